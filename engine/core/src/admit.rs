@@ -1,0 +1,1 @@
+//! Who may have a connection: caps and rates over the whole process.

@@ -1,0 +1,382 @@
+//! The immutable table that workers route by, built whole and swapped whole.
+
+use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+
+use ahash::RandomState;
+
+use crate::{
+    balance::{Balance, Load},
+    hostname::{HostPattern, Hostname},
+    ids::{Generation, ListenerId, NetnsId, NetworkId, RouteId},
+    proxy_protocol::Version,
+};
+
+/// A tenant as the data plane sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Stable over snapshots.
+    pub id: NetworkId,
+    /// As in logs and metrics: `network-51820`, `netns:NAME` or `host`.
+    pub name: Arc<str>,
+    /// Where its upstream connections are dialed from.
+    pub netns: NetnsId,
+}
+
+/// One machine that a route leads to.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Address in the network's own namespace.
+    pub address: SocketAddr,
+    /// From 1 to [`crate::balance::WEIGHT_MAX`].
+    pub weight: u16,
+    /// Only dialed when no other target answers.
+    pub backup: bool,
+    /// The PROXY protocol header that the target asks for.
+    pub proxy_protocol: Option<Version>,
+    /// Live connections; the builder carries it over from the snapshot before.
+    pub load: Load,
+}
+
+/// A route of a network: where the connections of a name, or of a listener, go.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Stable over snapshots.
+    pub id: RouteId,
+    /// As in logs and metrics: the name's pattern, or the fixed target.
+    pub label: Arc<str>,
+    /// The tenant.
+    pub network: Network,
+    /// At least one.
+    pub targets: Vec<Target>,
+    /// How connections are spread over the targets.
+    pub balance: Balance,
+}
+
+/// Why there is no route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoRoute {
+    /// The client named a host that nobody declared, and the listener has no default.
+    UnknownName,
+    /// The client named no host, and the listener has no default.
+    NoName,
+}
+
+/// Everything a worker routes by. Immutable; see [`SnapshotBuilder`].
+#[derive(Debug)]
+pub struct Snapshot {
+    generation: Generation,
+    routes: Vec<Arc<Route>>,
+    exact: HashMap<Hostname, u32, RandomState>,
+    wildcard: HashMap<Hostname, u32, RandomState>,
+    fixed: HashMap<ListenerId, u32>,
+    default: HashMap<ListenerId, u32>,
+}
+
+impl Snapshot {
+    /// A snapshot without any route.
+    pub fn empty() -> Self {
+        SnapshotBuilder::new(Generation(0)).into_snapshot()
+    }
+
+    /// Its number.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// How many routes it has.
+    pub fn len(&self) -> usize {
+        self.routes.len()
+    }
+
+    /// Whether it has no route at all.
+    pub fn is_empty(&self) -> bool {
+        self.routes.is_empty()
+    }
+
+    /// The routes, in no particular order.
+    pub fn routes(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.routes.iter()
+    }
+
+    /// The listener's fixed route, for listeners that forward everything to one place.
+    pub fn fixed(&self, listener: ListenerId) -> Option<&Arc<Route>> {
+        self.fixed
+            .get(&listener)
+            .map(|&index| &self.routes[index as usize])
+    }
+
+    /// The route for the name that a client asked for on a listener: the exact name, else the
+    /// longest wildcard, else the listener's default.
+    ///
+    /// # Errors
+    /// Says why there is none.
+    pub fn route(
+        &self,
+        listener: ListenerId,
+        name: Option<&Hostname>,
+    ) -> Result<&Arc<Route>, NoRoute> {
+        name.and_then(|name| self.by_name(name))
+            .or_else(|| self.default.get(&listener))
+            .map(|&index| &self.routes[index as usize])
+            .ok_or(if name.is_some() {
+                NoRoute::UnknownName
+            } else {
+                NoRoute::NoName
+            })
+    }
+
+    fn by_name(&self, name: &Hostname) -> Option<&u32> {
+        self.exact.get(name).or_else(|| {
+            if self.wildcard.is_empty() {
+                return None;
+            }
+            name.parents().find_map(|parent| self.wildcard.get(parent))
+        })
+    }
+}
+
+/// Puts a [`Snapshot`] together and refuses what contradicts itself.
+#[derive(Debug)]
+pub struct SnapshotBuilder {
+    snapshot: Snapshot,
+    index: HashMap<RouteId, u32>,
+    errors: Vec<SnapshotError>,
+}
+
+impl SnapshotBuilder {
+    /// Starts an empty snapshot with a number.
+    pub fn new(generation: Generation) -> Self {
+        let snapshot = Snapshot {
+            generation,
+            routes: Vec::new(),
+            exact: HashMap::default(),
+            wildcard: HashMap::default(),
+            fixed: HashMap::new(),
+            default: HashMap::new(),
+        };
+        Self {
+            snapshot,
+            index: HashMap::new(),
+            errors: Vec::new(),
+        }
+    }
+
+    /// Adds a route. Its names and listeners are added by the other methods.
+    pub fn route(&mut self, route: Route) -> &mut Self {
+        if route.targets.is_empty() {
+            self.errors.push(SnapshotError::NoTarget {
+                route: route.label.clone(),
+            });
+        }
+        let index = u32::try_from(self.snapshot.routes.len()).unwrap_or(u32::MAX);
+        if self.index.insert(route.id, index).is_some() {
+            self.errors.push(SnapshotError::DuplicateRoute {
+                route: route.label.clone(),
+            });
+        }
+        self.snapshot.routes.push(Arc::new(route));
+        self
+    }
+
+    /// Makes a name, or all names below a domain, lead to a route.
+    pub fn name(&mut self, pattern: HostPattern, route: RouteId) -> &mut Self {
+        let Some(index) = self.known(route) else {
+            return self;
+        };
+        let label: Arc<str> = pattern.to_string().into();
+        let replaced = match pattern {
+            HostPattern::Exact(name) => self.snapshot.exact.insert(name, index),
+            HostPattern::Wildcard(domain) => self.snapshot.wildcard.insert(domain, index),
+        };
+        if replaced.is_some() {
+            self.errors
+                .push(SnapshotError::DuplicateName { name: label });
+        }
+        self
+    }
+
+    /// Sends everything that a listener accepts to a route.
+    pub fn fixed(&mut self, listener: ListenerId, route: RouteId) -> &mut Self {
+        if let Some(index) = self.known(route) {
+            self.snapshot.fixed.insert(listener, index);
+        }
+        self
+    }
+
+    /// Sends what a listener accepts for no declared name to a route.
+    pub fn default_route(&mut self, listener: ListenerId, route: RouteId) -> &mut Self {
+        if let Some(index) = self.known(route) {
+            self.snapshot.default.insert(listener, index);
+        }
+        self
+    }
+
+    /// Ends the building. `previous` is the snapshot that this one replaces: a target that it
+    /// already had, by route and address, keeps its count of live connections.
+    ///
+    /// # Errors
+    /// All contradictions.
+    pub fn build(mut self, previous: Option<&Snapshot>) -> Result<Snapshot, Vec<SnapshotError>> {
+        if !self.errors.is_empty() {
+            return Err(self.errors);
+        }
+        if let Some(previous) = previous {
+            self.inherit(previous);
+        }
+        Ok(self.into_snapshot())
+    }
+
+    fn into_snapshot(self) -> Snapshot {
+        self.snapshot
+    }
+
+    fn known(&mut self, route: RouteId) -> Option<u32> {
+        let index = self.index.get(&route).copied();
+        if index.is_none() {
+            self.errors.push(SnapshotError::UnknownRoute { route });
+        }
+        index
+    }
+
+    fn inherit(&mut self, previous: &Snapshot) {
+        let before: HashMap<RouteId, &Arc<Route>> =
+            previous.routes().map(|route| (route.id, route)).collect();
+        for route in &mut self.snapshot.routes {
+            let Some(old) = before.get(&route.id) else {
+                continue;
+            };
+            let Some(route) = Arc::get_mut(route) else {
+                continue;
+            };
+            for target in &mut route.targets {
+                let same = old
+                    .targets
+                    .iter()
+                    .find(|other| other.address == target.address);
+                if let Some(same) = same {
+                    target.load = same.load.clone();
+                }
+            }
+        }
+    }
+}
+
+/// What contradicts itself in a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SnapshotError {
+    /// A route that leads nowhere.
+    #[error("route {route} has no target")]
+    NoTarget {
+        /// Its label.
+        route: Arc<str>,
+    },
+    /// Two routes with one id.
+    #[error("route {route} has the id of another route")]
+    DuplicateRoute {
+        /// The later one's label.
+        route: Arc<str>,
+    },
+    /// One name on two routes.
+    #[error("{name} is declared twice")]
+    DuplicateName {
+        /// The name's pattern.
+        name: Arc<str>,
+    },
+    /// A name or listener for a route that was not added.
+    #[error("there is no route with id {route}")]
+    UnknownRoute {
+        /// The id.
+        route: RouteId,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(id: u32, label: &str) -> Route {
+        let network = Network {
+            id: NetworkId(1),
+            name: "network-1".into(),
+            netns: NetnsId(0),
+        };
+        let target = Target {
+            address: "10.0.0.2:443".parse().unwrap(),
+            weight: 1,
+            backup: false,
+            proxy_protocol: None,
+            load: Load::default(),
+        };
+        Route {
+            id: RouteId(id),
+            label: label.into(),
+            network,
+            targets: vec![target],
+            balance: Balance::default(),
+        }
+    }
+
+    fn snapshot(names: &[&str]) -> Snapshot {
+        let mut builder = SnapshotBuilder::new(Generation(1));
+        for (id, name) in (0..).zip(names) {
+            builder.route(route(id, name));
+            builder.name(HostPattern::parse(name).unwrap(), RouteId(id));
+        }
+        builder
+            .route(route(1000, "default"))
+            .default_route(ListenerId(1), RouteId(1000));
+        builder.build(None).unwrap()
+    }
+
+    fn label(snapshot: &Snapshot, listener: u16, name: &str) -> Result<String, NoRoute> {
+        let name = Hostname::parse(name.as_bytes()).ok();
+        snapshot
+            .route(ListenerId(listener), name.as_ref())
+            .map(|route| route.label.to_string())
+    }
+
+    #[test]
+    fn exact_wins_then_the_longest_wildcard_then_the_default() {
+        let snapshot = snapshot(&["a.b.example", "*.example", "*.b.example"]);
+        for (name, expected) in [
+            ("a.b.example", "a.b.example"),
+            ("c.b.example", "*.b.example"),
+            ("d.c.b.example", "*.b.example"),
+            ("b.example", "*.example"),
+        ] {
+            assert_eq!(label(&snapshot, 0, name).as_deref(), Ok(expected), "{name}");
+        }
+        assert_eq!(label(&snapshot, 0, "example"), Err(NoRoute::UnknownName));
+        assert_eq!(label(&snapshot, 0, ""), Err(NoRoute::NoName));
+        assert_eq!(label(&snapshot, 1, "example").as_deref(), Ok("default"));
+        assert_eq!(label(&snapshot, 1, "").as_deref(), Ok("default"));
+    }
+
+    #[test]
+    fn contradictions_are_all_reported() {
+        let mut builder = SnapshotBuilder::new(Generation(1));
+        builder.route(route(1, "one")).route(route(1, "again"));
+        builder.route(Route {
+            targets: vec![],
+            ..route(2, "two")
+        });
+        let name = HostPattern::parse("x.example").unwrap();
+        builder
+            .name(name.clone(), RouteId(1))
+            .name(name, RouteId(2))
+            .fixed(ListenerId(0), RouteId(9));
+        assert_eq!(builder.build(None).unwrap_err().len(), 4);
+    }
+
+    #[test]
+    fn a_target_keeps_its_load_over_snapshots() {
+        let before = snapshot(&["a.example"]);
+        let held = before.routes().next().unwrap().targets[0].load.occupy();
+        let mut builder = SnapshotBuilder::new(Generation(2));
+        builder.route(route(0, "a.example"));
+        let after = builder.build(Some(&before)).unwrap();
+        assert_eq!(after.routes().next().unwrap().targets[0].load.live(), 1);
+        drop(held);
+        assert_eq!(after.routes().next().unwrap().targets[0].load.live(), 0);
+    }
+}
