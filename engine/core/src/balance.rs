@@ -36,6 +36,12 @@ impl Load {
         self.0.fetch_add(1, Relaxed);
         Occupied(self.clone())
     }
+
+    /// Counts one connection if that makes no more than `max` of them.
+    pub fn try_occupy(&self, max: u32) -> Option<Occupied> {
+        let occupied = self.occupy();
+        (self.live() <= max).then_some(occupied)
+    }
 }
 
 /// One live connection in a [`Load`].

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A tenant as the data plane sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Network {
     /// Stable over snapshots.
     pub id: NetworkId,
@@ -20,6 +20,9 @@ pub struct Network {
     pub name: Arc<str>,
     /// Where its upstream connections are dialed from.
     pub netns: NetnsId,
+    /// Live connections; the builder carries it over from the snapshot before. All routes of a
+    /// network share one: give each a clone of the same value.
+    pub live: Load,
 }
 
 /// One machine that a route leads to.
@@ -299,6 +302,7 @@ mod tests {
             id: NetworkId(1),
             name: "network-1".into(),
             netns: NetnsId(0),
+            live: Load::default(),
         };
         let target = Target {
             address: "10.0.0.2:443".parse().unwrap(),

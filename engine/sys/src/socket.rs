@@ -1,0 +1,346 @@
+//! TCP sockets: non-blocking and close-on-exec from the start.
+
+use std::{
+    io,
+    mem::MaybeUninit,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    time::Duration,
+};
+
+use nix::sys::socket::{
+    self as sock, AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, SockaddrStorage, sockopt,
+};
+
+/// How a dead peer of an established connection is found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Liveness {
+    /// Silence after which keep-alive probes start, and the time between them (tcp(7), TCP_KEEPIDLE
+    /// and TCP_KEEPINTVL).
+    pub keep_alive: Duration,
+    /// How long sent bytes may stay unacknowledged (tcp(7), TCP_USER_TIMEOUT).
+    pub user_timeout: Duration,
+}
+
+/// What a listening socket is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct Listen {
+    /// Longest queue of connections that were not accepted yet; the kernel caps it at
+    /// `net.core.somaxconn`.
+    pub backlog: i32,
+    /// Wake up only when the client has sent something (tcp(7), TCP_DEFER_ACCEPT): for protocols in
+    /// which the client speaks first.
+    pub client_first: bool,
+    /// Accepted sockets inherit it.
+    pub liveness: Liveness,
+}
+
+/// Opens a listening socket with SO_REUSEPORT; an IPv6 wildcard takes IPv4 too.
+///
+/// What accepted sockets inherit is set here, once, instead of on each of them: TCP_NODELAY,
+/// keep-alive and user timeout (net/ipv4/inet_connection_sock.c, `inet_csk_clone_lock`).
+///
+/// # Errors
+/// `EADDRINUSE`, `EADDRNOTAVAIL`, `EACCES` for ports below `net.ipv4.ip_unprivileged_port_start`.
+pub fn listen(address: SocketAddr, options: Listen) -> io::Result<OwnedFd> {
+    let socket = tcp(address)?;
+    sock::setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+    sock::setsockopt(&socket, sockopt::ReusePort, &true)?;
+    if address.is_ipv6() {
+        sock::setsockopt(&socket, sockopt::Ipv6V6Only, &false)?;
+    }
+    sock::bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
+    prepare_listener(socket.as_fd(), options)?;
+    sock::listen(&socket, sock::Backlog::new(options.backlog)?)?;
+    Ok(socket)
+}
+
+/// Sets on a listening socket that was bound elsewhere (systemd) what [`listen`] sets.
+///
+/// # Errors
+/// When it is not a TCP socket.
+pub fn prepare_listener(socket: BorrowedFd<'_>, options: Listen) -> io::Result<()> {
+    sock::setsockopt(&socket, sockopt::TcpNoDelay, &true)?;
+    set_liveness(socket, options.liveness)?;
+    set_int(
+        socket,
+        libc::TCP_DEFER_ACCEPT,
+        i32::from(options.client_first),
+    )?;
+    let flags = nix::fcntl::OFlag::O_NONBLOCK;
+    nix::fcntl::fcntl(socket, nix::fcntl::FcntlArg::F_SETFL(flags))?;
+    Ok(())
+}
+
+/// Takes one connection off a listener's queue.
+///
+/// # Errors
+/// `WouldBlock` when the queue is empty; `EMFILE` and `ENFILE` when no descriptor is left; errors
+/// of the connection itself, after which the next call may succeed (accept(2), "Error handling").
+pub fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, SocketAddr)> {
+    let mut address = MaybeUninit::<libc::sockaddr_storage>::zeroed();
+    let mut len = size_of_u32::<libc::sockaddr_storage>();
+    let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: `address` is writable for `len` bytes, and the kernel writes no more than that.
+    let fd = unsafe {
+        libc::accept4(
+            listener.as_raw_fd(),
+            address.as_mut_ptr().cast(),
+            &raw mut len,
+            flags,
+        )
+    };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel just gave us this descriptor; nobody else has it.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    // SAFETY: it was zeroed, which is a valid sockaddr_storage, and then written by the kernel.
+    let address = unsafe { address.assume_init() };
+    Ok((socket, read_address(&address)?))
+}
+
+/// Opens a socket to dial `target` with, in the namespace that the thread is in.
+///
+/// # Errors
+/// When no descriptor is left, or the address family is not supported.
+pub fn dialer(target: SocketAddr, liveness: Liveness) -> io::Result<OwnedFd> {
+    let socket = tcp(target)?;
+    sock::setsockopt(&socket, sockopt::TcpNoDelay, &true)?;
+    set_liveness(socket.as_fd(), liveness)?;
+    Ok(socket)
+}
+
+/// Starts to connect. It goes on in the background: writability tells its end, [`take_error`] or
+/// the first [`send`] tells which.
+///
+/// # Errors
+/// Those that are known at once: no route (`ENETUNREACH`), a local refusal (`EACCES`, `EPERM`).
+pub fn connect(socket: BorrowedFd<'_>, target: SocketAddr) -> io::Result<()> {
+    match sock::connect(socket.as_raw_fd(), &SockaddrStorage::from(target)) {
+        Ok(()) | Err(nix::Error::EINPROGRESS) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The pending error of a socket, if any, which this clears (socket(7), SO_ERROR).
+///
+/// # Errors
+/// The pending error.
+pub fn take_error(socket: BorrowedFd<'_>) -> io::Result<()> {
+    match sock::getsockopt(&socket, sockopt::SocketError)? {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
+
+/// Reads what has arrived. 0 is the end of the stream.
+///
+/// # Errors
+/// `WouldBlock` when nothing has; `ConnectionReset`; others of recv(2).
+pub fn recv(socket: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<usize> {
+    Ok(sock::recv(
+        socket.as_raw_fd(),
+        into,
+        MsgFlags::MSG_DONTWAIT,
+    )?)
+}
+
+/// Writes as much as the socket takes now. Never raises SIGPIPE.
+///
+/// # Errors
+/// `WouldBlock` when it takes nothing; `BrokenPipe`, `ConnectionReset`; others of send(2).
+pub fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    Ok(sock::send(socket.as_raw_fd(), bytes, flags)?)
+}
+
+/// Sends the end of the stream; reading goes on.
+///
+/// # Errors
+/// `NotConnected` when the connection is already gone.
+pub fn shutdown_write(socket: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(sock::shutdown(socket.as_raw_fd(), Shutdown::Write)?)
+}
+
+/// Makes the coming close a reset instead of an orderly end (socket(7), SO_LINGER with 0).
+///
+/// # Errors
+/// When the descriptor is not a socket.
+pub fn reset_on_close(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let linger = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    Ok(sock::setsockopt(&socket, sockopt::Linger, &linger)?)
+}
+
+/// The address that a socket is bound to; for an accepted socket, the one that the client dialed.
+///
+/// # Errors
+/// When the socket is not an internet socket.
+pub fn local_address(socket: BorrowedFd<'_>) -> io::Result<SocketAddr> {
+    let address: SockaddrStorage = sock::getsockname(socket.as_raw_fd())?;
+    if let Some(v4) = address.as_sockaddr_in() {
+        return Ok(SocketAddr::V4((*v4).into()));
+    }
+    match address.as_sockaddr_in6() {
+        Some(v6) => Ok(SocketAddr::V6((*v6).into())),
+        None => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "not an internet socket",
+        )),
+    }
+}
+
+/// Whether a descriptor is a listening TCP socket (systemd may hand over others).
+pub fn is_tcp_listener(socket: BorrowedFd<'_>) -> bool {
+    sock::getsockopt(&socket, sockopt::SockType) == Ok(SockType::Stream)
+        && sock::getsockopt(&socket, sockopt::AcceptConn) == Ok(true)
+        && local_address(socket).is_ok()
+}
+
+fn tcp(address: SocketAddr) -> io::Result<OwnedFd> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::Inet,
+        SocketAddr::V6(_) => AddressFamily::Inet6,
+    };
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    Ok(sock::socket(
+        family,
+        SockType::Stream,
+        flags,
+        sock::SockProtocol::Tcp,
+    )?)
+}
+
+fn set_liveness(socket: BorrowedFd<'_>, liveness: Liveness) -> io::Result<()> {
+    let seconds = i32::try_from(liveness.keep_alive.as_secs().max(1)).unwrap_or(i32::MAX);
+    let millis = i32::try_from(liveness.user_timeout.as_millis()).unwrap_or(i32::MAX);
+    sock::setsockopt(&socket, sockopt::KeepAlive, &true)?;
+    set_int(socket, libc::TCP_KEEPIDLE, seconds)?;
+    set_int(socket, libc::TCP_KEEPINTVL, seconds)?;
+    set_int(socket, libc::TCP_USER_TIMEOUT, millis)
+}
+
+fn set_int(socket: BorrowedFd<'_>, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    let len = size_of_u32::<libc::c_int>();
+    // SAFETY: the option's value is a c_int that lives through the call, and `len` is its size.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            option,
+            (&raw const value).cast(),
+            len,
+        )
+    };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+fn read_address(storage: &libc::sockaddr_storage) -> io::Result<SocketAddr> {
+    let raw: *const libc::sockaddr_storage = storage;
+    match i32::from(storage.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: the family says sockaddr_in, which fits in and is aligned as the storage.
+            let v4 = unsafe { &*raw.cast::<libc::sockaddr_in>() };
+            let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
+            Ok(SocketAddrV4::new(ip, u16::from_be(v4.sin_port)).into())
+        }
+        libc::AF_INET6 => {
+            // SAFETY: the family says sockaddr_in6, which fits in and is aligned as the storage.
+            let v6 = unsafe { &*raw.cast::<libc::sockaddr_in6>() };
+            let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+            let port = u16::from_be(v6.sin6_port);
+            Ok(match ip.to_ipv4_mapped() {
+                Some(ip) => SocketAddrV4::new(ip, port).into(),
+                None => SocketAddrV6::new(ip, port, v6.sin6_flowinfo, v6.sin6_scope_id).into(),
+            })
+        }
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "not an internet address",
+        )),
+    }
+}
+
+fn size_of_u32<T>() -> u32 {
+    const { assert!(size_of::<T>() <= 128) };
+    #[allow(clippy::cast_possible_truncation, reason = "asserted above")]
+    let size = size_of::<T>() as u32;
+    size
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Read, net::TcpStream};
+
+    use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+
+    use super::*;
+
+    const LIVENESS: Liveness = Liveness {
+        keep_alive: Duration::from_secs(60),
+        user_timeout: Duration::from_secs(60),
+    };
+    const LISTEN: Listen = Listen {
+        backlog: 16,
+        client_first: false,
+        liveness: LIVENESS,
+    };
+
+    fn pair(address: &str) -> (OwnedFd, OwnedFd, SocketAddr) {
+        let listener = listen(address.parse().unwrap(), LISTEN).unwrap();
+        let target = local_address(listener.as_fd()).unwrap();
+        let client = dialer(target, LIVENESS).unwrap();
+        connect(client.as_fd(), target).unwrap();
+        let (accepted, peer) = accept(listener.as_fd()).unwrap();
+        (client, accepted, peer)
+    }
+
+    #[test]
+    fn accepted_sockets_are_cloexec_nonblocking_and_inherit_options() {
+        let (client, accepted, peer) = pair("127.0.0.1:0");
+        assert_eq!(local_address(client.as_fd()).unwrap(), peer);
+        for socket in [&client, &accepted] {
+            let fd_flags = FdFlag::from_bits_retain(fcntl(socket, FcntlArg::F_GETFD).unwrap());
+            assert!(fd_flags.contains(FdFlag::FD_CLOEXEC));
+            let flags = OFlag::from_bits_retain(fcntl(socket, FcntlArg::F_GETFL).unwrap());
+            assert!(flags.contains(OFlag::O_NONBLOCK));
+            assert!(sock::getsockopt(socket, sockopt::TcpNoDelay).unwrap());
+            assert!(sock::getsockopt(socket, sockopt::KeepAlive).unwrap());
+        }
+    }
+
+    #[test]
+    fn an_ipv4_client_of_an_ipv6_listener_is_seen_as_ipv4() {
+        let listener = listen("[::]:0".parse().unwrap(), LISTEN).unwrap();
+        let port = local_address(listener.as_fd()).unwrap().port();
+        let _client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let (_, peer) = accept(listener.as_fd()).unwrap();
+        assert_eq!(peer.ip(), Ipv4Addr::LOCALHOST);
+    }
+
+    #[test]
+    fn a_reset_reaches_the_other_side_as_a_reset() {
+        let (client, accepted, _) = pair("[::1]:0");
+        reset_on_close(accepted.as_fd()).unwrap();
+        drop(accepted);
+        let mut client = TcpStream::from(client);
+        client.set_nonblocking(false).unwrap();
+        let error = client.read(&mut [0; 8]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[test]
+    fn an_empty_queue_would_block() {
+        let listener = listen("127.0.0.1:0".parse().unwrap(), LISTEN).unwrap();
+        let error = accept(listener.as_fd()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        assert!(is_tcp_listener(listener.as_fd()));
+    }
+}
