@@ -1,0 +1,125 @@
+use super::*;
+use crate::private;
+
+fn name(text: &str) -> NamespaceName {
+    NamespaceName::parse(text).unwrap()
+}
+
+fn ensure(store: &mut Namespaces, name: &NamespaceName) -> Result<Arc<Netns>, EnsureError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()
+        .unwrap();
+    runtime.block_on(store.ensure(name))
+}
+
+fn store() -> Namespaces {
+    Namespaces::in_directory(private::directory())
+}
+
+fn lo_is_up(netns: &Netns) -> bool {
+    let bind = || Ok(std::net::TcpListener::bind("127.0.0.1:0")?.into());
+    let listener = std::net::TcpListener::from(netns.enter(bind).unwrap());
+    let target = listener.local_addr().unwrap();
+    netns
+        .enter(|| Ok(std::net::TcpStream::connect(target)?.into()))
+        .is_ok()
+}
+
+#[test]
+fn a_missing_namespace_is_made_and_a_second_store_finds_it() {
+    let mut first = store();
+    let made = ensure(&mut first, &name("network-1")).unwrap();
+    assert!(lo_is_up(&made));
+    let again = ensure(&mut first, &name("network-1")).unwrap();
+    assert_eq!(again.identity(), made.identity());
+
+    let mut second = Namespaces::in_directory(first.directory.clone());
+    let found = second.open(&name("network-1")).unwrap();
+    assert_eq!(found.identity(), made.identity());
+    let origins = |store: &Namespaces| store.iter().map(|(.., origin)| origin).collect::<Vec<_>>();
+    assert_eq!(origins(&first), [Origin::Made]);
+    assert_eq!(origins(&second), [Origin::Found]);
+}
+
+#[test]
+fn what_is_not_there_is_not_opened_and_nothing_is_made() {
+    let mut store = store();
+    let error = store.open(&name("blue")).unwrap_err();
+    assert_eq!(error.to_string(), "opening the namespace blue");
+    assert_eq!(store.iter().count(), 0);
+    assert!(!store.directory.join("blue").exists());
+}
+
+#[test]
+fn only_what_was_made_here_is_removed() {
+    let mut first = store();
+    let network = name("network-1");
+    ensure(&mut first, &network).unwrap();
+    let mut second = Namespaces::in_directory(first.directory.clone());
+    second.open(&network).unwrap();
+    assert!(matches!(
+        second.remove(&network),
+        Err(RemoveError::Found(_))
+    ));
+    assert!(matches!(
+        second.remove(&name("blue")),
+        Err(RemoveError::Unknown(_))
+    ));
+    assert!(first.directory.join(&network).exists());
+    first.remove(&network).unwrap();
+    assert!(!first.directory.join(&network).exists());
+    assert_eq!(first.iter().count(), 0);
+}
+
+#[test]
+fn a_deleted_name_leads_to_the_same_namespace_again() {
+    let mut store = store();
+    let network = name("network-1");
+    let netns = ensure(&mut store, &network).unwrap();
+    let path = store.directory.join(&network);
+    assert!(store.restore().is_empty(), "nothing is lost yet");
+
+    unbind(&path).unwrap();
+    let restored = store.restore();
+    assert!(
+        matches!(&restored[..], [Restored { result: Ok(()), .. }]),
+        "{restored:?}"
+    );
+    assert_eq!(Netns::open(&path).unwrap().identity(), netns.identity());
+
+    umount2(&path, MntFlags::MNT_DETACH).unwrap();
+    assert_eq!(store.restore().len(), 1, "an empty file is no name");
+    assert_eq!(Netns::open(&path).unwrap().identity(), netns.identity());
+    assert!(store.restore().is_empty());
+}
+
+#[test]
+fn a_name_that_somebody_else_took_is_left_alone() {
+    let mut mine = store();
+    let network = name("network-1");
+    ensure(&mut mine, &network).unwrap();
+    let path = mine.directory.join(&network);
+
+    unbind(&path).unwrap();
+    let mut theirs = Namespaces::in_directory(mine.directory.clone());
+    let other = ensure(&mut theirs, &network).unwrap();
+    let restored = mine.restore();
+    assert!(matches!(restored[0].result, Err(RestoreError::Taken)));
+    assert_eq!(Netns::open(&path).unwrap().identity(), other.identity());
+    assert!(matches!(mine.remove(&network), Err(RemoveError::Taken(_))));
+
+    theirs.remove(&network).unwrap();
+    fs::write(&path, "somebody's notes").unwrap();
+    assert!(matches!(mine.restore()[0].result, Err(RestoreError::Taken)));
+    assert_eq!(fs::read_to_string(&path).unwrap(), "somebody's notes");
+    assert!(ensure(&mut theirs, &network).is_err());
+}
+
+#[test]
+fn an_empty_file_from_a_maker_that_was_killed_is_taken_over() {
+    let mut store = store();
+    fs::create_dir_all(&store.directory).unwrap();
+    fs::write(store.directory.join("network-1"), "").unwrap();
+    assert!(ensure(&mut store, &name("network-1")).is_ok());
+}
