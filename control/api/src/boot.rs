@@ -1,0 +1,98 @@
+//! The boot file, `ringway.yaml`: what a gateway is started with.
+//!
+//! Every key may also come from the environment, which wins over the file: `RINGWAY_` and the
+//! way to the key in capitals, with `__` between its parts (`RINGWAY_LIMITS__CONNECTIONS_MAX`);
+//! lists as JSON (`RINGWAY_LISTENERS`). An empty variable counts as not set. Unknown keys and
+//! unknown variables are refused. A key without a value counts as absent.
+
+mod environment;
+mod limits;
+mod listener;
+mod log;
+mod reference;
+mod workers;
+
+use std::{path::PathBuf, time::Duration};
+
+pub use environment::{OTHER_VARIABLES, Source, VARIABLE_PREFIX};
+pub use limits::Limits;
+pub use listener::{LISTENERS_MAX, Listener, ListenerName, Protocol, ProxyProtocol, RelayMode};
+pub use log::{Log, LogFile, LogFormat, LogLevel};
+pub use reference::reference;
+pub use workers::{Driver, WORKERS_MAX, Workers};
+
+use crate::{
+    document::{self, Spot},
+    field::Field,
+    problem::{Problems, Valid},
+    section::{Check, section},
+};
+
+section! {
+    /// A valid boot file.
+    pub struct Boot {
+        /// Worker threads, each pinned to a core; `auto` is one for each core that the process may
+        /// run on.
+        workers: Workers = "auto";
+        /// How workers wait for the kernel; `auto` takes io_uring where the kernel allows it.
+        driver: Driver = "auto";
+        /// Where connections are accepted.
+        listeners: Vec<Listener>;
+        /// The state document to start with, from the boot file's folder; without one, no network is
+        /// declared.
+        state: Option<PathBuf>, reload;
+        /// How long connections may go on after SIGTERM; then they are reset.
+        drain_timeout: Duration = "30s" in "0s"..="1d", reload;
+        /// Connection records and operational logs.
+        log: Log;
+        /// Every bound.
+        limits: Limits;
+    }
+}
+
+impl Check for Boot {
+    fn check(&self, spot: &Spot<'_>, problems: &mut Problems) {
+        listener::check_all(&self.listeners, spot, problems);
+    }
+}
+
+/// Reads a boot file, with the environment over it.
+///
+/// # Errors
+/// Everything that is wrong.
+pub fn parse(text: &str, source: &impl Source) -> Result<Valid<Boot>, Problems> {
+    let mut problems = Problems::default();
+    let boot = document::read_yaml(text, &mut problems).and_then(|mut node| {
+        environment::overlay(&mut node, source, Boot::KEYS, &mut problems);
+        Boot::read(&Spot::root(&node), &mut problems)
+    });
+    problems.decide(boot)
+}
+
+impl Boot {
+    /// The effective configuration, defaults written out: a boot file that reads as the same value.
+    /// It has no secrets, since no key holds any.
+    pub fn render(&self) -> serde_json::Value {
+        self.write()
+    }
+
+    /// The keys that differ from `running` and only count after a restart, as JSON pointers.
+    pub fn restart_needed(&self, running: &Self) -> Vec<String> {
+        let mut changed = Vec::new();
+        reference::fixed_changes(
+            Self::KEYS,
+            &self.write(),
+            &running.write(),
+            "",
+            &mut changed,
+        );
+        changed
+    }
+}
+
+pub(crate) fn has_key(key: &str) -> bool {
+    Boot::KEYS.iter().any(|known| known.name == key)
+}
+
+#[cfg(test)]
+mod tests;

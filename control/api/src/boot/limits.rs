@@ -1,0 +1,59 @@
+//! Everything is bounded, and every bound is a key.
+
+use std::num::{NonZeroU16, NonZeroU32};
+
+use crate::{
+    document::Spot,
+    problem::Problems,
+    section::{Check, section},
+    unit::ByteSize,
+};
+
+section! {
+    /// The bounds of the whole process, unless a key says otherwise.
+    pub struct Limits {
+        /// Connections at once.
+        connections_max: NonZeroU32 = "100000";
+        /// Connections at once of one network.
+        connections_per_network_max: Option<NonZeroU32>;
+        /// Connections at once of one source prefix (an IPv4 address, or an IPv6 /64).
+        connections_per_source_max: Option<NonZeroU32>;
+        /// New connections a second of one source prefix.
+        accept_rate_per_source: Option<NonZeroU32>;
+        /// Bytes of a ClientHello, with its record headers.
+        hello_bytes_max: ByteSize = "16KiB" in "1KiB"..="256KiB";
+        /// Connections that a listener accepts before other work has its turn.
+        accept_batch_max: NonZeroU16 = "64" in "1"..="4096";
+        /// Connections that the kernel queues for each listener of a worker; it cuts this to
+        /// `net.core.somaxconn`.
+        backlog: NonZeroU32 = "4096" in "1"..="1048576";
+        /// The buffer of each worker that copied bytes go through.
+        scratch_bytes: ByteSize = "1MiB" in "64KiB"..="64MiB";
+        /// The pipe of a spliced flow; the kernel cuts it to `fs.pipe-max-size` without CAP_SYS_RESOURCE.
+        pipe_bytes: ByteSize = "1MiB" in "64KiB"..="64MiB";
+        /// Unused pipes that each worker keeps.
+        pipes_idle_max: u32 = "64" in "0"..="65536";
+    }
+}
+
+impl Check for Limits {
+    fn check(&self, spot: &Spot<'_>, problems: &mut Problems) {
+        for (key, max) in [
+            (
+                "connections_per_network_max",
+                self.connections_per_network_max,
+            ),
+            (
+                "connections_per_source_max",
+                self.connections_per_source_max,
+            ),
+        ] {
+            if max.is_some_and(|max| max > self.connections_max) {
+                spot.warning(
+                    problems,
+                    format_args!("`{key}` is above `connections_max` and never reached"),
+                );
+            }
+        }
+    }
+}

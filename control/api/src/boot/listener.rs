@@ -1,0 +1,174 @@
+//! Where connections are accepted.
+
+use std::{
+    collections::HashMap, fmt, net::SocketAddr, num::NonZeroU32, str::FromStr, time::Duration,
+};
+
+use ipnet::IpNet;
+
+use crate::{
+    document::Spot,
+    field::{text_field, words},
+    place::Place,
+    problem::Problems,
+    section::{Check, section},
+};
+
+/// Most listeners.
+pub const LISTENERS_MAX: usize = 1024;
+/// Longest name of a listener.
+const NAME_BYTES_MAX: usize = 64;
+
+section! {
+    /// One address that connections are accepted on.
+    pub struct Listener {
+        /// Its name in logs and metrics, and in `LISTEN_FDNAMES` when systemd passes its socket.
+        name: ListenerName;
+        /// The address; `[::]` takes IPv4 as well.
+        bind: SocketAddr;
+        /// What the connections carry.
+        protocol: Protocol;
+        /// Where all connections go; for `protocol: tcp`, which needs it.
+        to: Option<Place>, reload;
+        /// Where connections go that name no declared host; for `protocol: tls`.
+        default: Option<Place>, reload;
+        /// How bytes are moved.
+        relay: RelayMode = "auto";
+        /// Who tells the client's address by a PROXY protocol header.
+        proxy_protocol: Option<ProxyProtocol>;
+        /// Connections at once.
+        connections_max: Option<NonZeroU32>;
+        /// How long a client may take to say where it wants to go.
+        hello_timeout: Duration = "5s" in "10ms"..="5m";
+        /// How long one target may take to answer, before the next one is tried.
+        connect_timeout: Duration = "3s" in "10ms"..="5m";
+        /// How long a connection lives on which nothing moves.
+        idle_timeout: Duration = "15m" in "1s"..="7d";
+    }
+}
+
+impl Check for Listener {
+    fn check(&self, spot: &Spot<'_>, problems: &mut Problems) {
+        match self.protocol {
+            Protocol::Tcp if self.to.is_none() => {
+                spot.error(
+                    problems,
+                    "`to` is missing: a tcp listener has one place to send to",
+                );
+            }
+            Protocol::Tcp if self.default.is_some() => spot.error_with_hint(
+                problems,
+                "`default` means nothing on a tcp listener: nothing is classified",
+                "write `to`",
+            ),
+            Protocol::Tls if self.to.is_some() => spot.error_with_hint(
+                problems,
+                "`to` means nothing on a tls listener: names are routed by the state document",
+                "write `default`, or `protocol: tcp`",
+            ),
+            Protocol::Tcp | Protocol::Tls => {}
+        }
+    }
+}
+
+/// Checks what concerns several listeners at once. `spot` is the boot file's.
+pub(super) fn check_all(listeners: &[Listener], spot: &Spot<'_>, problems: &mut Problems) {
+    if listeners.len() > LISTENERS_MAX {
+        spot.error(
+            problems,
+            format_args!("more than {LISTENERS_MAX} listeners"),
+        );
+    }
+    let mut names = HashMap::new();
+    let mut addresses = HashMap::new();
+    for listener in listeners {
+        if names.insert(&listener.name, ()).is_some() {
+            let name = &listener.name;
+            spot.error(
+                problems,
+                format_args!("two listeners have the name `{name}`"),
+            );
+        }
+        // Port 0 asks the kernel for a free one, each time another.
+        let fixed = listener.bind.port() != 0;
+        if let Some(other) = addresses
+            .insert(listener.bind, &listener.name)
+            .filter(|_| fixed)
+        {
+            let Listener { name, bind, .. } = listener;
+            spot.error(
+                problems,
+                format_args!("listeners `{other}` and `{name}` both bind {bind}"),
+            );
+        }
+    }
+}
+
+words! {
+    /// What a listener's connections carry.
+    pub enum Protocol {
+        /// TLS: routed by the name in the ClientHello, and passed through unread.
+        Tls = "tls",
+        /// Any bytes: all sent to one place.
+        Tcp = "tcp",
+    }
+}
+
+words! {
+    /// How bytes are moved.
+    pub enum RelayMode {
+        /// By whichever way costs less CPU on the flow, without losing throughput.
+        Auto = "auto",
+        /// Through the worker's scratch buffer.
+        Copy = "copy",
+        /// Through a pipe, by splice(2).
+        Splice = "splice",
+    }
+}
+
+section! {
+    /// Who tells the client's address.
+    pub struct ProxyProtocol {
+        /// Sources that have to send a PROXY protocol header (v1 or v2); from all others one is refused.
+        accept_from: Vec<IpNet>;
+    }
+}
+
+impl Check for ProxyProtocol {}
+
+/// The name of a listener: letters, digits, `-`, `_` and `.`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ListenerName(Box<str>);
+
+/// Why a text is not the name of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a name has from 1 to {NAME_BYTES_MAX} letters, digits, `-`, `_` and `.`")]
+pub struct ListenerNameError;
+
+impl ListenerName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ListenerName {
+    type Err = ListenerNameError;
+
+    fn from_str(text: &str) -> Result<Self, ListenerNameError> {
+        // sd_listen_fds_with_names(3) allows more; these are safe in every log and metric.
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if !(1..=NAME_BYTES_MAX).contains(&text.len()) || !text.bytes().all(known) {
+            return Err(ListenerNameError);
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+impl fmt::Display for ListenerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+text_field!(ListenerName, "name");

@@ -1,0 +1,86 @@
+//! What is written about connections and about the gateway itself.
+
+use std::{fmt, num::NonZeroU32, path::PathBuf, str::FromStr};
+
+use crate::{
+    field::{text_field, words},
+    section::{Check, section},
+};
+
+section! {
+    /// Connection records go to `file`, operational logs to stderr.
+    pub struct Log {
+        /// The form of connection records and of operational logs: one JSON object a line.
+        format: LogFormat = "json";
+        /// The least severe operational log that is written.
+        level: LogLevel = "info", reload;
+        /// Where connection records go: `stdout`, or a file that is appended to and opened again at
+        /// SIGHUP.
+        file: LogFile = "stdout", reload;
+        /// Connection records that may wait for the writer; beyond that they are dropped and counted.
+        queue_records_max: NonZeroU32 = "65536" in "1"..="16777216";
+    }
+}
+
+impl Check for Log {}
+
+words! {
+    /// The form of logs.
+    pub enum LogFormat {
+        /// One JSON object a line.
+        Json = "json",
+    }
+}
+
+words! {
+    /// The least severe log that is written.
+    pub enum LogLevel {
+        /// What needs somebody now.
+        Error = "error",
+        /// What needs somebody some time.
+        Warn = "warn",
+        /// What the gateway does.
+        Info = "info",
+        /// Why single connections ended.
+        Debug = "debug",
+        /// Everything.
+        Trace = "trace",
+    }
+}
+
+/// Where connection records go.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum LogFile {
+    /// Standard output.
+    Stdout,
+    /// A file that is appended to.
+    Path(PathBuf),
+}
+
+/// Why a text names no file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`stdout` or the path of a file is expected")]
+pub struct LogFileError;
+
+impl FromStr for LogFile {
+    type Err = LogFileError;
+
+    fn from_str(text: &str) -> Result<Self, LogFileError> {
+        match text {
+            "stdout" => Ok(Self::Stdout),
+            text if text.is_empty() || text.contains('\0') => Err(LogFileError),
+            text => Ok(Self::Path(text.into())),
+        }
+    }
+}
+
+impl fmt::Display for LogFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stdout => f.write_str("stdout"),
+            Self::Path(path) => path.display().fmt(f),
+        }
+    }
+}
+
+text_field!(LogFile, "`stdout` or a path");

@@ -1,0 +1,440 @@
+use std::collections::{BTreeMap, HashSet};
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::{reference::reference, *};
+use crate::{field::Field, problem::Severity, section::Key};
+
+const SMALLEST: &str = "listeners:\n  - { name: https, bind: \"[::]:443\", protocol: tls }\n";
+
+fn no_variables() -> BTreeMap<String, String> {
+    BTreeMap::new()
+}
+
+fn variables(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs
+        .iter()
+        .map(|&(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+fn good(text: &str) -> Boot {
+    match parse(text, &no_variables()) {
+        Ok(valid) => valid.value,
+        Err(problems) => panic!("{problems:?}"),
+    }
+}
+
+/// Every problem as `LINE POINTER: MESSAGE`.
+fn problems(text: &str, source: &BTreeMap<String, String>) -> Vec<String> {
+    let problems = match parse(text, source) {
+        Ok(valid) => valid.warnings,
+        Err(problems) => problems,
+    };
+    let line = |line: Option<u32>| line.map(|line| format!("{line} ")).unwrap_or_default();
+    problems
+        .iter()
+        .map(|problem| format!("{}{problem}", line(problem.line)))
+        .collect()
+}
+
+#[test]
+fn an_almost_empty_file_has_all_the_defaults() {
+    let boot = good(SMALLEST);
+    assert_eq!(
+        boot.render(),
+        json!({
+            "workers": "auto", "driver": "auto", "state": null, "drain_timeout": "30s",
+            "listeners": [{
+                "name": "https", "bind": "[::]:443", "protocol": "tls", "to": null, "default": null,
+                "relay": "auto", "proxy_protocol": null, "connections_max": null,
+                "hello_timeout": "5s", "connect_timeout": "3s", "idle_timeout": "15m",
+            }],
+            "log": {"format": "json", "level": "info", "file": "stdout", "queue_records_max": 65536},
+            "limits": {
+                "connections_max": 100_000, "connections_per_network_max": null,
+                "connections_per_source_max": null, "accept_rate_per_source": null,
+                "hello_bytes_max": "16KiB", "accept_batch_max": 64, "backlog": 4096,
+                "scratch_bytes": "1MiB", "pipe_bytes": "1MiB", "pipes_idle_max": 64,
+            },
+        })
+    );
+    // Keys without values, as when everything below them is commented out.
+    assert_eq!(good(&format!("{SMALLEST}log:\nlimits:\nstate:\n")), boot);
+}
+
+#[test]
+fn every_key_is_read() {
+    let text = r#"
+workers: 2
+driver: epoll
+listeners:
+  - name: https
+    bind: "[::]:443"
+    protocol: tls
+    default: "netns:blue/[fd00::1]:443"
+    relay: splice
+    proxy_protocol: { accept_from: [10.0.0.0/8, "fd00::/8", 192.0.2.1] }
+    connections_max: 7
+    hello_timeout: 250ms
+    connect_timeout: 1s
+    idle_timeout: 1h
+  - { name: db, bind: 127.0.0.1:5432, protocol: tcp, to: network-51820/10.0.0.2:5432 }
+state: ./state.json
+drain_timeout: 0s
+log: { format: json, level: debug, file: /var/log/ringway.log, queue_records_max: 1 }
+limits:
+  connections_max: 1000
+  connections_per_network_max: 100
+  connections_per_source_max: 10
+  accept_rate_per_source: 5
+  hello_bytes_max: 32KiB
+  accept_batch_max: 1
+  backlog: 128
+  scratch_bytes: 64KiB
+  pipe_bytes: 65536
+  pipes_idle_max: 0
+"#;
+    let boot = good(text);
+    let rendered = boot.render();
+    assert_eq!(
+        rendered["listeners"][0]["proxy_protocol"]["accept_from"][2],
+        "192.0.2.1/32"
+    );
+    assert_eq!(rendered["limits"]["pipe_bytes"], "64KiB");
+    assert_eq!(
+        boot.listeners[1].to.as_ref().unwrap().to_string(),
+        "network-51820/10.0.0.2:5432"
+    );
+    // No key has its default: a parser that skipped one would show here.
+    let defaults = good(SMALLEST).render();
+    let mut same = Vec::new();
+    equal_leaves(Boot::KEYS, &rendered, &defaults, &mut same);
+    assert_eq!(same, ["format"], "there is one format only");
+}
+
+fn equal_leaves(
+    keys: &[Key],
+    one: &serde_json::Value,
+    other: &serde_json::Value,
+    same: &mut Vec<&'static str>,
+) {
+    for key in keys.iter().filter(|key| !key.list) {
+        if key.keys.is_empty() {
+            if one[key.name] == other[key.name] {
+                same.push(key.name);
+            }
+        } else {
+            equal_leaves(key.keys, &one[key.name], &other[key.name], same);
+        }
+    }
+}
+
+/// One wrong value for each key.
+#[test]
+fn a_wrong_value_of_any_key_is_refused_with_its_place() {
+    for (key, value) in [
+        ("workers", "0"),
+        ("workers", "1025"),
+        ("workers", "[auto]"),
+        ("driver", "uring"),
+        ("state", "\"\""),
+        ("state", "{}"),
+        ("drain_timeout", "30"),
+        ("drain_timeout", "2d"),
+        ("log", "json"),
+        ("log.format", "text"),
+        ("log.level", "loud"),
+        ("log.file", "\"\""),
+        ("log.queue_records_max", "0"),
+        ("limits", "[]"),
+        ("limits.connections_max", "0"),
+        ("limits.connections_max", "\"1\""),
+        ("limits.connections_max", "4294967296"),
+        ("limits.connections_max", "1.5"),
+        ("limits.connections_per_network_max", "-1"),
+        ("limits.connections_per_source_max", "many"),
+        ("limits.accept_rate_per_source", "0"),
+        ("limits.hello_bytes_max", "1023"),
+        ("limits.accept_batch_max", "4097"),
+        ("limits.backlog", "1048577"),
+        ("limits.scratch_bytes", "1KB"),
+        ("limits.pipe_bytes", "1GiB"),
+        ("limits.pipes_idle_max", "65537"),
+    ] {
+        let text = match key.split_once('.') {
+            Some((section, key)) => format!("{SMALLEST}{section}:\n  {key}: {value}\n"),
+            None => format!("{SMALLEST}{key}: {value}\n"),
+        };
+        let line = text.lines().count();
+        let found = problems(&text, &no_variables());
+        let place = format!("{line} /{}: ", key.replace('.', "/"));
+        assert_eq!(found.len(), 1, "{key}: {value}: {found:?}");
+        assert!(found[0].starts_with(&place), "{key}: {value}: {found:?}");
+    }
+}
+
+#[test]
+fn a_wrong_value_of_any_listener_key_is_refused_with_its_place() {
+    for (key, value) in [
+        ("name", "\"a b\""),
+        ("name", "\"\""),
+        ("bind", "\":443\""),
+        ("bind", "localhost:443"),
+        ("bind", "[]"),
+        ("protocol", "http"),
+        ("default", "10.0.0.2:443"),
+        ("relay", "zero"),
+        ("proxy_protocol", "true"),
+        ("proxy_protocol/accept_from", "[]"),
+        ("proxy_protocol/accept_from/1", "[10.0.0.0/8, 10.0.0.0/33]"),
+        ("connections_max", "0"),
+        ("hello_timeout", "1ms"),
+        ("connect_timeout", "soon"),
+        ("idle_timeout", "8d"),
+    ] {
+        let mut listener = BTreeMap::from([
+            ("name".to_owned(), "n".to_owned()),
+            ("bind".to_owned(), "127.0.0.1:0".to_owned()),
+            ("protocol".to_owned(), "tls".to_owned()),
+        ]);
+        match key.split_once('/') {
+            Some((key, _)) => listener.insert(key.into(), format!("{{accept_from: {value}}}")),
+            None => listener.insert(key.into(), value.into()),
+        };
+        let keys: Vec<String> = listener
+            .iter()
+            .map(|(key, value)| format!("{key}: {value}"))
+            .collect();
+        let found = problems(
+            &format!("listeners:\n- {{{}}}", keys.join(", ")),
+            &no_variables(),
+        );
+        assert_eq!(found.len(), 1, "{key}: {value}: {found:?}");
+        let place = format!("2 /listeners/0/{key}: ");
+        assert!(found[0].starts_with(&place), "{key}: {value}: {found:?}");
+    }
+}
+
+#[test]
+fn every_problem_is_reported_at_once() {
+    let text = "wrokers: 3\nworkers: none\nworkers: 2\nlisteners:\n- { bind: x, prot: tls }\nlog: { level: loud, colour: red }\n";
+    assert_eq!(
+        problems(
+            text,
+            &variables(&[("RINGWAY_DRIVER", "x"), ("RINGWAY_LIMIT", "1")])
+        ),
+        [
+            "1 /wrokers: `wrokers` is not a key here (did you mean `workers`?)",
+            "2 /workers: this key is written again further down",
+            "5 /listeners/0/prot: `prot` is not a key here (known: name, bind, protocol, to, default, relay, proxy_protocol, connections_max, hello_timeout, connect_timeout, idle_timeout)",
+            "5 /listeners/0: `name` is missing",
+            "5 /listeners/0/bind: `x`: `ip:port` or `[ip]:port` is expected, such as [::]:443",
+            "5 /listeners/0: `protocol` is missing",
+            "6 /log/colour: `colour` is not a key here (known: format, level, file, queue_records_max)",
+            "6 /log/level: `loud` is none of: error, warn, info, debug, trace",
+            "/: RINGWAY_LIMIT is not a variable of Ringway",
+            "/driver: `x` is none of: auto, io_uring, epoll",
+        ]
+    );
+}
+
+#[test]
+fn what_contradicts_itself_is_refused() {
+    for (text, message) in [
+        ("", "`listeners` is missing"),
+        ("listeners: []", "at least one is needed"),
+        ("[1]", "a map is expected, not a list"),
+        (
+            "listeners:\n- {name: a, bind: 0.0.0.0:1, protocol: tcp}",
+            "`to` is missing",
+        ),
+        (
+            "listeners:\n- {name: a, bind: 0.0.0.0:1, protocol: tcp, to: host/1.1.1.1:1, default: host/1.1.1.1:1}",
+            "`default` means nothing",
+        ),
+        (
+            "listeners:\n- {name: a, bind: 0.0.0.0:1, protocol: tls, to: host/1.1.1.1:1}",
+            "`to` means nothing",
+        ),
+        (
+            "listeners:\n- {name: a, bind: 0.0.0.0:1, protocol: tls}\n- {name: a, bind: 0.0.0.0:2, protocol: tls}",
+            "two listeners have the name `a`",
+        ),
+        (
+            "listeners:\n- {name: a, bind: 0.0.0.0:1, protocol: tls}\n- {name: b, bind: 0.0.0.0:1, protocol: tls}",
+            "listeners `a` and `b` both bind 0.0.0.0:1",
+        ),
+    ] {
+        let found = problems(text, &no_variables());
+        assert_eq!(found.len(), 1, "{text}: {found:?}");
+        assert!(found[0].contains(message), "{text}: {found:?}");
+    }
+    // The kernel chooses another port each time.
+    good(
+        "listeners:\n- {name: a, bind: 0.0.0.0:0, protocol: tls}\n- {name: b, bind: 0.0.0.0:0, protocol: tls}",
+    );
+}
+
+#[test]
+fn a_cap_that_is_never_reached_is_warned_of() {
+    let text = format!("{SMALLEST}limits: {{connections_max: 5, connections_per_source_max: 6}}");
+    let valid = parse(&text, &no_variables()).unwrap();
+    let warnings: Vec<_> = valid.warnings.iter().collect();
+    assert_eq!(warnings.len(), 1);
+    assert_eq!(warnings[0].severity, Severity::Warning);
+    assert_eq!(warnings[0].pointer, "/limits");
+}
+
+#[test]
+fn the_environment_wins_over_the_file() {
+    let source = variables(&[
+        ("RINGWAY_WORKERS", "3"),
+        ("RINGWAY_LIMITS__CONNECTIONS_MAX", "9"),
+        ("RINGWAY_LOG__LEVEL", ""),
+        ("RINGWAY_CONFIG", "/etc/ringway.yaml"),
+        ("RINGWAYS", "not ours"),
+        (
+            "RINGWAY_LISTENERS",
+            r#"[{"name": "env", "bind": "127.0.0.1:0", "protocol": "tls"}]"#,
+        ),
+    ]);
+    let text = format!("{SMALLEST}limits:\nlog: {{level: warn}}\nworkers: 1");
+    let boot = parse(&text, &source).unwrap().value;
+    assert_eq!(boot.workers.to_string(), "3");
+    assert_eq!(boot.limits.connections_max.get(), 9);
+    assert_eq!(boot.log.level, LogLevel::Warn);
+    assert_eq!(boot.listeners[0].name.as_str(), "env");
+    // A file is not needed at all.
+    assert_eq!(parse("", &source).unwrap().value.listeners, boot.listeners);
+}
+
+#[test]
+fn every_value_has_a_variable() {
+    for key in environment::settable(Boot::KEYS) {
+        let source = variables(&[(&key.variable, "\u{1}")]);
+        let Err(found) = parse(SMALLEST, &source) else {
+            // A path may be nearly anything.
+            assert!(key.variable == "RINGWAY_STATE" || key.variable == "RINGWAY_LOG__FILE");
+            continue;
+        };
+        let mut found = found.iter();
+        let first = found.next().unwrap();
+        assert_eq!(first.variable.as_deref(), Some(key.variable.as_str()));
+        assert_eq!(first.line, None);
+    }
+}
+
+#[test]
+fn a_wrong_variable_is_refused_by_its_name() {
+    for (name, value, message) in [
+        ("RINGWAY_WORKER", "1", "did you mean RINGWAY_WORKERS?"),
+        ("RINGWAY_LISTENERS", "[", "not JSON"),
+        ("RINGWAY_LISTENERS", "[{}]", "`name` is missing"),
+        ("RINGWAY_LISTENERS__0__NAME", "a", "is not a variable"),
+        ("RINGWAY_LIMITS", "{}", "is not a variable"),
+        ("RINGWAY_LIMITS__BACKLOG", "0", "expected"),
+        ("RINGWAY_WORKERS", " 1", "expected"),
+    ] {
+        let Err(found) = parse(SMALLEST, &variables(&[(name, value)])) else {
+            panic!("{name}={value} is accepted");
+        };
+        let first = found.iter().next().unwrap();
+        assert_eq!(first.variable.as_deref(), Some(name), "{first:?}");
+        assert!(first.to_string().contains(message), "{first}");
+    }
+}
+
+#[test]
+fn what_needs_a_restart_is_told_from_what_a_reload_takes() {
+    let running = good(&format!("{SMALLEST}log: {{level: info}}"));
+    let text = "listeners:\n  - { name: https, bind: \"[::]:444\", protocol: tls, default: host/1.1.1.1:1 }\nlog: {level: debug}\ndrain_timeout: 1s\nlimits: {backlog: 1}\nworkers: 2";
+    assert_eq!(
+        good(text).restart_needed(&running),
+        ["/workers", "/listeners/0/bind", "/limits/backlog"]
+    );
+    let two = format!("{SMALLEST}  - {{ name: b, bind: 0.0.0.0:2, protocol: tls }}");
+    assert_eq!(good(&two).restart_needed(&running), ["/listeners"]);
+    assert!(running.restart_needed(&running).is_empty());
+}
+
+#[test]
+fn every_default_and_every_bound_can_be_read() {
+    fn check(keys: &[Key], seen: &mut HashSet<String>) {
+        for key in keys {
+            assert!(!key.meaning().is_empty(), "{}", key.name);
+            assert!(key.meaning().ends_with('.'), "{}", key.meaning());
+            seen.insert(key.name.to_owned());
+            check(key.keys, seen);
+        }
+    }
+    let mut seen = HashSet::new();
+    check(Boot::KEYS, &mut seen);
+    // Reading them asserts, in `from_literal`.
+    good(SMALLEST);
+    assert!(seen.contains("accept_from"));
+}
+
+#[test]
+fn the_readme_has_the_reference_table() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
+    let readme = std::fs::read_to_string(path).expect(path);
+    let (_, rest) = readme
+        .split_once("<!-- boot-reference:begin -->")
+        .expect("begin marker");
+    let (table, _) = rest
+        .split_once("<!-- boot-reference:end -->")
+        .expect("end marker");
+    assert_eq!(
+        table.trim(),
+        reference().trim(),
+        "paste the right one:\n{}",
+        reference()
+    );
+}
+
+fn listener() -> impl Strategy<Value = serde_json::Value> {
+    (
+        "[a-z]{1,9}",
+        any::<std::net::SocketAddr>(),
+        prop::option::of(1..9u32),
+        10..300_000u64,
+        prop::sample::select(vec!["auto", "copy", "splice"]),
+        prop::option::of(any::<std::net::SocketAddrV6>()),
+        any::<bool>(),
+    )
+        .prop_map(|(name, bind, max, hello, relay, to, tcp)| {
+            let place =
+                |to: std::net::SocketAddrV6| format!("host/[{}]:{}", to.ip(), to.port().max(1));
+            let to = to.map(place);
+            let tcp = tcp && to.is_some();
+            json!({
+                "name": name, "bind": bind.to_string(), "connections_max": max,
+                "hello_timeout": format!("{hello}ms"), "relay": relay,
+                "protocol": if tcp { "tcp" } else { "tls" },
+                (if tcp { "to" } else { "default" }): to,
+            })
+        })
+}
+
+proptest! {
+    #[test]
+    fn what_is_rendered_is_read_again(listener in listener(), level in prop::sample::select(vec!["error", "trace"]), bytes in 65_536..1_000_000u64, workers in 1..=1024u16) {
+        let text = json!({
+            "listeners": [listener], "log": {"level": level}, "workers": workers,
+            "limits": {"scratch_bytes": bytes},
+        });
+        let boot = good(&text.to_string());
+        prop_assert_eq!(&good(&boot.render().to_string()), &boot);
+        prop_assert!(boot.restart_needed(&boot).is_empty());
+    }
+
+    #[test]
+    fn no_file_and_no_variable_panics(
+        lines in "((workers|listeners|log|limits|state|name|bind): ?[a-z0-9\\[\\]{}\"':,. \\-]{0,12}\n {0,3}-? ?){0,9}",
+        value in "\\PC{0,40}",
+    ) {
+        let _ = parse(&lines, &variables(&[("RINGWAY_LISTENERS", &value), ("RINGWAY_STATE", &value)]));
+    }
+}

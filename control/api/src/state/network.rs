@@ -1,0 +1,153 @@
+//! One network of the state document.
+
+use std::{collections::BTreeMap, num::NonZeroU16};
+
+use serde_json::{Map, Value};
+
+use super::{
+    Owners,
+    pool::{self, Pool},
+    proxy::{self, ProxyKey},
+    wireguard::{self, WireGuard},
+};
+use crate::{
+    document::{Fields, Spot},
+    place::{NetnsName, NetworkName},
+    problem::Problems,
+};
+
+/// A tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Network {
+    /// Its public WireGuard port, and so its name: `network-<port>`.
+    pub port: NonZeroU16,
+    /// Where its upstream connections are dialed from.
+    pub namespace: Namespace,
+    /// Its device; absent in networks that bring a namespace of their own.
+    pub wireguard: Option<WireGuard>,
+    /// What it serves.
+    pub proxy: BTreeMap<ProxyKey, Pool>,
+}
+
+/// Where a network's upstream connections are dialed from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Namespace {
+    /// `network-<port>`, made when it does not exist: the document says nothing.
+    Own,
+    /// The namespace that Ringway runs in: the document says `"netns": null`.
+    Host,
+    /// An existing one, by name.
+    Existing(NetnsName),
+}
+
+impl Network {
+    /// As in the boot file, logs and metrics.
+    pub fn name(&self) -> NetworkName {
+        NetworkName::Port(self.port)
+    }
+}
+
+const KEYS: [&str; 7] = [
+    "netns",
+    "proxy",
+    "private_key",
+    "listen_port",
+    "mtu",
+    "address",
+    "peers",
+];
+
+pub(super) fn read(
+    port: NonZeroU16,
+    spot: &Spot<'_>,
+    owners: &mut Owners,
+    problems: &mut Problems,
+) -> Option<Network> {
+    let fields = Fields::open(spot, &KEYS, problems)?;
+    let namespace = read_namespace(&fields, problems);
+    let wireguard = if namespace == Some(Namespace::Own) || wireguard::is_declared(&fields) {
+        wireguard::read(port, &fields, problems).map(Some)
+    } else {
+        Some(None)
+    };
+    let proxy = match fields.find("proxy") {
+        Some(spot) => read_proxy(port, spot, owners, problems),
+        None => Some(BTreeMap::new()),
+    };
+    Some(Network {
+        port,
+        namespace: namespace?,
+        wireguard: wireguard?,
+        proxy: proxy?,
+    })
+}
+
+fn read_namespace(fields: &Fields<'_>, problems: &mut Problems) -> Option<Namespace> {
+    let Some(spot) = fields.find("netns") else {
+        return Some(Namespace::Own);
+    };
+    if spot.is_null() {
+        return Some(Namespace::Host);
+    }
+    let name: NetnsName = spot
+        .text(problems)?
+        .parse()
+        .map_err(|error| spot.error(problems, error))
+        .ok()?;
+    Some(Namespace::Existing(name))
+}
+
+fn read_proxy(
+    port: NonZeroU16,
+    spot: &Spot<'_>,
+    owners: &mut Owners,
+    problems: &mut Problems,
+) -> Option<BTreeMap<ProxyKey, Pool>> {
+    let mut drafts: BTreeMap<ProxyKey, pool::Draft> = BTreeMap::new();
+    for entry in spot.entries(crate::document::Duplicates::Refused, problems)? {
+        let hosts = proxy::read_key(&entry, problems);
+        let draft = pool::read(&entry, problems);
+        let (Some(hosts), Some(draft)) = (hosts, draft) else {
+            continue;
+        };
+        if let Err(owner) = owners.claim(&hosts.pattern, port) {
+            let pattern = &hosts.pattern;
+            entry.error(
+                problems,
+                format_args!(
+                    "network-{owner} already has {pattern}, and a name belongs to one network"
+                ),
+            );
+            continue;
+        }
+        for key in hosts.keys() {
+            drafts
+                .entry(key)
+                .or_default()
+                .merge(draft.clone(), &entry, problems);
+        }
+    }
+    let pools = drafts.into_iter().map(|(key, draft)| (key, draft.finish()));
+    Some(pools.collect())
+}
+
+pub(super) fn write(network: &Network) -> Value {
+    let mut map = Map::new();
+    match &network.namespace {
+        Namespace::Own => {}
+        Namespace::Host => {
+            map.insert("netns".to_owned(), Value::Null);
+        }
+        Namespace::Existing(name) => {
+            map.insert("netns".to_owned(), name.as_str().into());
+        }
+    }
+    if let Some(wireguard) = &network.wireguard {
+        wireguard::write(wireguard, &mut map);
+    }
+    let pools = network.proxy.iter();
+    let proxy = pools.map(|(key, pool)| (key.to_string(), pool::write(pool)));
+    map.insert("proxy".to_owned(), Value::Object(proxy.collect()));
+    Value::Object(map)
+}

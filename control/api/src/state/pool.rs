@@ -1,0 +1,237 @@
+//! Where the connections of a host go: the values of `proxy`.
+//!
+//! A list of targets, or `{"targets": [...], "balance": "least_connections"}`. A target is
+//! `"ip:port"`, or `{"to": "ip:port", "proxy_protocol": "v1"|"v2", "weight": n, "backup": true}`.
+
+use std::net::SocketAddr;
+
+use engine_core::{
+    balance::{Balance, WEIGHT_MAX},
+    proxy_protocol::Version,
+};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    document::{Content, Fields, Spot},
+    field::{number, word},
+    place::parse_target,
+    problem::Problems,
+};
+
+/// Most targets of one host.
+pub const TARGETS_MAX: usize = 256;
+
+/// The targets of one host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Pool {
+    /// At least one; no address twice.
+    pub targets: Vec<PoolTarget>,
+    /// How connections are spread over them.
+    pub balance: Balance,
+}
+
+/// One machine that connections go to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PoolTarget {
+    /// Its address in the network.
+    pub address: SocketAddr,
+    /// Its share of connections, from 1 to [`WEIGHT_MAX`]; 1 when nothing is written.
+    pub weight: u16,
+    /// Only dialed when no other target answers.
+    pub backup: bool,
+    /// The PROXY protocol header that it asks for.
+    pub proxy_protocol: Option<Version>,
+}
+
+const BALANCES: [(&str, Balance); 2] = [
+    ("round_robin", Balance::RoundRobin),
+    ("least_connections", Balance::LeastConnections),
+];
+
+const VERSIONS: [(&str, Version); 2] = [("v1", Version::V1), ("v2", Version::V2)];
+
+/// A pool while the keys that mean the same host are being merged.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Draft {
+    targets: Vec<PoolTarget>,
+    balance: Option<Balance>,
+}
+
+impl Draft {
+    /// Adds what another key says of the same host. What contradicts it is noted.
+    pub(super) fn merge(&mut self, other: Self, spot: &Spot<'_>, problems: &mut Problems) {
+        for target in other.targets {
+            self.add(target, spot, problems);
+        }
+        match (self.balance, other.balance) {
+            (Some(mine), Some(theirs)) if mine != theirs => {
+                spot.error(
+                    problems,
+                    "another key of the same host has another `balance`",
+                );
+            }
+            (mine, theirs) => self.balance = mine.or(theirs),
+        }
+    }
+
+    fn add(&mut self, target: PoolTarget, spot: &Spot<'_>, problems: &mut Problems) {
+        let address = target.address;
+        match self.targets.iter().find(|known| known.address == address) {
+            Some(known) if *known == target => {}
+            Some(_) => spot.error(
+                problems,
+                format_args!("target {address} of this host is declared twice, and differently"),
+            ),
+            None if self.targets.len() == TARGETS_MAX => spot.error(
+                problems,
+                format_args!("this host has more than {TARGETS_MAX} targets"),
+            ),
+            None => self.targets.push(target),
+        }
+    }
+
+    pub(super) fn finish(self) -> Pool {
+        Pool {
+            targets: self.targets,
+            balance: self.balance.unwrap_or_default(),
+        }
+    }
+}
+
+pub(super) fn read(spot: &Spot<'_>, problems: &mut Problems) -> Option<Draft> {
+    let Content::Map(_) = &spot.node.content else {
+        let targets = read_targets(spot, problems)?;
+        return Some(Draft {
+            targets,
+            balance: None,
+        });
+    };
+    let fields = Fields::open(spot, &["targets", "balance"], problems)?;
+    let balance = match fields.find("balance").filter(|spot| !spot.is_null()) {
+        Some(spot) => word(spot, problems, &BALANCES).map(Some),
+        None => Some(None),
+    };
+    let targets = read_targets(fields.need("targets", problems)?, problems)?;
+    Some(Draft {
+        targets,
+        balance: balance?,
+    })
+}
+
+fn read_targets(spot: &Spot<'_>, problems: &mut Problems) -> Option<Vec<PoolTarget>> {
+    let items = spot.items(problems)?;
+    if items.len() == 0 {
+        spot.error(problems, "at least one target is needed");
+        return None;
+    }
+    let mut draft = Draft::default();
+    let mut complete = true;
+    for item in items {
+        match read_target(&item, problems) {
+            Some(target) => draft.add(target, &item, problems),
+            None => complete = false,
+        }
+    }
+    complete.then_some(draft.targets)
+}
+
+fn read_target(spot: &Spot<'_>, problems: &mut Problems) -> Option<PoolTarget> {
+    let Content::Map(_) = &spot.node.content else {
+        return Some(PoolTarget {
+            address: read_address(spot, problems)?,
+            weight: 1,
+            backup: false,
+            proxy_protocol: None,
+        });
+    };
+    let known = ["to", "proxy_protocol", "weight", "backup"];
+    let fields = Fields::open(spot, &known, problems)?;
+    let present = |key| fields.find(key).filter(|spot| !spot.is_null());
+    let weight = match present("weight") {
+        Some(spot) => read_weight(spot, problems),
+        None => Some(1),
+    };
+    let backup = match present("backup") {
+        Some(spot) => read_truth(spot, problems),
+        None => Some(false),
+    };
+    let proxy_protocol = match present("proxy_protocol") {
+        Some(spot) => word(spot, problems, &VERSIONS).map(Some),
+        None => Some(None),
+    };
+    let to = fields.need("to", problems);
+    let address = to.and_then(|spot| read_address(spot, problems));
+    Some(PoolTarget {
+        address: address?,
+        weight: weight?,
+        backup: backup?,
+        proxy_protocol: proxy_protocol?,
+    })
+}
+
+fn read_address(spot: &Spot<'_>, problems: &mut Problems) -> Option<SocketAddr> {
+    let text = spot.text(problems)?;
+    match parse_target(text) {
+        Ok(address) => Some(address),
+        Err(_) => {
+            let text = crate::word::printable(text);
+            let message =
+                format_args!("`{text}` is no target: `ip:port` or `[ip]:port` is expected");
+            spot.error(problems, message);
+            None
+        }
+    }
+}
+
+fn read_weight(spot: &Spot<'_>, problems: &mut Problems) -> Option<u16> {
+    let weight = number(spot, problems, "whole number")?;
+    if !(1..=WEIGHT_MAX).contains(&weight) {
+        spot.error(problems, format_args!("a weight is from 1 to {WEIGHT_MAX}"));
+        return None;
+    }
+    Some(weight)
+}
+
+fn read_truth(spot: &Spot<'_>, problems: &mut Problems) -> Option<bool> {
+    if let Content::Bool(truth) = spot.node.content {
+        return Some(truth);
+    }
+    spot.expected(problems, "true or false");
+    None
+}
+
+pub(super) fn write(pool: &Pool) -> Value {
+    let targets: Value = pool.targets.iter().map(write_target).collect();
+    match pool.balance {
+        Balance::RoundRobin => targets,
+        balance => json!({ "targets": targets, "balance": said(&BALANCES, balance) }),
+    }
+}
+
+fn write_target(target: &PoolTarget) -> Value {
+    let to = target.address.to_string();
+    let mut map = Map::new();
+    if target.weight != 1 {
+        map.insert("weight".to_owned(), target.weight.into());
+    }
+    if target.backup {
+        map.insert("backup".to_owned(), true.into());
+    }
+    if let Some(version) = target.proxy_protocol {
+        map.insert("proxy_protocol".to_owned(), said(&VERSIONS, version).into());
+    }
+    if map.is_empty() {
+        return to.into();
+    }
+    map.insert("to".to_owned(), to.into());
+    Value::Object(map)
+}
+
+fn said<T: PartialEq>(words: &[(&'static str, T)], value: T) -> Option<&'static str> {
+    words
+        .iter()
+        .find(|(_, known)| *known == value)
+        .map(|&(word, _)| word)
+}

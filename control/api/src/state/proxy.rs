@@ -1,0 +1,101 @@
+//! What a network serves: the keys of `proxy`.
+
+use std::fmt;
+
+use engine_core::hostname::HostPattern;
+
+use crate::{document::Spot, problem::Problems};
+
+/// What clients speak to a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scheme {
+    /// HTTP, routed by the `Host` header.
+    Http,
+    /// TLS, routed by the name in the ClientHello.
+    Https,
+    /// SSH.
+    Ssh,
+}
+
+impl Scheme {
+    /// As in a key.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::Ssh => "ssh",
+        }
+    }
+}
+
+/// One host, as one kind of clients reaches it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProxyKey {
+    /// What the clients speak.
+    pub scheme: Scheme,
+    /// The host, or every host below a domain.
+    pub pattern: HostPattern,
+}
+
+impl fmt::Display for ProxyKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme.word(), self.pattern)
+    }
+}
+
+/// A key as it is written: a bare host stands for HTTP and for TLS.
+pub(super) struct Hosts {
+    scheme: Option<Scheme>,
+    pub(super) pattern: HostPattern,
+}
+
+impl Hosts {
+    pub(super) fn keys(&self) -> impl Iterator<Item = ProxyKey> {
+        let (first, second) = match self.scheme {
+            Some(scheme) => (scheme, None),
+            None => (Scheme::Http, Some(Scheme::Https)),
+        };
+        let schemes = std::iter::once(first).chain(second);
+        schemes.map(|scheme| ProxyKey {
+            scheme,
+            pattern: self.pattern.clone(),
+        })
+    }
+}
+
+/// Reads `host`, `https://host`, `http://host` or `ssh://host`, where the host may be `*.domain`.
+pub(super) fn read_key(spot: &Spot<'_>, problems: &mut Problems) -> Option<Hosts> {
+    let key = spot.key();
+    let (scheme, host) = match key.split_once("://") {
+        None => (None, key),
+        Some(("http", host)) => (Some(Scheme::Http), host),
+        Some(("https", host)) => (Some(Scheme::Https), host),
+        Some(("ssh", host)) => (Some(Scheme::Ssh), host),
+        Some(_) => {
+            spot.error(
+                problems,
+                "the scheme has to be https, http or ssh, or be left out",
+            );
+            return None;
+        }
+    };
+    let pattern = match HostPattern::parse(host) {
+        Ok(pattern) => pattern,
+        Err(error) if host.contains(['/', ':']) => {
+            let hint = "a key is a host without port and path";
+            spot.error_with_hint(problems, error, hint);
+            return None;
+        }
+        Err(error) => {
+            spot.error(problems, error);
+            return None;
+        }
+    };
+    match scheme {
+        Some(Scheme::Ssh) => spot.warning(problems, "ssh is not served yet"),
+        Some(Scheme::Http) => spot.warning(problems, "plain HTTP is not served yet"),
+        // Its TLS half is served.
+        Some(Scheme::Https) | None => {}
+    }
+    Some(Hosts { scheme, pattern })
+}
