@@ -1,0 +1,238 @@
+//! A valid state document into the table that workers route by.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    num::NonZeroU16,
+    sync::Arc,
+};
+
+use control_api::{
+    Problem, Problems, Severity,
+    boot::Listener,
+    place::{NetnsName, NetworkName, Place},
+    state::{Desired, Namespace, Network, Pool, ProxyKey, Scheme},
+};
+use engine_core::{
+    balance::{Balance, Load},
+    ids::{Generation, ListenerId, NetnsId, RouteId},
+    snapshot::{self, Route, Snapshot, SnapshotBuilder, Target},
+};
+
+use crate::ids::{HOST, Ids, Leads, NextIds};
+
+/// A snapshot, and what it needs.
+#[derive(Debug)]
+pub struct Planned {
+    /// What the workers route by.
+    pub snapshot: Snapshot,
+    /// Every namespace that the snapshot names; the host's is always among them.
+    pub namespaces: BTreeMap<NetnsId, NamespaceSource>,
+}
+
+/// Where a namespace comes from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NamespaceSource {
+    /// The one that Ringway runs in.
+    Host,
+    /// `network-<port>`, made when it does not exist.
+    Made(NonZeroU16),
+    /// One that has to exist.
+    Existing(NetnsName),
+}
+
+/// Makes the snapshot of a state document and of the listeners' own places. The position of a
+/// listener is its id. `ids` takes the new ids when, and only when, all is well.
+///
+/// # Errors
+/// Every place of a listener that is in no declared network.
+pub fn publish(
+    desired: &Desired,
+    listeners: &[Listener],
+    ids: &mut Ids,
+    generation: Generation,
+    previous: Option<&Snapshot>,
+) -> Result<Planned, Problems> {
+    let mut plan = Plan {
+        desired,
+        ids: NextIds::after(ids),
+        builder: SnapshotBuilder::new(generation),
+        networks: HashMap::new(),
+        placed: HashMap::new(),
+        namespaces: BTreeMap::from([(NetnsId(HOST), NamespaceSource::Host)]),
+        problems: Problems::default(),
+    };
+    for network in desired.networks.values() {
+        plan.names(network);
+    }
+    for (index, listener) in listeners.iter().enumerate() {
+        plan.listener(index, listener);
+    }
+    let (planned, next_ids) = plan.finish(previous)?;
+    *ids = next_ids;
+    Ok(planned)
+}
+
+struct Plan<'a> {
+    desired: &'a Desired,
+    ids: NextIds<'a>,
+    builder: SnapshotBuilder,
+    /// Every network met so far: its routes share one count of live connections.
+    networks: HashMap<NetworkName, snapshot::Network>,
+    /// Routes that listeners lead to: several may name one place.
+    placed: HashMap<Place, RouteId>,
+    namespaces: BTreeMap<NetnsId, NamespaceSource>,
+    problems: Problems,
+}
+
+impl Plan<'_> {
+    /// The routes of everything that a network serves to TLS clients.
+    fn names(&mut self, declared: &Network) {
+        let name = declared.name();
+        // In namespaces whose networks serve nothing, a listener may still dial.
+        let network = self.network(&name, &declared.namespace);
+        let served = |key: &ProxyKey| key.scheme == Scheme::Https;
+        for (key, pool) in declared.proxy.iter().filter(|(key, _)| served(key)) {
+            let pattern = key.pattern.clone();
+            let id = self.ids.route((name.clone(), Leads::Name(pattern.clone())));
+            self.builder
+                .route(Route {
+                    id,
+                    label: pattern.to_string().into(),
+                    network: network.clone(),
+                    targets: targets(pool),
+                    balance: pool.balance,
+                })
+                .name(pattern, id);
+        }
+    }
+
+    fn listener(&mut self, index: usize, listener: &Listener) {
+        // The boot file has at most `LISTENERS_MAX` listeners.
+        let id = ListenerId(u16::try_from(index).unwrap_or(u16::MAX));
+        if let Some(to) = &listener.to
+            && let Some(route) = self.place(to, index, "to")
+        {
+            self.builder.fixed(id, route);
+        }
+        if let Some(default) = &listener.default
+            && let Some(route) = self.place(default, index, "default")
+        {
+            self.builder.default_route(id, route);
+        }
+    }
+
+    /// The route to a place, added when no other listener has it.
+    fn place(&mut self, place: &Place, listener: usize, key: &str) -> Option<RouteId> {
+        if let Some(&id) = self.placed.get(place) {
+            return Some(id);
+        }
+        let namespace = match &place.network {
+            NetworkName::Host => Namespace::Host,
+            NetworkName::Netns(name) => Namespace::Existing(name.clone()),
+            NetworkName::Port(port) => match self.desired.networks.get(port) {
+                Some(network) => network.namespace.clone(),
+                None => {
+                    self.problems
+                        .push(undeclared(&place.network, listener, key));
+                    return None;
+                }
+            },
+        };
+        let network = self.network(&place.network, &namespace);
+        let leads = Leads::Listener(place.address);
+        let id = self.ids.route((place.network.clone(), leads));
+        let target = Target {
+            address: place.address,
+            weight: 1,
+            backup: false,
+            proxy_protocol: None,
+            load: Load::default(),
+        };
+        self.builder.route(Route {
+            id,
+            label: place.address.to_string().into(),
+            network,
+            targets: vec![target],
+            balance: Balance::default(),
+        });
+        self.placed.insert(place.clone(), id);
+        Some(id)
+    }
+
+    fn network(&mut self, name: &NetworkName, namespace: &Namespace) -> snapshot::Network {
+        if let Some(network) = self.networks.get(name) {
+            return network.clone();
+        }
+        let (netns, source) = match (namespace, name) {
+            (Namespace::Own, NetworkName::Port(port)) => {
+                (NetnsId(port.get().into()), NamespaceSource::Made(*port))
+            }
+            (Namespace::Existing(name), _) => (
+                self.ids.namespace(name),
+                NamespaceSource::Existing(name.clone()),
+            ),
+            // Only networks with a port have a namespace of their own.
+            (Namespace::Host | Namespace::Own, _) => (NetnsId(HOST), NamespaceSource::Host),
+        };
+        self.namespaces.insert(netns, source);
+        let network = snapshot::Network {
+            id: self.ids.network(name),
+            name: Arc::from(name.to_string()),
+            netns,
+            live: Load::default(),
+        };
+        self.networks.insert(name.clone(), network.clone());
+        network
+    }
+
+    fn finish(mut self, previous: Option<&Snapshot>) -> Result<(Planned, Ids), Problems> {
+        if self.problems.refuse() {
+            return Err(self.problems);
+        }
+        match self.builder.build(previous) {
+            Ok(snapshot) => {
+                let namespaces = self.namespaces;
+                Ok((
+                    Planned {
+                        snapshot,
+                        namespaces,
+                    },
+                    self.ids.finish(),
+                ))
+            }
+            // A valid state document and distinct ids leave nothing to contradict.
+            Err(errors) => {
+                for error in errors {
+                    self.problems
+                        .push(Problem::whole(Severity::Error, error.to_string()));
+                }
+                Err(self.problems)
+            }
+        }
+    }
+}
+
+fn targets(pool: &Pool) -> Vec<Target> {
+    let targets = pool.targets.iter().map(|target| Target {
+        address: target.address,
+        weight: target.weight,
+        backup: target.backup,
+        proxy_protocol: target.proxy_protocol,
+        load: Load::default(),
+    });
+    targets.collect()
+}
+
+fn undeclared(network: &NetworkName, listener: usize, key: &str) -> Problem {
+    Problem {
+        pointer: format!("/listeners/{listener}/{key}"),
+        hint: Some("declare it there, or write `host` or `netns:NAME`".to_owned()),
+        ..Problem::whole(
+            Severity::Error,
+            format!("{network} is not in the state document"),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,271 @@
+use std::collections::{BTreeSet, HashSet};
+
+use control_api::{boot, state};
+use engine_core::{hostname::Hostname, ids::NetworkId, proxy_protocol::Version};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn desired(document: &Value) -> Desired {
+    state::parse(&document.to_string()).unwrap().value
+}
+
+fn listeners(list: &Value) -> Vec<Listener> {
+    let text = json!({ "listeners": list }).to_string();
+    let no_variables = BTreeMap::<String, String>::new();
+    boot::parse(&text, &no_variables).unwrap().value.listeners
+}
+
+fn tls(default: Option<&str>) -> Value {
+    json!({ "name": "tls", "bind": "[::]:0", "protocol": "tls", "default": default })
+}
+
+fn tcp(name: &str, to: &str) -> Value {
+    json!({ "name": name, "bind": "[::]:0", "protocol": "tcp", "to": to })
+}
+
+fn plan(document: &Value, list: &Value, ids: &mut Ids) -> Planned {
+    publish(
+        &desired(document),
+        &listeners(list),
+        ids,
+        Generation(1),
+        None,
+    )
+    .unwrap()
+}
+
+/// The route of a name: network, namespace and targets.
+fn route(planned: &Planned, name: &str) -> Option<(String, u32, Vec<String>)> {
+    let name = Hostname::parse(name.as_bytes()).ok();
+    let route = planned.snapshot.route(ListenerId(0), name.as_ref()).ok()?;
+    Some(described(route))
+}
+
+fn described(route: &Route) -> (String, u32, Vec<String>) {
+    let targets = route
+        .targets
+        .iter()
+        .map(|target| target.address.to_string());
+    (
+        route.network.name.to_string(),
+        route.network.netns.0,
+        targets.collect(),
+    )
+}
+
+#[test]
+fn names_lead_to_their_network_from_its_namespace() {
+    let document = json!({
+        "1": { "netns": "blue", "proxy": { "a.example": ["10.0.0.2:443"], "http://b.example": ["10.0.0.2:80"] } },
+        "2": { "netns": null, "proxy": { "*.c.example": ["10.0.0.2:443"] } },
+        "3": { "private_key": "11".repeat(32), "peers": [], "proxy": { "d.example": ["10.0.0.2:443"] } },
+        "4": { "netns": "unused" },
+    });
+    let planned = plan(&document, &json!([tls(None)]), &mut Ids::default());
+    let target = vec!["10.0.0.2:443".to_owned()];
+    let blue = 65_536;
+    assert_eq!(
+        route(&planned, "a.example"),
+        Some(("network-1".into(), blue, target.clone()))
+    );
+    assert_eq!(
+        route(&planned, "x.c.example"),
+        Some(("network-2".into(), 0, target.clone()))
+    );
+    assert_eq!(
+        route(&planned, "d.example"),
+        Some(("network-3".into(), 3, target))
+    );
+    assert_eq!(route(&planned, "b.example"), None, "plain HTTP is not TLS");
+    assert_eq!(route(&planned, "c.example"), None);
+    let sources: Vec<_> = planned.namespaces.into_values().collect();
+    let existing = |name: &str| NamespaceSource::Existing(name.parse().unwrap());
+    let made = NamespaceSource::Made(NonZeroU16::new(3).unwrap());
+    assert_eq!(
+        sources,
+        [
+            NamespaceSource::Host,
+            made,
+            existing("blue"),
+            existing("unused")
+        ]
+    );
+}
+
+#[test]
+fn a_target_is_taken_over_with_everything_it_says() {
+    let target =
+        json!({ "to": "10.0.0.2:443", "proxy_protocol": "v2", "weight": 7, "backup": true });
+    let pool = json!({ "targets": [target, "10.0.0.3:1"], "balance": "least_connections" });
+    let document = json!({ "1": { "netns": null, "proxy": { "a.example": pool } } });
+    let planned = plan(&document, &json!([tls(None)]), &mut Ids::default());
+    let route = planned.snapshot.routes().next().unwrap();
+    let target = &route.targets[0];
+    assert_eq!(
+        (
+            target.weight,
+            target.backup,
+            target.proxy_protocol,
+            route.balance
+        ),
+        (7, true, Some(Version::V2), Balance::LeastConnections)
+    );
+    assert_eq!(&*route.label, "a.example");
+}
+
+#[test]
+fn listeners_lead_to_their_places_and_share_the_same_one() {
+    let list = json!([
+        tls(Some("network-7/10.0.0.2:443")),
+        tcp("a", "host/127.0.0.1:5432"),
+        tcp("b", "host/127.0.0.1:5432"),
+        tcp("c", "netns:blue/10.0.0.2:5432"),
+        tcp("d", "network-7/10.0.0.2:443"),
+    ]);
+    let document = json!({ "7": { "netns": "blue", "proxy": { "a.example": ["10.0.0.9:1"] } } });
+    let planned = plan(&document, &list, &mut Ids::default());
+    let fixed = |listener| planned.snapshot.fixed(ListenerId(listener)).unwrap();
+    assert_eq!(fixed(1).id, fixed(2).id);
+    assert_eq!(
+        described(fixed(3)),
+        ("netns:blue".into(), 65_536, vec!["10.0.0.2:5432".into()])
+    );
+    assert_eq!(&*fixed(3).label, "10.0.0.2:5432");
+    let default = planned.snapshot.route(ListenerId(0), None).unwrap();
+    assert_eq!(default.id, fixed(4).id);
+    assert_eq!(default.network.id, NetworkId(7));
+    assert_eq!(
+        (fixed(1).network.id, fixed(3).network.id),
+        (NetworkId(0), NetworkId(65_536))
+    );
+    assert_eq!(planned.snapshot.len(), 4);
+    // A listener without a place routes nothing.
+    assert!(planned.snapshot.fixed(ListenerId(0)).is_none());
+    assert_eq!(planned.namespaces.len(), 2);
+}
+
+#[test]
+fn all_routes_of_a_network_share_one_count_of_live_connections() {
+    let proxy = json!({ "a.example": ["10.0.0.2:1"], "b.example": ["10.0.0.2:1"] });
+    let document = json!({ "1": { "netns": null, "proxy": proxy }, "2": { "netns": null, "proxy": { "c.example": ["10.0.0.2:1"] } } });
+    let list = json!([tls(Some("network-1/10.0.0.2:443"))]);
+    let planned = plan(&document, &list, &mut Ids::default());
+    let of = |id| {
+        planned
+            .snapshot
+            .routes()
+            .filter(move |route| route.network.id == NetworkId(id))
+    };
+    let held = of(1).next().unwrap().network.live.occupy();
+    assert_eq!(of(1).count(), 3);
+    assert!(of(1).all(|route| route.network.live.live() == 1));
+    assert!(of(2).all(|route| route.network.live.live() == 0));
+    drop(held);
+}
+
+#[test]
+fn every_listener_in_an_undeclared_network_is_reported_and_changes_nothing() {
+    let mut ids = Ids::default();
+    let list = json!([
+        tls(Some("network-7/10.0.0.2:443")),
+        tcp("a", "network-8/10.0.0.2:443"),
+        tcp("b", "host/127.0.0.1:1")
+    ]);
+    let refused = publish(
+        &Desired::default(),
+        &listeners(&list),
+        &mut ids,
+        Generation(1),
+        None,
+    );
+    let found: Vec<String> = refused
+        .unwrap_err()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let hint = "(declare it there, or write `host` or `netns:NAME`)";
+    assert_eq!(
+        found,
+        [
+            format!("/listeners/0/default: network-7 is not in the state document {hint}"),
+            format!("/listeners/1/to: network-8 is not in the state document {hint}"),
+        ]
+    );
+    let planned = plan(&json!({}), &json!([tcp("b", "host/127.0.0.1:2")]), &mut ids);
+    assert_eq!(
+        planned.snapshot.routes().next().unwrap().id,
+        RouteId(0),
+        "no id was taken"
+    );
+}
+
+#[test]
+fn an_id_is_never_given_to_anything_else() {
+    let mut ids = Ids::default();
+    let serving =
+        |name: &str| json!({ "1": { "netns": null, "proxy": { (name): ["10.0.0.2:1"] } } });
+    let mut seen = HashSet::new();
+    for name in ["a.example", "b.example", "a.example", "c.example"] {
+        let planned = plan(&serving(name), &json!([tls(None)]), &mut ids);
+        assert!(
+            seen.insert(planned.snapshot.routes().next().unwrap().id),
+            "{name}"
+        );
+    }
+}
+
+/// A state document of a few networks and names, so that many stay and many change.
+fn document() -> impl Strategy<Value = Value> {
+    let netns = prop::sample::select(vec![Value::Null, json!("blue"), json!("red")]);
+    let names = prop::collection::btree_set("[ab]|\\*\\.[ab]", 0..3);
+    prop::collection::btree_map(1..4u16, (netns, names), 0..3).prop_map(|networks| {
+        let networks = networks.into_iter().map(|(port, (netns, names))| {
+            let proxy = names
+                .into_iter()
+                .map(|name| (format!("{name}.n{port}"), json!(["10.0.0.1:1"])));
+            let proxy = Value::Object(proxy.collect());
+            (port.to_string(), json!({ "netns": netns, "proxy": proxy }))
+        });
+        Value::Object(networks.collect())
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_stays_declared_keeps_its_ids(documents in prop::collection::vec(document(), 1..6)) {
+        let mut ids = Ids::default();
+        let mut before: BTreeMap<String, (u32, u32)> = BTreeMap::new();
+        for document in documents {
+            let planned = plan(&document, &json!([tls(Some("netns:blue/10.0.0.1:1"))]), &mut ids);
+            let mut after = BTreeMap::new();
+            let mut used = BTreeSet::new();
+            for route in planned.snapshot.routes() {
+                prop_assert!(used.insert(route.id), "one id, two routes");
+                prop_assert!(planned.namespaces.contains_key(&route.network.netns));
+                after.insert(format!("{} {}", route.network.name, route.label), (route.id.0, route.network.id.0));
+            }
+            for (name, ids) in &after {
+                if let Some(earlier) = before.get(name) {
+                    prop_assert_eq!(earlier, ids, "{}", name);
+                }
+            }
+            before = after;
+        }
+    }
+
+    #[test]
+    fn publishing_the_same_again_changes_nothing(document in document()) {
+        let mut ids = Ids::default();
+        let list = json!([tls(None)]);
+        let describe = |planned: &Planned| {
+            let routes = planned.snapshot.routes();
+            routes.map(|route| (route.id, route.network.id, described(route))).collect::<Vec<_>>()
+        };
+        let first = plan(&document, &list, &mut ids);
+        let second = plan(&document, &list, &mut ids);
+        prop_assert_eq!(describe(&first), describe(&second));
+        prop_assert_eq!(first.namespaces, second.namespaces);
+    }
+}
