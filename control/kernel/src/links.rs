@@ -3,6 +3,7 @@
 use std::{
     io,
     os::fd::{AsFd as _, AsRawFd as _},
+    thread,
 };
 
 use engine_sys::netns::Netns;
@@ -11,10 +12,7 @@ use ipnet::IpNet;
 use nix::errno::Errno;
 use rtnetlink::{
     Handle, LinkMessageBuilder, LinkUnspec, LinkVeth,
-    packet_route::{
-        address::{AddressAttribute, AddressFlags},
-        link::{InfoData, InfoVeth},
-    },
+    packet_route::address::{AddressAttribute, AddressFlags},
 };
 use tokio::runtime;
 
@@ -145,22 +143,36 @@ impl Links {
 
     /// Makes a veth pair (veth(4)): `name` here, `peer` in `other`. Both are down.
     ///
+    /// Both ends are made here and one is moved, so that their indices differ. A device whose index
+    /// is that of its peer counts as a lower one to the kernel, and it may then take a second until
+    /// traffic passes (`linkwatch_urgent_event` in `net/core/link_watch.c`).
+    ///
     /// # Errors
-    /// [`LinkError::Veth`]: `EEXIST` when either name is taken, `ERANGE` for one over 15 bytes.
+    /// [`LinkError::Veth`]: `EEXIST` when either name is taken here or `peer` there, `ERANGE` for
+    /// one over 15 bytes. Nothing is left behind.
     pub async fn veth(&self, name: &str, peer: &str, other: &Netns) -> Result<(), LinkError> {
-        let peer_end = LinkMessageBuilder::<LinkUnspec>::new()
-            .name(peer)
-            .setns_by_fd(other.as_fd().as_raw_fd())
-            .build();
-        let pair = LinkVeth::new(name, peer)
-            .set_info_data(InfoData::Veth(InfoVeth::Peer(peer_end)))
-            .build();
-        let added = self.handle.link().add(pair).execute().await;
-        added.map_err(|source| LinkError::Veth {
+        let failed = |source| LinkError::Veth {
             name: name.to_owned(),
             peer: peer.to_owned(),
             source: answer(source),
-        })
+        };
+        let pair = LinkVeth::new(name, peer).build();
+        self.handle
+            .link()
+            .add(pair)
+            .execute()
+            .await
+            .map_err(failed)?;
+        let away = LinkMessageBuilder::<LinkUnspec>::new()
+            .name(peer)
+            .setns_by_fd(other.as_fd().as_raw_fd())
+            .build();
+        let moved = self.handle.link().set(away).execute().await.map_err(failed);
+        if moved.is_err() {
+            // The answer to give is why it was not moved.
+            let _ = self.remove(name).await;
+        }
+        moved
     }
 
     /// Gives a link an address. An IPv6 address is usable at once: duplicate address detection
@@ -231,22 +243,30 @@ impl Links {
     }
 }
 
-/// Works on the links of a namespace from outside any runtime, and returns when it is done.
+/// Works on the links of a namespace and returns when it is done. It runs on a short-lived thread
+/// with a runtime of its own, so it may be called from anywhere, and blocks there for about a
+/// millisecond.
 ///
 /// # Errors
 /// Those of `work`; [`LinkError::Open`] and [`LinkError::Runtime`].
-///
-/// # Panics
-/// When the caller is inside a runtime: it would block it.
-pub fn within<T>(
+pub fn within<T: Send>(
     netns: &Netns,
-    work: impl AsyncFnOnce(&Links) -> Result<T, LinkError>,
+    work: impl AsyncFnOnce(&Links) -> Result<T, LinkError> + Send,
 ) -> Result<T, LinkError> {
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()
-        .map_err(LinkError::Runtime)?;
-    runtime.block_on(async { work(&Links::open(netns)?).await })
+    let inside = || {
+        let runtime = runtime::Builder::new_current_thread().enable_io().build();
+        Ok(runtime
+            .map_err(LinkError::Runtime)?
+            .block_on(async { work(&Links::open(netns)?).await }))
+    };
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name("links".into());
+        let thread = thread
+            .spawn_scoped(scope, inside)
+            .map_err(LinkError::Runtime)?;
+        let panicked = |_| Err(LinkError::Runtime(io::Error::other("the work panicked")));
+        thread.join().unwrap_or_else(panicked)
+    })?
 }
 
 #[cfg(test)]
@@ -332,6 +352,10 @@ mod tests {
                 errno(links.veth("lan", "other", &right).await),
                 Some(Errno::EEXIST)
             );
+            let taken = links.veth("fresh", "uplink", &right).await;
+            assert_eq!(errno(taken), Some(Errno::EEXIST));
+            let left_behind = links.remove("fresh").await;
+            assert_eq!(errno(left_behind), Some(Errno::ENODEV));
             let long = "sixteen-letters-";
             assert_eq!(
                 errno(links.veth(long, "other", &right).await),

@@ -18,7 +18,7 @@ use nix::{
 };
 
 use crate::{
-    links::{LinkError, Links, State},
+    links::{self, LinkError, State},
     name::NamespaceName,
 };
 
@@ -189,26 +189,24 @@ impl Namespaces {
         Ok(self.hold(name, netns, Origin::Found))
     }
 
-    /// The namespace of that name, made when there is none, with `lo` up. Must be called inside a
-    /// tokio runtime.
+    /// The namespace of that name, made when there is none, with `lo` up.
     ///
     /// # Errors
     /// Says what was refused. Nothing is left behind.
-    pub async fn ensure(&mut self, name: &NamespaceName) -> Result<Arc<Netns>, EnsureError> {
-        let unnamed = match self.open(name) {
-            Err(EnsureError::Open { source, .. }) if unnamed(&self.path(name), &source) => name,
+    pub fn ensure(&mut self, name: &NamespaceName) -> Result<Arc<Netns>, EnsureError> {
+        match self.open(name) {
+            Err(EnsureError::Open { source, .. }) if unnamed(&self.path(name), &source) => {}
             known_or_failed => return known_or_failed,
-        };
+        }
         let netns = Netns::create().map_err(|source| EnsureError::Create {
-            name: unnamed.clone(),
-            source,
-        })?;
-        let loopback = |source| EnsureError::Loopback {
             name: name.clone(),
             source,
-        };
-        let links = Links::open(&netns).map_err(loopback)?;
-        links.set("lo", State::Up).await.map_err(loopback)?;
+        })?;
+        let up = links::within(&netns, async |links| links.set("lo", State::Up).await);
+        up.map_err(|source| EnsureError::Loopback {
+            name: name.clone(),
+            source,
+        })?;
         self.bind(name, &netns)
             .map_err(|source| EnsureError::Bind {
                 name: name.clone(),

@@ -5,14 +5,6 @@ fn name(text: &str) -> NamespaceName {
     NamespaceName::parse(text).unwrap()
 }
 
-fn ensure(store: &mut Namespaces, name: &NamespaceName) -> Result<Arc<Netns>, EnsureError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()
-        .unwrap();
-    runtime.block_on(store.ensure(name))
-}
-
 fn store() -> Namespaces {
     Namespaces::in_directory(private::directory())
 }
@@ -29,9 +21,9 @@ fn lo_is_up(netns: &Netns) -> bool {
 #[test]
 fn a_missing_namespace_is_made_and_a_second_store_finds_it() {
     let mut first = store();
-    let made = ensure(&mut first, &name("network-1")).unwrap();
+    let made = first.ensure(&name("network-1")).unwrap();
     assert!(lo_is_up(&made));
-    let again = ensure(&mut first, &name("network-1")).unwrap();
+    let again = first.ensure(&name("network-1")).unwrap();
     assert_eq!(again.identity(), made.identity());
 
     let mut second = Namespaces::in_directory(first.directory.clone());
@@ -55,7 +47,7 @@ fn what_is_not_there_is_not_opened_and_nothing_is_made() {
 fn only_what_was_made_here_is_removed() {
     let mut first = store();
     let network = name("network-1");
-    ensure(&mut first, &network).unwrap();
+    first.ensure(&network).unwrap();
     let mut second = Namespaces::in_directory(first.directory.clone());
     second.open(&network).unwrap();
     assert!(matches!(
@@ -76,7 +68,7 @@ fn only_what_was_made_here_is_removed() {
 fn a_deleted_name_leads_to_the_same_namespace_again() {
     let mut store = store();
     let network = name("network-1");
-    let netns = ensure(&mut store, &network).unwrap();
+    let netns = store.ensure(&network).unwrap();
     let path = store.directory.join(&network);
     assert!(store.restore().is_empty(), "nothing is lost yet");
 
@@ -98,12 +90,12 @@ fn a_deleted_name_leads_to_the_same_namespace_again() {
 fn a_name_that_somebody_else_took_is_left_alone() {
     let mut mine = store();
     let network = name("network-1");
-    ensure(&mut mine, &network).unwrap();
+    mine.ensure(&network).unwrap();
     let path = mine.directory.join(&network);
 
     unbind(&path).unwrap();
     let mut theirs = Namespaces::in_directory(mine.directory.clone());
-    let other = ensure(&mut theirs, &network).unwrap();
+    let other = theirs.ensure(&network).unwrap();
     let restored = mine.restore();
     assert!(matches!(restored[0].result, Err(RestoreError::Taken)));
     assert_eq!(Netns::open(&path).unwrap().identity(), other.identity());
@@ -113,7 +105,7 @@ fn a_name_that_somebody_else_took_is_left_alone() {
     fs::write(&path, "somebody's notes").unwrap();
     assert!(matches!(mine.restore()[0].result, Err(RestoreError::Taken)));
     assert_eq!(fs::read_to_string(&path).unwrap(), "somebody's notes");
-    assert!(ensure(&mut theirs, &network).is_err());
+    assert!(theirs.ensure(&network).is_err());
 }
 
 #[test]
@@ -121,5 +113,5 @@ fn an_empty_file_from_a_maker_that_was_killed_is_taken_over() {
     let mut store = store();
     fs::create_dir_all(&store.directory).unwrap();
     fs::write(store.directory.join("network-1"), "").unwrap();
-    assert!(ensure(&mut store, &name("network-1")).is_ok());
+    assert!(store.ensure(&name("network-1")).is_ok());
 }

@@ -1,0 +1,320 @@
+//! A real `ringway serve`, its records and its log.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read},
+    os::unix::net::UnixDatagram,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
+
+use crate::{
+    leak,
+    runner::say,
+    wait::{PATIENCE, eventually, within},
+};
+
+/// A running gateway. It is killed when dropped.
+#[derive(Debug)]
+pub struct Gateway {
+    child: Mutex<Child>,
+    process: u32,
+    directory: PathBuf,
+    records: Lines,
+    log: Lines,
+    notified: UnixDatagram,
+    sockets_before: usize,
+    finished: Mutex<bool>,
+}
+
+/// Builds the program under test and answers where it is.
+///
+/// # Errors
+/// When it does not build.
+pub fn build() -> Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build = Command::new(cargo);
+    build.args([
+        "build",
+        "--quiet",
+        "--package",
+        "control",
+        "--bin",
+        "ringway",
+    ]);
+    build.arg("--message-format=json-render-diagnostics");
+    build
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .stderr(Stdio::inherit());
+    let output = build.output().context("running cargo")?;
+    ensure!(output.status.success(), "ringway does not build");
+    let messages = String::from_utf8(output.stdout)?;
+    let messages = messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut programs =
+        messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
+    programs.next_back().context("cargo names no program")
+}
+
+impl Gateway {
+    /// Starts it on a boot file and a state document in `directory`, and waits until it says that
+    /// it is ready (sd_notify(3)).
+    ///
+    /// # Errors
+    /// When it ends before, or does not become ready.
+    pub fn start(
+        ringway: &Path,
+        directory: &Path,
+        boot: &Value,
+        state: &Value,
+        prepare: impl FnOnce(&mut Command),
+    ) -> Result<Self> {
+        fs::write(directory.join("ringway.yaml"), boot.to_string())?;
+        fs::write(directory.join("state.json"), state.to_string())?;
+        let notify = directory.join("notify");
+        let notified = UnixDatagram::bind(&notify)?;
+        notified.set_nonblocking(true)?;
+        let mut command = Command::new(ringway);
+        command
+            .arg("serve")
+            .arg("--config")
+            .arg(directory.join("ringway.yaml"));
+        command
+            .env_clear()
+            .env("NOTIFY_SOCKET", &notify)
+            .current_dir(directory);
+        prepare(&mut command);
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("starting ringway")?;
+        let mut gateway = Self {
+            process: child.id(),
+            directory: directory.to_owned(),
+            records: Lines::collect(child.stdout.take().context("no stdout")?)?,
+            log: Lines::collect(child.stderr.take().context("no stderr")?)?,
+            child: Mutex::new(child),
+            notified,
+            sockets_before: 0,
+            finished: Mutex::new(false),
+        };
+        if let Err(error) = gateway.wait_for_notice("READY=1") {
+            gateway.show();
+            return Err(error);
+        }
+        gateway.sockets_before = leak::sockets(gateway.process)?;
+        Ok(gateway)
+    }
+
+    /// Its process id.
+    pub fn process(&self) -> u32 {
+        self.process
+    }
+
+    /// Waits until it tells the service manager so.
+    ///
+    /// # Errors
+    /// When it does not, or ends.
+    pub fn wait_for_notice(&self, notice: &str) -> Result<()> {
+        let mut buffer = [0; 4096];
+        let told = eventually(&format!("{notice} from ringway"), || {
+            if let Ok(length) = self.notified.recv(&mut buffer) {
+                let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+                return text.lines().any(|line| line == notice).then_some(Ok(()));
+            }
+            let ended = lock(&self.child).try_wait().ok().flatten();
+            ended.map(|status| Err(anyhow::anyhow!("ringway ended: {status}")))
+        });
+        told?
+    }
+
+    /// The records so far, oldest first.
+    ///
+    /// # Errors
+    /// When a line is not JSON.
+    pub fn records(&self) -> Result<Vec<Value>> {
+        self.records.parsed()
+    }
+
+    /// Waits for that many records in all; more are a failure, for each connection has exactly one.
+    ///
+    /// # Errors
+    /// When there are fewer or more.
+    pub fn wait_for_records(&self, count: usize) -> Result<Vec<Value>> {
+        let what = format!("{count} records");
+        let records = eventually(&what, || {
+            let records = self.records().ok()?;
+            (records.len() >= count).then_some(records)
+        });
+        let records = match records {
+            Ok(records) => records,
+            Err(error) => bail!("{error}; there are {}", self.records()?.len()),
+        };
+        ensure!(
+            records.len() == count,
+            "{} records instead of {count}",
+            records.len()
+        );
+        Ok(records)
+    }
+
+    /// Waits for the one record that is like that.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn wait_for_record(&self, what: &str, like: impl Fn(&Value) -> bool) -> Result<Value> {
+        eventually(what, || {
+            self.records().ok()?.into_iter().find(|record| like(record))
+        })
+    }
+
+    /// The operational log so far.
+    ///
+    /// # Errors
+    /// When a line is not JSON.
+    pub fn log(&self) -> Result<Vec<Value>> {
+        self.log.parsed()
+    }
+
+    /// Waits for a line of the log with that text in it.
+    ///
+    /// # Errors
+    /// When it does not come.
+    pub fn wait_for_log(&self, text: &str) -> Result<()> {
+        eventually(&format!("`{text}` in the log"), || {
+            self.log
+                .now()
+                .iter()
+                .any(|line| line.contains(text))
+                .then_some(())
+        })
+    }
+
+    /// Puts another state document in place, whole (rename(2)), and asks for it to be read.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn reload(&self, state: &str) -> Result<()> {
+        let next = self.directory.join("state.next");
+        fs::write(&next, state)?;
+        fs::rename(next, self.directory.join("state.json"))?;
+        self.signal(Signal::SIGHUP)
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let process = Pid::from_raw(i32::try_from(self.process)?);
+        kill(process, signal).with_context(|| format!("sending {signal}"))
+    }
+
+    /// Waits until it ended by itself.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn wait_for_exit(&self, patience: Duration) -> Result<ExitStatus> {
+        let status = within(patience, "the end of ringway", || {
+            lock(&self.child).try_wait().ok().flatten()
+        })?;
+        *lock(&self.finished) = true;
+        Ok(status)
+    }
+
+    /// Waits until it holds no more sockets than when it was ready: no connection lives.
+    ///
+    /// # Errors
+    /// When descriptors were lost.
+    pub fn wait_until_quiet(&self) -> Result<()> {
+        let quiet = eventually("the gateway's sockets are closed", || {
+            (leak::sockets(self.process).ok()? <= self.sockets_before).then_some(())
+        });
+        quiet.with_context(|| format!("descriptors: {:?}", leak::descriptors(self.process)))
+    }
+
+    /// Ends it in order: no socket is left, the drain is done, nothing was logged as an error.
+    /// Does only the last when the test ended it already.
+    ///
+    /// # Errors
+    /// Says what is not in order.
+    pub fn finish(&self) -> Result<()> {
+        if !*lock(&self.finished) {
+            self.wait_until_quiet()?;
+            self.signal(Signal::SIGTERM)?;
+            let status = self.wait_for_exit(PATIENCE)?;
+            ensure!(status.success(), "ringway ended with {status}");
+        }
+        for line in self.log()? {
+            let level = line["level"].as_str().unwrap_or_default();
+            ensure!(
+                level != "ERROR" && level != "error",
+                "an error in the log: {line}"
+            );
+        }
+        Ok(())
+    }
+
+    /// Prints the last it had to say.
+    pub fn show(&self) {
+        for (title, lines) in [("log", self.log.now()), ("records", self.records.now())] {
+            let from = lines.len().saturating_sub(20);
+            for line in &lines[from..] {
+                say(&format!("  ringway {title}: {line}"));
+            }
+        }
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let mut child = lock(&self.child);
+        // Both fail only when it is gone already.
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
+
+/// The lines of a pipe, collected by a thread so that the writer never waits.
+#[derive(Clone, Debug)]
+struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl Lines {
+    fn collect(from: impl Read + Send + 'static) -> Result<Self> {
+        let lines = Self(Arc::default());
+        let collected = lines.clone();
+        thread::Builder::new().name("lines".into()).spawn(move || {
+            for line in BufReader::new(from).lines().map_while(Result::ok) {
+                lock(&collected.0).push(line);
+            }
+        })?;
+        Ok(lines)
+    }
+
+    fn now(&self) -> Vec<String> {
+        lock(&self.0).clone()
+    }
+
+    fn parsed(&self) -> Result<Vec<Value>> {
+        let parse =
+            |line: &String| serde_json::from_str(line).with_context(|| format!("not JSON: {line}"));
+        lock(&self.0).iter().map(parse).collect()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,242 @@
+//! One test's world: tenants with the same addresses, and the gateway before them.
+
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use control_kernel::{
+    links::{self, State},
+    name::NamespaceName,
+    namespaces::Namespaces,
+};
+use engine_sys::netns::Netns;
+use ipnet::IpNet;
+use serde_json::{Value, json};
+
+use crate::{gateway::Gateway, leak::Surroundings, tls::Authority};
+
+/// What the gateway's workers wait with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Driver {
+    /// io_uring.
+    IoUring,
+    /// epoll, as where io_uring is refused.
+    Epoll,
+}
+
+impl Driver {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::IoUring, Self::Epoll];
+
+    /// The word in the boot file.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::IoUring => "io_uring",
+            Self::Epoll => "epoll",
+        }
+    }
+}
+
+/// The address of every tenant's machine. That they are all the same is the point.
+pub const MACHINE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+/// The IPv6 address of every tenant's machine.
+pub const MACHINE_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
+/// Where every tenant's namespace dials from.
+pub const TENANT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+
+/// The world of one test.
+#[derive(Debug)]
+pub struct Lab {
+    driver: Driver,
+    ringway: PathBuf,
+    directory: PathBuf,
+    namespaces: Namespaces,
+    gateways: Vec<Arc<Gateway>>,
+    authority: Authority,
+    before: Surroundings,
+}
+
+/// A tenant: its namespace, and a machine behind a link of it.
+#[derive(Clone, Debug)]
+pub struct Tenant {
+    /// The UDP port that names it.
+    pub port: u16,
+    /// `network-<port>`.
+    pub name: NamespaceName,
+    /// Where the gateway dials from: `10.0.0.1` and `fd00::1` on the link `lan`.
+    pub netns: Arc<Netns>,
+    /// Where its servers run: [`MACHINE`] and [`MACHINE_V6`] on the link `uplink`.
+    pub machine: Arc<Netns>,
+}
+
+impl Lab {
+    /// An empty one.
+    ///
+    /// # Errors
+    /// When something of another test is left.
+    pub fn new(test: &str, driver: Driver, ringway: PathBuf) -> Result<Self> {
+        let before = Surroundings::observe()?;
+        let directory = PathBuf::from("/run").join(test);
+        fs::create_dir(&directory).with_context(|| format!("making {}", directory.display()))?;
+        Ok(Self {
+            driver,
+            ringway,
+            directory,
+            namespaces: Namespaces::default(),
+            gateways: Vec::new(),
+            authority: Authority::new()?,
+            before,
+        })
+    }
+
+    /// The driver that this run is about.
+    pub fn driver(&self) -> Driver {
+        self.driver
+    }
+
+    /// The program under test.
+    pub fn ringway(&self) -> &PathBuf {
+        &self.ringway
+    }
+
+    /// A directory for files; it is empty at first and removed after the test.
+    pub fn directory(&self) -> &PathBuf {
+        &self.directory
+    }
+
+    /// The authority that certifies this lab's servers.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// Makes a tenant with one machine.
+    ///
+    /// # Errors
+    /// Says what the kernel refused.
+    pub fn tenant(&mut self, port: u16) -> Result<Tenant> {
+        let name = NamespaceName::of_network(port);
+        let netns = self.namespaces.ensure(&name)?;
+        let machine = Arc::new(Netns::create()?);
+        links::within(&netns, async |links| {
+            links.veth("lan", "uplink", &machine).await?;
+            links.add_address("lan", net(TENANT, 24)).await?;
+            links
+                .add_address("lan", net(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1), 64))
+                .await?;
+            links.set("lan", State::Up).await
+        })?;
+        links::within(&machine, async |links| {
+            links.add_address("uplink", net(MACHINE, 24)).await?;
+            links.add_address("uplink", net(MACHINE_V6, 64)).await?;
+            links.set("uplink", State::Up).await?;
+            links.set("lo", State::Up).await
+        })?;
+        Ok(Tenant {
+            port,
+            name,
+            netns,
+            machine,
+        })
+    }
+
+    /// Starts `ringway serve` and waits until it is ready. `boot` lacks `state` and `driver`, which
+    /// are added here.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub fn gateway(&mut self, boot: Value, state: Value) -> Result<Arc<Gateway>> {
+        self.gateway_with(boot, state, |_| ())
+    }
+
+    /// [`Lab::gateway`] with more said to the command that starts it.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub fn gateway_with(
+        &mut self,
+        mut boot: Value,
+        state: Value,
+        prepare: impl FnOnce(&mut std::process::Command),
+    ) -> Result<Arc<Gateway>> {
+        let directory = self
+            .directory
+            .join(format!("gateway-{}", self.gateways.len()));
+        fs::create_dir(&directory)?;
+        boot["driver"] = self.driver.label().into();
+        boot["state"] = "state.json".into();
+        let gateway = Gateway::start(&self.ringway, &directory, &boot, &state, prepare)?;
+        let gateway = Arc::new(gateway);
+        self.gateways.push(gateway.clone());
+        Ok(gateway)
+    }
+
+    /// Ends every gateway in order, and looks for what is left: errors in logs, descriptors, names,
+    /// mounts, links. On a failure it shows what the gateways had to say.
+    ///
+    /// # Errors
+    /// The test's own, or what is left.
+    pub fn finish(mut self, ran: Result<()>) -> Result<()> {
+        let gateways = std::mem::take(&mut self.gateways);
+        let finished = ran.and_then(|()| gateways.iter().try_for_each(|gateway| gateway.finish()));
+        if finished.is_err() {
+            gateways.iter().for_each(|gateway| gateway.show());
+        }
+        drop(gateways);
+        let names: Vec<_> = self
+            .namespaces
+            .iter()
+            .map(|(name, ..)| name.clone())
+            .collect();
+        for name in names {
+            self.namespaces
+                .remove(&name)
+                .with_context(|| format!("removing {name}"))?;
+        }
+        fs::remove_dir_all(&self.directory)?;
+        finished?;
+        let after = Surroundings::observe()?;
+        ensure!(
+            after == self.before,
+            "left behind: {after:?} instead of {:?}",
+            self.before
+        );
+        Ok(())
+    }
+}
+
+impl Tenant {
+    /// Listens in the machine, for both families.
+    ///
+    /// # Errors
+    /// When the port is taken.
+    pub fn listen(&self, port: u16) -> Result<TcpListener> {
+        let any = SocketAddr::new(IpAddr::from(Ipv6Addr::UNSPECIFIED), port);
+        let listener = self.machine.enter(|| Ok(TcpListener::bind(any)?.into()));
+        Ok(listener
+            .with_context(|| format!("listening at {any} in {}", self.name))?
+            .into())
+    }
+
+    /// The network's part of a state document: its WireGuard fields, and names with their targets.
+    pub fn network(&self, proxy: Value) -> Value {
+        json!({
+            "private_key": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
+            "address": ["10.0.0.1/24"],
+            "peers": {},
+            "proxy": proxy,
+        })
+    }
+
+    /// The whole state document of this tenant alone.
+    pub fn state(&self, proxy: Value) -> Value {
+        json!({ self.port.to_string(): self.network(proxy) })
+    }
+}
+
+fn net(address: impl Into<IpAddr>, prefix: u8) -> IpNet {
+    IpNet::new_assert(address.into(), prefix)
+}
