@@ -1,1 +1,36 @@
-//! TODO
+//! The data plane: per-core workers that carry connections from accept to account.
+//!
+//! ```text
+//!   accept ► preface ► classify ► route ► admit ► dial ► relay ► account      (connection.rs)
+//!                                   ▲ Snapshot            │ counters
+//!                     Engine::publish           Engine::counters, Engine::drain
+//! ```
+//!
+//! A worker is one pinned thread with one ring and its own listening sockets; nothing is shared on
+//! the way of a byte. Control meets it in three verbs: publish, counters, drain. The runtime is
+//! known to [`rt`] alone, system calls to `engine-sys`, decisions to `engine-core`.
+#![forbid(unsafe_code)]
+
+mod accept;
+mod account;
+mod admit;
+mod classify;
+mod config;
+mod connection;
+mod counters;
+mod dial;
+mod engine;
+mod live;
+mod preface;
+mod relay;
+mod route;
+mod rt;
+mod worker;
+
+pub use crate::{
+    account::{Durations, ListenerTally, Record},
+    config::{Config, DriverChoice, Limits, ListenSocket, Listener, Protocol, RelayMode, Workers},
+    counters::{Counters, RouteCounters},
+    engine::{Drained, Engine, Publication, PublishError, StartError},
+    rt::Driver,
+};

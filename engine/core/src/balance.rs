@@ -223,7 +223,7 @@ mod tests {
     fn a_load_counts_what_lives() {
         let load = Load::default();
         let first = load.occupy();
-        let second = load.clone().occupy();
+        let second = Load::clone(&load).occupy();
         assert_eq!(load.live(), 2);
         drop((first, second));
         assert_eq!(load.live(), 0);

@@ -17,3 +17,4 @@ pub mod pipe;
 pub mod probe;
 pub mod process;
 pub mod socket;
+pub mod stream;

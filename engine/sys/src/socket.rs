@@ -219,7 +219,6 @@ fn set_liveness(socket: BorrowedFd<'_>, liveness: Liveness) -> io::Result<()> {
     let millis = i32::try_from(liveness.user_timeout.as_millis()).unwrap_or(i32::MAX);
     sock::setsockopt(&socket, sockopt::KeepAlive, &true)?;
     set_int(socket, libc::TCP_KEEPIDLE, seconds)?;
-    set_int(socket, libc::TCP_KEEPINTVL, seconds)?;
     set_int(socket, libc::TCP_USER_TIMEOUT, millis)
 }
 

@@ -1,0 +1,168 @@
+//! What an engine is started with.
+
+use std::{
+    net::SocketAddr,
+    num::{NonZeroU16, NonZeroU32},
+    os::fd::OwnedFd,
+    sync::Arc,
+    time::Duration,
+};
+
+use crossbeam_channel::Sender;
+use engine_sys::socket::Liveness;
+use ipnet::IpNet;
+
+use crate::account::Record;
+
+/// Everything that needs a restart to change.
+#[derive(Debug)]
+pub struct Config {
+    /// What the workers wait with.
+    pub driver: DriverChoice,
+    /// How many workers there are.
+    pub workers: Workers,
+    /// Where connections come in; their positions are their [`engine_core::ids::ListenerId`]s.
+    pub listeners: Vec<Listener>,
+    /// The bounds.
+    pub limits: Limits,
+    /// Where the record of each ended connection goes. A full channel drops records, counts them,
+    /// and never holds a worker up.
+    pub records: Option<Sender<Record>>,
+}
+
+/// What the workers wait with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DriverChoice {
+    /// io_uring, or epoll where it is refused.
+    #[default]
+    Auto,
+    /// io_uring, or no start.
+    IoUring,
+    /// epoll.
+    Epoll,
+}
+
+/// How many workers there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Workers {
+    /// One for each processor that the process may run on, pinned to it.
+    #[default]
+    Auto,
+    /// This many; pinned while there are processors left.
+    Count(NonZeroU16),
+}
+
+/// One address that connections come in at.
+#[derive(Debug)]
+pub struct Listener {
+    /// As in logs and metrics.
+    pub name: Arc<str>,
+    /// Where the listening socket comes from.
+    pub socket: ListenSocket,
+    /// What is read before a connection is routed.
+    pub protocol: Protocol,
+    /// How bytes are moved.
+    pub relay: RelayMode,
+    /// Sources that must send a PROXY protocol header first. From all others it is refused.
+    pub accept_proxy_from: Vec<IpNet>,
+    /// Most connections at a time over all workers; `None` is no cap of its own.
+    pub connections_max: Option<NonZeroU32>,
+    /// Longest time from the accept to a whole hello, PROXY protocol header included.
+    pub hello_timeout: Duration,
+    /// Longest time for one target to take the connection.
+    pub connect_timeout: Duration,
+    /// Longest time without a byte either way.
+    pub idle_timeout: Duration,
+}
+
+/// Where a listening socket comes from.
+#[derive(Debug)]
+pub enum ListenSocket {
+    /// Every worker binds one of its own, with SO_REUSEPORT.
+    Bind(SocketAddr),
+    /// Handed over by the service manager; the workers share it.
+    Inherited(OwnedFd),
+}
+
+/// What is read of a connection before it is routed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// The TLS ClientHello: routed by its name, passed on untouched.
+    Tls,
+    /// Nothing: everything goes to the listener's fixed route.
+    Tcp,
+}
+
+/// How bytes are moved from one socket to the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RelayMode {
+    /// By copy; a bulk flow by splice where that measures cheaper on the flow itself.
+    #[default]
+    Auto,
+    /// Through the worker's scratch buffer.
+    Copy,
+    /// Through a pipe, without a copy to user memory.
+    Splice,
+}
+
+/// The bounds of everything. See the field for what happens past each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most connections at a time; more are closed at once.
+    pub connections_max: NonZeroU32,
+    /// Most connections at a time for each network; more are closed when they are routed.
+    pub connections_per_network_max: Option<NonZeroU32>,
+    /// Most connections at a time for each source (IPv4 address or IPv6 /64).
+    pub connections_per_source_max: Option<NonZeroU32>,
+    /// Most new connections a second for each source; one second's worth may come at once.
+    pub accept_rate_per_source: Option<NonZeroU32>,
+    /// Longest ClientHello, with its record headers, in bytes.
+    pub hello_bytes_max: usize,
+    /// Most connections that one wake-up of a listener takes off its queue.
+    pub accept_batch_max: u32,
+    /// Longest queue of connections that are not accepted yet, for each worker; the kernel caps it
+    /// at `net.core.somaxconn`.
+    pub backlog: u32,
+    /// The worker's buffer, and so the largest piece that is copied at once, in bytes.
+    pub scratch_bytes: usize,
+    /// Most bytes that a worker keeps for destinations that would not take them. Past this, pieces
+    /// shrink to 16 KiB.
+    pub held_bytes_max: usize,
+    /// The capacity of a splice pipe in bytes; the kernel caps it at `fs.pipe-max-size`.
+    pub pipe_bytes: usize,
+    /// Most idle pipes that a worker keeps.
+    pub pipes_idle_max: usize,
+    /// Silence after which a peer is probed, and the time between probes.
+    pub keep_alive: Duration,
+    /// How long sent bytes may stay unacknowledged.
+    pub user_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: NonZeroU32::new(100_000).unwrap_or(NonZeroU32::MIN),
+            connections_per_network_max: None,
+            connections_per_source_max: None,
+            accept_rate_per_source: None,
+            hello_bytes_max: 16 << 10,
+            accept_batch_max: 64,
+            backlog: 4096,
+            scratch_bytes: 1 << 20,
+            held_bytes_max: 256 << 20,
+            pipe_bytes: 1 << 20,
+            pipes_idle_max: 64,
+            keep_alive: Duration::from_secs(60),
+            user_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Limits {
+    pub(crate) fn liveness(&self) -> Liveness {
+        Liveness {
+            keep_alive: self.keep_alive,
+            user_timeout: self.user_timeout,
+        }
+    }
+}

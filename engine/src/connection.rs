@@ -1,0 +1,135 @@
+//! One connection, from accept to account.
+
+use std::{cell::OnceCell, net::SocketAddr, os::fd::AsFd, pin::pin, rc::Rc, time::Instant};
+
+use engine_core::{ids::ListenerId, outcome::Outcome};
+use engine_sys::socket;
+
+use crate::{
+    account::Trace,
+    admit::{admit_network, admit_source, take_seat},
+    classify::classify,
+    config::Listener,
+    dial::{Introduction, Upstream, dial},
+    live::Slot,
+    preface::{Received, read_preface},
+    relay::{Wire, relay},
+    route::route,
+    rt::Readiness,
+    worker::Worker,
+};
+
+/// A connection as it comes off the queue.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) listener: ListenerId,
+    pub(crate) client: Readiness,
+    pub(crate) peer: SocketAddr,
+    pub(crate) woken_at: Instant,
+}
+
+/// What every stage of one connection works with.
+#[derive(Debug)]
+pub(crate) struct Connection<'a> {
+    pub(crate) worker: &'a Worker,
+    pub(crate) listener: &'a Listener,
+    pub(crate) id: ListenerId,
+    pub(crate) slot: &'a Slot,
+    pub(crate) ends: &'a Ends,
+}
+
+/// The two sockets of a connection. They outlive its stages, whichever way those end.
+#[derive(Debug)]
+pub(crate) struct Ends {
+    pub(crate) client: Readiness,
+    pub(crate) upstream: OnceCell<Readiness>,
+}
+
+/// Serves one connection. Every way that it can end is one [`Outcome`], accounted here once.
+pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
+    let place = worker.live.enter();
+    let mut trace = Trace::new(accepted.peer, accepted.woken_at);
+    let ends = Ends {
+        client: accepted.client,
+        upstream: OnceCell::new(),
+    };
+    let outcome = {
+        let connection = Connection {
+            worker: &worker,
+            listener: &worker.shared.listeners[usize::from(accepted.listener.0)],
+            id: accepted.listener,
+            slot: place.slot(),
+            ends: &ends,
+        };
+        place.supervise(pin!(stages(&connection, &mut trace))).await
+    };
+    ends.hang_up(outcome);
+    drop(ends);
+    worker.account(accepted.listener, trace, outcome);
+}
+
+/// The whole pipeline: the only place where stages are put in order. Each takes the proof of the
+/// one before; an early end is an `Err`.
+async fn stages(connection: &Connection<'_>, trace: &mut Trace) -> Result<Outcome, Outcome> {
+    let _seat = take_seat(connection)?;
+    let mut received = Received::new(connection.listener.hello_timeout);
+    let endpoints = read_preface(connection, &mut received, trace).await?;
+    let _source = admit_source(connection, endpoints.client)?;
+    let hello = classify(connection, &mut received, trace).await?;
+    let current = connection.worker.current();
+    let route = route(connection, &current.0.snapshot, hello.as_ref()).await?;
+    let permit = admit_network(connection, route, trace)?;
+    let introduction = Introduction {
+        endpoints,
+        hello: hello.as_ref(),
+    };
+    let upstream = dial(
+        connection,
+        (&current.0, route),
+        &permit,
+        (received, introduction),
+        trace,
+    )
+    .await?;
+    drop((current, hello));
+    let Upstream {
+        socket,
+        first,
+        load: _load,
+    } = upstream;
+    let upstream = connection.ends.upstream.get_or_init(|| socket);
+    let wire = Wire {
+        connection,
+        upstream,
+        permit: &permit,
+        flow: &trace.flow,
+    };
+    Ok(relay(&wire, first).await)
+}
+
+impl Ends {
+    /// Passes on how the connection ended: a reset as a reset, anything else by the close that
+    /// follows.
+    fn hang_up(&self, outcome: Outcome) {
+        let (resets_client, resets_upstream) = resets(outcome);
+        if resets_client {
+            // Fails only when the client is gone already.
+            let _ = socket::reset_on_close(self.client.as_fd());
+        }
+        if let Some(upstream) = self.upstream.get().filter(|_| resets_upstream) {
+            // Fails only when the upstream is gone already.
+            let _ = socket::reset_on_close(upstream.as_fd());
+        }
+    }
+}
+
+/// Which of client and upstream are reset after an outcome.
+fn resets(outcome: Outcome) -> (bool, bool) {
+    #[allow(clippy::wildcard_enum_match_arm, reason = "all others end in order")]
+    match outcome {
+        Outcome::ClientReset => (false, true),
+        Outcome::UpstreamReset => (true, false),
+        Outcome::Drained | Outcome::NetworkRemoved | Outcome::Panic => (true, true),
+        _ => (false, false),
+    }
+}

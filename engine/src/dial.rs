@@ -1,0 +1,173 @@
+//! Opens the upstream connection from inside the network's namespace.
+
+use std::{io, net::SocketAddr, os::fd::AsFd, sync::atomic::Ordering::Relaxed, time::Instant};
+
+use engine_core::{
+    balance::{self, Balance, Candidate, Occupied},
+    classify::Hello,
+    outcome::Outcome,
+    proxy_protocol::{self, Outgoing, Version},
+    snapshot::{Route, Target},
+};
+use engine_sys::{netns::Netns, socket};
+
+use crate::{
+    account::Trace,
+    admit::Permit,
+    connection::Connection,
+    preface::{Endpoints, Received},
+    relay::held::Held,
+    rt::Readiness,
+    worker::Published,
+};
+
+/// An upstream connection that a target took.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    pub(crate) socket: Readiness,
+    /// The client's first bytes, as far as the target did not take them yet.
+    pub(crate) first: Held,
+    /// The count against the target, where the route goes by it.
+    pub(crate) load: Option<Occupied>,
+}
+
+/// What the target is told before the client's own bytes, if it asks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Introduction<'a> {
+    pub(crate) endpoints: Endpoints,
+    pub(crate) hello: Option<&'a Hello>,
+}
+
+/// Dials the targets of a route, one after the other, until one takes the connection.
+///
+/// # Errors
+/// What the last of them failed with.
+pub(crate) async fn dial(
+    connection: &Connection<'_>,
+    (published, route): (&Published, &Route),
+    permit: &Permit,
+    (received, introduction): (Received, Introduction<'_>),
+    trace: &mut Trace,
+) -> Result<Upstream, Outcome> {
+    let netns = published
+        .namespaces
+        .get(&route.network.netns)
+        .ok_or(Outcome::Unreachable)?;
+    let turn = permit.route.take_turn();
+    let mut first = received.into_first();
+    let mut failure = Outcome::Unreachable;
+    for place in 0..route.targets.len() {
+        let Some(target) = choose(route, turn, place) else {
+            break;
+        };
+        let load = (route.balance == Balance::LeastConnections).then(|| target.load.occupy());
+        if let Some(version) = target.proxy_protocol {
+            first.introduce(|header| introduce(connection, version, introduction, trace, header));
+        } else {
+            first.introduce(|_| {});
+        }
+        match attempt(connection, netns, target.address, &mut first).await {
+            Ok((socket, taken)) => {
+                trace.dialed_at = Some(Instant::now());
+                trace.target = Some(target.address);
+                connection
+                    .worker
+                    .ledger
+                    .count(&permit.route, |tally| tally.bytes_in += taken);
+                trace.flow.bytes_in.set(taken);
+                return Ok(Upstream {
+                    socket,
+                    first,
+                    load,
+                });
+            }
+            Err(error) => failure = outcome_of(&error),
+        }
+    }
+    Err(failure)
+}
+
+fn choose(route: &Route, turn: u64, place: usize) -> Option<&Target> {
+    if let [only] = &*route.targets {
+        return Some(only);
+    }
+    let candidate = |target: &Target| Candidate {
+        weight: target.weight,
+        backup: target.backup,
+        live: target.load.live(),
+    };
+    let candidates: Vec<Candidate> = route.targets.iter().map(candidate).collect();
+    balance::nth(route.balance, &candidates, turn, place).map(|index| &route.targets[index])
+}
+
+/// Dials one target, and sends it the first bytes: where the target is near, they go out with the
+/// end of the handshake, and a separate question whether it succeeded is saved. Gives the socket
+/// and how many of the client's bytes it took.
+async fn attempt(
+    connection: &Connection<'_>,
+    netns: &Netns,
+    address: SocketAddr,
+    first: &mut Held,
+) -> io::Result<(Readiness, u64)> {
+    let liveness = connection.worker.shared.limits.liveness();
+    let socket = netns.enter(|| socket::dialer(address, liveness))?;
+    socket::connect(socket.as_fd(), address)?;
+    let socket = Readiness::new(socket)?;
+    let deadline = Instant::now() + connection.listener.connect_timeout;
+    let timed_out = |_| io::Error::from(io::ErrorKind::TimedOut);
+    if first.is_empty() {
+        socket.writable_until(deadline).await.map_err(timed_out)?;
+        socket::take_error(socket.as_fd())?;
+        return Ok((socket, 0));
+    }
+    loop {
+        match first.send(socket.as_fd()) {
+            Ok(taken) => return Ok((socket, taken)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        socket.writable_until(deadline).await.map_err(timed_out)?;
+    }
+}
+
+fn introduce(
+    connection: &Connection<'_>,
+    version: Version,
+    introduction: Introduction<'_>,
+    trace: &Trace,
+    header: &mut Vec<u8>,
+) {
+    let shared = &connection.worker.shared;
+    let Endpoints { client, dialed } = introduction.endpoints;
+    let local = || socket::local_address(connection.ends.client.as_fd()).unwrap_or(client);
+    let number = shared.connections.fetch_add(1, Relaxed);
+    let outgoing = Outgoing {
+        source: client,
+        destination: dialed.unwrap_or_else(local),
+        authority: trace.name.as_deref(),
+        alpn: introduction.hello.and_then(|hello| hello.alpn.as_deref()),
+        unique_id: Some((u128::from(shared.run_id) << 64 | u128::from(number)).to_be_bytes()),
+        crc32c: true,
+    };
+    proxy_protocol::write(version, &outgoing, header);
+}
+
+fn outcome_of(error: &io::Error) -> Outcome {
+    match error.raw_os_error() {
+        Some(libc::ECONNREFUSED) => Outcome::Refused,
+        Some(libc::ETIMEDOUT) => Outcome::ConnectTimeout,
+        Some(libc::ECONNRESET | libc::EPIPE) => Outcome::UpstreamReset,
+        Some(
+            libc::ENETUNREACH
+            | libc::EHOSTUNREACH
+            | libc::ENETDOWN
+            | libc::EHOSTDOWN
+            | libc::EADDRNOTAVAIL
+            | libc::EAFNOSUPPORT
+            | libc::EACCES
+            | libc::EPERM,
+        ) => Outcome::Unreachable,
+        _ if error.kind() == io::ErrorKind::TimedOut => Outcome::ConnectTimeout,
+        _ => Outcome::GatewayError,
+    }
+}

@@ -1,0 +1,151 @@
+//! The live connections of a worker: who is idle, who must end.
+//!
+//! A connection waits for nothing but its sockets; what ends it from outside (the idle timeout, a
+//! drain's deadline, the removal of its network) is found by a sweep once a second, which leaves
+//! the outcome in the connection's slot and wakes its task.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    rc::Rc,
+    task::{Poll, Waker},
+    time::Duration,
+};
+
+use engine_core::{ids::NetworkId, outcome::Outcome};
+use slab::Slab;
+
+/// Every live connection of one worker.
+#[derive(Debug, Default)]
+pub(crate) struct Live {
+    slots: RefCell<Slab<Rc<Slot>>>,
+    /// Seconds since the worker started, as of the last sweep.
+    now: Cell<u32>,
+}
+
+/// What the sweep knows of one connection.
+#[derive(Debug, Default)]
+pub(crate) struct Slot {
+    /// When a byte last moved, in [`Live::now`].
+    touched: Cell<u32>,
+    /// Longest time without a byte, in seconds; 0 before the relay begins.
+    idle_max: Cell<u32>,
+    network: Cell<Option<NetworkId>>,
+    verdict: Cell<Option<Outcome>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// A connection's place among the live ones, for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Place<'a> {
+    live: &'a Live,
+    key: usize,
+    slot: Rc<Slot>,
+}
+
+impl Live {
+    /// Gives a new connection its place.
+    pub(crate) fn enter(&self) -> Place<'_> {
+        let slot = Rc::new(Slot::default());
+        let key = self.slots.borrow_mut().insert(Rc::clone(&slot));
+        Place {
+            live: self,
+            key,
+            slot,
+        }
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.borrow().len()
+    }
+
+    /// Ends what was idle for too long. To be called once a second.
+    pub(crate) fn sweep(&self, now: u32) {
+        self.now.set(now);
+        self.end_where(Outcome::Idle, |slot| {
+            let idle_max = slot.idle_max.get();
+            idle_max > 0 && now.saturating_sub(slot.touched.get()) > idle_max
+        });
+    }
+
+    /// Ends every connection of a network that is gone.
+    pub(crate) fn end_networks(&self, is_gone: impl Fn(NetworkId) -> bool) {
+        self.end_where(Outcome::NetworkRemoved, |slot| {
+            slot.network.get().is_some_and(&is_gone)
+        });
+    }
+
+    /// Ends all of them.
+    pub(crate) fn end_all(&self) {
+        self.end_where(Outcome::Drained, |_| true);
+    }
+
+    fn end_where(&self, outcome: Outcome, ends: impl Fn(&Slot) -> bool) {
+        for (_, slot) in &*self.slots.borrow() {
+            if slot.verdict.get().is_none() && ends(slot) {
+                slot.verdict.set(Some(outcome));
+                if let Some(waker) = slot.waker.take() {
+                    waker.wake();
+                }
+            }
+        }
+    }
+}
+
+impl Place<'_> {
+    /// The connection's slot.
+    pub(crate) fn slot(&self) -> &Slot {
+        &self.slot
+    }
+
+    /// Runs the connection's stages to their outcome, or to the one that the sweep decided, or to
+    /// [`Outcome::Panic`]: a defect in one connection's code ends that connection only.
+    pub(crate) async fn supervise(
+        &self,
+        mut stages: Pin<&mut impl Future<Output = Result<Outcome, Outcome>>>,
+    ) -> Outcome {
+        poll_fn(|cx| {
+            if let Some(outcome) = self.slot.verdict.get() {
+                return Poll::Ready(outcome);
+            }
+            if self.slot.waker.borrow().is_none() {
+                self.slot.waker.replace(Some(cx.waker().clone()));
+            }
+            // A future that panicked has dropped what it held, and is not polled again.
+            catch_unwind(AssertUnwindSafe(|| stages.as_mut().poll(cx)))
+                .unwrap_or(Poll::Ready(Err(Outcome::Panic)))
+                .map(|ended| ended.unwrap_or_else(|early| early))
+        })
+        .await
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.live.slots.borrow_mut().remove(self.key);
+        // The slot's waker holds the task, and the task holds this place.
+        self.slot.waker.take();
+    }
+}
+
+impl Slot {
+    /// The connection belongs to this network from now on.
+    pub(crate) fn belongs_to(&self, network: NetworkId) {
+        self.network.set(Some(network));
+    }
+
+    /// The idle timeout holds from now on, to the second.
+    pub(crate) fn watch_idle(&self, live: &Live, timeout: Duration) {
+        self.touch(live);
+        self.idle_max
+            .set(u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX).max(1));
+    }
+
+    /// A byte moved.
+    pub(crate) fn touch(&self, live: &Live) {
+        self.touched.set(live.now.get());
+    }
+}

@@ -1,0 +1,305 @@
+//! Moves bytes both ways until both sides have ended.
+//!
+//! ```text
+//!   client ──► recv ► scratch ► send ──► upstream        lane in
+//!   client ◄── send ◄ scratch ◄ recv ◄── upstream        lane out
+//! ```
+//!
+//! Each direction is a lane: it moves one piece, then waits, through the ring, for the socket that
+//! holds it up. So every other connection of the worker has its turn between two pieces, and a
+//! piece is the most that one flow can delay the others by.
+
+pub(crate) mod choice;
+mod copy;
+pub(crate) mod held;
+pub(crate) mod pipes;
+pub(crate) mod scratch;
+mod splice;
+
+use std::{
+    future::{Future, poll_fn},
+    os::fd::AsFd,
+    pin::pin,
+    task::Poll,
+    time::Instant,
+};
+
+use engine_core::outcome::Outcome;
+use engine_sys::{process::thread_cpu_time, socket};
+
+use self::{
+    choice::{Choice, Way},
+    copy::Copier,
+    held::Held,
+    splice::{Refused, Splicer},
+};
+use crate::{
+    account::{Flow, RelayedBy},
+    admit::Permit,
+    config::RelayMode,
+    connection::Connection,
+    rt::Readiness,
+};
+
+/// What a lane does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Waits until there is something to read. Where there is already, this is how it gives way.
+    WaitReadable,
+    /// Waits until the destination takes more.
+    WaitWritable,
+    /// The source ended, and everything was passed on.
+    End,
+    /// One side broke the connection.
+    Broken(Outcome),
+}
+
+/// A direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Direction {
+    /// From the client to the upstream.
+    In,
+    /// From the upstream to the client.
+    Out,
+}
+
+/// What both lanes of a connection work with.
+#[derive(Debug)]
+pub(crate) struct Wire<'a> {
+    pub(crate) connection: &'a Connection<'a>,
+    pub(crate) upstream: &'a Readiness,
+    pub(crate) permit: &'a Permit,
+    pub(crate) flow: &'a Flow,
+}
+
+/// One direction of a connection.
+#[derive(Debug)]
+struct Lane<'a> {
+    wire: &'a Wire<'a>,
+    direction: Direction,
+}
+
+/// Relays until both sides ended, or one broke. `first` goes to the upstream before anything else.
+pub(crate) async fn relay(wire: &Wire<'_>, first: Held) -> Outcome {
+    let Connection {
+        worker,
+        listener,
+        slot,
+        ends,
+        ..
+    } = wire.connection;
+    slot.watch_idle(&worker.live, listener.idle_timeout);
+    wire.flow.relayed_by.set(RelayedBy::Copy);
+    let mut lane_in = pin!(
+        Lane {
+            wire,
+            direction: Direction::In
+        }
+        .run(first)
+    );
+    let mut lane_out = pin!(
+        Lane {
+            wire,
+            direction: Direction::Out
+        }
+        .run(Held::default())
+    );
+    let (mut in_ended, mut out_ended) = (false, false);
+    poll_fn(|cx| {
+        if !in_ended && let Poll::Ready(end) = lane_in.as_mut().poll(cx) {
+            if let Err(outcome) = end {
+                return Poll::Ready(outcome);
+            }
+            in_ended = true;
+            pass_on_end(wire.upstream, out_ended);
+        }
+        if !out_ended && let Poll::Ready(end) = lane_out.as_mut().poll(cx) {
+            if let Err(outcome) = end {
+                return Poll::Ready(outcome);
+            }
+            out_ended = true;
+            pass_on_end(&ends.client, in_ended);
+        }
+        if in_ended && out_ended {
+            Poll::Ready(Outcome::Done)
+        } else {
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+/// Half-closes, unless the other direction ended too: then the close that follows says it all.
+fn pass_on_end(to: &Readiness, other_ended: bool) {
+    if !other_ended {
+        // Fails only when the other side is gone, which its own lane finds out.
+        let _ = socket::shutdown_write(to.as_fd());
+    }
+}
+
+impl Lane<'_> {
+    fn from(&self) -> &Readiness {
+        match self.direction {
+            Direction::In => &self.wire.connection.ends.client,
+            Direction::Out => self.wire.upstream,
+        }
+    }
+
+    fn to(&self) -> &Readiness {
+        match self.direction {
+            Direction::In => self.wire.upstream,
+            Direction::Out => &self.wire.connection.ends.client,
+        }
+    }
+
+    /// Runs the lane to its end.
+    ///
+    /// # Errors
+    /// The outcome of the connection, when a side broke it.
+    async fn run(self, first: Held) -> Result<(), Outcome> {
+        let mut mover = Mover::new(&self, first);
+        loop {
+            let waited = match mover.step(&self) {
+                Step::WaitReadable => self.from().readable().await,
+                Step::WaitWritable => self.to().writable().await,
+                Step::End => return Ok(()),
+                Step::Broken(outcome) => return Err(outcome),
+            };
+            waited.map_err(|_| Outcome::GatewayError)?;
+        }
+    }
+
+    /// Counts bytes that the source gave and the destination took.
+    fn count(&self, bytes: u64) {
+        let Wire {
+            connection,
+            permit,
+            flow,
+            ..
+        } = self.wire;
+        let cell = match self.direction {
+            Direction::In => &flow.bytes_in,
+            Direction::Out => &flow.bytes_out,
+        };
+        cell.set(cell.get() + bytes);
+        if self.direction == Direction::Out && flow.first_byte_at.get().is_none() {
+            flow.first_byte_at.set(Some(Instant::now()));
+        }
+        connection.slot.touch(&connection.worker.live);
+        connection
+            .worker
+            .ledger
+            .count(&permit.route, |tally| match self.direction {
+                Direction::In => tally.bytes_in += bytes,
+                Direction::Out => tally.bytes_out += bytes,
+            });
+    }
+
+    /// The outcome when reading from the source fails.
+    fn source_broke(&self) -> Outcome {
+        match self.direction {
+            Direction::In => Outcome::ClientReset,
+            Direction::Out => Outcome::UpstreamReset,
+        }
+    }
+
+    /// The outcome when writing to the destination fails.
+    fn destination_broke(&self) -> Outcome {
+        match self.direction {
+            Direction::In => Outcome::UpstreamReset,
+            Direction::Out => Outcome::ClientReset,
+        }
+    }
+}
+
+/// How a lane moves bytes at the moment. Bulk has state of its own, made when it begins, so that an
+/// idle connection stays small.
+#[derive(Debug)]
+struct Mover<'a> {
+    copier: Copier<'a>,
+    young: u64,
+    bulk: Option<Box<Bulk>>,
+}
+
+/// A flow that is big enough for the way to matter.
+#[derive(Debug, Default)]
+struct Bulk {
+    splicer: Splicer,
+    /// `None` where the listener decides.
+    choice: Option<Choice>,
+    was_refused: bool,
+}
+
+impl<'a> Mover<'a> {
+    fn new(lane: &Lane<'a>, first: Held) -> Self {
+        let Connection {
+            worker, listener, ..
+        } = lane.wire.connection;
+        let is_spliced = listener.relay == RelayMode::Splice;
+        let bulk = is_spliced.then(Box::<Bulk>::default);
+        Self {
+            copier: Copier::new(&worker.scratch, first),
+            young: 0,
+            bulk,
+        }
+    }
+
+    fn step(&mut self, lane: &Lane<'_>) -> Step {
+        if let Some(bulk) = &mut self.bulk {
+            return bulk.step(lane, &mut self.copier);
+        }
+        let (step, moved) = self.copier.step(lane);
+        self.young += moved;
+        let is_auto = lane.wire.connection.listener.relay == RelayMode::Auto;
+        if is_auto && self.young >= choice::BULK_BYTES {
+            let choice = Some(Choice::new(Instant::now()));
+            self.bulk = Some(Box::new(Bulk {
+                choice,
+                ..Bulk::default()
+            }));
+        }
+        step
+    }
+}
+
+impl Bulk {
+    fn step(&mut self, lane: &Lane<'_>, copier: &mut Copier<'_>) -> Step {
+        let is_trial = self.choice.as_ref().is_some_and(Choice::is_trial);
+        let cpu_before = is_trial.then(thread_cpu_time);
+        let (step, moved) = match self.way() {
+            Way::Splice if copier.is_empty() => self.splice(lane, copier),
+            Way::Copy if !self.splicer.is_empty() => self.splicer.empty(lane),
+            Way::Copy | Way::Splice => copier.step(lane),
+        };
+        if let Some(choice) = &mut self.choice {
+            let cpu = cpu_before.map(|before| thread_cpu_time().saturating_sub(before));
+            choice.moved(moved, cpu.unwrap_or_default(), Instant::now());
+        }
+        step
+    }
+
+    fn way(&self) -> Way {
+        if self.was_refused {
+            return Way::Copy;
+        }
+        self.choice.as_ref().map_or(Way::Splice, Choice::way)
+    }
+
+    fn splice(&mut self, lane: &Lane<'_>, copier: &mut Copier<'_>) -> (Step, u64) {
+        match self.splicer.step(lane) {
+            Ok((step, moved)) => {
+                if moved > 0
+                    && lane.wire.flow.relayed_by.replace(RelayedBy::Splice) == RelayedBy::Copy
+                {
+                    lane.wire.connection.worker.ledger.count_splice();
+                }
+                (step, moved)
+            }
+            Err(Refused) => {
+                self.was_refused = true;
+                self.choice = None;
+                copier.step(lane)
+            }
+        }
+    }
+}

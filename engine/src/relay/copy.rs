@@ -1,0 +1,115 @@
+//! Moves bytes through the worker's scratch buffer.
+
+use std::{io, os::fd::AsFd};
+
+use engine_sys::socket;
+
+use super::{
+    Lane, Step,
+    held::Held,
+    scratch::{SMALL_PIECE, Scratch},
+};
+
+/// The piece that a flow starts with. It grows while pieces are full and taken whole.
+const FIRST_PIECE: usize = 64 << 10;
+
+/// Copies one direction.
+#[derive(Debug)]
+pub(super) struct Copier<'a> {
+    scratch: &'a Scratch,
+    held: Held,
+    piece: usize,
+}
+
+impl<'a> Copier<'a> {
+    pub(super) fn new(scratch: &'a Scratch, first: Held) -> Self {
+        scratch.hold(0, first.capacity());
+        Self {
+            scratch,
+            held: first,
+            piece: FIRST_PIECE,
+        }
+    }
+
+    /// Whether it holds nothing for the destination.
+    pub(super) fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// Passes on what is held, else one piece; gives what comes next and the bytes moved.
+    pub(super) fn step(&mut self, lane: &Lane<'_>) -> (Step, u64) {
+        if !self.held.is_empty() {
+            return self.send_held(lane);
+        }
+        let scratch = self.scratch;
+        let piece = if scratch.is_crowded() {
+            SMALL_PIECE
+        } else {
+            self.piece
+        };
+        scratch
+            .with(piece, |buffer| self.move_piece(lane, buffer))
+            .unwrap_or_else(|step| (step, 0))
+    }
+
+    fn send_held(&mut self, lane: &Lane<'_>) -> (Step, u64) {
+        let before = self.held.capacity();
+        let sent = self.held.send(lane.to().as_fd());
+        self.scratch.hold(before, self.held.capacity());
+        match sent {
+            Ok(bytes) => {
+                lane.count(bytes);
+                let is_done = self.held.is_empty();
+                (
+                    if is_done {
+                        Step::WaitReadable
+                    } else {
+                        Step::WaitWritable
+                    },
+                    bytes,
+                )
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => (Step::WaitWritable, 0),
+            Err(_) => (Step::Broken(lane.destination_broke()), 0),
+        }
+    }
+
+    fn move_piece(&mut self, lane: &Lane<'_>, buffer: &mut [u8]) -> Result<(Step, u64), Step> {
+        let received = match socket::recv(lane.from().as_fd(), buffer) {
+            Ok(0) => return Err(Step::End),
+            Ok(received) => received,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(Step::WaitReadable);
+            }
+            Err(_) => return Err(Step::Broken(lane.source_broke())),
+        };
+        let sent = match socket::send(lane.to().as_fd(), &buffer[..received]) {
+            Ok(sent) => sent,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(_) => return Err(Step::Broken(lane.destination_broke())),
+        };
+        if sent > 0 {
+            lane.count(sent as u64);
+        }
+        if sent < received {
+            self.hold(&buffer[sent..received]);
+            self.piece = sent.clamp(FIRST_PIECE, buffer.len().max(FIRST_PIECE));
+            return Ok((Step::WaitWritable, sent as u64));
+        }
+        if received == buffer.len() {
+            self.piece = (self.piece * 2).min(self.scratch.len());
+        }
+        Ok((Step::WaitReadable, sent as u64))
+    }
+
+    fn hold(&mut self, rest: &[u8]) {
+        self.held = Held::new(rest.to_vec(), 0);
+        self.scratch.hold(0, self.held.capacity());
+    }
+}
+
+impl Drop for Copier<'_> {
+    fn drop(&mut self) {
+        self.scratch.hold(self.held.capacity(), 0);
+    }
+}

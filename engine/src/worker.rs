@@ -1,0 +1,290 @@
+//! One thread, one ring, one set of listeners. It owns everything that it touches on the way of a
+//! byte.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    io,
+    os::fd::{AsFd, OwnedFd},
+    rc::Rc,
+    sync::{Arc, atomic::AtomicU64},
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+use engine_core::{
+    admit::Sources,
+    balance::Load,
+    ids::{Generation, ListenerId, NetnsId, NetworkId, RouteId, WorkerId},
+    outcome::Outcome,
+    snapshot::Snapshot,
+};
+use engine_sys::netns::Netns;
+use nix::sys::eventfd::EventFd;
+
+use crate::{
+    accept,
+    account::{Ledger, Record, Report, Trace},
+    config::{Limits, Listener},
+    live::Live,
+    relay::{pipes::Pipes, scratch::Scratch},
+    rt::{self, Readiness},
+};
+
+/// How often idle connections are looked for, and so the precision of the idle timeout.
+const SWEEP_PERIOD: Duration = Duration::from_secs(1);
+
+/// How often a draining worker looks whether its connections have ended.
+const DRAIN_PERIOD: Duration = Duration::from_millis(10);
+
+/// How long connections that were told to end may take to do so. They need one turn each.
+const LAST_TURNS: Duration = Duration::from_secs(2);
+
+/// What control asks of a worker.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Route by this from now on, and say so.
+    Publish {
+        published: Arc<Published>,
+        gone: Arc<Gone>,
+        done: Sender<Generation>,
+    },
+    /// Hand over what was counted.
+    Report(Sender<Report>),
+    /// Accept no more, let connections end until the deadline, reset the rest, end.
+    Drain {
+        deadline: Instant,
+        done: Sender<Report>,
+    },
+}
+
+/// What workers route by: a snapshot and the namespaces that it names.
+#[derive(Debug)]
+pub(crate) struct Published {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) namespaces: HashMap<NetnsId, Arc<Netns>>,
+}
+
+/// A worker's hold on what it routes by. Connections share it by a count that no other worker
+/// touches.
+#[derive(Debug)]
+pub(crate) struct Current(pub(crate) Arc<Published>);
+
+/// What a new snapshot no longer has, against the one before.
+#[derive(Debug, Default)]
+pub(crate) struct Gone {
+    pub(crate) routes: Vec<RouteId>,
+    pub(crate) networks: Vec<NetworkId>,
+}
+
+/// What all workers share. Nothing of it is touched on the way of a byte.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) limits: Limits,
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) listener_loads: Vec<Load>,
+    pub(crate) gateway_load: Load,
+    pub(crate) sources: Sources,
+    pub(crate) started_at: Instant,
+    /// Drawn at the start, so that connections of two runs never share an id.
+    pub(crate) run_id: u64,
+    pub(crate) connections: AtomicU64,
+    pub(crate) records: Option<Sender<Record>>,
+}
+
+/// One worker's own state.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) id: WorkerId,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) live: Live,
+    pub(crate) ledger: Ledger,
+    pub(crate) scratch: Scratch,
+    pub(crate) pipes: Pipes,
+    pub(crate) spare: RefCell<Option<OwnedFd>>,
+    current: RefCell<Rc<Current>>,
+    draining_until: Cell<Option<Instant>>,
+    stopped: accept::Stop,
+}
+
+/// What a worker's thread is started with.
+#[derive(Debug)]
+pub(crate) struct Start {
+    pub(crate) id: WorkerId,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) published: Arc<Published>,
+    pub(crate) sockets: Vec<(ListenerId, OwnedFd)>,
+    pub(crate) commands: Receiver<Command>,
+    pub(crate) doorbell: Arc<EventFd>,
+}
+
+/// Runs a worker to its end.
+///
+/// # Errors
+/// When its runtime or one of its listeners cannot be set up; `up` is dropped then, and told
+/// otherwise.
+pub(crate) fn run(driver: rt::Driver, start: Start, up: Sender<()>) -> io::Result<()> {
+    rt::run(driver, async move {
+        let doorbell = Readiness::new(start.doorbell.as_fd().try_clone_to_owned()?)?;
+        let limits = &start.shared.limits;
+        let worker = Rc::new(Worker {
+            id: start.id,
+            live: Live::default(),
+            ledger: Ledger::new(start.shared.listeners.len()),
+            scratch: Scratch::new(limits.scratch_bytes, limits.held_bytes_max),
+            pipes: Pipes::new(limits.pipe_bytes, limits.pipes_idle_max),
+            spare: RefCell::new(accept::spare().ok()),
+            current: RefCell::new(Rc::new(Current(start.published))),
+            draining_until: Cell::new(None),
+            stopped: accept::Stop::default(),
+            shared: start.shared,
+        });
+        for (id, socket) in start.sockets {
+            rt::spawn(accept::run(Rc::clone(&worker), id, Readiness::new(socket)?));
+        }
+        rt::spawn(sweep(Rc::clone(&worker)));
+        let _ = up.send(());
+        drop(up);
+        let done = worker
+            .obey(&start.commands, &start.doorbell, &doorbell)
+            .await?;
+        worker.drain(&start.commands).await;
+        // Nobody listens any more when control gave up waiting.
+        let _ = done.send(worker.ledger.report());
+        Ok(())
+    })?
+}
+
+impl Worker {
+    /// What connections are routed by now. It stays whole for as long as the answer lives.
+    pub(crate) fn current(&self) -> Rc<Current> {
+        Rc::clone(&self.current.borrow())
+    }
+
+    /// Whether it accepts connections no longer.
+    pub(crate) fn stopped(&self) -> &accept::Stop {
+        &self.stopped
+    }
+
+    /// Counts and records a connection that ended: the only place that does.
+    pub(crate) fn account(&self, id: ListenerId, trace: Trace, outcome: Outcome) {
+        if let Some(route) = &trace.route {
+            let first_byte = trace.flow.first_byte_at.get();
+            self.ledger.count(route, |tally| {
+                tally.close(outcome);
+                if let Some(at) = first_byte {
+                    let micros = at.saturating_duration_since(trace.accepted_at).as_micros();
+                    tally.record_first_byte(u64::try_from(micros).unwrap_or(u64::MAX));
+                }
+            });
+        }
+        self.ledger.count_listener(id, |tally| {
+            tally.outcomes[outcome.index()] += 1;
+            tally.ech += u64::from(trace.ech);
+        });
+        let listener = &self.shared.listeners[usize::from(id.0)];
+        tracing::debug!(
+            listener = &*listener.name,
+            client = %trace.client,
+            outcome = outcome.label(),
+            "connection ended"
+        );
+        let Some(records) = &self.shared.records else {
+            return;
+        };
+        let record = trace.into_record(Arc::clone(&listener.name), self.id, outcome);
+        match records.try_send(record) {
+            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
+            Err(TrySendError::Full(_)) => self.ledger.count_dropped_record(),
+        }
+    }
+
+    /// Does what control asks, until it asks to drain.
+    async fn obey(
+        &self,
+        commands: &Receiver<Command>,
+        bell: &EventFd,
+        doorbell: &Readiness,
+    ) -> io::Result<Sender<Report>> {
+        loop {
+            doorbell.readable().await?;
+            // Another bell may ring between this and the next wait; then that wait ends at once.
+            let _ = bell.read();
+            if let Some(done) = self.take_commands(commands) {
+                return Ok(done);
+            }
+        }
+    }
+
+    fn take_commands(&self, commands: &Receiver<Command>) -> Option<Sender<Report>> {
+        let mut drained = None;
+        while let Ok(command) = commands.try_recv() {
+            // Whoever asked may have stopped waiting: then the answer is dropped.
+            match command {
+                Command::Publish {
+                    published,
+                    gone,
+                    done,
+                } => {
+                    let generation = self.publish(published, &gone);
+                    let _ = done.send(generation);
+                }
+                Command::Report(done) => {
+                    let _ = done.send(self.ledger.report());
+                }
+                Command::Drain { deadline, done } => {
+                    self.draining_until.set(Some(deadline));
+                    drained = Some(done);
+                }
+            }
+        }
+        drained
+    }
+
+    /// Swaps the snapshot; an older one than the running one is refused. The one before dies on
+    /// the control thread, which holds on to it until no worker does.
+    fn publish(&self, published: Arc<Published>, gone: &Gone) -> Generation {
+        let running = self.current.borrow().0.snapshot.generation();
+        if published.snapshot.generation() < running {
+            return running;
+        }
+        let generation = published.snapshot.generation();
+        self.current.replace(Rc::new(Current(published)));
+        self.ledger.forget(&gone.routes);
+        if !gone.networks.is_empty() {
+            self.live
+                .end_networks(|network| gone.networks.contains(&network));
+        }
+        generation
+    }
+
+    async fn drain(&self, commands: &Receiver<Command>) {
+        self.stopped.stop();
+        let is_over = || {
+            self.draining_until
+                .get()
+                .is_none_or(|until| Instant::now() >= until)
+        };
+        while self.live.len() > 0 && !is_over() {
+            rt::sleep(DRAIN_PERIOD).await;
+            self.take_commands(commands);
+        }
+        self.live.end_all();
+        let last = Instant::now() + LAST_TURNS;
+        while self.live.len() > 0 && Instant::now() < last {
+            rt::sleep(Duration::from_millis(1)).await;
+        }
+        // Closes go through the ring: one more turn submits those of the last connections.
+        rt::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+async fn sweep(worker: Rc<Worker>) {
+    let started_at = Instant::now();
+    while !worker.stopped.is_stopped() {
+        rt::sleep(SWEEP_PERIOD).await;
+        worker
+            .live
+            .sweep(u32::try_from(started_at.elapsed().as_secs()).unwrap_or(u32::MAX));
+    }
+}
