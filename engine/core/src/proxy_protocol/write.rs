@@ -14,7 +14,7 @@ use super::{
 
 /// Longest value of a TLV that is written: no hostname and no protocol name is longer.
 ///
-/// With it a header has at most 595 bytes and goes out in one segment.
+/// With it a header has at most 594 bytes and goes out in one segment.
 pub const VALUE_BYTES_MAX: usize = u8::MAX as usize;
 
 /// What a header is to say. The text form carries the addresses alone.
