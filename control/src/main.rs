@@ -1,1 +1,50 @@
-fn main() {}
+//! The `ringway` binary: it wires control and the engine together.
+//!
+//! ```text
+//!   ringway serve ─► boot file, state ─► namespaces ─► snapshot ─► engine
+//!                          ▲ SIGHUP                                  │ records
+//!   ringway check ─► the same parsers             connection log ◄───┘
+//! ```
+#![forbid(unsafe_code)]
+
+mod check;
+mod cli;
+mod connection_log;
+mod environment;
+mod files;
+mod logs;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::cli::{Cli, Command};
+
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Exit statuses: 0 for success, 1 for problems, 2 for a wrong command line (clap's).
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Serve(args) => serve::run(&args.config),
+        Command::Check(args) => check::run(&args.files, args.json),
+    };
+    match done {
+        Ok(status) => status,
+        Err(error) => {
+            report(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The one place that prints an error with everything behind it.
+#[allow(
+    clippy::print_stderr,
+    reason = "the last words of a command, when no log is open"
+)]
+fn report(error: &anyhow::Error) {
+    eprintln!("ringway: {error:#}");
+}

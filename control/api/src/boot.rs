@@ -24,7 +24,7 @@ pub use workers::{Driver, WORKERS_MAX, Workers};
 use crate::{
     document::{self, Spot},
     field::Field,
-    problem::{Problems, Valid},
+    problem::{Problem, Problems, Valid},
     section::{Check, section},
 };
 
@@ -67,6 +67,19 @@ pub fn parse(text: &str, source: &impl Source) -> Result<Valid<Boot>, Problems> 
         Boot::read(&Spot::root(&node), &mut problems)
     });
     problems.decide(boot)
+}
+
+/// Adds to a problem the line, or the variable, of the place that its pointer names: for problems
+/// that are only found when a boot file is compared with something else.
+pub fn locate(text: &str, source: &impl Source, problem: &mut Problem) {
+    let mut ignored = Problems::default();
+    let Some(mut node) = document::read_yaml(text, &mut ignored) else {
+        return;
+    };
+    environment::overlay(&mut node, source, Boot::KEYS, &mut ignored);
+    if let Some(at) = node.at(&problem.pointer) {
+        (problem.line, problem.variable) = at.place();
+    }
 }
 
 impl Boot {

@@ -15,7 +15,7 @@ use crate::problem::{Problem, Problems, Severity};
 /// Largest boot file in bytes.
 pub(crate) const BOOT_BYTES_MAX: usize = 4 << 20;
 /// Largest state document in bytes: room for about four million names.
-pub(crate) const STATE_BYTES_MAX: usize = 256 << 20;
+pub const STATE_BYTES_MAX: usize = 256 << 20;
 /// Deepest nesting of lists and maps. The formats need six.
 pub(crate) const DEPTH_MAX: usize = 32;
 
@@ -52,7 +52,36 @@ pub(crate) struct Entry {
     pub(crate) value: Node,
 }
 
+impl At {
+    /// The line, or the variable.
+    pub(crate) fn place(&self) -> (Option<u32>, Option<String>) {
+        match self {
+            Self::Line(line) => (Some(*line), None),
+            Self::Variable(name) => (None, Some(name.to_string())),
+        }
+    }
+}
+
 impl Node {
+    /// Where the nearest node on the way to `pointer` is. Keys of the boot file need no escapes.
+    pub(crate) fn at(&self, pointer: &str) -> Option<&At> {
+        let (mut node, mut at) = (self, &self.at);
+        for part in pointer.split('/').skip(1) {
+            match &node.content {
+                Content::List(items) => {
+                    node = items.get(part.parse::<usize>().ok()?)?;
+                    at = &node.at;
+                }
+                Content::Map(entries) => {
+                    let entry = entries.iter().rfind(|entry| &*entry.key == part)?;
+                    (node, at) = (&entry.value, &entry.at);
+                }
+                Content::Null | Content::Bool(_) | Content::Plain(_) | Content::Text(_) => break,
+            }
+        }
+        Some(at)
+    }
+
     pub(crate) fn new(at: At, content: Content) -> Self {
         Self { at, content }
     }

@@ -20,7 +20,7 @@ pub mod state;
 mod unit;
 mod word;
 
-pub use document::{FileKind, kind_of};
+pub use document::{FileKind, STATE_BYTES_MAX, kind_of};
 pub use problem::{PROBLEMS_MAX, Problem, Problems, Severity, Valid};
 pub use section::Key;
 pub use unit::{AmountError, ByteSize};

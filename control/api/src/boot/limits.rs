@@ -1,6 +1,9 @@
 //! Everything is bounded, and every bound is a key.
 
-use std::num::{NonZeroU16, NonZeroU32};
+use std::{
+    num::{NonZeroU16, NonZeroU32},
+    time::Duration,
+};
 
 use crate::{
     document::Spot,
@@ -29,10 +32,17 @@ section! {
         backlog: NonZeroU32 = "4096" in "1"..="1048576";
         /// The buffer of each worker that copied bytes go through.
         scratch_bytes: ByteSize = "1MiB" in "64KiB"..="64MiB";
+        /// Bytes that each worker keeps for destinations that would not take them; beyond that,
+        /// copied pieces are small.
+        held_bytes_max: ByteSize = "256MiB" in "1MiB"..="1024GiB";
         /// The pipe of a spliced flow; the kernel cuts it to `fs.pipe-max-size` without CAP_SYS_RESOURCE.
         pipe_bytes: ByteSize = "1MiB" in "64KiB"..="64MiB";
         /// Unused pipes that each worker keeps.
         pipes_idle_max: u32 = "64" in "0"..="65536";
+        /// Silence after which a peer is probed (`TCP_KEEPIDLE`), and the time between probes.
+        keep_alive: Duration = "60s" in "1s"..="1d";
+        /// How long sent bytes may stay unacknowledged (`TCP_USER_TIMEOUT`).
+        user_timeout: Duration = "60s" in "1s"..="1d";
     }
 }
 

@@ -16,7 +16,7 @@ section! {
         level: LogLevel = "info", reload;
         /// Where connection records go: `stdout`, or a file that is appended to and opened again at
         /// SIGHUP.
-        file: LogFile = "stdout", reload;
+        file: LogFile = "stdout";
         /// Connection records that may wait for the writer; beyond that they are dropped and counted.
         queue_records_max: NonZeroU32 = "65536" in "1"..="16777216";
     }

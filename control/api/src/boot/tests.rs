@@ -56,7 +56,8 @@ fn an_almost_empty_file_has_all_the_defaults() {
                 "connections_max": 100_000, "connections_per_network_max": null,
                 "connections_per_source_max": null, "accept_rate_per_source": null,
                 "hello_bytes_max": "16KiB", "accept_batch_max": 64, "backlog": 4096,
-                "scratch_bytes": "1MiB", "pipe_bytes": "1MiB", "pipes_idle_max": 64,
+                "scratch_bytes": "1MiB", "held_bytes_max": "256MiB", "pipe_bytes": "1MiB",
+                "pipes_idle_max": 64, "keep_alive": "1m", "user_timeout": "1m",
             },
         })
     );
@@ -94,7 +95,10 @@ limits:
   backlog: 128
   scratch_bytes: 64KiB
   pipe_bytes: 65536
+  held_bytes_max: 1MiB
   pipes_idle_max: 0
+  keep_alive: 5s
+  user_timeout: 5s
 "#;
     let boot = good(text);
     let rendered = boot.render();
@@ -161,7 +165,10 @@ fn a_wrong_value_of_any_key_is_refused_with_its_place() {
         ("limits.backlog", "1048577"),
         ("limits.scratch_bytes", "1KB"),
         ("limits.pipe_bytes", "1GiB"),
+        ("limits.held_bytes_max", "0"),
         ("limits.pipes_idle_max", "65537"),
+        ("limits.keep_alive", "0s"),
+        ("limits.user_timeout", "60"),
     ] {
         let text = match key.split_once('.') {
             Some((section, key)) => format!("{SMALLEST}{section}:\n  {key}: {value}\n"),
@@ -391,6 +398,23 @@ fn the_readme_has_the_reference_table() {
         reference().trim(),
         "paste the right one:\n{}",
         reference()
+    );
+}
+
+#[test]
+fn a_problem_that_is_found_later_gets_its_line() {
+    let text = "workers: 1\nlisteners:\n- name: a\n  bind: 0.0.0.0:1\n  to:\n    host/1.1.1.1:1\n";
+    let mut problem = Problem {
+        pointer: "/listeners/0/to".to_owned(),
+        ..Problem::whole(Severity::Error, "x")
+    };
+    locate(text, &no_variables(), &mut problem);
+    assert_eq!(problem.line, Some(5));
+    let source = variables(&[("RINGWAY_LISTENERS", "[{\"to\": 1}]")]);
+    locate(text, &source, &mut problem);
+    assert_eq!(
+        (problem.line, problem.variable.as_deref()),
+        (None, Some("RINGWAY_LISTENERS"))
     );
 }
 

@@ -102,10 +102,7 @@ impl<'a> Spot<'a> {
         message: impl fmt::Display,
         hint: Option<String>,
     ) -> Problem {
-        let (line, variable) = match self.at {
-            At::Line(line) => (Some(*line), None),
-            At::Variable(name) => (None, Some(name.to_string())),
-        };
+        let (line, variable) = self.at.place();
         Problem {
             severity,
             line,

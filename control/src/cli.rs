@@ -1,0 +1,39 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// An edge gateway that routes public connections into tenants' network namespaces.
+#[derive(Debug, Parser)]
+#[command(name = "ringway", version, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the gateway until SIGTERM or SIGINT; SIGHUP reads the files again.
+    Serve(ServeArgs),
+    /// Validate boot files and state documents, and print every problem with its place.
+    Check(CheckArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// The boot file.
+    #[arg(long, value_name = "FILE", env = "RINGWAY_CONFIG")]
+    pub(crate) config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Boot files and state documents, told apart by their content. The state document that a boot
+    /// file names is checked with it.
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Print one JSON object instead of one problem a line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}

@@ -1,0 +1,93 @@
+//! The boot file in the engine's words.
+
+use std::sync::Arc;
+
+use control_api::boot::{self, Boot};
+use crossbeam_channel::Sender;
+use engine::{
+    Config, DriverChoice, Limits, ListenSocket, Listener, Protocol, Record, RelayMode, Workers,
+};
+
+use super::inherited::Inherited;
+
+/// Listeners take over the sockets that were handed over for them.
+pub(crate) fn from_boot(boot: &Boot, mut inherited: Inherited, records: Sender<Record>) -> Config {
+    let mut sockets = inherited.assign(&boot.listeners);
+    inherited.drop_rest();
+    let listeners = boot.listeners.iter().enumerate().map(|(index, declared)| {
+        let socket = match sockets.remove(&index) {
+            Some(socket) => ListenSocket::Inherited(socket),
+            None => ListenSocket::Bind(declared.bind),
+        };
+        listener(declared, socket)
+    });
+    Config {
+        driver: match boot.driver {
+            boot::Driver::Auto => DriverChoice::Auto,
+            boot::Driver::IoUring => DriverChoice::IoUring,
+            boot::Driver::Epoll => DriverChoice::Epoll,
+        },
+        workers: match boot.workers {
+            boot::Workers::Auto => Workers::Auto,
+            boot::Workers::Count(count) => Workers::Count(count),
+        },
+        listeners: listeners.collect(),
+        limits: limits(&boot.limits),
+        records: Some(records),
+    }
+}
+
+fn listener(declared: &boot::Listener, socket: ListenSocket) -> Listener {
+    let accept_from = declared.proxy_protocol.as_ref();
+    Listener {
+        name: Arc::from(declared.name.as_str()),
+        socket,
+        protocol: match declared.protocol {
+            boot::Protocol::Tls => Protocol::Tls,
+            boot::Protocol::Tcp => Protocol::Tcp,
+        },
+        relay: match declared.relay {
+            boot::RelayMode::Auto => RelayMode::Auto,
+            boot::RelayMode::Copy => RelayMode::Copy,
+            boot::RelayMode::Splice => RelayMode::Splice,
+        },
+        accept_proxy_from: accept_from.map_or_else(Vec::new, |proxy| proxy.accept_from.clone()),
+        connections_max: declared.connections_max,
+        hello_timeout: declared.hello_timeout,
+        connect_timeout: declared.connect_timeout,
+        idle_timeout: declared.idle_timeout,
+    }
+}
+
+fn limits(declared: &boot::Limits) -> Limits {
+    Limits {
+        connections_max: declared.connections_max,
+        connections_per_network_max: declared.connections_per_network_max,
+        connections_per_source_max: declared.connections_per_source_max,
+        accept_rate_per_source: declared.accept_rate_per_source,
+        hello_bytes_max: declared.hello_bytes_max.in_memory(),
+        accept_batch_max: declared.accept_batch_max.get().into(),
+        backlog: declared.backlog.get(),
+        scratch_bytes: declared.scratch_bytes.in_memory(),
+        held_bytes_max: declared.held_bytes_max.in_memory(),
+        pipe_bytes: declared.pipe_bytes.in_memory(),
+        pipes_idle_max: usize::try_from(declared.pipes_idle_max).unwrap_or(usize::MAX),
+        keep_alive: declared.keep_alive,
+        user_timeout: declared.user_timeout,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn the_defaults_of_the_boot_file_are_the_engines_own() {
+        let text = "listeners: [{ name: a, bind: 127.0.0.1:0, protocol: tls }]";
+        let no_variables = BTreeMap::<String, String>::new();
+        let boot = boot::parse(text, &no_variables).unwrap().value;
+        assert_eq!(limits(&boot.limits), Limits::default());
+    }
+}

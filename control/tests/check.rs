@@ -1,0 +1,192 @@
+//! `ringway check` as its users meet it.
+//! Files are written, the binary is run, and its output and exit status are compared.
+#![allow(clippy::unwrap_used, reason = "a failing step fails the test")]
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+use serde_json::{Value, json};
+
+const BOOT: &str = "listeners:\n- { name: a, bind: 127.0.0.1:0, protocol: tls }\n";
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn with(files: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        Self(folder)
+    }
+
+    fn check(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_ringway"))
+            .current_dir(self.0.path())
+            .env_clear()
+            .envs(variables.iter().copied())
+            .arg("check")
+            .args(arguments)
+            .output()
+            .unwrap()
+    }
+
+    /// Exit status and lines of `ringway check FILES`.
+    fn lines(&self, files: &[&str]) -> (i32, Vec<String>) {
+        answer(&self.check(files, &[]))
+    }
+}
+
+fn answer(output: &Output) -> (i32, Vec<String>) {
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    (
+        output.status.code().unwrap(),
+        text.lines().map(str::to_owned).collect(),
+    )
+}
+
+#[test]
+fn the_examples_are_valid() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let output = Command::new(env!("CARGO_BIN_EXE_ringway"))
+        .current_dir(examples)
+        .env_clear()
+        .args(["check", "ringway.yaml", "state.json"])
+        .output()
+        .unwrap();
+    assert_eq!(answer(&output), (0, vec![]));
+}
+
+#[test]
+fn every_problem_has_a_line_of_its_own_and_the_status_is_1() {
+    let folder = Folder::with(&[
+        (
+            "boot.yaml",
+            "worker: 1\nlisteners:\n- { name: a, bind: x, protocol: tls }\n",
+        ),
+        (
+            "state.json",
+            "{\n\"1\": {\"netns\": null,\n\"proxy\": {\"a.example\": []}},\n\"x\": {}}",
+        ),
+    ]);
+    assert_eq!(
+        folder.lines(&["boot.yaml", "state.json"]),
+        (
+            1,
+            vec![
+                "boot.yaml:1: /worker: `worker` is not a key here (did you mean `workers`?)".into(),
+                "boot.yaml:3: /listeners/0/bind: `x`: `ip:port` or `[ip]:port` is expected, such as [::]:443".into(),
+                "state.json:3: /1/proxy/a.example: at least one target is needed".into(),
+                "state.json:4: /x: `x` is not a port (networks are keyed by their public WireGuard port, from 1 to 65535)".into(),
+            ]
+        )
+    );
+}
+
+#[test]
+fn warnings_are_printed_and_do_not_fail() {
+    let state = "{\"1\": {\"netns\": null, \"proxy\": {\"ssh://a.example\": [\"10.0.0.1:22\"]}}}";
+    let folder = Folder::with(&[("state.json", state)]);
+    assert_eq!(
+        folder.lines(&["state.json"]),
+        (
+            0,
+            vec!["state.json:1: /1/proxy/ssh:~1~1a.example: warning: ssh is not served yet".into()]
+        )
+    );
+}
+
+#[test]
+fn a_boot_file_is_checked_with_the_state_that_it_names() {
+    let boot = format!(
+        "{BOOT}- name: db\n  bind: 127.0.0.1:0\n  protocol: tcp\n  to: network-7/10.0.0.2:1\nstate: state.json\n"
+    );
+    let missing = "boot.yaml:6: /listeners/1/to: network-7 is not in the state document (declare it there, or write `host` or `netns:NAME`)";
+    let folder = Folder::with(&[("boot.yaml", &boot), ("state.json", "{}")]);
+    assert_eq!(folder.lines(&["boot.yaml"]), (1, vec![missing.into()]));
+    let folder = Folder::with(&[
+        ("boot.yaml", &boot),
+        ("state.json", "{\"7\": {\"netns\": \"blue\"}}"),
+    ]);
+    assert_eq!(folder.lines(&["boot.yaml"]), (0, vec![]));
+    let folder = Folder::with(&[("boot.yaml", &boot), ("state.json", "{\"0\": {}}")]);
+    let (status, lines) = folder.lines(&["boot.yaml", "state.json"]);
+    assert_eq!((status, lines.len()), (1, 1), "each file once: {lines:?}");
+    assert!(lines[0].starts_with("state.json:1: /0: "), "{lines:?}");
+    let (status, lines) = Folder::with(&[("boot.yaml", &boot)]).lines(&["boot.yaml"]);
+    assert_eq!((status, lines.len()), (0, 1));
+    assert!(
+        lines[0].starts_with("boot.yaml:7: /state: warning: state.json cannot be read"),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn the_environment_is_part_of_the_boot_file() {
+    let folder = Folder::with(&[("boot.yaml", BOOT)]);
+    let check = |variables: &[(&str, &str)]| answer(&folder.check(&["boot.yaml"], variables));
+    assert_eq!(
+        check(&[("RINGWAY_WORKERS", "2"), ("RINGWAY_CONFIG", "x")]),
+        (0, vec![])
+    );
+    let wrong = "RINGWAY_WORKERS: /workers: `none`: `auto` or a number from 1 to 1024 is expected";
+    assert_eq!(
+        check(&[("RINGWAY_WORKERS", "none")]),
+        (1, vec![wrong.into()])
+    );
+    let unknown = "RINGWAY_WORKER: /: RINGWAY_WORKER is not a variable of Ringway (did you mean RINGWAY_WORKERS?)";
+    assert_eq!(check(&[("RINGWAY_WORKER", "2")]), (1, vec![unknown.into()]));
+}
+
+#[test]
+fn json_says_the_same() {
+    let folder = Folder::with(&[
+        ("boot.yaml", "workers: 1"),
+        ("state.json", "{\"1\": {\"netns\": null}}"),
+    ]);
+    let output = folder.check(&["--json", "boot.yaml", "state.json"], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        serde_json::from_slice::<Value>(&output.stdout).unwrap(),
+        json!({ "valid": false, "unlisted": 0, "problems": [{
+            "file": "boot.yaml", "severity": "error", "line": 1, "variable": null, "pointer": "",
+            "message": "`listeners` is missing", "hint": null,
+        }]})
+    );
+    let output = folder.check(&["--json", "state.json"], &[]);
+    assert_eq!(output.status.code(), Some(0));
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        answer,
+        json!({ "valid": true, "unlisted": 0, "problems": [] })
+    );
+}
+
+#[test]
+fn files_that_are_no_text_or_not_there_are_problems_too() {
+    let folder = Folder::with(&[]);
+    fs::write(folder.0.path().join("binary"), [0xff, 0xfe, 0]).unwrap();
+    let (status, lines) = folder.lines(&["binary", "absent", "."]);
+    assert_eq!((status, lines.len()), (1, 3), "{lines:?}");
+    assert_eq!(
+        lines[0],
+        "binary: /: the file cannot be read: the file is not UTF-8 text"
+    );
+    assert!(
+        lines[1].starts_with("absent: /: the file cannot be read: No such file"),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn a_wrong_command_line_is_status_2() {
+    let folder = Folder::with(&[]);
+    for arguments in [&[][..], &["--jsn", "x"]] {
+        let output = folder.check(arguments, &[]);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(!output.stderr.is_empty());
+    }
+}
