@@ -18,6 +18,8 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Validate boot files and state documents, and print every problem with its place.
     Check(CheckArgs),
+    /// Show the main job: two tenants with the same addresses, each reached by its name.
+    Demo(DemoArgs),
 }
 
 #[derive(Debug, Args)]
@@ -34,6 +36,19 @@ pub(crate) struct CheckArgs {
     #[arg(value_name = "FILE", required = true)]
     pub(crate) files: Vec<PathBuf>,
     /// Print one JSON object instead of one problem a line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// The port of 127.0.0.1 to listen on; when it is taken, the next free one.
+    #[arg(long, default_value_t = 8443)]
+    pub(crate) port: u16,
+    /// End after the requests, with status 0 when all went right.
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Print one JSON object instead of text.
     #[arg(long)]
     pub(crate) json: bool,
 }

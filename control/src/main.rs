@@ -4,12 +4,14 @@
 //!   ringway serve ─► boot file, state ─► namespaces ─► snapshot ─► engine
 //!                          ▲ SIGHUP                                  │ records
 //!   ringway check ─► the same parsers             connection log ◄───┘
+//!   ringway demo  ─► tenants and machines of its own, and the same engine
 //! ```
 #![forbid(unsafe_code)]
 
 mod check;
 mod cli;
 mod connection_log;
+mod demo;
 mod environment;
 mod files;
 mod logs;
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(args) => serve::run(&args.config),
         Command::Check(args) => check::run(&args.files, args.json),
+        Command::Demo(args) => demo::run(args.port, args.once, args.json),
     };
     match done {
         Ok(status) => status,
