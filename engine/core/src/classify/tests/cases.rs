@@ -16,10 +16,11 @@ fn read_extensions(extensions: impl Into<Vec<(u16, Vec<u8>)>>) -> Verdict {
 }
 
 fn hello_of(extensions: impl Into<Vec<(u16, Vec<u8>)>>) -> Hello {
-    match read_extensions(extensions) {
-        Verdict::Hello(hello) => hello,
-        other => panic!("no hello: {other:?}"),
-    }
+    let verdict = read_extensions(extensions);
+    let Verdict::Hello(hello) = verdict else {
+        panic!("no hello: {verdict:?}");
+    };
+    hello
 }
 
 fn name_of(raw: &[u8]) -> ServerName {
@@ -181,7 +182,7 @@ fn fields_before_the_extensions_must_add_up() {
         },
         Parts {
             compressions: vec![],
-            ..good.clone()
+            ..good
         },
     ];
     for parts in bad {
@@ -239,10 +240,9 @@ fn other_protocols_are_told_at_their_first_wrong_byte() {
 
 #[test]
 fn record_rules_are_kept() {
-    let message_bytes = Parts::with([]).message();
-    let first = records_of(&message_bytes[..20], []);
+    let mut trailing = Parts::with([]).message();
+    let first = records_of(&trailing[..20], []);
     let after_first = |rest: &[u8]| [first.as_slice(), rest].concat();
-    let mut trailing = message_bytes.clone();
     trailing.push(0);
     for (bytes, bad) in [
         (vec![22, 3, 1, 0, 0], BadHello::EmptyRecord),

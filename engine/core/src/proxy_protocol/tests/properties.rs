@@ -23,7 +23,7 @@ fn as_written(source: SocketAddr, destination: SocketAddr) -> (SocketAddr, Socke
     let mixed = ips.0.is_ipv4() != ips.1.is_ipv4();
     let fit = |ip: IpAddr| match ip {
         IpAddr::V4(ip) if mixed => ip.to_ipv6_mapped().into(),
-        other => other,
+        IpAddr::V4(_) | IpAddr::V6(_) => ip,
     };
     (
         SocketAddr::new(fit(ips.0), source.port()),
