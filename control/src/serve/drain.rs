@@ -18,14 +18,15 @@ impl Gateway<'_> {
             "draining: no more connections are accepted"
         );
         let mut deadline = Instant::now() + patience;
-        let mut draining = self.engine.begin_drain(deadline);
+        let draining = self.engine.begin_drain(deadline);
         while !draining.is_over() && Instant::now() < deadline + RESET_TIMEOUT {
             tokio::select! {
                 () = tokio::time::sleep(LOOK_INTERVAL) => {}
                 () = ending(&mut signals.terminate, &mut signals.interrupt) => {
                     tracing::info!("a second signal: connections are reset now");
                     deadline = Instant::now();
-                    draining = self.engine.begin_drain(deadline);
+                    // Only moves the deadline: the workers answer to whoever began.
+                    drop(self.engine.begin_drain(deadline));
                 }
             }
         }
