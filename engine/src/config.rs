@@ -150,7 +150,7 @@ impl Default for Limits {
             backlog: 4096,
             scratch_bytes: 1 << 20,
             held_bytes_max: 256 << 20,
-            pipe_bytes: 1 << 20,
+            pipe_bytes: 512 << 10,
             pipes_idle_max: 64,
             keep_alive: Duration::from_secs(60),
             user_timeout: Duration::from_secs(60),

@@ -1,30 +1,32 @@
 //! Whether a bulk flow is copied or spliced: measured on the flow itself.
 //!
-//! Copying moves more where both ends are in memory (loopback, veth); splicing costs less
-//! processor time, most of all with a network card below. No constant is right for both, so a flow
-//! that turns out to be bulk tries each way for a while, takes the cheaper one unless it is also
-//! the slower one, and looks again from time to time.
+//! Copying is quicker where few flows move between sockets in memory; splicing costs less processor
+//! time, most of all with many flows or with a network card below. No constant is right for all of
+//! that, so a flow that turns out to be bulk tries both ways in turn, takes the cheaper one unless
+//! it is also the slower one, and looks again from time to time.
 
 use std::time::{Duration, Instant};
 
 /// Bytes in one direction that make a flow bulk. Nearly all web traffic stays below.
 pub(crate) const BULK_BYTES: u64 = 8 << 20;
 
-/// Bytes that each way is tried for.
-const TRIAL_BYTES: u64 = 16 << 20;
+/// Bytes of one trial of one way.
+const TRIAL_BYTES: u64 = 8 << 20;
+
+/// Trials of each way. They alternate, because the machine changes under them.
+const TRIALS: u8 = 3;
 
 /// Longest trial: a flow that is slower than this is not worth one.
-const TRIAL_TIME: Duration = Duration::from_secs(2);
+const TRIAL_TIME: Duration = Duration::from_secs(1);
 
 /// Bytes before the choice is looked at again.
 const SETTLED_BYTES: u64 = 4 << 30;
 
-/// Splicing must be cheaper by this much, in percent: the trial is noisy and copying has lower
-/// latency.
+/// Splicing must be cheaper by this much, in percent: copying has the lower latency.
 const CHEAPER_PERCENT: u128 = 10;
 
-/// Splicing may be slower by this much, in percent.
-const SLOWER_PERCENT: u128 = 5;
+/// Splicing may be slower by this much, in percent: less cannot be told from noise.
+const SLOWER_PERCENT: u128 = 10;
 
 /// How bytes are moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,146 +37,143 @@ pub(crate) enum Way {
     Splice,
 }
 
-/// What a trial found.
+/// What the trials of one way found. Every trial is of [`TRIAL_BYTES`], as near as pieces allow.
 #[derive(Clone, Copy, Debug)]
 struct Cost {
-    bytes: u64,
+    /// The least processor time of a trial.
     cpu: Duration,
+    /// The least time of a trial: what others took away is not this way's doing.
     wall: Duration,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {
     /// One way, until that many bytes have moved.
-    Settled {
-        way: Way,
-        until: u64,
+    Settled { until: u64 },
+    /// One of several trials.
+    Trying {
+        done: u8,
+        started_at: Instant,
+        bytes: u64,
+        cpu: Duration,
     },
-    TryCopy(Trial),
-    TrySplice {
-        copy: Cost,
-        trial: Trial,
-    },
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Trial {
-    started_at: Instant,
-    bytes: u64,
-    cpu: Duration,
 }
 
 /// The running choice of one direction of one flow.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Choice {
+    way: Way,
     phase: Phase,
     moved: u64,
+    copy: Cost,
+    splice: Cost,
 }
 
 impl Choice {
     /// For a flow that has just turned out to be bulk.
     pub(crate) fn new(now: Instant) -> Self {
+        let nothing = Cost {
+            cpu: Duration::MAX,
+            wall: Duration::MAX,
+        };
         Self {
-            phase: Phase::TryCopy(Trial::start(now)),
+            way: Way::Copy,
+            phase: trial(0, now),
             moved: 0,
+            copy: nothing,
+            splice: nothing,
         }
     }
 
     /// The way to go now.
     pub(crate) fn way(&self) -> Way {
-        match self.phase {
-            Phase::Settled { way, .. } => way,
-            Phase::TryCopy(_) => Way::Copy,
-            Phase::TrySplice { .. } => Way::Splice,
-        }
+        self.way
     }
 
     /// Whether the processor time of the coming step is wanted.
     pub(crate) fn is_trial(&self) -> bool {
-        !matches!(self.phase, Phase::Settled { .. })
+        matches!(self.phase, Phase::Trying { .. })
     }
 
     /// Takes in that a step moved `bytes`, with `cpu` of processor time when it is a trial.
     pub(crate) fn moved(&mut self, bytes: u64, cpu: Duration, now: Instant) {
         self.moved += bytes;
         match &mut self.phase {
-            Phase::Settled { until, .. } => {
-                if self.moved >= *until {
-                    self.phase = Phase::TryCopy(Trial::start(now));
-                }
+            Phase::Settled { until } if self.moved >= *until => {
+                let moved = self.moved;
+                *self = Self {
+                    moved,
+                    ..Self::new(now)
+                };
             }
-            Phase::TryCopy(trial) => {
-                if let Some(copy) = trial.add(bytes, cpu, now) {
-                    self.phase = match copy {
-                        Ended::Measured(copy) => Phase::TrySplice {
-                            copy,
-                            trial: Trial::start(now),
-                        },
-                        Ended::TooSlow => self.settled(Way::Copy),
-                    };
-                }
-            }
-            Phase::TrySplice { copy, trial } => {
-                let copy = *copy;
-                if let Some(ended) = trial.add(bytes, cpu, now) {
-                    let way = match ended {
-                        Ended::Measured(splice) if splice.beats(copy) => Way::Splice,
-                        Ended::Measured(_) | Ended::TooSlow => Way::Copy,
-                    };
-                    self.phase = self.settled(way);
+            Phase::Settled { .. } => {}
+            Phase::Trying {
+                done,
+                started_at,
+                bytes: tried,
+                cpu: used,
+            } => {
+                *tried += bytes;
+                *used += cpu;
+                let wall = now.saturating_duration_since(*started_at);
+                if *tried >= TRIAL_BYTES {
+                    let ended = (*done, Cost { cpu: *used, wall });
+                    self.end_trial(ended, now);
+                } else if wall > TRIAL_TIME {
+                    self.settle(Way::Copy);
                 }
             }
         }
     }
 
-    fn settled(&self, way: Way) -> Phase {
-        Phase::Settled {
-            way,
+    fn end_trial(&mut self, (done, cost): (u8, Cost), now: Instant) {
+        match self.way {
+            Way::Copy => self.copy = self.copy.least(cost),
+            Way::Splice => self.splice = self.splice.least(cost),
+        }
+        if done + 1 == 2 * TRIALS {
+            let is_better = self.splice.beats(self.copy);
+            return self.settle(if is_better { Way::Splice } else { Way::Copy });
+        }
+        self.phase = trial(done + 1, now);
+        self.way = match self.way {
+            Way::Copy => Way::Splice,
+            Way::Splice => Way::Copy,
+        };
+    }
+
+    fn settle(&mut self, way: Way) {
+        self.way = way;
+        self.phase = Phase::Settled {
             until: self.moved + SETTLED_BYTES,
-        }
+        };
     }
 }
 
-enum Ended {
-    Measured(Cost),
-    TooSlow,
-}
-
-impl Trial {
-    fn start(now: Instant) -> Self {
-        Self {
-            started_at: now,
-            bytes: 0,
-            cpu: Duration::ZERO,
-        }
-    }
-
-    fn add(&mut self, bytes: u64, cpu: Duration, now: Instant) -> Option<Ended> {
-        self.bytes += bytes;
-        self.cpu += cpu;
-        let wall = now.saturating_duration_since(self.started_at);
-        if self.bytes >= TRIAL_BYTES {
-            return Some(Ended::Measured(Cost {
-                bytes: self.bytes,
-                cpu: self.cpu,
-                wall,
-            }));
-        }
-        (wall > TRIAL_TIME).then_some(Ended::TooSlow)
+fn trial(done: u8, started_at: Instant) -> Phase {
+    Phase::Trying {
+        done,
+        started_at,
+        bytes: 0,
+        cpu: Duration::ZERO,
     }
 }
 
 impl Cost {
+    fn least(self, other: Self) -> Self {
+        Self {
+            cpu: self.cpu.min(other.cpu),
+            wall: self.wall.min(other.wall),
+        }
+    }
+
     /// Whether this way is cheaper than the other by enough, and not slower by too much.
     fn beats(self, other: Self) -> bool {
-        let scaled = |time: Duration, bytes: u64, percent: u128| {
-            time.as_nanos() * u128::from(bytes) * percent
+        let is_below = |mine: Duration, theirs: Duration, percent: u128| {
+            mine.as_nanos().saturating_mul(100) <= theirs.as_nanos().saturating_mul(percent)
         };
-        let is_cheaper = scaled(self.cpu, other.bytes, 100)
-            <= scaled(other.cpu, self.bytes, 100 - CHEAPER_PERCENT);
-        let is_fast_enough = scaled(self.wall, other.bytes, 100 - SLOWER_PERCENT)
-            <= scaled(other.wall, self.bytes, 100);
-        is_cheaper && is_fast_enough
+        is_below(self.cpu, other.cpu, 100 - CHEAPER_PERCENT)
+            && is_below(self.wall, other.wall, 100 + SLOWER_PERCENT)
     }
 }
 
@@ -202,7 +201,7 @@ mod tests {
 
     #[test]
     fn the_cheaper_way_wins_unless_it_is_slower() {
-        assert_eq!(settle((200, 400), (150, 400), 100), Way::Splice);
+        assert_eq!(settle((200, 400), (150, 420), 100), Way::Splice);
         assert_eq!(settle((200, 400), (150, 500), 100), Way::Copy);
         assert_eq!(
             settle((200, 400), (195, 300), 100),
@@ -210,6 +209,21 @@ mod tests {
             "within the noise"
         );
         assert_eq!(settle((200, 400), (250, 300), 100), Way::Copy);
+    }
+
+    #[test]
+    fn a_disturbed_trial_does_not_decide() {
+        let mut now = Instant::now();
+        let mut choice = Choice::new(now);
+        let mut steps = 0;
+        while choice.is_trial() {
+            let disturbance = if steps < 16 { 10 } else { 1 };
+            let cpu = if choice.way() == Way::Copy { 200 } else { 100 };
+            now += Duration::from_micros(400 * disturbance);
+            choice.moved(1 << 20, Duration::from_micros(cpu * disturbance), now);
+            steps += 1;
+        }
+        assert_eq!(choice.way(), Way::Splice);
     }
 
     #[test]

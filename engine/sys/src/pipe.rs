@@ -16,8 +16,8 @@ pub struct Pipe {
 }
 
 impl Pipe {
-    /// Opens a pipe of about `capacity` bytes. Where the kernel refuses that much
-    /// (`/proc/sys/fs/pipe-max-size`, `pipe-user-pages-soft`), the pipe keeps its default of 64 KiB.
+    /// Opens a pipe of about `capacity` bytes, or as much of it as the kernel grants
+    /// (`/proc/sys/fs/pipe-max-size`, `pipe-user-pages-soft`).
     ///
     /// # Errors
     /// When no descriptor is left.
@@ -55,6 +55,9 @@ impl Pipe {
         Ok(splice(&self.read, None, to, None, count, FLAGS)?)
     }
 }
+
+/// What a pipe holds that nobody asked to hold more (pipe(7), "Pipe capacity").
+const DEFAULT_BYTES: i32 = 64 << 10;
 
 const FLAGS: SpliceFFlags = SpliceFFlags::SPLICE_F_MOVE.union(SpliceFFlags::SPLICE_F_NONBLOCK);
 

@@ -36,7 +36,7 @@ section! {
         /// copied pieces are small.
         held_bytes_max: ByteSize = "256MiB" in "1MiB"..="1024GiB";
         /// The pipe of a spliced flow; the kernel cuts it to `fs.pipe-max-size` without CAP_SYS_RESOURCE.
-        pipe_bytes: ByteSize = "1MiB" in "64KiB"..="64MiB";
+        pipe_bytes: ByteSize = "512KiB" in "64KiB"..="64MiB";
         /// Unused pipes that each worker keeps.
         pipes_idle_max: u32 = "64" in "0"..="65536";
         /// Silence after which a peer is probed (`TCP_KEEPIDLE`), and the time between probes.

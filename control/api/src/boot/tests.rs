@@ -56,7 +56,7 @@ fn an_almost_empty_file_has_all_the_defaults() {
                 "connections_max": 100_000, "connections_per_network_max": null,
                 "connections_per_source_max": null, "accept_rate_per_source": null,
                 "hello_bytes_max": "16KiB", "accept_batch_max": 64, "backlog": 4096,
-                "scratch_bytes": "1MiB", "held_bytes_max": "256MiB", "pipe_bytes": "1MiB",
+                "scratch_bytes": "1MiB", "held_bytes_max": "256MiB", "pipe_bytes": "512KiB",
                 "pipes_idle_max": 64, "keep_alive": "1m", "user_timeout": "1m",
             },
         })
