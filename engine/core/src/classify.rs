@@ -1,8 +1,8 @@
 //! What the first bytes of a connection say: the ClientHello, read without consuming it.
 //!
 //! ```text
-//!   TCP segments ─► records (RFC 8446 section 5.1) ─► handshake message (section 4) ─► ClientHello
-//!                   this file                              this file                       message.rs
+//!   segments ─► records (RFC 8446 section 5.1) ─► handshake message (section 4) ─► ClientHello
+//!               this file                         this file                        message.rs
 //! ```
 //!
 //! A hello may be cut anywhere by TCP, and once more by the client into records of any size down to
