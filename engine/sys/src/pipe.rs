@@ -23,9 +23,11 @@ impl Pipe {
     /// When no descriptor is left.
     pub fn open(capacity: usize) -> io::Result<Self> {
         let (read, write) = nix::unistd::pipe2(OFlag::O_NONBLOCK | OFlag::O_CLOEXEC)?;
-        let wanted = i32::try_from(capacity).unwrap_or(i32::MAX);
-        let granted = fcntl(&write, FcntlArg::F_SETPIPE_SZ(wanted))
-            .or_else(|_| fcntl(&write, FcntlArg::F_GETPIPE_SZ))?;
+        let mut wanted = i32::try_from(capacity).unwrap_or(i32::MAX);
+        while fcntl(&write, FcntlArg::F_SETPIPE_SZ(wanted)).is_err() && wanted > DEFAULT_BYTES {
+            wanted /= 2;
+        }
+        let granted = fcntl(&write, FcntlArg::F_GETPIPE_SZ)?;
         Ok(Self {
             read,
             write,
