@@ -240,6 +240,20 @@ fn every_byte_of_a_header_is_covered_by_its_checksum() {
 }
 
 #[test]
+fn a_checksum_covers_what_follows_it() {
+    let mut bytes = v2(0x21, 0x00, &[3, 0, 4, 0, 0, 0, 0, 0xe0, 0, 2, 8, 9]);
+    let sum = crc32c::Crc32c::new().update(&bytes).finish();
+    bytes[19..23].copy_from_slice(&sum.to_be_bytes());
+    assert_eq!(read(&bytes), header(bytes.len(), None));
+    for at in [23, 26, 27] {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 0x10;
+        let reading = read(&damaged);
+        assert_eq!(reading, Reading::Bad(BadHeader::Checksum), "byte {at}");
+    }
+}
+
+#[test]
 fn mixed_families_are_written_as_ipv6_and_mapped_ones_as_ipv4() {
     let mixed = outgoing(SOURCE, DESTINATION_6);
     let line = b"PROXY TCP6 ::ffff:192.0.2.1 2001:db8:ffff::7 56324 443\r\n";
