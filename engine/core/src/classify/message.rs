@@ -122,8 +122,7 @@ fn is_grease(protocol: &[u8]) -> bool {
     matches!(protocol, &[a, b] if a == b && a & 0x0f == 0x0a)
 }
 
-/// Bytes not read yet. Each read gives None, and has used up nothing in particular, where there are
-/// too few of them.
+/// Bytes not read yet. A read gives None where there are too few of them, and ends the reading.
 struct Cursor<'a>(&'a [u8]);
 
 impl<'a> Cursor<'a> {

@@ -1,5 +1,7 @@
 //! One rule each.
 
+use std::iter;
+
 use super::{
     synthetic::{Parts, alpn, message, prefixed_u16, server_names},
     *,
@@ -306,8 +308,22 @@ fn a_hello_in_one_record_is_not_copied() {
 }
 
 #[test]
+fn a_record_that_was_walked_over_is_not_walked_over_again() {
+    let message = Parts::with([(21, vec![0; 1700])]).message();
+    let records = records_of(&message, iter::repeat(1));
+    let mut reader = HelloReader::new(BYTES_MAX);
+    for end in 0..records.len() {
+        assert_eq!(reader.read(&records[..end]), Verdict::NeedMore);
+        assert_eq!(reader.record_at, end - end % 6);
+    }
+    assert!(matches!(reader.read(&records), Verdict::Hello(_)));
+    assert!(reader.joined.capacity() < 2 * message.len());
+}
+
+#[test]
 fn alerts_are_fatal_and_only_for_those_who_speak_tls() {
     assert_eq!(UNRECOGNIZED_NAME, [21, 3, 3, 0, 2, 2, 112]);
+    assert_eq!(MISSING_NAME, [21, 3, 3, 0, 2, 2, 109]);
     let code = |verdict: Verdict| alert_for(&verdict).map(|alert| alert[6]);
     assert_eq!(code(Verdict::NotTls), None);
     assert_eq!(code(Verdict::NeedMore), None);
