@@ -1,0 +1,181 @@
+//! What the kernel has on its books about a process: processor time, memory, listening sockets.
+
+use std::{collections::HashSet, fs, time::Duration};
+
+use anyhow::{Context, Result};
+use nix::{
+    time::{clock_getcpuclockid, clock_gettime},
+    unistd::Pid,
+};
+
+/// State of a listening socket in `/proc/net/tcp` (include/net/tcp_states.h, TCP_LISTEN).
+const LISTENING: &str = "0A";
+
+/// `root` and all processes that come from it.
+///
+/// # Errors
+/// When `/proc` cannot be read.
+pub(crate) fn family(root: Pid) -> Result<Vec<Pid>> {
+    let mut parents = Vec::new();
+    for entry in fs::read_dir("/proc").context("cannot read /proc")? {
+        let name = entry?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
+        // A process that ended meanwhile has no parent any more.
+        if let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat"))
+            && let Some(parent) = parent_in(&stat)
+        {
+            parents.push((pid, parent));
+        }
+    }
+    Ok(descendants(root.as_raw(), &parents)
+        .into_iter()
+        .map(Pid::from_raw)
+        .collect())
+}
+
+/// The fourth field of `/proc/PID/stat`; the second, the command, may hold spaces and brackets
+/// (proc_pid_stat(5)).
+fn parent_in(stat: &str) -> Option<i32> {
+    let (_, after) = stat.rsplit_once(')')?;
+    after.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// `root` and whatever has it above, from pairs of child and parent.
+fn descendants(root: i32, parents: &[(i32, i32)]) -> Vec<i32> {
+    let mut found = vec![root];
+    let mut next = 0;
+    while let Some(&parent) = found.get(next) {
+        next += 1;
+        let children = parents.iter().filter(|(_, above)| *above == parent);
+        let new: Vec<_> = children
+            .map(|(child, _)| *child)
+            .filter(|child| !found.contains(child))
+            .collect();
+        found.extend(new);
+    }
+    found
+}
+
+/// Processor time, user and system, of `root` and what comes from it, with all threads, those
+/// that ended included (clock_getcpuclockid(3): nanoseconds, not the ticks of `/proc/PID/stat`).
+///
+/// # Errors
+/// When `root` is gone.
+pub(crate) fn cpu_time(root: Pid) -> Result<Duration> {
+    let own = cpu_time_of(root).context("the process is gone")?;
+    let others = family(root)?.into_iter().filter(|pid| *pid != root);
+    Ok(own + others.filter_map(cpu_time_of).sum::<Duration>())
+}
+
+fn cpu_time_of(pid: Pid) -> Option<Duration> {
+    let clock = clock_getcpuclockid(pid).ok()?;
+    clock_gettime(clock).ok().map(Duration::from)
+}
+
+/// Proportional set size in bytes, of `root` and what comes from it: its own pages, and its part
+/// of those that it shares (proc_pid_smaps(5)).
+///
+/// # Errors
+/// When `root` is gone.
+pub(crate) fn proportional_set(root: Pid) -> Result<u64> {
+    let mut sum = 0;
+    for pid in family(root)? {
+        let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))
+            .with_context(|| format!("no memory account of process {pid}"))?;
+        sum += kilobytes(&text, "Pss:").context("no Pss in smaps_rollup")? * 1024;
+    }
+    Ok(sum)
+}
+
+/// The kernel's own objects, in bytes: sockets, files, inodes, timers (proc_meminfo(5), Slab).
+///
+/// # Errors
+/// When `/proc/meminfo` cannot be read.
+pub(crate) fn slab() -> Result<u64> {
+    let text = fs::read_to_string("/proc/meminfo")?;
+    Ok(kilobytes(&text, "Slab:").context("no Slab in /proc/meminfo")? * 1024)
+}
+
+fn kilobytes(text: &str, key: &str) -> Option<u64> {
+    let line = text.lines().find(|line| line.starts_with(key))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// The TCP ports that somebody listens on in this network namespace.
+///
+/// # Errors
+/// When `/proc` cannot be read.
+pub(crate) fn listening_ports() -> Result<HashSet<u16>> {
+    let mut ports = HashSet::new();
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        let text = fs::read_to_string(table).with_context(|| format!("cannot read {table}"))?;
+        ports.extend(text.lines().skip(1).filter_map(listening_port));
+    }
+    Ok(ports)
+}
+
+fn listening_port(line: &str) -> Option<u16> {
+    let mut fields = line.split_whitespace();
+    let (_, port) = fields.nth(1)?.rsplit_once(':')?;
+    (fields.nth(1)? == LISTENING)
+        .then(|| u16::from_str_radix(port, 16).ok())
+        .flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::TcpListener, time::Instant};
+
+    use super::*;
+
+    #[test]
+    fn a_command_with_brackets_does_not_hide_the_parent() {
+        assert_eq!(parent_in("12 (a (b) c) S 7 12 12 0"), Some(7));
+        assert_eq!(parent_in("12"), None);
+    }
+
+    #[test]
+    fn grandchildren_belong_to_the_family_and_strangers_do_not() {
+        let parents = [(2, 1), (3, 2), (4, 3), (5, 1), (9, 8)];
+        let mut family = descendants(2, &parents);
+        family.sort_unstable();
+        assert_eq!(family, [2, 3, 4]);
+    }
+
+    #[test]
+    fn work_shows_as_processor_time() {
+        let own = Pid::this();
+        let before = cpu_time(own).unwrap();
+        let start = Instant::now();
+        while cpu_time_of(own).unwrap() - before < Duration::from_millis(5) {
+            assert!(start.elapsed() < Duration::from_secs(20));
+        }
+        assert!(cpu_time(own).unwrap() >= before + Duration::from_millis(5));
+    }
+
+    #[test]
+    fn memory_that_was_written_shows_in_the_proportional_set() {
+        let own = Pid::this();
+        let before = proportional_set(own).unwrap();
+        let block = vec![1_u8; 64 << 20];
+        let after = proportional_set(own).unwrap();
+        assert!(after > before + (48 << 20), "{before} {after}");
+        assert_eq!(block.last(), Some(&1));
+    }
+
+    #[test]
+    fn only_listening_ports_are_found() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert!(listening_ports().unwrap().contains(&port));
+        drop(listener);
+        assert!(!listening_ports().unwrap().contains(&port));
+    }
+
+    #[test]
+    fn the_kernel_says_how_much_slab_it_has() {
+        assert!(slab().unwrap() > 1 << 20);
+    }
+}

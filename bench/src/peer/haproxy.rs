@@ -1,0 +1,65 @@
+//! HAProxy: TCP mode, SNI by `req.ssl_sni` with an inspect delay; splicing as an option.
+
+use std::{path::Path, process::Command};
+
+use anyhow::Result;
+
+use super::{CONNECTIONS_MAX, IDLE_SECONDS, Job, Routing, WORKERS, write};
+
+/// Pipes for splicing: `maxpipes` defaults to a quarter of `maxconn`, and their descriptors would
+/// not fit beside those of [`CONNECTIONS_MAX`] connections under the limit of this machine.
+const PIPES_MAX: usize = 256;
+
+pub(super) fn prepare(command: &mut Command, job: &Job, splice: bool, dir: &Path) -> Result<()> {
+    let path = write(dir, "haproxy.cfg", &config(job, splice))?;
+    // -db: in the foreground (HAProxy starter guide, management.txt section 3).
+    command.arg("-db").arg("-f").arg(path);
+    Ok(())
+}
+
+fn config(job: &Job, splice: bool) -> String {
+    let splice = if splice { "  option splice-auto\n" } else { "" };
+    let mut text = format!(
+        "global\n  nbthread {WORKERS}\n  maxconn {CONNECTIONS_MAX}\n  maxpipes {PIPES_MAX}\n\
+         defaults\n  mode tcp\n  timeout connect 5s\n  timeout client {IDLE_SECONDS}s\n  \
+         timeout server {IDLE_SECONDS}s\n{splice}"
+    );
+    for listener in &job.listeners {
+        let port = listener.port;
+        text.push_str(&format!("frontend f{port}\n  bind 127.0.0.1:{port}\n"));
+        match &listener.routing {
+            Routing::Forward(target) => {
+                text.push_str(&format!("  default_backend b{port}\n"));
+                text.push_str(&format!("backend b{port}\n  server s {target}\n"));
+            }
+            Routing::ByName(routes) => {
+                text.push_str(
+                    "  tcp-request inspect-delay 5s\n  \
+                     tcp-request content accept if { req.ssl_hello_type 1 }\n",
+                );
+                for (n, (name, _)) in routes.iter().enumerate() {
+                    text.push_str(&format!(
+                        "  use_backend b{port}_{n} if {{ req.ssl_sni -i {name} }}\n"
+                    ));
+                }
+                for (n, (_, target)) in routes.iter().enumerate() {
+                    text.push_str(&format!("backend b{port}_{n}\n  server s {target}\n"));
+                }
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::job;
+    use super::*;
+
+    #[test]
+    fn splicing_is_the_only_difference_between_both_configurations() {
+        let (with, without) = (config(&job(), true), config(&job(), false));
+        assert_eq!(with.replace("  option splice-auto\n", ""), without);
+        assert_ne!(with, without);
+    }
+}

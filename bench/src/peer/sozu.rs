@@ -1,0 +1,49 @@
+//! sozu: TCP listeners, SNI by its preread; a worker process for each core.
+
+use std::{path::Path, process::Command};
+
+use anyhow::Result;
+
+use super::{CONNECTIONS_MAX, IDLE_SECONDS, Job, Routing, WORKERS, write};
+
+pub(super) fn prepare(command: &mut Command, job: &Job, dir: &Path) -> Result<()> {
+    let path = write(dir, "sozu.toml", &config(job, dir))?;
+    command.args(["start", "-c"]).arg(path);
+    Ok(())
+}
+
+fn config(job: &Job, dir: &Path) -> String {
+    let mut text = format!(
+        "command_socket = \"{0}/sozu.sock\"\nlog_level = \"error\"\nlog_target = \"stderr\"\n\
+         access_logs_target = \"file://{0}/access.log\"\n\
+         max_connections = {CONNECTIONS_MAX}\nworker_count = {WORKERS}\n\
+         worker_automatic_restart = false\n",
+        dir.display()
+    );
+    for listener in &job.listeners {
+        text.push_str(&format!(
+            "[[listeners]]\nprotocol = \"tcp\"\naddress = \"{}\"\nfront_timeout = {IDLE_SECONDS}\n\
+             back_timeout = {IDLE_SECONDS}\nconnect_timeout = 5\n",
+            listener.address()
+        ));
+    }
+    for listener in &job.listeners {
+        let port = listener.port;
+        let routes = match &listener.routing {
+            Routing::Forward(target) => vec![(String::new(), *target)],
+            Routing::ByName(routes) => routes
+                .iter()
+                .map(|(name, target)| (format!(", hostname = \"{name}\""), *target))
+                .collect(),
+        };
+        for (n, (name, target)) in routes.into_iter().enumerate() {
+            text.push_str(&format!(
+                "[clusters.c{port}_{n}]\nprotocol = \"tcp\"\nload_balancing = \"ROUND_ROBIN\"\n\
+                 frontends = [{{ address = \"{}\"{name} }}]\n\
+                 backends = [{{ address = \"{target}\" }}]\n",
+                listener.address()
+            ));
+        }
+    }
+    text
+}

@@ -1,0 +1,148 @@
+//! The workloads: what work is done, through whom, and what is read off.
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::{
+    lab::Lab,
+    peer::Peer,
+    results::{Figure, Values},
+    runtime::Runtime,
+    target::{DIRECT, Target},
+};
+
+mod exchange;
+mod hello;
+mod idle;
+mod latency;
+mod names;
+mod netns;
+mod outside;
+mod relay;
+mod runtimes;
+mod way;
+
+/// The name that workloads with one name ask for.
+const NAME: &str = "tenant.bench.test";
+
+/// A workload, by its name on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Workload {
+    /// Bulk flows, one way
+    Relay,
+    /// New connections, each routed by its ClientHello
+    Hello,
+    /// Small messages over connections that stay open
+    Exchange,
+    /// Dialing in a tenant's namespace against dialing on the host
+    Netns,
+    /// Memory of idle relayed connections
+    Idle,
+    /// 100,000 names against one, and what publishing them stalls
+    Names,
+    /// Small messages at a fixed rate beside a bulk flow
+    Latency,
+    /// The same relay on several async runtimes
+    Runtime,
+}
+
+impl Workload {
+    /// What it consists of.
+    pub(crate) fn contest(self) -> Box<dyn Contest> {
+        match self {
+            Self::Relay => Box::new(relay::Relay),
+            Self::Hello => Box::new(hello::Hello),
+            Self::Exchange => Box::new(exchange::Exchange),
+            Self::Netns => Box::new(netns::Namespace),
+            Self::Idle => Box::new(idle::Idle),
+            Self::Names => Box::new(names::Names),
+            Self::Latency => Box::new(latency::Fairness),
+            Self::Runtime => Box::new(runtimes::Runtimes),
+        }
+    }
+
+    /// Its name in files.
+    pub(crate) fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+}
+
+/// One workload.
+pub(crate) trait Contest {
+    /// In a few words.
+    fn title(&self) -> &'static str;
+    /// Whom all others are compared with.
+    fn subject(&self) -> Contestant {
+        Contestant::Peer(Peer::Ringway)
+    }
+    /// What is read off, most important first.
+    fn figures(&self) -> Vec<Figure>;
+    /// The cases, and who takes part in each.
+    fn cases(&self, lab: &Lab) -> Vec<Case>;
+    /// What the project aims at.
+    fn targets(&self) -> Vec<Target>;
+    /// Measures one contestant in the case with this number, once.
+    ///
+    /// # Errors
+    /// When the contestant or a generator cannot do its part.
+    fn measure(&self, lab: &Lab, case: usize, contestant: Contestant) -> Result<Outcome>;
+}
+
+/// One case of a workload.
+#[derive(Clone, Debug)]
+pub(crate) struct Case {
+    pub(crate) name: String,
+    pub(crate) contestants: Vec<Contestant>,
+}
+
+impl Case {
+    fn new(name: impl Into<String>, contestants: &[Contestant]) -> Self {
+        Self {
+            name: name.into(),
+            contestants: contestants.to_vec(),
+        }
+    }
+}
+
+/// Who does the work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Contestant {
+    /// Nobody between client and target
+    Direct,
+    /// A proxy
+    Peer(Peer),
+    /// A plain relay on an async runtime
+    Runtime(Runtime),
+    /// Ringway, in the named circumstances
+    Variant(&'static str),
+}
+
+impl Contestant {
+    /// As it is called in tables.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Direct => DIRECT,
+            Self::Peer(peer) => peer.label(),
+            Self::Runtime(runtime) => runtime.label(),
+            Self::Variant(name) => name,
+        }
+    }
+}
+
+/// What one measure gave.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) values: Values,
+    pub(crate) faults: Vec<String>,
+}
+
+/// `direct` and all proxies that are installed and can do it.
+fn everybody(lab: &Lab, forwarding: bool) -> Vec<Contestant> {
+    let able = |peer: &Peer| {
+        let fit = !forwarding || peer.can_forward();
+        fit && lab.tools.find(*peer).is_some()
+    };
+    let peers = lab.peers.iter().copied().filter(able).map(Contestant::Peer);
+    std::iter::once(Contestant::Direct).chain(peers).collect()
+}

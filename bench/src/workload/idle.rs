@@ -1,0 +1,122 @@
+//! Memory of relayed connections that were used once and are silent: the proxy's own, and apart
+//! from it the kernel's.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+
+use super::{Case, Contest, Contestant, NAME, Outcome, everybody, way::Way};
+use crate::{
+    generate::event::Event,
+    generator::Generator,
+    lab::Lab,
+    measure,
+    peer::Routing,
+    results::{Figure, Values},
+    target::{Against, Target},
+};
+
+#[derive(Debug)]
+pub(super) struct Idle;
+
+/// A process may have 20,000 descriptors on the machine of the published figures, and a relayed
+/// connection takes two.
+const CONNECTIONS: u32 = 8000;
+const CONNECTIONS_QUICK: u32 = 1000;
+
+/// When two looks this far apart differ by less than [`SETTLED_BYTES`], the kernel has freed what
+/// it frees late (closed sockets, RCU).
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+const SETTLED_BYTES: u64 = 256 * 1024;
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Contest for Idle {
+    fn title(&self) -> &'static str {
+        "Memory of idle relayed connections, 200 bytes exchanged once on each"
+    }
+
+    fn figures(&self) -> Vec<Figure> {
+        vec![
+            Figure::lower("user", "proxy memory (PSS)", "bytes/connection"),
+            Figure::lower("kernel", "kernel slab, whole machine", "bytes/connection"),
+        ]
+    }
+
+    fn cases(&self, lab: &Lab) -> Vec<Case> {
+        vec![Case::new(
+            format!("{} connections", connections(lab)),
+            &everybody(lab, false),
+        )]
+    }
+
+    fn targets(&self) -> Vec<Target> {
+        ["HAProxy", "Envoy"]
+            .into_iter()
+            .map(|peer| Target {
+                case: "connections",
+                figure: "user",
+                against: Against::Contestant(peer, 1.0),
+            })
+            .collect()
+    }
+
+    fn measure(&self, lab: &Lab, _: usize, contestant: Contestant) -> Result<Outcome> {
+        let (_echo, target) = Generator::serve(&["echo"], None)?;
+        let routing = Routing::ByName(vec![(NAME.to_owned(), target)]);
+        let mut way = Way::open(lab, contestant, routing)?;
+        let user = |way: &Way| way.account().map(measure::proportional_set).transpose();
+        let kernel_before = settled_slab()?;
+        let user_before = user(&way)?;
+        let (connect, count) = (way.connect.to_string(), connections(lab).to_string());
+        let arguments = [
+            "hold",
+            "--connect",
+            &connect,
+            "--hello",
+            NAME,
+            "--connections",
+            &count,
+        ];
+        let mut holder = Generator::start(&arguments, None)?;
+        holder.wait_for(&Event::Ready { address: None })?;
+        let kernel_after = settled_slab()?;
+        let user_after = user(&way)?;
+        way.check_running()?;
+
+        let each =
+            |after: u64, before: u64| (after as f64 - before as f64) / f64::from(connections(lab));
+        let mut values = Values::from([("kernel".to_owned(), each(kernel_after, kernel_before))]);
+        if let (Some(after), Some(before)) = (user_after, user_before) {
+            values.insert("user".to_owned(), each(after, before));
+        }
+        Ok(Outcome {
+            values,
+            faults: Vec::new(),
+        })
+    }
+}
+
+fn connections(lab: &Lab) -> u32 {
+    if lab.quick {
+        CONNECTIONS_QUICK
+    } else {
+        CONNECTIONS
+    }
+}
+
+/// The slab, once it stands still; or as it is after a while.
+fn settled_slab() -> Result<u64> {
+    let start = Instant::now();
+    let mut before = measure::slab()?;
+    loop {
+        thread::sleep(LOOK_EVERY);
+        let now = measure::slab()?;
+        if now.abs_diff(before) < SETTLED_BYTES || start.elapsed() > SETTLE_TIMEOUT {
+            return Ok(now);
+        }
+        before = now;
+    }
+}

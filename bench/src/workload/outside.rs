@@ -1,0 +1,255 @@
+//! Load generators that are not ours: iperf3 for bulk, wrk for small exchanges.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use super::{Contestant, Outcome, way::Way};
+use crate::{
+    lab::{Lab, folder},
+    measure,
+    peer::{Routing, nginx},
+    process::{Process, free_port},
+    results::Values,
+    tools::on_path,
+};
+
+/// Parallel streams of iperf3.
+pub(super) const IPERF3_STREAMS: usize = 8;
+/// Connections of wrk.
+pub(super) const WRK_CONNECTIONS: usize = 64;
+/// Body of the answers that wrk asks for: with the head about 200 bytes.
+const BODY_BYTES: usize = 64;
+/// What is left out of the processor time at each end of a run, in seconds.
+const EDGE: f64 = 0.3;
+
+pub(super) fn iperf3() -> Option<PathBuf> {
+    on_path("iperf3")
+}
+
+pub(super) fn wrk() -> Option<PathBuf> {
+    on_path("wrk")
+}
+
+/// A server, and perhaps a proxy in front of it.
+struct Course {
+    _server: Process,
+    _server_folder: tempfile::TempDir,
+    way: Way,
+}
+
+impl Course {
+    fn open(
+        lab: &Lab,
+        contestant: Contestant,
+        serve: impl FnOnce(u16, &Path) -> Result<(&'static str, Command)>,
+    ) -> Result<Self> {
+        let folder = folder()?;
+        let port = free_port()?;
+        let (name, command) = serve(port, folder.path())?;
+        let server = Process::start(name, command, folder.path(), &[port])?;
+        let target = SocketAddr::from(([127, 0, 0, 1], port));
+        let way = Way::open(lab, contestant, Routing::Forward(target))?;
+        Ok(Self {
+            _server: server,
+            _server_folder: folder,
+            way,
+        })
+    }
+
+    /// Runs `client`, and gives its output and the cores that the proxy kept busy meanwhile.
+    fn run(&self, client: &mut Command, seconds: f64) -> Result<(String, Option<f64>)> {
+        let child = client
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {:?}", client.get_program()))?;
+        let account = self.way.account();
+        let cores = account.map(|pid| cores_over(pid, seconds)).transpose()?;
+        let output = child.wait_with_output()?;
+        if !output.status.success() {
+            bail!(
+                "{:?} failed: {}{}",
+                client.get_program(),
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+        Ok((String::from_utf8_lossy(&output.stdout).into_owned(), cores))
+    }
+}
+
+/// The cores that a process keeps busy, over the middle of the next `seconds`.
+fn cores_over(pid: Pid, seconds: f64) -> Result<f64> {
+    thread::sleep(Duration::from_secs_f64(EDGE));
+    let (start, before) = (Instant::now(), measure::cpu_time(pid)?);
+    thread::sleep(Duration::from_secs_f64((seconds - 2.0 * EDGE).max(0.2)));
+    let used = measure::cpu_time(pid)? - before;
+    Ok(used.as_secs_f64() / start.elapsed().as_secs_f64())
+}
+
+pub(super) fn measure_iperf3(lab: &Lab, contestant: Contestant) -> Result<Outcome> {
+    let program = iperf3().context("iperf3 is not installed")?;
+    let course = Course::open(lab, contestant, |port, _| {
+        let mut command = Command::new(&program);
+        command.args([
+            "--server",
+            "--bind",
+            "127.0.0.1",
+            "--port",
+            &port.to_string(),
+        ]);
+        Ok(("iperf3", command))
+    })?;
+    let mut client = Command::new(&program);
+    client
+        .args(["--json", "--client", "127.0.0.1", "--length", "128K"])
+        .args(["--port", &course.way.connect.port().to_string()])
+        .args(["--parallel", &IPERF3_STREAMS.to_string()])
+        .args(["--time", &lab.seconds.ceil().to_string()]);
+    let (output, cores) = course.run(&mut client, lab.seconds.ceil())?;
+    let report: Value = serde_json::from_str(&output).context("iperf3 did not write JSON")?;
+    let bits = report["end"]["sum_received"]["bits_per_second"]
+        .as_f64()
+        .context("iperf3 gave no throughput")?;
+    let mut values = Values::from([("rate".to_owned(), bits / 1e9)]);
+    if let Some(cores) = cores {
+        values.insert("cpu".to_owned(), cores / (bits / 8e9));
+    }
+    Ok(Outcome {
+        values,
+        faults: Vec::new(),
+    })
+}
+
+pub(super) fn measure_wrk(lab: &Lab, contestant: Contestant) -> Result<Outcome> {
+    let program = wrk().context("wrk is not installed")?;
+    let nginx = lab
+        .tools
+        .nginx()
+        .context("nginx, which answers wrk, is not installed")?;
+    let course = Course::open(lab, contestant, |port, dir| {
+        let file = dir.join("nginx.conf");
+        std::fs::write(&file, answering(port, dir))?;
+        let mut command = Command::new(&nginx);
+        command
+            .arg("-p")
+            .arg(dir)
+            .arg("-c")
+            .arg(file)
+            .args(["-e", "stderr"]);
+        Ok(("nginx", command))
+    })?;
+    let mut client = Command::new(&program);
+    client
+        .args(["--latency", "--threads", "1", "--connections"])
+        .arg(WRK_CONNECTIONS.to_string())
+        .arg(format!("--duration={}s", lab.seconds.ceil()))
+        .arg(format!("http://{}/", course.way.connect));
+    let (output, cores) = course.run(&mut client, lab.seconds.ceil())?;
+    let report = read_wrk(&output)?;
+    let mut values = Values::from([
+        ("rate".to_owned(), report.rate),
+        ("p50".to_owned(), report.p50),
+        ("p99".to_owned(), report.p99),
+    ]);
+    if let Some(cores) = cores {
+        values.insert("cpu".to_owned(), cores * 1e6 / report.rate);
+    }
+    Ok(Outcome {
+        values,
+        faults: report.faults,
+    })
+}
+
+/// nginx as the HTTP server behind the proxy.
+fn answering(port: u16, dir: &Path) -> String {
+    let body = "x".repeat(BODY_BYTES);
+    let temp = dir.display();
+    format!(
+        "{}http {{\n  access_log off;\n  client_body_temp_path {temp}/a;\n  proxy_temp_path \
+         {temp}/b;\n  fastcgi_temp_path {temp}/c;\n  uwsgi_temp_path {temp}/d;\n  \
+         scgi_temp_path {temp}/e;\n  keepalive_requests 1000000000;\n  keepalive_timeout 300s;\n  \
+         server {{ listen 127.0.0.1:{port} reuseport backlog=4096; location / {{ return 200 \
+         {body}; }} }}\n}}\n",
+        nginx::preamble(dir)
+    )
+}
+
+/// What wrk found.
+#[derive(Debug, PartialEq)]
+struct Wrk {
+    rate: f64,
+    p50: f64,
+    p99: f64,
+    faults: Vec<String>,
+}
+
+fn read_wrk(output: &str) -> Result<Wrk> {
+    let after = |key: &str| {
+        let mut lines = output.lines().map(str::trim);
+        lines.find_map(|line| line.strip_prefix(key)).map(str::trim)
+    };
+    let time = |key| {
+        after(key)
+            .and_then(microseconds)
+            .context("wrk gave no latency")
+    };
+    let faults = ["Socket errors:", "Non-2xx or 3xx responses:"]
+        .into_iter()
+        .filter_map(|key| after(key).map(|value| format!("wrk: {key} {value}")))
+        .collect();
+    Ok(Wrk {
+        rate: after("Requests/sec:")
+            .and_then(|rate| rate.parse().ok())
+            .context("wrk gave no rate")?,
+        p50: time("50%")?,
+        p99: time("99%")?,
+        faults,
+    })
+}
+
+/// A time as wrk writes it.
+fn microseconds(text: &str) -> Option<f64> {
+    for (unit, factor) in [("us", 1.0), ("ms", 1e3), ("s", 1e6), ("m", 60e6)] {
+        if let Some(number) = text.strip_suffix(unit) {
+            return Some(number.parse::<f64>().ok()? * factor);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OUTPUT: &str = "Running 2s test @ http://127.0.0.1:1/\n  1 threads and 64 connections\n  \
+        Latency Distribution\n     50%  640.00us\n     75%    1.00ms\n     90%    1.25ms\n     \
+        99%    2.10ms\n  151000 requests in 2.00s\nRequests/sec:  75412.75\nTransfer/sec: 1MB\n";
+
+    #[test]
+    fn wrk_is_read_in_microseconds() {
+        let report = read_wrk(OUTPUT).unwrap();
+        assert_eq!(
+            (report.rate, report.p50, report.p99),
+            (75_412.75, 640.0, 2100.0)
+        );
+        assert!(report.faults.is_empty());
+    }
+
+    #[test]
+    fn what_wrk_complains_about_is_a_fault() {
+        let output = format!("{OUTPUT}  Socket errors: connect 0, read 3, write 0, timeout 0\n");
+        let report = read_wrk(&output).unwrap();
+        assert_eq!(report.faults.len(), 1, "{report:?}");
+    }
+}
