@@ -2,9 +2,9 @@
 
 use std::{
     env,
-    io::{BufRead, BufReader, Lines, Write},
+    io::{BufRead, BufReader, Lines, Read, Write},
     net::SocketAddr,
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio},
 };
 
 use anyhow::{Context, Result, bail};
@@ -18,6 +18,7 @@ pub(crate) struct Generator {
     child: Child,
     input: Option<ChildStdin>,
     events: Lines<BufReader<ChildStdout>>,
+    errors: ChildStderr,
 }
 
 impl Generator {
@@ -38,16 +39,22 @@ impl Generator {
         };
         command.arg("generate").args(arguments).arg("--json");
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.stderr(Stdio::piped()).env_remove("RUST_BACKTRACE");
         let name = arguments.first().copied().unwrap_or_default().to_owned();
         let mut child = command
             .spawn()
             .with_context(|| format!("cannot start the generator {name}"))?;
         let output = child.stdout.take().context("the generator has no output")?;
+        let errors = child
+            .stderr
+            .take()
+            .context("the generator has no error output")?;
         Ok(Self {
             name,
             input: child.stdin.take(),
             child,
             events: BufReader::new(output).lines(),
+            errors,
         })
     }
 
@@ -69,10 +76,13 @@ impl Generator {
     }
 
     fn next_event(&mut self) -> Result<Event> {
-        let line = self
-            .events
-            .next()
-            .with_context(|| format!("{} ended too early", self.name))??;
+        let Some(line) = self.events.next() else {
+            // Its output has ended, so it has, and so do its error messages.
+            let mut errors = String::new();
+            self.errors.read_to_string(&mut errors)?;
+            bail!("{} ended too early: {}", self.name, errors.trim());
+        };
+        let line = line?;
         serde_json::from_str(&line).with_context(|| format!("{} said {line:?}", self.name))
     }
 

@@ -13,6 +13,7 @@ use crate::{
     measure,
     peer::{Job, Listener, Peer, Routing},
     process::{Process, free_port},
+    readiness::wait_until_routed,
     results::Values,
     tools::Tools,
 };
@@ -49,6 +50,11 @@ impl Lab {
     pub(crate) fn start(&self, peer: Peer, job: &Job) -> Result<Proxy> {
         let dir = folder()?;
         let process = peer.start(&self.tools, job, dir.path())?;
+        // Connections in another namespace cannot be seen from here; Ringway, the only one that
+        // dials there, listens when it can route.
+        if job.namespace.is_none() {
+            wait_until_routed(job).with_context(|| format!("{} does not route", peer.label()))?;
+        }
         Ok(Proxy { process, dir })
     }
 

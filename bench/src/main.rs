@@ -9,8 +9,9 @@
 #![forbid(unsafe_code)]
 
 use std::{
-    io::Write,
+    io::{self, Write},
     path::{Path, PathBuf},
+    process::ExitCode,
 };
 
 use anyhow::{Context, Result, bail};
@@ -24,6 +25,7 @@ mod machine;
 mod measure;
 mod peer;
 mod process;
+mod readiness;
 mod report;
 mod results;
 mod runtime;
@@ -96,12 +98,20 @@ struct League {
 /// The peers of a quick run.
 const QUICK_PEERS: [Peer; 3] = [Peer::Haproxy, Peer::HaproxySplice, Peer::Envoy];
 
-fn main() -> Result<()> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
         Command::League(league) => league.run(),
         Command::Generate(generate) => generate::run(&generate),
         Command::Runtime(relay) => relay.run(),
         Command::Page { results } => report::write_page(&results),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // When nobody reads the error, the exit status still tells.
+            let _ = writeln!(io::stderr(), "bench: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -119,7 +129,7 @@ impl League {
             let results = league::run(&lab, *workload)?;
             report::write(&results, &self.results)?;
             report::write_page(&self.results)?;
-            writeln!(std::io::stdout(), "{}", report::markdown::section(&results))?;
+            writeln!(io::stdout(), "{}", report::markdown::section(&results))?;
         }
         Ok(())
     }

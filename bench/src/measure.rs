@@ -1,6 +1,11 @@
 //! What the kernel has on its books about a process: processor time, memory, listening sockets.
 
-use std::{collections::HashSet, fs, time::Duration};
+use std::{
+    collections::HashSet,
+    fs::{self, File},
+    io::{BufRead, BufReader},
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use nix::{
@@ -110,8 +115,15 @@ fn kilobytes(text: &str, key: &str) -> Option<u64> {
 pub(crate) fn listening_ports() -> Result<HashSet<u16>> {
     let mut ports = HashSet::new();
     for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
-        let text = fs::read_to_string(table).with_context(|| format!("cannot read {table}"))?;
-        ports.extend(text.lines().skip(1).filter_map(listening_port));
+        let file = File::open(table).with_context(|| format!("cannot read {table}"))?;
+        for line in BufReader::new(file).lines().skip(1) {
+            // Listening sockets come first (net/ipv4/tcp_ipv4.c, tcp_seek_last_pos); after them
+            // may come a hundred thousand closed connections.
+            match listening_port(&line?) {
+                Some(port) => ports.insert(port),
+                None => break,
+            };
+        }
     }
     Ok(ports)
 }

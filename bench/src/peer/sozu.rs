@@ -6,6 +6,9 @@ use anyhow::Result;
 
 use super::{CONNECTIONS_MAX, IDLE_SECONDS, Job, Routing, WORKERS, write};
 
+/// Each connection takes two, and the default of 1,000 would refuse those of the idle workload.
+const BUFFERS_MAX: usize = 2 * CONNECTIONS_MAX + 1000;
+
 pub(super) fn prepare(command: &mut Command, job: &Job, dir: &Path) -> Result<()> {
     let path = write(dir, "sozu.toml", &config(job, dir))?;
     command.args(["start", "-c"]).arg(path);
@@ -16,7 +19,7 @@ fn config(job: &Job, dir: &Path) -> String {
     let mut text = format!(
         "command_socket = \"{0}/sozu.sock\"\nlog_level = \"error\"\nlog_target = \"stderr\"\n\
          access_logs_target = \"file://{0}/access.log\"\n\
-         max_connections = {CONNECTIONS_MAX}\nworker_count = {WORKERS}\n\
+         max_connections = {CONNECTIONS_MAX}\nmax_buffers = {BUFFERS_MAX}\nworker_count = {WORKERS}\n\
          worker_automatic_restart = false\n",
         dir.display()
     );

@@ -27,6 +27,9 @@ pub(super) struct Idle;
 const CONNECTIONS: u32 = 8000;
 const CONNECTIONS_QUICK: u32 = 1000;
 
+/// Number of the case without names.
+const FORWARDED: usize = 0;
+
 /// When two looks this far apart differ by less than [`SETTLED_BYTES`], the kernel has freed what
 /// it frees late (closed sockets, RCU).
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -46,10 +49,17 @@ impl Contest for Idle {
     }
 
     fn cases(&self, lab: &Lab) -> Vec<Case> {
-        vec![Case::new(
-            format!("{} connections", connections(lab)),
-            &everybody(lab, false),
-        )]
+        let count = connections(lab);
+        vec![
+            Case::new(
+                format!("{count} connections, forwarded"),
+                &everybody(lab, true),
+            ),
+            Case::new(
+                format!("{count} connections, routed by name"),
+                &everybody(lab, false),
+            ),
+        ]
     }
 
     fn targets(&self) -> Vec<Target> {
@@ -63,23 +73,21 @@ impl Contest for Idle {
             .collect()
     }
 
-    fn measure(&self, lab: &Lab, _: usize, contestant: Contestant) -> Result<Outcome> {
+    fn measure(&self, lab: &Lab, case: usize, contestant: Contestant) -> Result<Outcome> {
         let (_echo, target) = Generator::serve(&["echo"], None)?;
-        let routing = Routing::ByName(vec![(NAME.to_owned(), target)]);
+        let (routing, hello) = if case == FORWARDED {
+            (Routing::Forward(target), None)
+        } else {
+            let routes = vec![(NAME.to_owned(), target)];
+            (Routing::ByName(routes), Some(["--hello", NAME]))
+        };
         let mut way = Way::open(lab, contestant, routing)?;
         let user = |way: &Way| way.account().map(measure::proportional_set).transpose();
         let kernel_before = settled_slab()?;
         let user_before = user(&way)?;
         let (connect, count) = (way.connect.to_string(), connections(lab).to_string());
-        let arguments = [
-            "hold",
-            "--connect",
-            &connect,
-            "--hello",
-            NAME,
-            "--connections",
-            &count,
-        ];
+        let arguments = ["hold", "--connect", &connect, "--connections", &count];
+        let arguments = [&arguments, hello.as_slice().as_flattened()].concat();
         let mut holder = Generator::start(&arguments, None)?;
         holder.wait_for(&Event::Ready { address: None })?;
         let kernel_after = settled_slab()?;

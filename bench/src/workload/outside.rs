@@ -120,7 +120,7 @@ pub(super) fn measure_iperf3(lab: &Lab, contestant: Contestant) -> Result<Outcom
     let report: Value = serde_json::from_str(&output).context("iperf3 did not write JSON")?;
     let bits = report["end"]["sum_received"]["bits_per_second"]
         .as_f64()
-        .context("iperf3 gave no throughput")?;
+        .with_context(|| format!("iperf3 gave no throughput: {}", report["error"]))?;
     let mut values = Values::from([("rate".to_owned(), bits / 1e9)]);
     if let Some(cores) = cores {
         values.insert("cpu".to_owned(), cores / (bits / 8e9));

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Time for the hello to come back through the proxy.
+/// Time for the hello to come back through the proxy, and for messages on blocking sockets.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Bytes of a message that tell it from all others: connection and number.
@@ -59,8 +59,8 @@ impl Connection {
     ) -> io::Result<Self> {
         let mut stream = TcpStream::connect(target)?;
         stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(OPEN_TIMEOUT))?;
         if let Some(hello) = hello {
-            stream.set_read_timeout(Some(OPEN_TIMEOUT))?;
             stream.write_all(hello)?;
             let mut back = vec![0; hello.len()];
             stream.read_exact(&mut back)?;
