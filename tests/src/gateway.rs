@@ -37,6 +37,17 @@ pub struct Gateway {
     finished: Mutex<bool>,
 }
 
+/// How a gateway is started.
+#[derive(Debug)]
+pub struct Start<'a> {
+    /// The program.
+    pub ringway: &'a Path,
+    /// Shell commands before it: limits, variables, descriptors. The shell becomes the gateway.
+    pub before: &'a str,
+    /// The shell's standard input.
+    pub stdin: Stdio,
+}
+
 /// Builds the program under test and answers where it is.
 ///
 /// # Errors
@@ -73,19 +84,17 @@ impl Gateway {
     ///
     /// # Errors
     /// When it ends before, or does not become ready.
-    pub fn start(
-        ringway: &Path,
-        directory: &Path,
-        boot: &Value,
-        state: &Value,
-        prepare: impl FnOnce(&mut Command),
-    ) -> Result<Self> {
+    pub fn start(start: Start<'_>, directory: &Path, boot: &Value, state: &Value) -> Result<Self> {
         fs::write(directory.join("ringway.yaml"), boot.to_string())?;
         fs::write(directory.join("state.json"), state.to_string())?;
         let notify = directory.join("notify");
         let notified = UnixDatagram::bind(&notify)?;
         notified.set_nonblocking(true)?;
-        let mut command = Command::new(ringway);
+        let mut command = Command::new("/bin/sh");
+        command
+            .arg("-c")
+            .arg(format!("{}\nexec \"$0\" \"$@\"", start.before))
+            .arg(start.ringway);
         command
             .arg("serve")
             .arg("--config")
@@ -94,9 +103,8 @@ impl Gateway {
             .env_clear()
             .env("NOTIFY_SOCKET", &notify)
             .current_dir(directory);
-        prepare(&mut command);
         let mut child = command
-            .stdin(Stdio::null())
+            .stdin(start.stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

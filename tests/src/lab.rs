@@ -4,6 +4,7 @@ use std::{
     fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     path::PathBuf,
+    process::Stdio,
     sync::Arc,
 };
 
@@ -17,7 +18,11 @@ use engine_sys::netns::Netns;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
-use crate::{gateway::Gateway, leak::Surroundings, tls::Authority};
+use crate::{
+    gateway::{Gateway, Start},
+    leak::Surroundings,
+    tls::Authority,
+};
 
 /// What the gateway's workers wait with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +52,33 @@ pub const MACHINE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 pub const MACHINE_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
 /// Where every tenant's namespace dials from.
 pub const TENANT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+
+/// Where the gateway listens in most tests. The network namespace is the suite's own, so the port is
+/// free.
+pub const GATEWAY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8443);
+
+/// A boot file with one TLS listener at [`GATEWAY`] and more keys for it.
+pub fn tls(keys: Value) -> Value {
+    listener(
+        json!({ "name": "https", "bind": GATEWAY, "protocol": "tls" }),
+        keys,
+    )
+}
+
+/// A boot file with one TCP listener at [`GATEWAY`] that leads to `to`, and more keys for it.
+pub fn tcp(to: &str, keys: Value) -> Value {
+    listener(
+        json!({ "name": "db", "bind": GATEWAY, "protocol": "tcp", "to": to }),
+        keys,
+    )
+}
+
+fn listener(mut listener: Value, keys: Value) -> Value {
+    if let (Some(listener), Value::Object(keys)) = (listener.as_object_mut(), keys) {
+        listener.extend(keys);
+    }
+    json!({ "listeners": [listener] })
+}
 
 /// The world of one test.
 #[derive(Debug)]
@@ -149,18 +181,19 @@ impl Lab {
     /// # Errors
     /// When it does not become ready.
     pub fn gateway(&mut self, boot: Value, state: Value) -> Result<Arc<Gateway>> {
-        self.gateway_with(boot, state, |_| ())
+        self.gateway_after("", Stdio::null(), boot, state)
     }
 
-    /// [`Lab::gateway`] with more said to the command that starts it.
+    /// [`Lab::gateway`] after some shell commands: see [`Start`].
     ///
     /// # Errors
     /// When it does not become ready.
-    pub fn gateway_with(
+    pub fn gateway_after(
         &mut self,
+        before: &str,
+        stdin: Stdio,
         mut boot: Value,
         state: Value,
-        prepare: impl FnOnce(&mut std::process::Command),
     ) -> Result<Arc<Gateway>> {
         let directory = self
             .directory
@@ -168,8 +201,12 @@ impl Lab {
         fs::create_dir(&directory)?;
         boot["driver"] = self.driver.label().into();
         boot["state"] = "state.json".into();
-        let gateway = Gateway::start(&self.ringway, &directory, &boot, &state, prepare)?;
-        let gateway = Arc::new(gateway);
+        let start = Start {
+            ringway: &self.ringway,
+            before,
+            stdin,
+        };
+        let gateway = Arc::new(Gateway::start(start, &directory, &boot, &state)?);
         self.gateways.push(gateway.clone());
         Ok(gateway)
     }

@@ -54,6 +54,22 @@ pub fn memory(process: u32) -> Result<u64> {
     Ok(kibibytes * 1024)
 }
 
+/// The processor time of a process so far, in clock ticks (a hundredth of a second; proc(5)).
+///
+/// # Errors
+/// When the process is gone.
+pub fn cpu_ticks(process: u32) -> Result<u64> {
+    let path = format!("/proc/{process}/stat");
+    let stat = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+    // The second field is a name in parentheses, with anything in it.
+    let (_, fields) = stat.rsplit_once(") ").context("no name")?;
+    let times = fields.split(' ').skip(11).take(2);
+    let times = times
+        .map(str::parse::<u64>)
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(times.iter().sum())
+}
+
 /// What the lab holds for everybody: names of namespaces, mounts, links of the lab's own namespace.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Surroundings {

@@ -16,6 +16,7 @@ pub mod gateway;
 pub mod isolation;
 pub mod lab;
 pub mod leak;
+pub mod proxy;
 pub mod random;
 pub mod runner;
 pub mod server;

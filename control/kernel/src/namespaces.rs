@@ -5,7 +5,7 @@ use std::{
     fs, io,
     os::{
         fd::{AsFd as _, AsRawFd as _},
-        unix::fs::OpenOptionsExt as _,
+        unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     },
     path::{Path, PathBuf},
     sync::Arc,
@@ -228,9 +228,9 @@ impl Namespaces {
     /// and the connections need no name at all.
     pub fn restore(&self) -> Vec<Restored> {
         let lost = self.held.iter().filter_map(|(name, held)| {
-            let result = match self.found_at(name) {
-                Found::Namespace(identity) if identity == held.netns.identity() => return None,
-                Found::Namespace(_) | Found::Other => Err(RestoreError::Taken),
+            let result = match self.found_at(name, held.netns.identity()) {
+                Found::Same | Found::Unknown(_) => return None,
+                Found::Other => Err(RestoreError::Taken),
                 Found::Nothing => self.bind(name, &held.netns).map_err(RestoreError::Bind),
             };
             Some(Restored {
@@ -259,15 +259,15 @@ impl Namespaces {
         if held.origin == Origin::Found {
             return Err(RemoveError::Found(name.clone()));
         }
-        match self.found_at(name) {
+        let failed = |source| RemoveError::Unbind {
+            name: name.clone(),
+            source,
+        };
+        match self.found_at(name, held.netns.identity()) {
             Found::Nothing => {}
-            Found::Namespace(identity) if identity == held.netns.identity() => {
-                unbind(&self.path(name)).map_err(|source| RemoveError::Unbind {
-                    name: name.clone(),
-                    source,
-                })?;
-            }
-            Found::Namespace(_) | Found::Other => return Err(RemoveError::Taken(name.clone())),
+            Found::Same => unbind(&self.path(name)).map_err(failed)?,
+            Found::Unknown(source) => return Err(failed(source)),
+            Found::Other => return Err(RemoveError::Taken(name.clone())),
         }
         self.held.remove(name);
         Ok(())
@@ -287,12 +287,18 @@ impl Namespaces {
         self.directory.join(name)
     }
 
-    fn found_at(&self, name: &NamespaceName) -> Found {
-        let path = self.path(name);
-        match Netns::open(&path) {
-            Ok(netns) => Found::Namespace(netns.identity()),
-            Err(error) if unnamed(&path, &error) => Found::Nothing,
-            Err(_) => Found::Other,
+    /// What is behind the name of a namespace that is held. Takes no descriptor: there may be none
+    /// left, and that says nothing about the name.
+    fn found_at(&self, name: &NamespaceName, held: Identity) -> Found {
+        match fs::metadata(self.path(name)) {
+            Ok(file) if file.dev() == held.device && file.ino() == held.inode => Found::Same,
+            // Namespaces look like empty files, but for their device.
+            Ok(file) if file.dev() != held.device && file.is_file() && file.len() == 0 => {
+                Found::Nothing
+            }
+            Ok(_) => Found::Other,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Found::Nothing,
+            Err(error) => Found::Unknown(error),
         }
     }
 
@@ -334,9 +340,14 @@ impl Namespaces {
 }
 
 enum Found {
+    /// The namespace itself.
+    Same,
+    /// Nothing, or an empty file to mount on.
     Nothing,
-    Namespace(Identity),
+    /// Another namespace, or another file.
     Other,
+    /// The system did not say.
+    Unknown(io::Error),
 }
 
 /// Whether the path holds no namespace and may be given one: nothing is there, or the empty file
