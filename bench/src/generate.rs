@@ -44,7 +44,7 @@ pub(crate) enum Generate {
     Acceptor(acceptor::Acceptor),
     /// Client: a new connection with a ClientHello for each operation
     Hello(hello::Hello),
-    /// Client: opens connections, exchanges one message on each, and keeps them open
+    /// Client: opens connections, sends one message on each, and keeps them open
     Hold(hold::Hold),
 }
 

@@ -80,9 +80,9 @@ struct League {
     /// Seconds of each measure [default: 2, quick: 1]
     #[arg(long)]
     seconds: Option<f64>,
-    /// Folder for the results
-    #[arg(long, default_value = "bench/results")]
-    results: PathBuf,
+    /// Folder for the results [default: bench/results, quick: target/bench-quick]
+    #[arg(long)]
+    results: Option<PathBuf>,
     /// Folder of the peers that no package manager installs
     #[arg(
         long,
@@ -125,10 +125,18 @@ impl League {
         } else {
             &self.workloads
         };
+        let folder = self.results.as_deref().unwrap_or_else(|| {
+            // A quick run is a smoke test, and must not pass for a result.
+            Path::new(if self.quick {
+                "target/bench-quick"
+            } else {
+                "bench/results"
+            })
+        });
         for workload in workloads {
             let results = league::run(&lab, *workload)?;
-            report::write(&results, &self.results)?;
-            report::write_page(&self.results)?;
+            report::write(&results, folder)?;
+            report::write_page(folder)?;
             writeln!(io::stdout(), "{}", report::markdown::section(&results))?;
         }
         Ok(())

@@ -26,6 +26,9 @@ const LISTENER: usize = usize::MAX;
 pub(crate) struct Echo {
     #[command(flatten)]
     serve: Serve,
+    /// Read and count only, and answer nothing
+    #[arg(long)]
+    silent: bool,
 }
 
 impl Echo {
@@ -36,7 +39,7 @@ impl Echo {
     pub(crate) fn run(&self) -> Result<()> {
         self.serve
             .run(false, Counters::new(), |listener, counters| {
-                serve(&listener, counters)
+                serve(&listener, self.silent, counters)
             })
     }
 }
@@ -45,7 +48,7 @@ impl Echo {
 ///
 /// # Errors
 /// When epoll fails.
-pub(crate) fn serve(listener: &TcpListener, counters: &Counters) -> Result<()> {
+pub(crate) fn serve(listener: &TcpListener, silent: bool, counters: &Counters) -> Result<()> {
     let mut events = Events::new()?;
     let mut connections = HashMap::new();
     let mut next = 0;
@@ -56,7 +59,7 @@ pub(crate) fn serve(listener: &TcpListener, counters: &Counters) -> Result<()> {
             if index == LISTENER {
                 while let Ok(stream) = accept(listener) {
                     events.watch_edges(&stream, next)?;
-                    connections.insert(next, Connection::new(stream));
+                    connections.insert(next, Connection::new(stream, silent));
                     next += 1;
                 }
             } else if let Some(connection) = connections.get_mut(&index)
@@ -72,14 +75,16 @@ pub(crate) fn serve(listener: &TcpListener, counters: &Counters) -> Result<()> {
 #[derive(Debug)]
 struct Connection {
     stream: TcpStream,
+    silent: bool,
     /// Read and not sent back yet, because the socket is full.
     owed: Vec<u8>,
 }
 
 impl Connection {
-    fn new(stream: TcpStream) -> Self {
+    fn new(stream: TcpStream, silent: bool) -> Self {
         Self {
             stream,
+            silent,
             owed: Vec::new(),
         }
     }
@@ -100,7 +105,7 @@ impl Connection {
                 Ok(0) => return false,
                 Ok(count) => {
                     counters.read(count);
-                    if !self.send(&buffer[..count]) {
+                    if !self.silent && !self.send(&buffer[..count]) {
                         return false;
                     }
                     // A message shorter than the buffer took all there was: the next one is a

@@ -166,7 +166,9 @@ fn hello(connect: SocketAddr) -> event::Measured {
 
 #[test]
 fn exchanges_through_a_good_relay_are_all_right() {
-    let (echo, _) = server(false, |listener, counters| echo::serve(&listener, counters));
+    let (echo, _) = server(false, |listener, counters| {
+        echo::serve(&listener, false, counters)
+    });
     let result = exchange(relay(echo, Damage::None), None);
     assert!(result.operations > 10, "{result:?}");
     assert_eq!((result.wrong, result.failed), (0, 0), "{result:?}");
@@ -175,14 +177,18 @@ fn exchanges_through_a_good_relay_are_all_right() {
 
 #[test]
 fn a_changed_message_is_a_wrong_answer() {
-    let (echo, _) = server(false, |listener, counters| echo::serve(&listener, counters));
+    let (echo, _) = server(false, |listener, counters| {
+        echo::serve(&listener, false, counters)
+    });
     let result = exchange(relay(echo, Damage::Flip), None);
     assert!(result.wrong > 0, "{result:?}");
 }
 
 #[test]
 fn exchanges_at_a_fixed_rate_keep_to_it() {
-    let (echo, _) = server(false, |listener, counters| echo::serve(&listener, counters));
+    let (echo, _) = server(false, |listener, counters| {
+        echo::serve(&listener, false, counters)
+    });
     let result = exchange(echo, Some(1000.0));
     let asked = 1000.0 * result.seconds;
     assert!(

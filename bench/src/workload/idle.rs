@@ -1,4 +1,4 @@
-//! Memory of relayed connections that were used once and are silent: the proxy's own, and apart
+//! Memory of relayed connections on which one message was sent and that are silent since: the proxy's own, and apart
 //! from it the kernel's.
 
 use std::{
@@ -6,11 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::{Case, Contest, Contestant, NAME, Outcome, everybody, way::Way};
 use crate::{
-    generate::event::Event,
+    generate::{client_hello::HELLO_BYTES, event::Event},
     generator::Generator,
     lab::Lab,
     measure,
@@ -27,6 +27,12 @@ pub(super) struct Idle;
 const CONNECTIONS: u32 = 8000;
 const CONNECTIONS_QUICK: u32 = 1000;
 
+/// Bytes that the holder sends on each, after the hello.
+const MESSAGE_BYTES: u64 = 200;
+
+/// Time for the last message to arrive, after it was sent.
+const ARRIVE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Number of the case without names.
 const FORWARDED: usize = 0;
 
@@ -38,7 +44,7 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Contest for Idle {
     fn title(&self) -> &'static str {
-        "Memory of idle relayed connections, 200 bytes exchanged once on each"
+        "Memory of idle relayed connections, 200 bytes sent once on each"
     }
 
     fn figures(&self) -> Vec<Figure> {
@@ -74,7 +80,7 @@ impl Contest for Idle {
     }
 
     fn measure(&self, lab: &Lab, case: usize, contestant: Contestant) -> Result<Outcome> {
-        let (_echo, target) = Generator::serve(&["echo"], None)?;
+        let (mut server, target) = Generator::serve(&["echo", "--silent"], None)?;
         let (routing, hello) = if case == FORWARDED {
             (Routing::Forward(target), None)
         } else {
@@ -83,6 +89,7 @@ impl Contest for Idle {
         };
         let mut way = Way::open(lab, contestant, routing)?;
         let user = |way: &Way| way.account().map(measure::proportional_set).transpose();
+        let arrived_before = server.count()?.bytes;
         let kernel_before = settled_slab()?;
         let user_before = user(&way)?;
         let (connect, count) = (way.connect.to_string(), connections(lab).to_string());
@@ -90,6 +97,11 @@ impl Contest for Idle {
         let arguments = [&arguments, hello.as_slice().as_flattened()].concat();
         let mut holder = Generator::start(&arguments, None)?;
         holder.wait_for(&Event::Ready { address: None })?;
+        let each_sent = MESSAGE_BYTES + hello.map_or(0, |_| HELLO_BYTES as u64);
+        wait_for_bytes(
+            &mut server,
+            arrived_before + each_sent * u64::from(connections(lab)),
+        )?;
         let kernel_after = settled_slab()?;
         let user_after = user(&way)?;
         way.check_running()?;
@@ -104,6 +116,21 @@ impl Contest for Idle {
             values,
             faults: Vec::new(),
         })
+    }
+}
+
+/// Waits until the server has read that much: every connection is relayed then.
+fn wait_for_bytes(server: &mut Generator, expected: u64) -> Result<()> {
+    let start = Instant::now();
+    loop {
+        let bytes = server.count()?.bytes;
+        if bytes == expected {
+            return Ok(());
+        }
+        if start.elapsed() > ARRIVE_TIMEOUT {
+            bail!("{expected} bytes were sent and {bytes} arrived");
+        }
+        thread::sleep(Duration::from_millis(10));
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Time for the hello to come back through the proxy, and for messages on blocking sockets.
+/// Time for the hello to come back through the proxy.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Bytes of a message that tell it from all others: connection and number.
