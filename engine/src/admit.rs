@@ -84,10 +84,10 @@ pub(crate) fn admit_source(
     let nanos = Instant::now()
         .saturating_duration_since(shared.started_at)
         .as_nanos();
-    match shared
-        .sources
-        .enter(client.ip(), u64::try_from(nanos).unwrap_or(u64::MAX))
-    {
+    match shared.sources.enter(
+        client.ip().to_canonical(),
+        u64::try_from(nanos).unwrap_or(u64::MAX),
+    ) {
         Ok(entered) => Ok(Some(SourceSeat { shared, entered })),
         Err(Refusal::Rate) => Err(Outcome::SourceRate),
         Err(Refusal::Limit) => Err(Outcome::SourceLimit),

@@ -132,7 +132,7 @@ pub struct Limits {
     pub pipe_bytes: usize,
     /// Most idle pipes that a worker keeps.
     pub pipes_idle_max: usize,
-    /// Silence after which a peer is probed, and the time between probes.
+    /// Silence after which a peer is probed (tcp(7), TCP_KEEPIDLE).
     pub keep_alive: Duration,
     /// How long sent bytes may stay unacknowledged.
     pub user_timeout: Duration,

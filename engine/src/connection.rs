@@ -133,3 +133,21 @@ fn resets(outcome: Outcome) -> (bool, bool) {
         _ => (false, false),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<F>(_: fn(Rc<Worker>, Accepted) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Every idle connection pays for the deepest stage. When this fails because the task grew,
+    /// look for a value that lives across an await, or a timer that is not boxed; when it became
+    /// much smaller, lower the bound.
+    #[test]
+    fn a_connections_task_stays_small() {
+        let size = size_of_future(serve);
+        assert!((1300..=1700).contains(&size), "{size} bytes");
+    }
+}

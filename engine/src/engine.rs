@@ -78,6 +78,9 @@ pub enum StartError {
     /// Tenants' namespaces cannot be entered.
     #[error("upstream connections cannot be dialed from tenants' namespaces")]
     Namespaces(#[source] Missing),
+    /// The gateway's own namespace cannot be opened.
+    #[error("the gateway's own network namespace cannot be opened (is /proc mounted?)")]
+    Home(#[source] io::Error),
     /// A listener cannot be bound.
     #[error("listener {name} cannot listen on {address}")]
     Listen {
@@ -157,6 +160,13 @@ impl Engine {
             && let Err(missing) = abilities.io_uring
         {
             return Err(StartError::Driver(missing));
+        }
+        let home = Netns::current().map_err(StartError::Home)?.identity();
+        let is_foreign = |netns: &Arc<Netns>| netns.identity() != home;
+        if publication.namespaces.values().any(is_foreign)
+            && let Err(missing) = abilities.setns
+        {
+            return Err(StartError::Namespaces(missing));
         }
         raise_descriptor_limit().map_err(StartError::DescriptorLimit)?;
         let cores = choose_cores(config.workers);
@@ -279,7 +289,7 @@ impl Engine {
     }
 
     /// Tells the workers to accept no more and to end by `deadline`, without waiting for it. A
-    /// second call moves the deadline.
+    /// second call only moves the deadline: the workers answer the first one's [`Draining`].
     pub fn begin_drain(&self, deadline: Instant) -> Draining {
         let (done, answers) = bounded(self.workers.len());
         for worker in &self.workers {
@@ -490,15 +500,12 @@ fn gone(before: &Snapshot, after: &Snapshot) -> Gone {
         .map(|route| route.id)
         .filter(|id| !kept.contains(id))
         .collect();
-    let networks: HashSet<_> = before
+    let networks = before
         .routes()
         .map(|route| route.network.id)
         .filter(|id| !kept_networks.contains(id))
         .collect();
-    Gone {
-        routes,
-        networks: networks.into_iter().collect(),
-    }
+    Gone { routes, networks }
 }
 
 fn collect<T>(answers: &Receiver<T>, count: usize, timeout: Duration) -> Vec<T> {

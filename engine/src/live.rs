@@ -149,3 +149,57 @@ impl Slot {
         self.touched.set(live.now.get());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{future::pending, pin::pin, time::Duration};
+
+    use super::*;
+    use crate::rt::{self, Driver};
+
+    fn block_on<F: Future>(future: F) -> F::Output {
+        rt::run(Driver::Epoll, future).unwrap()
+    }
+
+    #[test]
+    fn a_panic_is_the_outcome_of_its_own_connection() {
+        let live = Live::default();
+        let (one, other) = (live.enter(), live.enter());
+        let panicked = block_on(one.supervise(pin!(async { panic!("on purpose") })));
+        assert_eq!(panicked, Outcome::Panic);
+        drop(one);
+        assert_eq!(live.len(), 1);
+        let done = block_on(other.supervise(pin!(async { Ok(Outcome::Done) })));
+        assert_eq!(done, Outcome::Done);
+    }
+
+    #[test]
+    fn the_sweep_ends_what_is_idle_for_longer_than_it_may() {
+        let live = Live::default();
+        let place = live.enter();
+        place.slot().watch_idle(&live, Duration::from_secs(10));
+        let sweeps = async {
+            live.sweep(9);
+            place.slot().touch(&live);
+            live.sweep(19);
+            assert_eq!(place.slot().verdict.get(), None, "it moved a byte at 9");
+            live.sweep(20);
+        };
+        let never = pin!(pending());
+        let supervised = place.supervise(never);
+        let (outcome, ()) = block_on(async { futures::join!(supervised, sweeps) });
+        assert_eq!(outcome, Outcome::Idle);
+    }
+
+    #[test]
+    fn only_connections_of_a_removed_network_end() {
+        let live = Live::default();
+        let (kept, gone, unrouted) = (live.enter(), live.enter(), live.enter());
+        kept.slot().belongs_to(NetworkId(1));
+        gone.slot().belongs_to(NetworkId(2));
+        live.end_networks(|network| network == NetworkId(2));
+        assert_eq!(kept.slot().verdict.get(), None);
+        assert_eq!(gone.slot().verdict.get(), Some(Outcome::NetworkRemoved));
+        assert_eq!(unrouted.slot().verdict.get(), None);
+    }
+}

@@ -5,21 +5,28 @@
 //! runtime would have to offer is exactly what this module exports.
 //!
 //! Two rules of monoio 0.2.4 hold everywhere above: no task wakes itself (its scheduler would run
-//! it before every other; a task gives way by waiting for readiness, which goes through the
-//! ring), and nobody wakes a task from another thread (mailboxes ring an eventfd instead).
+//! it before every other), and nobody wakes a task from another thread (mailboxes ring an eventfd
+//! instead). A task gives way by waiting for readiness: on io_uring every such wait goes through
+//! the ring. The epoll driver answers at once when it remembers that the socket is ready, and so
+//! would let one busy flow keep its worker: there, such an answer is sent once around through an
+//! eventfd (see [`give_way`]).
 
 use std::{
-    future::Future,
+    cell::RefCell,
+    future::{Future, poll_fn},
     io,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::net::UnixStream as StdStream,
     },
+    pin::{Pin, pin},
+    task::{Poll, Waker},
     time::{Duration, Instant},
 };
 
 use engine_sys::stream::Stream;
 use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder, net::UnixStream};
+use nix::sys::eventfd::{EfdFlags, EventFd};
 
 /// Entries in a worker's submission queue: at least twice the largest burst of new waits, which is
 /// two for each of a batch of accepted connections, because monoio panics on a queue that stays
@@ -63,7 +70,10 @@ pub(crate) fn run<F: Future>(driver: Driver, main: F) -> io::Result<F::Output> {
         }
         Driver::Epoll => {
             let builder = RuntimeBuilder::<LegacyDriver>::new().with_entries(RING_ENTRIES);
-            Ok(builder.enable_timer().build()?.block_on(main))
+            builder.enable_timer().build()?.block_on(async {
+                start_giving_way()?;
+                Ok(main.await)
+            })
         }
     }
 }
@@ -105,7 +115,7 @@ impl Readiness {
     /// # Errors
     /// When the kernel refuses the wait.
     pub(crate) async fn readable(&self) -> io::Result<()> {
-        self.0.0.readable(false).await
+        around(pin!(self.0.0.readable(false))).await
     }
 
     /// Waits until there is room to write, or an error.
@@ -113,7 +123,7 @@ impl Readiness {
     /// # Errors
     /// When the kernel refuses the wait.
     pub(crate) async fn writable(&self) -> io::Result<()> {
-        self.0.0.writable(false).await
+        around(pin!(self.0.0.writable(false))).await
     }
 
     /// [`Readiness::readable`], until a deadline.
@@ -137,8 +147,157 @@ impl Readiness {
     }
 }
 
+thread_local! {
+    /// Tasks that gave way, and the eventfd that their turn comes through.
+    static GIVEN_WAY: (RefCell<Vec<Waker>>, RefCell<Option<EventFd>>) = const {
+        (RefCell::new(Vec::new()), RefCell::new(None))
+    };
+}
+
+/// Lets every other task have its turn before a wait that was over at once.
+async fn around(mut wait: Pin<&mut impl Future<Output = io::Result<()>>>) -> io::Result<()> {
+    let mut has_waited = false;
+    let waited = poll_fn(|cx| {
+        let polled = wait.as_mut().poll(cx);
+        has_waited |= polled.is_pending();
+        polled
+    });
+    waited.await?;
+    if !has_waited {
+        give_way().await;
+    }
+    Ok(())
+}
+
+/// Comes back after the driver has looked at every socket and timer again.
+async fn give_way() {
+    let mut is_back = false;
+    poll_fn(|cx| {
+        if is_back {
+            return Poll::Ready(());
+        }
+        is_back = true;
+        GIVEN_WAY.with(|(tasks, bell)| {
+            tasks.borrow_mut().push(cx.waker().clone());
+            match &*bell.borrow() {
+                // Fails only when it has rung already, more often than a number can say.
+                Some(bell) => drop(bell.write(1)),
+                None => tasks.take().into_iter().for_each(Waker::wake),
+            }
+        });
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Starts the task that gives turns to those who gave way.
+fn start_giving_way() -> io::Result<()> {
+    let bell = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?;
+    let rung = Readiness::new(bell.as_fd().try_clone_to_owned()?)?;
+    GIVEN_WAY.with(|(_, place)| place.replace(Some(bell)));
+    spawn(async move {
+        while rung.0.0.readable(false).await.is_ok() {
+            let tasks = GIVEN_WAY.with(|(tasks, bell)| {
+                if let Some(bell) = &*bell.borrow() {
+                    // Empty when it was a false alarm.
+                    let _ = bell.read();
+                }
+                tasks.take()
+            });
+            tasks.into_iter().for_each(Waker::wake);
+        }
+    });
+    Ok(())
+}
+
 impl AsFd for Readiness {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        cell::Cell,
+        io::Write,
+        net::{TcpListener, TcpStream},
+        rc::Rc,
+    };
+
+    use super::*;
+
+    fn readable_socket() -> (TcpStream, Readiness) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut writer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (reader, _) = listener.accept().unwrap();
+        reader.set_nonblocking(true).unwrap();
+        writer.write_all(b"always readable").unwrap();
+        (writer, Readiness::new(reader.into()).unwrap())
+    }
+
+    /// Tasks that always find their socket ready must starve neither each other nor a timer: the
+    /// danger of DEFER_TASKRUN, under which completions wait until the ring is entered for them.
+    #[test]
+    fn busy_tasks_starve_neither_each_other_nor_timers() {
+        for driver in [Driver::IoUring, Driver::Epoll] {
+            run(driver, async {
+                let turns: Rc<[Cell<u32>; 4]> = Rc::default();
+                let is_over = Rc::new(Cell::new(false));
+                for index in 0..4 {
+                    let (turns, is_over) = (Rc::clone(&turns), Rc::clone(&is_over));
+                    spawn(async move {
+                        let (_writer, socket) = readable_socket();
+                        while !is_over.get() {
+                            socket.readable().await.unwrap();
+                            turns[index].set(turns[index].get() + 1);
+                        }
+                    });
+                }
+                let begin = Instant::now();
+                sleep(Duration::from_millis(100)).await;
+                is_over.set(true);
+                assert!(
+                    begin.elapsed() < Duration::from_secs(2),
+                    "{driver:?}: the timer starved"
+                );
+                let turns = turns.each_ref().map(Cell::get);
+                let (least, most) = (turns.iter().min().unwrap(), turns.iter().max().unwrap());
+                assert!(
+                    *least > 10 && *most < 4 * *least,
+                    "{driver:?}: turns {turns:?}"
+                );
+                sleep(Duration::from_millis(5)).await;
+            })
+            .unwrap();
+        }
+    }
+
+    #[test]
+    fn a_wait_that_times_out_loses_nothing() {
+        for driver in [Driver::IoUring, Driver::Epoll] {
+            run(driver, async {
+                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+                let mut writer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+                let (reader, _) = listener.accept().unwrap();
+                reader.set_nonblocking(true).unwrap();
+                let socket = Readiness::new(reader.into()).unwrap();
+                let soon = Instant::now() + Duration::from_millis(20);
+                assert_eq!(
+                    socket.readable_until(soon).await,
+                    Err(TimedOut),
+                    "{driver:?}"
+                );
+                writer.write_all(b"late").unwrap();
+                let later = Instant::now() + Duration::from_secs(5);
+                assert_eq!(socket.readable_until(later).await, Ok(()), "{driver:?}");
+                let mut bytes = [0; 8];
+                assert_eq!(
+                    engine_sys::socket::recv(socket.as_fd(), &mut bytes).unwrap(),
+                    4
+                );
+            })
+            .unwrap();
+        }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io,
     os::fd::{AsFd, OwnedFd},
     rc::Rc,
@@ -36,6 +36,9 @@ const SWEEP_PERIOD: Duration = Duration::from_secs(1);
 
 /// How often a draining worker looks whether its connections have ended.
 const DRAIN_PERIOD: Duration = Duration::from_millis(10);
+
+/// How many routes' counters are dropped in one turn.
+const FORGOTTEN_AT_ONCE: usize = 256;
 
 /// How long connections that were told to end may take to do so. They need one turn each.
 const LAST_TURNS: Duration = Duration::from_secs(2);
@@ -74,7 +77,7 @@ pub(crate) struct Current(pub(crate) Arc<Published>);
 #[derive(Debug, Default)]
 pub(crate) struct Gone {
     pub(crate) routes: Vec<RouteId>,
-    pub(crate) networks: Vec<NetworkId>,
+    pub(crate) networks: HashSet<NetworkId>,
 }
 
 /// What all workers share. Nothing of it is touched on the way of a byte.
@@ -201,7 +204,7 @@ impl Worker {
 
     /// Does what control asks, until it asks to drain.
     async fn obey(
-        &self,
+        self: &Rc<Self>,
         commands: &Receiver<Command>,
         bell: &EventFd,
         doorbell: &Readiness,
@@ -216,7 +219,7 @@ impl Worker {
         }
     }
 
-    fn take_commands(&self, commands: &Receiver<Command>) -> Option<Sender<Report>> {
+    fn take_commands(self: &Rc<Self>, commands: &Receiver<Command>) -> Option<Sender<Report>> {
         let mut drained = None;
         while let Ok(command) = commands.try_recv() {
             // Whoever asked may have stopped waiting: then the answer is dropped.
@@ -243,14 +246,16 @@ impl Worker {
 
     /// Swaps the snapshot; an older one than the running one is refused. The one before dies on
     /// the control thread, which holds on to it until no worker does.
-    fn publish(&self, published: Arc<Published>, gone: &Gone) -> Generation {
+    fn publish(self: &Rc<Self>, published: Arc<Published>, gone: &Arc<Gone>) -> Generation {
         let running = self.current.borrow().0.snapshot.generation();
         if published.snapshot.generation() < running {
             return running;
         }
         let generation = published.snapshot.generation();
         self.current.replace(Rc::new(Current(published)));
-        self.ledger.forget(&gone.routes);
+        if !gone.routes.is_empty() {
+            rt::spawn(forget(Rc::clone(self), Arc::clone(gone)));
+        }
         if !gone.networks.is_empty() {
             self.live
                 .end_networks(|network| gone.networks.contains(&network));
@@ -258,7 +263,7 @@ impl Worker {
         generation
     }
 
-    async fn drain(&self, commands: &Receiver<Command>) {
+    async fn drain(self: &Rc<Self>, commands: &Receiver<Command>) {
         self.stopped.stop();
         let is_over = || {
             self.draining_until
@@ -275,6 +280,15 @@ impl Worker {
             rt::sleep(Duration::from_millis(1)).await;
         }
         // Closes go through the ring: one more turn submits those of the last connections.
+        rt::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Drops the counters of routes that are gone, a few at a time: a hundred thousand at once would
+/// stall the worker for milliseconds.
+async fn forget(worker: Rc<Worker>, gone: Arc<Gone>) {
+    for few in gone.routes.chunks(FORGOTTEN_AT_ONCE) {
+        worker.ledger.forget(few);
         rt::sleep(Duration::from_millis(1)).await;
     }
 }

@@ -16,7 +16,7 @@ mod tests;
 
 use std::ops::ControlFlow::{self, Break, Continue};
 
-pub use alert::{MISSING_NAME, UNRECOGNIZED_NAME, alert_for};
+pub use alert::{UNRECOGNIZED_NAME, alert_for};
 
 use crate::hostname::{Hostname, HostnameError};
 

@@ -39,7 +39,7 @@ section! {
         pipe_bytes: ByteSize = "512KiB" in "64KiB"..="64MiB";
         /// Unused pipes that each worker keeps.
         pipes_idle_max: u32 = "64" in "0"..="65536";
-        /// Silence after which a peer is probed (`TCP_KEEPIDLE`), and the time between probes.
+        /// Silence after which a peer is probed (`TCP_KEEPIDLE`).
         keep_alive: Duration = "60s" in "1s"..="1d";
         /// How long sent bytes may stay unacknowledged (`TCP_USER_TIMEOUT`).
         user_timeout: Duration = "60s" in "1s"..="1d";

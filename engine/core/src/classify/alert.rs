@@ -3,12 +3,9 @@
 use super::{BadHello, Verdict};
 
 /// A fatal `unrecognized_name` alert: what RFC 6066 section 3 has a server send that knows no such
-/// name.
+/// name. Also for a hello without one: clients of every version know what it means, which is not
+/// so of the `missing_extension` of RFC 8446 section 9.2.
 pub const UNRECOGNIZED_NAME: [u8; 7] = fatal(112);
-
-/// A fatal `missing_extension` alert: what RFC 8446 section 9.2 has a server send that needs a name
-/// and got none. Clients of TLS 1.2 do not know the word, and end the connection all the same.
-pub const MISSING_NAME: [u8; 7] = fatal(109);
 
 /// The alert for a verdict that refuses the hello (descriptions: RFC 8446 section 6.2).
 ///
