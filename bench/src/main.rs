@@ -77,7 +77,7 @@ struct League {
     /// Rounds of each case [default: 5, quick: 3]
     #[arg(long)]
     rounds: Option<u32>,
-    /// Seconds of each measure [default: 2, quick: 1]
+    /// Seconds of each measure [default: 1.5, quick: 1]
     #[arg(long)]
     seconds: Option<f64>,
     /// Folder for the results [default: bench/results, quick: target/bench-quick]
@@ -154,7 +154,7 @@ impl League {
             },
             peers: self.peers(),
             rounds: self.rounds.unwrap_or(if self.quick { 3 } else { 5 }),
-            seconds: self.seconds.unwrap_or(if self.quick { 1.0 } else { 2.0 }),
+            seconds: self.seconds.unwrap_or(if self.quick { 1.0 } else { 1.5 }),
             quick: self.quick,
         };
         if lab.rounds == 0 || !(0.1..=600.0).contains(&lab.seconds) {

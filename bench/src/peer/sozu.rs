@@ -17,8 +17,7 @@ pub(super) fn prepare(command: &mut Command, job: &Job, dir: &Path) -> Result<()
 
 fn config(job: &Job, dir: &Path) -> String {
     let mut text = format!(
-        "command_socket = \"{0}/sozu.sock\"\nlog_level = \"error\"\nlog_target = \"stderr\"\n\
-         access_logs_target = \"file://{0}/access.log\"\n\
+        "command_socket = \"{}/sozu.sock\"\nlog_level = \"error\"\nlog_target = \"stdout\"\n\
          max_connections = {CONNECTIONS_MAX}\nmax_buffers = {BUFFERS_MAX}\nworker_count = {WORKERS}\n\
          worker_automatic_restart = false\n",
         dir.display()

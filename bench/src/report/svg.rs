@@ -25,13 +25,17 @@ use crate::{
 const FIGURES_SHOWN: usize = 2;
 
 /// Sizes in pixels.
-const PANEL_WIDTH: i32 = 460;
-const HEADING: i32 = 44;
-const TITLE: i32 = 34;
+const PANEL_WIDTH: i32 = 520;
+const HEADING: i32 = 56;
+const TITLE: i32 = 40;
 const BAR: i32 = 20;
 const GAP: i32 = 8;
-const NAME_WIDTH: i32 = 150;
-const VALUE_WIDTH: i32 = 70;
+const NAME_WIDTH: i32 = 190;
+const VALUE_WIDTH: i32 = 80;
+/// Sizes of letters, as plotters counts them: a quarter more than pixels.
+const LARGE: u32 = 20;
+const MEDIUM: u32 = 17;
+const SMALL: u32 = 15;
 
 const SUBJECT: RGBColor = RGBColor(0x1f, 0x5f, 0xbf);
 const PEER: RGBColor = RGBColor(0x9a, 0xa7, 0xb5);
@@ -57,9 +61,11 @@ fn draw(results: &Results, path: &Path) -> Result<(), Box<dyn std::error::Error>
     let area = area.into_drawing_area();
     area.fill(&WHITE)?;
     let title = format!("{} ({})", results.title, results.date);
-    area.draw(&Text::new(title, (8, TITLE / 2), left(15)))?;
+    area.draw(&Text::new(title, (8, TITLE / 2), left(LARGE)))?;
     let mut top = TITLE;
     for case in &cases {
+        let place = (8, top + HEADING / 4);
+        area.draw(&Text::new((*case).to_owned(), place, left(MEDIUM)))?;
         let mut from_left = 0;
         for figure in &figures {
             let panel = Panel {
@@ -91,12 +97,13 @@ impl Panel<'_> {
             Better::Higher => "more is better",
             Better::Lower => "less is better",
         };
-        let heading = format!(
-            "{}: {}, {} ({better})",
-            self.case, self.figure.name, self.figure.unit
-        );
+        let heading = format!("{}, {} ({better})", self.figure.name, self.figure.unit);
         let (x, y) = self.origin;
-        area.draw(&Text::new(heading, (x + 8, y + HEADING / 2), left(12)))?;
+        area.draw(&Text::new(
+            heading,
+            (x + 8, y + HEADING * 2 / 3),
+            left(SMALL),
+        ))?;
         let summaries: Vec<_> = self
             .results
             .contestants(self.case)
@@ -133,7 +140,7 @@ impl Panel<'_> {
             _ => PEER,
         };
         let name = summary.contestant.clone();
-        area.draw(&Text::new(name, (start - 8, middle), right(12)))?;
+        area.draw(&Text::new(name, (start - 8, middle), right(SMALL)))?;
         let corners = [(start, top), (at(spread.median), top + BAR)];
         area.draw(&Rectangle::new(corners, color.filled()))?;
         let line = [(at(spread.min), middle), (at(spread.max), middle)];
@@ -143,7 +150,7 @@ impl Panel<'_> {
             area.draw(&PathElement::new(end, BLACK.stroke_width(1)))?;
         }
         let place = (at(spread.max) + 6, middle);
-        area.draw(&Text::new(number(spread.median), place, left(12)))?;
+        area.draw(&Text::new(number(spread.median), place, left(SMALL)))?;
         Ok(())
     }
 }
