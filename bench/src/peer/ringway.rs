@@ -15,6 +15,12 @@ pub(super) fn prepare(command: &mut Command, job: &Job, dir: &Path) -> Result<()
     // The boot file is YAML, and JSON is YAML too.
     let path = write(dir, "ringway.yaml", &boot(job, dir).to_string())?;
     command.arg("serve").arg("--config").arg(path);
+    // Every RINGWAY_ variable is a key of the boot file to it, those of the bench included.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("RINGWAY_") {
+            command.env_remove(name);
+        }
+    }
     Ok(())
 }
 
