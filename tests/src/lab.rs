@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Stdio,
     sync::Arc,
 };
@@ -16,6 +16,7 @@ use control_kernel::{
 };
 use engine_sys::netns::Netns;
 use ipnet::IpNet;
+use nix::mount::{MntFlags, umount2};
 use serde_json::{Value, json};
 
 use crate::{
@@ -90,6 +91,7 @@ pub struct Lab {
     gateways: Vec<Arc<Gateway>>,
     authority: Authority,
     before: Surroundings,
+    remove: Vec<PathBuf>,
 }
 
 /// A tenant: its namespace, and a machine behind a link of it.
@@ -122,6 +124,7 @@ impl Lab {
             gateways: Vec::new(),
             authority: Authority::new()?,
             before,
+            remove: Vec::new(),
         })
     }
 
@@ -211,6 +214,11 @@ impl Lab {
         Ok(gateway)
     }
 
+    /// Has the end of the test remove a name that a gateway made.
+    pub fn remove_later(&mut self, name: &Path) {
+        self.remove.push(name.to_owned());
+    }
+
     /// Ends every gateway in order, and looks for what is left: errors in logs, descriptors, names,
     /// mounts, links. On a failure it shows what the gateways had to say.
     ///
@@ -232,6 +240,10 @@ impl Lab {
             self.namespaces
                 .remove(&name)
                 .with_context(|| format!("removing {name}"))?;
+        }
+        for name in &self.remove {
+            umount2(name, MntFlags::MNT_DETACH)?;
+            fs::remove_file(name)?;
         }
         fs::remove_dir_all(&self.directory)?;
         finished?;

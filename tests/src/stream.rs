@@ -124,6 +124,23 @@ pub fn read_to_any_end(stream: &mut TcpStream) -> Result<u64> {
     }
 }
 
+/// Reads exactly that many bytes and forgets them.
+///
+/// # Errors
+/// When there are fewer.
+pub fn skip(stream: &mut TcpStream, count: usize) -> Result<()> {
+    let mut buffer = vec![0; count.min(64 * 1024)];
+    let mut left = count;
+    while left > 0 {
+        let length = left.min(buffer.len());
+        stream
+            .read_exact(&mut buffer[..length])
+            .context("skipping bytes")?;
+        left -= length;
+    }
+    Ok(())
+}
+
 /// Whether an error says that the peer is gone.
 pub fn is_reset(error: &io::Error) -> bool {
     [io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe].contains(&error.kind())

@@ -1,0 +1,269 @@
+//! Changes while connections live, and the end: nothing that did not change is disturbed, and
+//! nothing wrong is taken.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    process::{ExitCode, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use tests::{
+    lab::{GATEWAY, Lab, tls},
+    server::{self, Server},
+    stream, tests,
+    tls::{self as client, UNRECOGNIZED_NAME},
+    wait::PATIENCE,
+};
+
+fn main() -> ExitCode {
+    tests::runner::main(tests![
+        a_new_state_is_taken_and_live_connections_go_on,
+        connections_of_a_removed_network_end_and_no_others,
+        a_bad_state_is_refused_whole_and_the_running_one_stays,
+        a_hundred_thousand_names_are_taken_under_load,
+        a_drain_lets_connections_end_and_takes_no_new_ones,
+        a_drain_resets_what_is_left_at_its_deadline,
+        listening_sockets_may_be_handed_over,
+    ])
+}
+
+/// Connects, sends a hello, and has a byte echoed: the connection lives.
+fn live(name: &str) -> Result<TcpStream> {
+    let mut stream = stream::connect(GATEWAY)?;
+    let hello = client::hello(name)?;
+    stream.write_all(&hello)?;
+    stream::expect(&mut stream, &hello)?;
+    Ok(stream)
+}
+
+fn still_lives(stream: &mut TcpStream) -> Result<()> {
+    stream.write_all(b"still there?")?;
+    stream::expect(stream, b"still there?")
+}
+
+fn is_refused(name: &str) -> Result<bool> {
+    let mut stream = stream::connect(GATEWAY)?;
+    stream.write_all(&client::hello(name)?)?;
+    let mut answer = [0; 7];
+    stream.read_exact(&mut answer)?;
+    Ok(answer == UNRECOGNIZED_NAME)
+}
+
+fn a_new_state_is_taken_and_live_connections_go_on(lab: &mut Lab) -> Result<()> {
+    let tenant = lab.tenant(51_820)?;
+    let _server = Server::start(tenant.listen(443)?, server::echo)?;
+    let state = |names: &[&str]| {
+        let proxy = names
+            .iter()
+            .map(|name| ((*name).to_owned(), json!(["10.0.0.2:443"])));
+        tenant.state(Value::Object(proxy.collect()))
+    };
+    let gateway = lab.gateway(tls(json!({})), state(&["old.example", "both.example"]))?;
+    let mut old = live("old.example")?;
+    let mut both = live("both.example")?;
+    ensure!(is_refused("new.example")?);
+    gateway.reload_and_wait(&state(&["both.example", "new.example"]).to_string())?;
+    still_lives(&mut both)?;
+    // Its network stays, so it goes on; only new connections are refused.
+    still_lives(&mut old)?;
+    ensure!(is_refused("old.example")?);
+    let new = live("new.example")?;
+    for _ in 0..20 {
+        gateway.reload_and_wait(&state(&["both.example", "new.example"]).to_string())?;
+        still_lives(&mut both)?;
+    }
+    drop((old, both, new));
+    let records = gateway.wait_for_records(5)?;
+    ensure!(
+        records
+            .iter()
+            .filter(|record| record["outcome"] == "done")
+            .count()
+            == 3
+    );
+    Ok(())
+}
+
+fn connections_of_a_removed_network_end_and_no_others(lab: &mut Lab) -> Result<()> {
+    let (blue, green) = (lab.tenant(51_820)?, lab.tenant(51_821)?);
+    let _servers = [
+        Server::start(blue.listen(443)?, server::echo)?,
+        Server::start(green.listen(443)?, server::echo)?,
+    ];
+    let of_blue = blue.network(json!({ "blue.example": ["10.0.0.2:443"] }));
+    let of_green = green.network(json!({ "green.example": ["10.0.0.2:443"] }));
+    let both = json!({ "51820": of_blue, "51821": of_green });
+    let gateway = lab.gateway(tls(json!({})), both)?;
+    let mut blue = live("blue.example")?;
+    let mut green = live("green.example")?;
+    gateway.reload_and_wait(&json!({ "51821": of_green }).to_string())?;
+    stream::read_to_reset(&mut blue).context("the connection of the removed network")?;
+    still_lives(&mut green)?;
+    let record = &gateway.wait_for_records(1)?[0];
+    ensure!(
+        record["outcome"] == "network_removed" && record["fault"] == "gateway",
+        "{record}"
+    );
+    ensure!(is_refused("blue.example")?);
+    Ok(())
+}
+
+fn a_bad_state_is_refused_whole_and_the_running_one_stays(lab: &mut Lab) -> Result<()> {
+    let (tenant, other) = (lab.tenant(51_820)?, lab.tenant(51_821)?);
+    let _server = Server::start(tenant.listen(443)?, server::echo)?;
+    let good = tenant.network(json!({ "blue.example": ["10.0.0.2:443"] }));
+    let more = tenant.network(json!({
+        "blue.example": ["10.0.0.2:443"],
+        "more.example": ["10.0.0.2:443"],
+    }));
+    let thief = other.network(json!({ "more.example": ["10.0.0.2:443"] }));
+    let gateway = lab.gateway(tls(json!({})), json!({ "51820": good }))?;
+    // Whatever is wrong with a state is logged as an error: somebody has to correct it.
+    for field in ["state.json", "the files are refused"] {
+        gateway.expect_error(field);
+    }
+    let mut stream = live("blue.example")?;
+    for bad in [
+        "{".to_owned(),
+        "[]".to_owned(),
+        json!({ "51820": more, "70000": more }).to_string(),
+        json!({ "51820": more, "51821": thief }).to_string(),
+        json!({ "51820": tenant.network(json!({ "more.example": ["10.0.0.2"] })) }).to_string(),
+    ] {
+        gateway.reload_and_wait(&bad)?;
+        still_lives(&mut stream)?;
+        ensure!(is_refused("more.example")?, "nothing of {bad} is taken");
+        live("blue.example")?;
+    }
+    gateway.reload_and_wait(&json!({ "51820": more }).to_string())?;
+    live("more.example").context("a good one is taken after all")?;
+    Ok(())
+}
+
+fn a_hundred_thousand_names_are_taken_under_load(lab: &mut Lab) -> Result<()> {
+    let tenant = lab.tenant(51_820)?;
+    let _server = Server::start(tenant.listen(443)?, server::echo)?;
+    let names = |count: u32| {
+        let name = |number| (format!("host-{number}.example"), json!(["10.0.0.2:443"]));
+        tenant
+            .state(Value::Object((0..count).map(name).collect()))
+            .to_string()
+    };
+    let gateway = lab.gateway(tls(json!({})), serde_json::from_str(&names(1))?)?;
+    let mut stream = live("host-0.example")?;
+    ensure!(is_refused("host-99999.example")?);
+    gateway.reload(&names(100_000))?;
+    let mut slowest = Duration::ZERO;
+    let mut moving = stream.try_clone()?;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let began = Instant::now();
+        still_lives(&mut moving)?;
+        slowest = slowest.max(began.elapsed());
+        if !is_refused("host-99999.example")? {
+            break;
+        }
+        ensure!(Instant::now() < deadline, "the names are not taken");
+    }
+    // Generous: two cores carry the reload and this test too.
+    ensure!(
+        slowest < Duration::from_millis(500),
+        "a live connection stood still for {slowest:?}"
+    );
+    gateway.wait_for_notice("READY=1")?;
+    for number in [0, 1, 50_000, 99_999] {
+        live(&format!("host-{number}.example"))?;
+    }
+    ensure!(is_refused("host-100000.example")?);
+    still_lives(&mut stream)
+}
+
+fn a_drain_lets_connections_end_and_takes_no_new_ones(lab: &mut Lab) -> Result<()> {
+    let tenant = lab.tenant(51_820)?;
+    let _server = Server::start(tenant.listen(443)?, server::echo)?;
+    let state = tenant.state(json!({ "blue.example": ["10.0.0.2:443"] }));
+    let gateway = lab.gateway(tls(json!({})), state)?;
+    let mut stream = live("blue.example")?;
+    gateway.signal(Signal::SIGTERM)?;
+    gateway.wait_for_notice("STOPPING=1")?;
+    tests::wait::eventually("new connections are refused", || {
+        stream::connect(GATEWAY).is_err().then_some(())
+    })?;
+    still_lives(&mut stream)?;
+    stream::half_close(&stream)?;
+    ensure!(
+        stream::read_to_end(&mut stream)?.is_empty(),
+        "it ends in order"
+    );
+    ensure!(gateway.wait_for_exit(PATIENCE)?.success());
+    let records = gateway.wait_for_records(1)?;
+    ensure!(records[0]["outcome"] == "done", "{records:?}");
+    Ok(())
+}
+
+fn a_drain_resets_what_is_left_at_its_deadline(lab: &mut Lab) -> Result<()> {
+    let tenant = lab.tenant(51_820)?;
+    let server = Server::start(tenant.listen(443)?, |mut stream: TcpStream, _| {
+        let mut head = [0; 1];
+        stream.read_exact(&mut head)?;
+        stream.write_all(&head)?;
+        stream::read_to_reset(&mut stream)
+    })?;
+    let mut boot = tls(json!({}));
+    boot["drain_timeout"] = json!("700ms");
+    let state = tenant.state(json!({ "blue.example": ["10.0.0.2:443"] }));
+    let gateway = lab.gateway(boot, state)?;
+    let mut stream = stream::connect(GATEWAY)?;
+    stream.write_all(&client::hello("blue.example")?)?;
+    stream::expect(&mut stream, &[22])?;
+    let mut half = stream::connect(GATEWAY)?;
+    half.write_all(&[22, 3, 1])?;
+    let began = Instant::now();
+    gateway.signal(Signal::SIGTERM)?;
+    stream::read_to_reset(&mut stream).context("the client's side")?;
+    server.next().context("the server's side")?;
+    stream::read_to_any_end(&mut half)?;
+    ensure!(gateway.wait_for_exit(PATIENCE)?.success());
+    let took = began.elapsed();
+    ensure!(
+        (700..4000).contains(&took.as_millis()),
+        "the drain took {took:?}"
+    );
+    let record = gateway.wait_for_record("the drained one", |r| r["outcome"] == "drained")?;
+    ensure!(record["fault"] == "gateway", "{record}");
+    Ok(())
+}
+
+fn listening_sockets_may_be_handed_over(lab: &mut Lab) -> Result<()> {
+    let tenant = lab.tenant(51_820)?;
+    let _server = Server::start(tenant.listen(443)?, server::echo)?;
+    let state = tenant.state(json!({ "blue.example": ["10.0.0.2:443"] }));
+    // The port of the boot file is another: the socket's own counts.
+    let address: SocketAddr = "127.0.0.1:9443".parse()?;
+    let listener = TcpListener::bind(address)?;
+    let kept = listener.try_clone()?;
+    // sd_listen_fds(3): from descriptor 3 on, for this process.
+    let before = "exec 3<&0 0</dev/null; export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=https";
+    let stdin = Stdio::from(std::os::fd::OwnedFd::from(listener));
+    let gateway = lab.gateway_after(before, stdin, tls(json!({})), state)?;
+    let hello = client::hello("blue.example")?;
+    let greet = || {
+        let mut stream = stream::connect(address)?;
+        stream.write_all(&hello)?;
+        anyhow::Ok(stream)
+    };
+    stream::expect(&mut greet()?, &hello)?;
+    ensure!(stream::connect(GATEWAY).is_err(), "it binds nothing itself");
+    gateway.signal(Signal::SIGTERM)?;
+    ensure!(gateway.wait_for_exit(PATIENCE)?.success());
+    // What comes between two gateways waits in the socket's queue.
+    let mut waiting = greet()?;
+    let stdin = Stdio::from(std::os::fd::OwnedFd::from(kept));
+    let state = tenant.state(json!({ "blue.example": ["10.0.0.2:443"] }));
+    let _next = lab.gateway_after(before, stdin, tls(json!({})), state)?;
+    stream::expect(&mut waiting, &hello)
+}
