@@ -19,14 +19,18 @@ mod site;
 mod tenant;
 
 use std::{
-    fs, io,
+    fs::File,
+    io::{self, Write as _},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use control_kernel::namespaces::Namespaces;
-use nix::sys::signal::{SigSet, Signal};
+use nix::{
+    sys::signal::{SigSet, Signal},
+    unistd::{UnlinkatFlags, unlinkat},
+};
 
 use self::{
     authority::Authority,
@@ -47,7 +51,6 @@ const ENDING: [Signal; 2] = [Signal::SIGINT, Signal::SIGTERM];
 /// # Errors
 /// When something that the demo needs cannot be had.
 pub(crate) fn run(port: u16, once: bool, json: bool) -> anyhow::Result<ExitCode> {
-    isolation::isolate()?;
     let signals = SigSet::from_iter(ENDING);
     // Blocked in this thread and all that it starts, and taken at the end: nothing is left half
     // made by a Ctrl-C.
@@ -57,11 +60,13 @@ pub(crate) fn run(port: u16, once: bool, json: bool) -> anyhow::Result<ExitCode>
         .map_err(DemoError::Signal)?;
     let form = if json { Form::Json } else { Form::Text };
 
-    let mut namespaces = Namespaces::default();
     let authority = Authority::new()?;
+    // Where curl can read it: outside of what follows.
+    let certificate = Certificate::write(&authority.pem())?;
+    isolation::isolate()?;
+    let mut namespaces = Namespaces::default();
     let tenants = TENANTS.map(|names| Tenant::start(names, &mut namespaces, &authority));
     let tenants = tenants.into_iter().collect::<Result<Vec<_>, _>>()?;
-    let certificate = Certificate::write(&authority.pem())?;
     let mut gateway = Gateway::start(port, &mut namespaces)?;
     let tls = authority.client()?;
     let visits = TENANTS
@@ -117,28 +122,47 @@ fn visit(
 }
 
 /// The authority's certificate in a file, for curl. Removed when dropped.
-struct Certificate(PathBuf);
+struct Certificate {
+    path: PathBuf,
+    /// The directory that it is in, which may be out of sight by then.
+    directory: File,
+    name: String,
+}
 
 impl Certificate {
     fn write(pem: &str) -> Result<Self, DemoError> {
         let name = format!("ringway-demo-{}.pem", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        // A file that is there already belongs to somebody else, or leads somewhere else.
-        let written = fs::File::create_new(&path)
-            .and_then(|mut file| io::Write::write_all(&mut file, pem.as_bytes()));
-        written.map_err(|source| DemoError::Write(path.clone(), source))?;
-        Ok(Self(path))
+        let parent = std::env::temp_dir();
+        let path = parent.join(&name);
+        let write = || {
+            let directory = File::open(&parent)?;
+            // A file that is there already belongs to somebody else, or leads somewhere else.
+            File::create_new(&path)?.write_all(pem.as_bytes())?;
+            Ok(directory)
+        };
+        match write() {
+            Ok(directory) => Ok(Self {
+                path,
+                directory,
+                name,
+            }),
+            Err(source) => Err(DemoError::Write(path, source)),
+        }
     }
 
     fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 }
 
 impl Drop for Certificate {
     fn drop(&mut self) {
         // It holds no secret: at worst a small file is left in the directory for such files.
-        let _ = fs::remove_file(&self.0);
+        let _ = unlinkat(
+            &self.directory,
+            self.name.as_str(),
+            UnlinkatFlags::NoRemoveDir,
+        );
     }
 }
 
