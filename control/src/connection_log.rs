@@ -36,7 +36,7 @@ const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct ConnectionLog {
     orders: Arc<Orders>,
-    thread: JoinHandle<()>,
+    thread: Option<JoinHandle<()>>,
 }
 
 /// What the writer is told, and what it tells.
@@ -48,28 +48,39 @@ struct Orders {
 }
 
 impl ConnectionLog {
-    /// Opens the log and starts its writer; the sender is the engine's.
+    /// Opens the log and starts its writer; the sender is the engine's. A log to nowhere has
+    /// neither.
     ///
     /// # Errors
     /// When the file cannot be opened, or the thread not be started.
     pub(crate) fn start(
         file: &LogFile,
         queue_records_max: NonZeroU32,
-    ) -> io::Result<(Self, Sender<Record>)> {
+    ) -> io::Result<(Self, Option<Sender<Record>>)> {
+        let orders = Arc::new(Orders::default());
+        let Some(sink) = Sink::open(file)? else {
+            return Ok((
+                Self {
+                    orders,
+                    thread: None,
+                },
+                None,
+            ));
+        };
         let capacity = usize::try_from(queue_records_max.get()).unwrap_or(usize::MAX);
         let (sender, records) = bounded(capacity);
-        let orders = Arc::new(Orders::default());
         let writer = Writer {
             records,
             orders: Arc::clone(&orders),
-            sink: Sink::open(file)?,
+            sink,
             batch: Vec::with_capacity(2 * BATCH_BYTES),
             complained_at: None,
         };
         let thread = thread::Builder::new()
             .name("connections".to_owned())
             .spawn(move || writer.run())?;
-        Ok((Self { orders, thread }, sender))
+        let thread = Some(thread);
+        Ok((Self { orders, thread }, Some(sender)))
     }
 
     /// Has the file opened again, by its name: for whoever rotates logs.
@@ -80,16 +91,19 @@ impl ConnectionLog {
     /// Writes what still waits, and ends. A reader that takes nothing is not waited for. Answers how
     /// many records reached the writer and could not be written.
     pub(crate) fn finish(self) -> u64 {
+        let Some(writer) = self.thread else {
+            return 0;
+        };
         self.orders.end.store(true, Relaxed);
         let deadline = Instant::now() + FLUSH_TIMEOUT;
-        while !self.thread.is_finished() {
+        while !writer.is_finished() {
             if Instant::now() > deadline {
                 tracing::warn!("the connection log's reader is too slow: its last lines are lost");
                 return self.orders.lost.load(Relaxed);
             }
             thread::sleep(PAUSE);
         }
-        if self.thread.join().is_err() {
+        if writer.join().is_err() {
             tracing::error!("the connection log's writer panicked");
         }
         self.orders.lost.load(Relaxed)
@@ -196,13 +210,14 @@ enum Sink {
 }
 
 impl Sink {
-    fn open(file: &LogFile) -> io::Result<Self> {
+    fn open(file: &LogFile) -> io::Result<Option<Self>> {
         Ok(match file {
-            LogFile::Stdout => Self::Stdout,
-            LogFile::Path(path) => Self::File {
+            LogFile::None => None,
+            LogFile::Stdout => Some(Self::Stdout),
+            LogFile::Path(path) => Some(Self::File {
                 path: path.clone(),
                 file: append(path)?,
-            },
+            }),
         })
     }
 

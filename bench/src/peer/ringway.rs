@@ -44,7 +44,7 @@ fn boot(job: &Job, dir: &Path) -> Value {
         "workers": WORKERS,
         "listeners": listeners,
         "state": dir.join("state.json"),
-        "log": { "level": "error", "file": "/dev/null" },
+        "log": { "level": "error", "file": "none" },
         "limits": { "connections_max": CONNECTIONS_MAX },
     })
 }

@@ -49,7 +49,8 @@ fn eventually(what: &str, done: impl Fn() -> bool) {
 
 fn open(path: &Path, queue: u32) -> (ConnectionLog, Sender<Record>) {
     let file = LogFile::Path(path.to_owned());
-    ConnectionLog::start(&file, NonZeroU32::new(queue).unwrap()).unwrap()
+    let (log, records) = ConnectionLog::start(&file, NonZeroU32::new(queue).unwrap()).unwrap();
+    (log, records.unwrap())
 }
 
 #[test]
@@ -122,7 +123,9 @@ fn the_writer_ends_with_the_engine() {
     let (log, records) = open(&path, 8);
     records.send(record("last")).unwrap();
     drop(records);
-    eventually("the end of the thread", || log.thread.is_finished());
+    eventually("the end of the thread", || {
+        log.thread.as_ref().unwrap().is_finished()
+    });
     assert_eq!(lines(&path).len(), 1);
 }
 
@@ -130,4 +133,12 @@ fn the_writer_ends_with_the_engine() {
 fn a_file_that_cannot_be_opened_is_said_at_once() {
     let file = LogFile::Path("/nonexistent/folder/log".into());
     assert!(ConnectionLog::start(&file, NonZeroU32::MIN).is_err());
+}
+
+#[test]
+fn a_log_to_nowhere_asks_for_no_records() {
+    let (log, records) = ConnectionLog::start(&LogFile::None, NonZeroU32::MIN).unwrap();
+    assert!(records.is_none());
+    log.reopen();
+    assert_eq!(log.finish(), 0);
 }

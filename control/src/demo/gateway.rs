@@ -64,7 +64,7 @@ impl Gateway {
             opened.insert(id, open(&source, namespaces)?);
         }
         let (sender, records) = bounded(RECORDS_MAX);
-        let config = engine_config::from_boot(&boot, Inherited::default(), sender);
+        let config = engine_config::from_boot(&boot, Inherited::default(), Some(sender));
         let publication = Publication {
             snapshot: planned.snapshot,
             namespaces: opened,

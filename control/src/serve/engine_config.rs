@@ -11,7 +11,11 @@ use engine::{
 use super::inherited::Inherited;
 
 /// Listeners take over the sockets that were handed over for them.
-pub(crate) fn from_boot(boot: &Boot, mut inherited: Inherited, records: Sender<Record>) -> Config {
+pub(crate) fn from_boot(
+    boot: &Boot,
+    mut inherited: Inherited,
+    records: Option<Sender<Record>>,
+) -> Config {
     let mut sockets = inherited.assign(&boot.listeners);
     inherited.drop_rest();
     let listeners = boot.listeners.iter().enumerate().map(|(index, declared)| {
@@ -33,7 +37,7 @@ pub(crate) fn from_boot(boot: &Boot, mut inherited: Inherited, records: Sender<R
         },
         listeners: listeners.collect(),
         limits: limits(&boot.limits),
-        records: Some(records),
+        records,
     }
 }
 

@@ -14,8 +14,8 @@ section! {
         format: LogFormat = "json";
         /// The least severe operational log that is written.
         level: LogLevel = "info", reload;
-        /// Where connection records go: `stdout`, or a file that is appended to and opened again at
-        /// SIGHUP.
+        /// Where connection records go: `stdout`, `none`, or a file that is appended to and opened
+        /// again at SIGHUP.
         file: LogFile = "stdout";
         /// Connection records that may wait for the writer; beyond that they are dropped and counted.
         queue_records_max: NonZeroU32 = "65536" in "1"..="16777216";
@@ -53,13 +53,15 @@ words! {
 pub enum LogFile {
     /// Standard output.
     Stdout,
+    /// Nowhere: none are made.
+    None,
     /// A file that is appended to.
     Path(PathBuf),
 }
 
 /// Why a text names no file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`stdout` or the path of a file is expected")]
+#[error("`stdout`, `none` or the path of a file is expected")]
 pub struct LogFileError;
 
 impl FromStr for LogFile {
@@ -68,6 +70,7 @@ impl FromStr for LogFile {
     fn from_str(text: &str) -> Result<Self, LogFileError> {
         match text {
             "stdout" => Ok(Self::Stdout),
+            "none" => Ok(Self::None),
             text if text.is_empty() || text.contains('\0') => Err(LogFileError),
             text => Ok(Self::Path(text.into())),
         }
@@ -78,9 +81,10 @@ impl fmt::Display for LogFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Stdout => f.write_str("stdout"),
+            Self::None => f.write_str("none"),
             Self::Path(path) => path.display().fmt(f),
         }
     }
 }
 
-text_field!(LogFile, "`stdout` or a path");
+text_field!(LogFile, "`stdout`, `none` or a path");
