@@ -10,11 +10,7 @@ use engine_core::{
     snapshot::Route,
 };
 
-use crate::{
-    account::{RouteTally, Trace},
-    connection::Connection,
-    worker::Shared,
-};
+use crate::{account::RouteTally, connection::Connection, record::Trace, worker::Shared};
 
 /// A connection's count against the caps of the gateway and of its listener.
 #[derive(Debug)]

@@ -14,10 +14,10 @@ use engine_core::{
 use engine_sys::socket;
 
 use crate::{
-    account::Trace,
     config::Protocol,
     connection::Connection,
     preface::{Received, Silence},
+    record::Trace,
 };
 
 /// How long a client may take to read the alert and go.

@@ -12,7 +12,7 @@ use crossbeam_channel::Sender;
 use engine_sys::socket::Liveness;
 use ipnet::IpNet;
 
-use crate::account::Record;
+use crate::record::Record;
 
 /// Everything that needs a restart to change.
 #[derive(Debug)]

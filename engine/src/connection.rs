@@ -6,13 +6,13 @@ use engine_core::{ids::ListenerId, outcome::Outcome};
 use engine_sys::socket;
 
 use crate::{
-    account::Trace,
     admit::{admit_network, admit_source, take_seat},
     classify::classify,
     config::Listener,
     dial::{Introduction, Upstream, dial},
     live::Slot,
     preface::{Received, read_preface},
+    record::Trace,
     relay::{Wire, relay},
     route::route,
     rt::Readiness,

@@ -12,10 +12,10 @@ use engine_core::{
 use engine_sys::{netns::Netns, socket};
 
 use crate::{
-    account::Trace,
     admit::Permit,
     connection::Connection,
     preface::{Endpoints, Received},
+    record::Trace,
     relay::held::Held,
     rt::Readiness,
     worker::Published,

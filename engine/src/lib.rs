@@ -20,17 +20,20 @@ mod connection;
 mod counters;
 mod dial;
 mod engine;
+mod listen;
 mod live;
 mod preface;
+mod record;
 mod relay;
 mod route;
 mod rt;
 mod worker;
 
 pub use crate::{
-    account::{Durations, ListenerTally, Record},
+    account::ListenerTally,
     config::{Config, DriverChoice, Limits, ListenSocket, Listener, Protocol, RelayMode, Workers},
     counters::{Counters, RouteCounters},
     engine::{Drained, Engine, Publication, PublishError, StartError},
+    record::{Durations, Record},
     rt::Driver,
 };

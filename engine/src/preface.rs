@@ -15,9 +15,9 @@ use engine_core::{
 use engine_sys::socket;
 
 use crate::{
-    account::Trace,
     config::{Listener, Protocol},
     connection::Connection,
+    record::Trace,
     relay::held::Held,
 };
 

@@ -34,10 +34,10 @@ use self::{
     splice::{Refused, Splicer},
 };
 use crate::{
-    account::{Flow, RelayedBy},
     admit::Permit,
     config::RelayMode,
     connection::Connection,
+    record::{Flow, RelayedBy},
     rt::Readiness,
 };
 

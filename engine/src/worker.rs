@@ -24,9 +24,10 @@ use nix::sys::eventfd::EventFd;
 
 use crate::{
     accept,
-    account::{Ledger, Record, Report, Trace},
+    account::{Ledger, Report},
     config::{Limits, Listener},
     live::Live,
+    record::{Record, Trace},
     relay::{pipes::Pipes, scratch::Scratch},
     rt::{self, Readiness},
 };
