@@ -267,7 +267,6 @@ impl Engine {
         for id in &gone.routes {
             self.counters.routes.remove(id);
         }
-        self.retired.retain(|old| Arc::strong_count(old) > 1);
         if lost > 0 {
             Err(PublishError::Unanswered { lost, offered })
         } else {
@@ -285,6 +284,7 @@ impl Engine {
         for report in collect(&answers, self.workers.len(), ANSWER_TIMEOUT) {
             self.counters.add(&report);
         }
+        self.retired.retain(|old| Arc::strong_count(old) > 1);
         &self.counters
     }
 
