@@ -8,7 +8,7 @@
 //!
 //! A worker is one pinned thread with one ring and its own listening sockets; nothing is shared on
 //! the way of a byte. Control meets it in three verbs: publish, counters, drain. The runtime is
-//! known to [`rt`] alone, system calls to `engine-sys`, decisions to `engine-core`.
+//! known to `rt` alone, system calls to `engine-sys`, decisions to `engine-core`.
 #![forbid(unsafe_code)]
 
 mod accept;
@@ -33,7 +33,7 @@ pub use crate::{
     account::ListenerTally,
     config::{Config, DriverChoice, Limits, ListenSocket, Listener, Protocol, RelayMode, Workers},
     counters::{Counters, RouteCounters},
-    engine::{Drained, Engine, Publication, PublishError, StartError},
+    engine::{Drained, Draining, Engine, Publication, PublishError, StartError},
     record::{Durations, Record},
     rt::Driver,
 };
