@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use control_kernel::{
     links::{self, State},
     name::NamespaceName,
-    namespaces::Namespaces,
+    namespaces::{DIRECTORY, Namespaces},
 };
 use engine_sys::netns::Netns;
 use ipnet::IpNet;
@@ -230,23 +230,27 @@ impl Lab {
         if finished.is_err() {
             gateways.iter().for_each(|gateway| gateway.show());
         }
+        // Each is killed here at the latest.
         drop(gateways);
+        if let Err(error) = finished {
+            // The next test must not stumble over what this one could not remove in order.
+            sweep()?;
+            fs::remove_dir_all(&self.directory)?;
+            return Err(error);
+        }
         let names: Vec<_> = self
             .namespaces
             .iter()
             .map(|(name, ..)| name.clone())
             .collect();
         for name in names {
-            self.namespaces
-                .remove(&name)
-                .with_context(|| format!("removing {name}"))?;
+            let removed = self.namespaces.remove(&name);
+            removed.with_context(|| format!("removing {name}"))?;
         }
         for name in &self.remove {
-            umount2(name, MntFlags::MNT_DETACH)?;
-            fs::remove_file(name)?;
+            unname(name)?;
         }
         fs::remove_dir_all(&self.directory)?;
-        finished?;
         let after = Surroundings::observe()?;
         ensure!(
             after == self.before,
@@ -255,6 +259,20 @@ impl Lab {
         );
         Ok(())
     }
+}
+
+/// Removes every name of a namespace. They are all the suite's own.
+fn sweep() -> Result<()> {
+    for entry in fs::read_dir(DIRECTORY)? {
+        let path = entry?.path();
+        unname(&path).or_else(|_| fs::remove_file(&path))?;
+    }
+    Ok(())
+}
+
+fn unname(path: &Path) -> std::io::Result<()> {
+    umount2(path, MntFlags::MNT_DETACH)?;
+    fs::remove_file(path)
 }
 
 impl Tenant {

@@ -1,6 +1,7 @@
 //! Hellos as they come from the wire: whole, in pieces, late, and not at all.
 
 use std::{
+    fs,
     io::Write as _,
     time::{Duration, Instant},
 };
@@ -17,6 +18,7 @@ use tests::{
 
 pub(crate) const TESTS: &[Test] = tests![
     a_hello_may_come_in_any_pieces_and_arrives_unchanged,
+    captured_hellos_of_real_clients_arrive_unchanged,
     what_is_no_tls_is_refused_at_once,
     a_hello_that_does_not_come_is_not_waited_for,
     a_hello_that_ends_early_or_is_too_long_is_refused,
@@ -65,6 +67,39 @@ fn a_hello_may_come_in_any_pieces_and_arrives_unchanged(lab: &mut Lab) -> Result
             "pieces of {piece}"
         );
     }
+    Ok(())
+}
+
+fn captured_hellos_of_real_clients_arrive_unchanged(lab: &mut Lab) -> Result<()> {
+    let tenant = lab.tenant(51_820)?;
+    let read = |mut stream, _| stream::read_to_end(&mut stream);
+    let server = Server::start(tenant.listen(443)?, read)?;
+    let boot = tls(json!({ "default": "network-51820/10.0.0.2:443" }));
+    let gateway = lab.gateway(boot, tenant.state(json!({})))?;
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/hellos");
+    let files = fs::read_dir(directory)?.filter_map(|entry| Some(entry.ok()?.path()));
+    let hellos = files.filter(|path| path.extension().is_some_and(|extension| extension == "bin"));
+    let mut count = 0;
+    for path in hellos {
+        let hello = fs::read(&path)?;
+        for piece in [usize::MAX, 1 + hello.len() / 3, 11] {
+            let mut stream = stream::connect(GATEWAY)?;
+            for bytes in hello.chunks(piece) {
+                stream.write_all(bytes)?;
+            }
+            stream::half_close(&stream)?;
+            stream::read_to_end(&mut stream)?;
+            ensure!(
+                server.next()? == hello,
+                "{} in pieces of {piece}",
+                path.display()
+            );
+            count += 1;
+            let record = &gateway.wait_for_records(count)?[count - 1];
+            ensure!(outcome(record) == "done", "{}: {record}", path.display());
+        }
+    }
+    ensure!(count >= 60, "only {count} hellos were found");
     Ok(())
 }
 
