@@ -252,7 +252,8 @@ impl<'a> Mover<'a> {
         self.young += moved;
         let is_auto = lane.wire.connection.listener.relay == RelayMode::Auto;
         if is_auto && self.young >= choice::BULK_BYTES {
-            let choice = Some(Choice::new(Instant::now()));
+            let borrowed = lane.wire.connection.worker.way.get();
+            let choice = Some(Choice::new(borrowed, Instant::now()));
             self.bulk = Some(Box::new(Bulk {
                 choice,
                 ..Bulk::default()
@@ -274,6 +275,9 @@ impl Bulk {
         if let Some(choice) = &mut self.choice {
             let cpu = cpu_before.map(|before| thread_cpu_time().saturating_sub(before));
             choice.moved(moved, cpu.unwrap_or_default(), Instant::now());
+            if is_trial && let Some(way) = choice.chosen() {
+                lane.wire.connection.worker.way.set(Some(way));
+            }
         }
         step
     }

@@ -28,7 +28,7 @@ use crate::{
     config::{Limits, Listener},
     live::Live,
     record::{Record, Trace},
-    relay::{pipes::Pipes, scratch::Scratch},
+    relay::{choice::Way, pipes::Pipes, scratch::Scratch},
     rt::{self, Readiness},
 };
 
@@ -105,6 +105,8 @@ pub(crate) struct Worker {
     pub(crate) ledger: Ledger,
     pub(crate) scratch: Scratch,
     pub(crate) pipes: Pipes,
+    /// How the last bulk flow that tried chose to be moved.
+    pub(crate) way: Cell<Option<Way>>,
     pub(crate) spare: RefCell<Option<OwnedFd>>,
     current: RefCell<Rc<Current>>,
     draining_until: Cell<Option<Instant>>,
@@ -137,6 +139,7 @@ pub(crate) fn run(driver: rt::Driver, start: Start, up: Sender<()>) -> io::Resul
             ledger: Ledger::new(start.shared.listeners.len()),
             scratch: Scratch::new(limits.scratch_bytes, limits.held_bytes_max),
             pipes: Pipes::new(limits.pipe_bytes, limits.pipes_idle_max),
+            way: Cell::new(None),
             spare: RefCell::new(accept::spare().ok()),
             current: RefCell::new(Rc::new(Current(start.published))),
             draining_until: Cell::new(None),

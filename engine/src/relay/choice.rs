@@ -3,7 +3,8 @@
 //! Copying is quicker where few flows move between sockets in memory; splicing costs less processor
 //! time, most of all with many flows or with a network card below. No constant is right for all of
 //! that, so a flow that turns out to be bulk tries both ways in turn, takes the cheaper one unless
-//! it is also the slower one, and looks again from time to time.
+//! it is also the slower one, and looks again from time to time. A flow that becomes bulk while its
+//! worker has just seen another one choose goes that way first, and tries for itself later.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 pub(crate) const BULK_BYTES: u64 = 8 << 20;
 
 /// Bytes of one trial of one way.
-const TRIAL_BYTES: u64 = 8 << 20;
+const TRIAL_BYTES: u64 = 4 << 20;
 
 /// Trials of each way. They alternate, because the machine changes under them.
 const TRIALS: u8 = 3;
@@ -21,6 +22,9 @@ const TRIAL_TIME: Duration = Duration::from_secs(1);
 
 /// Bytes before the choice is looked at again.
 const SETTLED_BYTES: u64 = 4 << 30;
+
+/// Bytes that a flow goes the way of another one before it tries for itself.
+const BORROWED_BYTES: u64 = 256 << 20;
 
 /// Splicing must be cheaper by this much, in percent: copying has the lower latency.
 const CHEAPER_PERCENT: u128 = 10;
@@ -70,15 +74,23 @@ pub(crate) struct Choice {
 }
 
 impl Choice {
-    /// For a flow that has just turned out to be bulk.
-    pub(crate) fn new(now: Instant) -> Self {
+    /// For a flow that has just turned out to be bulk, on a worker where another one last chose
+    /// `borrowed`.
+    pub(crate) fn new(borrowed: Option<Way>, now: Instant) -> Self {
         let nothing = Cost {
             cpu: Duration::MAX,
             wall: Duration::MAX,
         };
+        let phase = match borrowed {
+            Some(_) => Phase::Settled {
+                until: BORROWED_BYTES,
+            },
+            None => trial(0, now),
+        };
+        let way = borrowed.unwrap_or(Way::Copy);
         Self {
-            way: Way::Copy,
-            phase: trial(0, now),
+            way,
+            phase,
             moved: 0,
             copy: nothing,
             splice: nothing,
@@ -88,6 +100,12 @@ impl Choice {
     /// The way to go now.
     pub(crate) fn way(&self) -> Way {
         self.way
+    }
+
+    /// What the flow chose after it tried both ways, for others to begin with.
+    pub(crate) fn chosen(&self) -> Option<Way> {
+        let has_tried = self.copy.cpu < Duration::MAX && self.splice.cpu < Duration::MAX;
+        (has_tried && !self.is_trial()).then_some(self.way)
     }
 
     /// Whether the processor time of the coming step is wanted.
@@ -103,7 +121,7 @@ impl Choice {
                 let moved = self.moved;
                 *self = Self {
                     moved,
-                    ..Self::new(now)
+                    ..Self::new(None, now)
                 };
             }
             Phase::Settled { .. } => {}
@@ -185,7 +203,7 @@ mod tests {
     /// and on the wall; gives the way that it settles on after `mebibytes`.
     fn settle(copy: (u64, u64), splice: (u64, u64), mebibytes: u64) -> Way {
         let mut now = Instant::now();
-        let mut choice = Choice::new(now);
+        let mut choice = Choice::new(None, now);
         for _ in 0..mebibytes {
             let (cpu, wall) = if choice.way() == Way::Copy {
                 copy
@@ -214,16 +232,29 @@ mod tests {
     #[test]
     fn a_disturbed_trial_does_not_decide() {
         let mut now = Instant::now();
-        let mut choice = Choice::new(now);
+        let mut choice = Choice::new(None, now);
         let mut steps = 0;
         while choice.is_trial() {
-            let disturbance = if steps < 16 { 10 } else { 1 };
+            let disturbance = if steps < 8 { 10 } else { 1 };
             let cpu = if choice.way() == Way::Copy { 200 } else { 100 };
             now += Duration::from_micros(400 * disturbance);
             choice.moved(1 << 20, Duration::from_micros(cpu * disturbance), now);
             steps += 1;
         }
         assert_eq!(choice.way(), Way::Splice);
+    }
+
+    #[test]
+    fn a_borrowed_choice_holds_until_the_flow_tries_for_itself() {
+        let mut now = Instant::now();
+        let mut choice = Choice::new(Some(Way::Splice), now);
+        for _ in 0..BORROWED_BYTES >> 20 {
+            assert!(!choice.is_trial());
+            assert_eq!(choice.way(), Way::Splice);
+            now += Duration::from_micros(300);
+            choice.moved(1 << 20, Duration::ZERO, now);
+        }
+        assert!(choice.is_trial());
     }
 
     #[test]
@@ -234,7 +265,7 @@ mod tests {
     #[test]
     fn the_choice_is_looked_at_again() {
         let mut now = Instant::now();
-        let mut choice = Choice::new(now);
+        let mut choice = Choice::new(None, now);
         let mut trials = 0;
         let mut was_trial = false;
         for _ in 0..3 * (SETTLED_BYTES >> 20) {
