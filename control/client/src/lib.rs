@@ -1,0 +1,2 @@
+//! The client verbs.
+#![forbid(unsafe_code)]

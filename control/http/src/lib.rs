@@ -1,0 +1,2 @@
+//! The REST API.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! SQLite.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! The userspace WireGuard device.
+#![forbid(unsafe_code)]
