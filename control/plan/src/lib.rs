@@ -1,16 +1,21 @@
-//! From what is desired to what the engine runs.
+//! From what is desired to what the engine runs, and to what the kernel is told.
 //!
 //! ```text
 //!   Desired + listeners ─► publish ─► Snapshot, and the namespaces that it names
 //!                             ▲
 //!                            Ids: a route, network or namespace keeps its id
+//!
+//!   Desired + Actual + Known ─► plan ─► Plan { before, after, refused }
 //! ```
 //!
 //! Pure: no IO, no clock, and the same input gives the same answer.
 #![forbid(unsafe_code)]
 
+pub mod actual;
 mod ids;
+pub mod plan;
 mod publish;
+pub mod step;
 
 pub use ids::Ids;
 pub use publish::{NamespaceSource, Planned, publish};

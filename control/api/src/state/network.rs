@@ -26,6 +26,10 @@ pub struct Network {
     pub namespace: Namespace,
     /// Its device; absent in networks that bring a namespace of their own.
     pub wireguard: Option<WireGuard>,
+    /// Whether a namespace `network-<port>` that somebody else made is taken over.
+    pub adopt: bool,
+    /// Whether its peers reach each other through the device.
+    pub peer_to_peer: bool,
     /// What it serves.
     pub proxy: BTreeMap<ProxyKey, Pool>,
 }
@@ -48,8 +52,10 @@ impl Network {
     }
 }
 
-const KEYS: [&str; 7] = [
+const KEYS: [&str; 9] = [
     "netns",
+    "adopt",
+    "peer_to_peer",
     "proxy",
     "private_key",
     "listen_port",
@@ -71,6 +77,8 @@ pub(super) fn read(
     } else {
         Some(None)
     };
+    let adopt = read_flag(&fields, "adopt", false, problems);
+    let peer_to_peer = read_flag(&fields, "peer_to_peer", true, problems);
     let proxy = match fields.find("proxy") {
         Some(spot) => read_proxy(port, spot, owners, problems),
         None => Some(BTreeMap::new()),
@@ -79,8 +87,22 @@ pub(super) fn read(
         port,
         namespace: namespace?,
         wireguard: wireguard?,
+        adopt: adopt?,
+        peer_to_peer: peer_to_peer?,
         proxy: proxy?,
     })
+}
+
+fn read_flag(
+    fields: &Fields<'_>,
+    key: &str,
+    default: bool,
+    problems: &mut Problems,
+) -> Option<bool> {
+    match fields.find(key) {
+        None => Some(default),
+        Some(spot) => pool::read_truth(spot, problems),
+    }
 }
 
 fn read_namespace(fields: &Fields<'_>, problems: &mut Problems) -> Option<Namespace> {
@@ -145,6 +167,12 @@ pub(super) fn write(network: &Network) -> Value {
     }
     if let Some(wireguard) = &network.wireguard {
         wireguard::write(wireguard, &mut map);
+    }
+    if network.adopt {
+        map.insert("adopt".to_owned(), true.into());
+    }
+    if !network.peer_to_peer {
+        map.insert("peer_to_peer".to_owned(), false.into());
     }
     let pools = network.proxy.iter();
     let proxy = pools.map(|(key, pool)| (key.to_string(), pool::write(pool)));

@@ -194,7 +194,7 @@ fn read_weight(spot: &Spot<'_>, problems: &mut Problems) -> Option<u16> {
     Some(weight)
 }
 
-fn read_truth(spot: &Spot<'_>, problems: &mut Problems) -> Option<bool> {
+pub(super) fn read_truth(spot: &Spot<'_>, problems: &mut Problems) -> Option<bool> {
     if let Content::Bool(truth) = spot.node.content {
         return Some(truth);
     }

@@ -1,0 +1,1 @@
+//! Which steps lead from what is there to what is desired.
