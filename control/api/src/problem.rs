@@ -103,6 +103,12 @@ impl Problems {
         self.list.iter()
     }
 
+    /// Those of [`Problems::iter`] that refuse the file.
+    pub fn errors(&self) -> impl Iterator<Item = &Problem> {
+        self.iter()
+            .filter(|problem| problem.severity == Severity::Error)
+    }
+
     /// How many there are beyond those of [`Problems::iter`].
     pub fn unlisted(&self) -> usize {
         self.unlisted

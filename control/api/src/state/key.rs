@@ -1,6 +1,6 @@
 //! WireGuard keys: 32 bytes, and three ways to write them.
 
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
 use base64::{
     Engine as _,
@@ -9,6 +9,12 @@ use base64::{
         DecodePaddingMode,
         general_purpose::{self, GeneralPurpose, GeneralPurposeConfig},
     },
+};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{RefOr, Schema, Type, schema::ObjectBuilder},
 };
 
 const KEY_BYTES: usize = 32;
@@ -90,6 +96,31 @@ impl fmt::Display for PublicKey {
         f.write_str(&to_base64(&self.0))
     }
 }
+
+impl Serialize for PublicKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for PublicKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
+impl PartialSchema for PublicKey {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some("A WireGuard public key: 32 bytes in base64."))
+            .pattern(Some("^[A-Za-z0-9+/]{43}=$"))
+            .into()
+    }
+}
+
+impl ToSchema for PublicKey {}
 
 impl fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,0 +1,86 @@
+//! What happens, as it happens.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::state::PublicKey;
+
+/// One event: `{"id", "time", "kind", …}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Event {
+    /// Only grows, also over restarts; what `Last-Event-ID` takes.
+    pub id: u64,
+    /// When.
+    pub time: u64,
+    /// What.
+    #[serde(flatten)]
+    pub happening: Happening,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Happening {
+    /// A peer's first handshake after 180 s without one.
+    PeerConnected {
+        /// The network's public port.
+        network: u16,
+        /// Who.
+        peer: PublicKey,
+        /// From where.
+        #[schema(value_type = Option<String>)]
+        endpoint: Option<SocketAddr>,
+    },
+    /// A peer's last handshake became older than 180 s, or the peer was removed.
+    PeerDisconnected {
+        /// The network's public port.
+        network: u16,
+        /// Who.
+        peer: PublicKey,
+    },
+    /// A peer's packets come from somewhere else.
+    EndpointChanged {
+        /// The network's public port.
+        network: u16,
+        /// Who.
+        peer: PublicKey,
+        /// From where now.
+        #[schema(value_type = String)]
+        endpoint: SocketAddr,
+    },
+    /// A network is not as desired and could not be made so.
+    NetworkDegraded {
+        /// The network's public port.
+        network: u16,
+        /// Why.
+        reasons: Vec<String>,
+    },
+    /// A network is as desired again.
+    NetworkRecovered {
+        /// The network's public port.
+        network: u16,
+    },
+    /// Every worker runs a new generation.
+    StateApplied {
+        /// Which.
+        generation: u64,
+        /// Who asked for it.
+        actor: String,
+    },
+}
+
+impl Happening {
+    /// The word in `kind`, and the name of the server-sent event.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::PeerConnected { .. } => "peer_connected",
+            Self::PeerDisconnected { .. } => "peer_disconnected",
+            Self::EndpointChanged { .. } => "endpoint_changed",
+            Self::NetworkDegraded { .. } => "network_degraded",
+            Self::NetworkRecovered { .. } => "network_recovered",
+            Self::StateApplied { .. } => "state_applied",
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Exact accounts: what WireGuard counted for each peer, and what was relayed for each route.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// The key of all clients of a route that have no entry of their own.
+pub const OTHER_CLIENTS: &str = "other";
+
+/// Bytes as the gateway's device counts them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Traffic {
+    /// Received from the peer.
+    pub rx: u64,
+    /// Sent to the peer.
+    pub tx: u64,
+}
+
+/// What peers received and sent in a span of time: strictly after `start_time`, up to and with
+/// `stop_time`. Asking again from `stop_time` on counts every byte once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TrafficInfo {
+    /// As asked for.
+    pub start_time: u64,
+    /// The newest time that was counted; `start_time` when there is none.
+    pub stop_time: u64,
+    /// Of all networks.
+    pub traffic: Traffic,
+    /// By public key; `port:<port>` for a network without keys.
+    pub networks: BTreeMap<String, NetworkTraffic>,
+}
+
+/// What the peers of one network received and sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NetworkTraffic {
+    /// Of all its peers.
+    pub traffic: Traffic,
+    /// By the peer's public key.
+    pub devices: BTreeMap<String, DeviceTraffic>,
+}
+
+/// What one peer received and sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeviceTraffic {
+    /// In the whole span.
+    pub traffic: Traffic,
+    /// By the time at which it had been counted.
+    pub times: BTreeMap<u64, Traffic>,
+}
+
+/// Bytes and connections that were relayed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Relayed {
+    /// Bytes from clients to the network.
+    pub bytes_in: u64,
+    /// Bytes from the network to clients.
+    pub bytes_out: u64,
+    /// Connections that were opened.
+    pub connections: u64,
+}
+
+/// What was relayed in a span of time: strictly after `start_time`, up to and with `stop_time`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RoutesTraffic {
+    /// As asked for.
+    pub start_time: u64,
+    /// The newest time that was counted; `start_time` when there is none.
+    pub stop_time: u64,
+    /// Of all networks.
+    pub traffic: Relayed,
+    /// By public key; `port:<port>` for a network without keys.
+    pub networks: BTreeMap<String, RouteNetworkTraffic>,
+}
+
+/// What was relayed for one network.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RouteNetworkTraffic {
+    /// Of all its routes.
+    pub traffic: Relayed,
+    /// By the route's name in logs and metrics.
+    pub routes: BTreeMap<String, RouteTraffic>,
+}
+
+/// What was relayed for one route.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RouteTraffic {
+    /// Of all its clients.
+    pub traffic: Relayed,
+    /// By the client's address; [`OTHER_CLIENTS`] for those beyond the bound.
+    pub clients: BTreeMap<String, ClientTraffic>,
+}
+
+/// What was relayed for one client.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ClientTraffic {
+    /// In the whole span.
+    pub traffic: Relayed,
+    /// By the time at which it had been counted.
+    pub times: BTreeMap<u64, Relayed>,
+}
