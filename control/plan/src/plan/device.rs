@@ -1,0 +1,156 @@
+//! The steps of one device.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use control_api::state::{Peer, PublicKey, WireGuard};
+use ipnet::IpNet;
+
+use super::{Endpoint, KEEP_ALIVE_SECONDS, network::Steps, routes};
+use crate::{
+    actual::{ActualDevice, ActualPeer, Backend},
+    step::{Action, DeviceChange, PeerChange, PeerSettings},
+};
+
+/// What is desired of a device.
+pub(super) struct Wish<'a> {
+    pub(super) wireguard: &'a WireGuard,
+    pub(super) backend: Option<Backend>,
+    /// Whether its namespace is the network's own.
+    pub(super) is_alone: bool,
+    pub(super) known: &'a dyn Fn(&PublicKey) -> Option<&'a Endpoint>,
+}
+
+/// Makes a device what is desired of it. Addresses and peers that stay are never touched.
+pub(super) fn keep(
+    wish: &Wish<'_>,
+    there: Option<&ActualDevice>,
+    before: &mut Steps<'_>,
+    after: &mut Steps<'_>,
+) {
+    let wireguard = wish.wireguard;
+    let other_backend =
+        |device: &&ActualDevice| wish.backend.is_some_and(|wanted| wanted != device.backend);
+    let there = match there {
+        Some(device) if other_backend(&device) => {
+            before.push(Action::RemoveDevice);
+            None
+        }
+        there => there,
+    };
+    let Some(device) = there else {
+        return make(wish, before);
+    };
+    if device.mtu != u32::from(wireguard.mtu) {
+        before.push(Action::SetMtu(wireguard.mtu));
+    }
+    let change = change(wish, Some(device));
+    if !change.is_empty() {
+        before.push(Action::ConfigureDevice(change));
+    }
+    let addresses: BTreeSet<IpNet> = wireguard.address.iter().copied().collect();
+    for address in addresses.difference(&device.addresses) {
+        before.push(Action::AddAddress(*address));
+    }
+    if !device.is_up {
+        before.push(Action::RaiseDevice);
+    }
+    let routes = routes::wanted(wireguard, wish.is_alone);
+    for route in routes.difference(&device.routes) {
+        before.push(Action::AddRoute(*route));
+    }
+    for route in device.routes.difference(&routes) {
+        after.push(Action::RemoveRoute(*route));
+    }
+    for address in device.addresses.difference(&addresses) {
+        after.push(Action::RemoveAddress(*address));
+    }
+    let removed = removed(wireguard, device);
+    if !removed.is_empty() {
+        after.push(Action::ConfigureDevice(removed));
+    }
+}
+
+fn make(wish: &Wish<'_>, steps: &mut Steps<'_>) {
+    let wireguard = wish.wireguard;
+    steps.push(Action::MakeDevice {
+        backend: wish.backend,
+        mtu: wireguard.mtu,
+    });
+    steps.push(Action::ConfigureDevice(change(wish, None)));
+    let addresses: BTreeSet<IpNet> = wireguard.address.iter().copied().collect();
+    for address in addresses {
+        steps.push(Action::AddAddress(address));
+    }
+    steps.push(Action::RaiseDevice);
+    for route in routes::wanted(wireguard, wish.is_alone) {
+        steps.push(Action::AddRoute(route));
+    }
+}
+
+/// Everything to add or change at once, so that a prefix moves between peers without a moment in
+/// which it is nobody's.
+fn change(wish: &Wish<'_>, device: Option<&ActualDevice>) -> DeviceChange {
+    let wireguard = wish.wireguard;
+    let key = &wireguard.private_key;
+    let has_key = device.is_some_and(|device| device.private_key.as_ref() == Some(key));
+    let has_port = device.is_some_and(|device| device.listen_port == wireguard.listen_port.get());
+    let mut peers = BTreeMap::new();
+    for (key, peer) in &wireguard.peers {
+        let there = device.and_then(|device| device.peers.get(key));
+        let known = (wish.known)(key);
+        let settings = match there {
+            Some(there) => changed(peer, there, known),
+            None => Some(added(peer, known)),
+        };
+        if let Some(settings) = settings {
+            peers.insert(*key, PeerChange::Set(settings));
+        }
+    }
+    DeviceChange {
+        private_key: (!has_key).then(|| key.clone()),
+        listen_port: (!has_port).then_some(wireguard.listen_port),
+        peers,
+    }
+}
+
+/// A new peer is looked for where it was seen last, unless it is declared elsewhere since.
+fn added(peer: &Peer, known: Option<&Endpoint>) -> PeerSettings {
+    let seen = known
+        .filter(|known| known.declared == peer.endpoint)
+        .and_then(|known| known.seen);
+    PeerSettings {
+        preshared_key: peer.preshared_key.clone().map(Some),
+        endpoint: seen.or(peer.endpoint),
+        keep_alive: Some(KEEP_ALIVE_SECONDS),
+        allowed_ips: Some(peer.allowed_ips.clone()),
+    }
+}
+
+/// A peer that roamed stays where it is: its endpoint is set when the declaration changed, or when
+/// it has none.
+fn changed(peer: &Peer, there: &ActualPeer, known: Option<&Endpoint>) -> Option<PeerSettings> {
+    let is_redeclared = known.is_some_and(|known| known.declared != peer.endpoint);
+    let endpoint = peer.endpoint.filter(|declared| {
+        there.endpoint.is_none() || (is_redeclared && there.endpoint != Some(*declared))
+    });
+    let secret = (peer.preshared_key != there.preshared_key).then(|| peer.preshared_key.clone());
+    let keep_alive = (there.keep_alive != KEEP_ALIVE_SECONDS).then_some(KEEP_ALIVE_SECONDS);
+    let allowed: BTreeSet<IpNet> = peer.allowed_ips.iter().map(IpNet::trunc).collect();
+    let allowed_ips = (allowed != there.allowed_ips).then(|| peer.allowed_ips.clone());
+    let settings = PeerSettings {
+        preshared_key: secret,
+        endpoint,
+        keep_alive,
+        allowed_ips,
+    };
+    (settings != PeerSettings::default()).then_some(settings)
+}
+
+fn removed(wireguard: &WireGuard, device: &ActualDevice) -> DeviceChange {
+    let strangers = device.peers.keys();
+    let strangers = strangers.filter(|key| !wireguard.peers.contains_key(key));
+    DeviceChange {
+        peers: strangers.map(|key| (*key, PeerChange::Remove)).collect(),
+        ..DeviceChange::default()
+    }
+}
