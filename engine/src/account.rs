@@ -1,8 +1,11 @@
 //! The counters of one worker: exact while a flow runs, handed over as differences.
 
+pub(crate) mod clients;
+
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
+    net::IpAddr,
     rc::Rc,
     sync::Arc,
 };
@@ -15,13 +18,29 @@ use engine_core::{
     tally::Tally,
 };
 
+use self::clients::{ClientReport, ClientTally, Clients, Moved};
+
 /// What a worker counted since it was last asked.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
+    /// Who and how it is; the ledger does not know.
+    pub(crate) worker: WorkerState,
     pub(crate) routes: Vec<(Arc<RouteName>, Tally)>,
+    pub(crate) clients: Vec<ClientReport>,
     pub(crate) listeners: Vec<ListenerTally>,
     pub(crate) records_dropped: u64,
     pub(crate) splices: u64,
+}
+
+/// A worker as it is now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WorkerState {
+    /// Its number, from 0.
+    pub id: u16,
+    /// The generation of the snapshot that it routes by.
+    pub generation: u64,
+    /// Connections that live, from the accept on.
+    pub live: u64,
 }
 
 /// What a listener counted.
@@ -97,16 +116,19 @@ impl RouteTally {
 pub(crate) struct Ledger {
     routes: RefCell<HashMap<RouteId, Rc<RouteTally>, RandomState>>,
     dirty: RefCell<Vec<Rc<RouteTally>>>,
+    clients: Clients,
     listeners: RefCell<Vec<ListenerTally>>,
     records_dropped: Cell<u64>,
     splices: Cell<u64>,
 }
 
 impl Ledger {
-    pub(crate) fn new(listeners: usize) -> Self {
+    /// At most `clients_max` clients are told apart at once.
+    pub(crate) fn new(listeners: usize, clients_max: usize) -> Self {
         Self {
             routes: RefCell::default(),
             dirty: RefCell::default(),
+            clients: Clients::new(clients_max),
             listeners: RefCell::new(vec![ListenerTally::default(); listeners]),
             records_dropped: Cell::new(0),
             splices: Cell::new(0),
@@ -152,6 +174,26 @@ impl Ledger {
         }
     }
 
+    /// The counters of what a client moves through a target from now on.
+    pub(crate) fn open_client(
+        &self,
+        route: &RouteTally,
+        target: IpAddr,
+        client: IpAddr,
+    ) -> Rc<ClientTally> {
+        self.clients.open(route, target, client)
+    }
+
+    /// Counts what moved between a client and its target.
+    pub(crate) fn count_moved(&self, client: &Rc<ClientTally>, moved: Moved) {
+        self.clients.count(client, moved);
+    }
+
+    /// Lets go of a client's counters at the end of its connection.
+    pub(crate) fn close_client(&self, client: &Rc<ClientTally>) {
+        self.clients.touch(client);
+    }
+
     /// Changes the counters of a listener.
     pub(crate) fn count_listener(&self, id: ListenerId, change: impl FnOnce(&mut ListenerTally)) {
         if let Some(tally) = self.listeners.borrow_mut().get_mut(usize::from(id.0)) {
@@ -178,7 +220,9 @@ impl Ledger {
         let mut listeners = self.listeners.borrow_mut();
         let fresh = vec![ListenerTally::default(); listeners.len()];
         Report {
+            worker: WorkerState::default(),
             routes: self.dirty.take().into_iter().map(take).collect(),
+            clients: self.clients.report(),
             listeners: std::mem::replace(&mut listeners, fresh),
             records_dropped: self.records_dropped.take(),
             splices: self.splices.take(),
@@ -215,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_report_has_what_changed_since_the_last_one_and_nothing_twice() {
-        let ledger = Ledger::new(1);
+        let ledger = Ledger::new(1, 8);
         let tally = ledger.route(&route(1));
         let _quiet = ledger.route(&route(2));
         ledger.count(&tally, |tally| tally.bytes_in += 5);
@@ -230,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_forgotten_route_still_reports_its_live_connections() {
-        let ledger = Ledger::new(1);
+        let ledger = Ledger::new(1, 8);
         let held = ledger.route(&route(1));
         ledger.forget(&[RouteId(1)]);
         ledger.count(&held, |tally| tally.bytes_out += 3);

@@ -132,6 +132,9 @@ pub struct Limits {
     pub pipe_bytes: usize,
     /// Most idle pipes that a worker keeps.
     pub pipes_idle_max: usize,
+    /// Most clients of a worker whose bytes are counted apart at once; 0 counts none of them, and
+    /// then [`crate::Engine::take_clients`] has nothing.
+    pub accounted_clients_max: usize,
     /// Silence after which a peer is probed (tcp(7), TCP_KEEPIDLE).
     pub keep_alive: Duration,
     /// How long sent bytes may stay unacknowledged.
@@ -152,6 +155,7 @@ impl Default for Limits {
             held_bytes_max: 256 << 20,
             pipe_bytes: 512 << 10,
             pipes_idle_max: 64,
+            accounted_clients_max: 16_384,
             keep_alive: Duration::from_secs(60),
             user_timeout: Duration::from_secs(60),
         }

@@ -12,6 +12,7 @@ use engine_core::{
 use engine_sys::{netns::Netns, socket};
 
 use crate::{
+    account::clients::Moved,
     admit::Permit,
     connection::Connection,
     preface::{Endpoints, Received},
@@ -70,11 +71,14 @@ pub(crate) async fn dial(
             Ok((socket, taken)) => {
                 trace.dialed_at = Some(Instant::now());
                 trace.target = Some(target.address);
-                connection
-                    .worker
-                    .ledger
-                    .count(&permit.route, |tally| tally.bytes_in += taken);
+                let ledger = &connection.worker.ledger;
+                ledger.count(&permit.route, |tally| tally.bytes_in += taken);
                 trace.flow.bytes_in.set(taken);
+                let client = introduction.endpoints.client.ip();
+                let client = ledger.open_client(&permit.route, target.address.ip(), client);
+                ledger.count_moved(&client, Moved::In(taken));
+                // One target takes a connection, once.
+                let _ = trace.flow.client.set(client);
                 return Ok(Upstream {
                     socket,
                     first,

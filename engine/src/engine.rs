@@ -28,7 +28,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use crate::{
     account::Report,
     config::{Config, DriverChoice, Listener, Workers},
-    counters::Counters,
+    counters::{ClientTraffic, ClientsTraffic, Counters},
     listen::bind,
     rt::Driver,
     worker::{self, Command, Gone, Published, Shared, Start},
@@ -49,6 +49,7 @@ pub struct Engine {
     /// Snapshots that some worker may still hold: freed here, off the workers.
     retired: Vec<Arc<Published>>,
     counters: Counters,
+    clients: ClientsTraffic,
 }
 
 /// What the workers route by from now on.
@@ -65,6 +66,8 @@ pub struct Publication {
 pub struct Drained {
     /// Everything that was ever counted.
     pub counters: Counters,
+    /// What clients moved since it was last taken.
+    pub clients: Vec<ClientTraffic>,
     /// Workers that did not answer in time.
     pub lost_workers: usize,
 }
@@ -185,7 +188,7 @@ impl Engine {
             }
             listeners.push(bound.listener);
         }
-        let counters = Counters::new(listeners.len());
+        let counters = Counters::new(listeners.len(), cores.len());
         let shared = Arc::new(share(config, listeners));
         let current = Arc::new(Published {
             snapshot: publication.snapshot,
@@ -200,6 +203,7 @@ impl Engine {
             current,
             retired: Vec::new(),
             counters,
+            clients: ClientsTraffic::default(),
         };
         for (id, (core, sockets)) in (0..).map(WorkerId).zip(cores.into_iter().zip(by_worker)) {
             let started = engine.start_worker(id, core, sockets);
@@ -274,6 +278,12 @@ impl Engine {
         }
     }
 
+    /// What every client moved since the last time, exact up to the last [`Engine::counters`]. It
+    /// is kept until it is taken: whoever tells clients apart takes it every second or so.
+    pub fn take_clients(&mut self) -> Vec<ClientTraffic> {
+        self.clients.take()
+    }
+
     /// What was counted since the start, exact up to this moment.
     pub fn counters(&mut self) -> &Counters {
         let (done, answers) = bounded(self.workers.len());
@@ -282,7 +292,7 @@ impl Engine {
         }
         drop(done);
         for report in collect(&answers, self.workers.len(), ANSWER_TIMEOUT) {
-            self.counters.add(&report);
+            self.take_in(report);
         }
         self.retired.retain(|old| Arc::strong_count(old) > 1);
         &self.counters
@@ -312,10 +322,10 @@ impl Engine {
     pub fn finish(mut self, draining: &Draining, patience: Duration) -> Drained {
         let workers = mem::take(&mut self.workers);
         let reports = collect(&draining.answers, workers.len(), patience + ANSWER_TIMEOUT);
-        for report in &reports {
-            self.counters.add(report);
-        }
         let lost_workers = workers.len() - reports.len();
+        for report in reports {
+            self.take_in(report);
+        }
         if lost_workers == 0 {
             for worker in workers {
                 // Its error, if any, was a failure to wait: it has reported all the same.
@@ -324,7 +334,15 @@ impl Engine {
         }
         Drained {
             counters: mem::take(&mut self.counters),
+            clients: self.clients.take(),
             lost_workers,
+        }
+    }
+
+    fn take_in(&mut self, report: Report) {
+        self.counters.add(&report);
+        if self.shared.limits.accounted_clients_max > 0 {
+            self.clients.add(report.clients);
         }
     }
 

@@ -30,9 +30,9 @@ mod rt;
 mod worker;
 
 pub use crate::{
-    account::ListenerTally,
+    account::{ListenerTally, WorkerState},
     config::{Config, DriverChoice, Limits, ListenSocket, Listener, Protocol, RelayMode, Workers},
-    counters::{Counters, RouteCounters},
+    counters::{ClientTraffic, Counters, RouteCounters, WorkerCounters},
     engine::{Drained, Draining, Engine, Publication, PublishError, StartError},
     record::{Durations, Record},
     rt::Driver,

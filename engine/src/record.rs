@@ -1,7 +1,7 @@
 //! What is learnt of a connection on its way, and the record of it when it ends.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, OnceCell},
     net::SocketAddr,
     rc::Rc,
     sync::Arc,
@@ -14,7 +14,7 @@ use engine_core::{
     outcome::Outcome,
 };
 
-use crate::account::RouteTally;
+use crate::account::{RouteTally, clients::ClientTally};
 
 /// One ended connection, as the connection log tells it.
 #[derive(Clone, Debug)]
@@ -89,6 +89,8 @@ pub(crate) struct Flow {
     pub(crate) bytes_out: Cell<u64>,
     pub(crate) first_byte_at: Cell<Option<Instant>>,
     pub(crate) relayed_by: Cell<RelayedBy>,
+    /// Where the bytes are counted for the client; set with the target.
+    pub(crate) client: OnceCell<Rc<ClientTally>>,
 }
 
 /// How the bytes of a connection were moved.

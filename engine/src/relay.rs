@@ -34,6 +34,7 @@ use self::{
     splice::{Refused, Splicer},
 };
 use crate::{
+    account::clients::Moved,
     admit::Permit,
     config::RelayMode,
     connection::Connection,
@@ -186,13 +187,18 @@ impl Lane<'_> {
             flow.first_byte_at.set(Some(Instant::now()));
         }
         connection.slot.touch(&connection.worker.live);
-        connection
-            .worker
-            .ledger
-            .count(&permit.route, |tally| match self.direction {
-                Direction::In => tally.bytes_in += bytes,
-                Direction::Out => tally.bytes_out += bytes,
-            });
+        let ledger = &connection.worker.ledger;
+        ledger.count(&permit.route, |tally| match self.direction {
+            Direction::In => tally.bytes_in += bytes,
+            Direction::Out => tally.bytes_out += bytes,
+        });
+        if let Some(client) = flow.client.get() {
+            let moved = match self.direction {
+                Direction::In => Moved::In(bytes),
+                Direction::Out => Moved::Out(bytes),
+            };
+            ledger.count_moved(client, moved);
+        }
     }
 
     /// The outcome when reading from the source fails.

@@ -24,7 +24,7 @@ use nix::sys::eventfd::EventFd;
 
 use crate::{
     accept,
-    account::{Ledger, Report},
+    account::{Ledger, Report, WorkerState},
     config::{Limits, Listener},
     live::Live,
     record::{Record, Trace},
@@ -136,7 +136,7 @@ pub(crate) fn run(driver: rt::Driver, start: Start, up: Sender<()>) -> io::Resul
         let worker = Rc::new(Worker {
             id: start.id,
             live: Live::default(),
-            ledger: Ledger::new(start.shared.listeners.len()),
+            ledger: Ledger::new(start.shared.listeners.len(), limits.accounted_clients_max),
             scratch: Scratch::new(limits.scratch_bytes, limits.held_bytes_max),
             pipes: Pipes::new(limits.pipe_bytes, limits.pipes_idle_max),
             way: Cell::new(None),
@@ -157,7 +157,7 @@ pub(crate) fn run(driver: rt::Driver, start: Start, up: Sender<()>) -> io::Resul
             .await?;
         worker.drain(&start.commands).await;
         // Nobody listens any more when control gave up waiting.
-        let _ = done.send(worker.ledger.report());
+        let _ = done.send(worker.report());
         Ok(())
     })?
 }
@@ -166,6 +166,18 @@ impl Worker {
     /// What connections are routed by now. It stays whole for as long as the answer lives.
     pub(crate) fn current(&self) -> Rc<Current> {
         Rc::clone(&self.current.borrow())
+    }
+
+    fn report(&self) -> Report {
+        let worker = WorkerState {
+            id: self.id.0,
+            generation: self.current.borrow().0.snapshot.generation().0,
+            live: u64::try_from(self.live.len()).unwrap_or(u64::MAX),
+        };
+        Report {
+            worker,
+            ..self.ledger.report()
+        }
     }
 
     /// Whether it accepts connections no longer.
@@ -184,6 +196,9 @@ impl Worker {
                     tally.record_first_byte(u64::try_from(micros).unwrap_or(u64::MAX));
                 }
             });
+        }
+        if let Some(client) = trace.flow.client.get() {
+            self.ledger.close_client(client);
         }
         self.ledger.count_listener(id, |tally| {
             tally.outcomes[outcome.index()] += 1;
@@ -237,7 +252,7 @@ impl Worker {
                     let _ = done.send(generation);
                 }
                 Command::Report(done) => {
-                    let _ = done.send(self.ledger.report());
+                    let _ = done.send(self.report());
                 }
                 Command::Drain { deadline, done } => {
                     self.draining_until.set(Some(deadline));

@@ -76,6 +76,8 @@ fn limits(declared: &boot::Limits) -> Limits {
         held_bytes_max: declared.held_bytes_max.in_memory(),
         pipe_bytes: declared.pipe_bytes.in_memory(),
         pipes_idle_max: usize::try_from(declared.pipes_idle_max).unwrap_or(usize::MAX),
+        accounted_clients_max: usize::try_from(declared.accounted_clients_max)
+            .unwrap_or(usize::MAX),
         keep_alive: declared.keep_alive,
         user_timeout: declared.user_timeout,
     }

@@ -39,6 +39,9 @@ section! {
         pipe_bytes: ByteSize = "512KiB" in "64KiB"..="64MiB";
         /// Unused pipes that each worker keeps.
         pipes_idle_max: u32 = "64" in "0"..="65536";
+        /// Clients of each worker whose bytes are counted apart at once; those beyond are counted
+        /// together, without an address. 0 tells none apart.
+        accounted_clients_max: u32 = "16384" in "0"..="1048576";
         /// Silence after which a peer is probed (`TCP_KEEPIDLE`).
         keep_alive: Duration = "60s" in "1s"..="1d";
         /// How long sent bytes may stay unacknowledged (`TCP_USER_TIMEOUT`).
