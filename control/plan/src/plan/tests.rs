@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::{fake::Fake, *};
 use crate::{
     actual::{ActualDevice, FirewallState},
-    step::{Action, PeerChange},
+    step::{Action, DeviceChange, PeerChange},
 };
 
 const EXISTING: [&str; 2] = ["lab-a", "lab-b"];
@@ -38,6 +38,13 @@ fn network(seed: u8, more: Value) -> Value {
         network.extend(more);
     }
     network
+}
+
+fn configured(action: &Action) -> Option<&DeviceChange> {
+    if let Action::ConfigureDevice(change) = action {
+        return Some(change);
+    }
+    None
 }
 
 /// A kernel, and what Ringway remembers.
@@ -261,12 +268,13 @@ fn a_removed_peer_goes_after_the_workers_are_told() {
     let plan = world.plan(&desired(
         &json!({ "1": network(1, json!({ "peers": peers(1) })) }),
     ));
-    let removes = |step: &Step| match &step.action {
-        Action::ConfigureDevice(change) => change
-            .peers
-            .values()
-            .any(|peer| *peer == PeerChange::Remove),
-        _ => false,
+    let removes = |step: &Step| {
+        configured(&step.action).is_some_and(|change| {
+            change
+                .peers
+                .values()
+                .any(|peer| *peer == PeerChange::Remove)
+        })
     };
     assert!(!plan.before.iter().any(removes));
     assert!(plan.after.iter().any(removes));
@@ -301,13 +309,13 @@ fn a_device_that_is_made_again_looks_for_its_peers_where_they_were_seen() {
     world.known.see(port(1), &peer, seen);
     world.kernel.delete(&NamespaceSource::Made(port(1)));
     let endpoint = |plan: &Plan| {
-        let changes = plan.before.iter().filter_map(|step| match &step.action {
-            Action::ConfigureDevice(change) => change.peers.get(&peer),
-            _ => None,
-        });
-        match changes.last() {
-            Some(PeerChange::Set(settings)) => settings.endpoint,
-            _ => None,
+        let mut changes = plan
+            .before
+            .iter()
+            .filter_map(|step| configured(&step.action));
+        match changes.next_back()?.peers.get(&peer)? {
+            PeerChange::Set(settings) => settings.endpoint,
+            PeerChange::Remove => None,
         }
     };
     assert_eq!(endpoint(&world.plan(&state)), Some(seen));
