@@ -5,20 +5,30 @@
 //! lists as JSON (`RINGWAY_LISTENERS`). An empty variable counts as not set. Unknown keys and
 //! unknown variables are refused. A key without a value counts as absent.
 
+mod accounts;
+mod api;
 mod environment;
 mod limits;
 mod listener;
 mod log;
 mod reference;
+mod wireguard;
 mod workers;
 
 use std::{path::PathBuf, time::Duration};
 
+pub use accounts::Accounts;
+pub use api::{
+    Api, ApiLimits, ApiListen, ApiListenError, Credential, MetricsLimits, NamedToken, Role, Secret,
+    TOKEN_BYTES_MAX, TOKEN_BYTES_WEAK, TOKENS_MAX, Token, TokenError, TokenFile, TokenFileError,
+    TokenName, TokenNameError,
+};
 pub use environment::{OTHER_VARIABLES, Source, VARIABLE_PREFIX};
 pub use limits::Limits;
 pub use listener::{LISTENERS_MAX, Listener, ListenerName, Protocol, ProxyProtocol, RelayMode};
 pub use log::{Log, LogFile, LogFormat, LogLevel};
 pub use reference::reference;
+pub use wireguard::{WireGuard, WireGuardBackend};
 pub use workers::{Driver, WORKERS_MAX, Workers};
 
 use crate::{
@@ -38,9 +48,17 @@ section! {
         driver: Driver = "auto";
         /// Where connections are accepted.
         listeners: Vec<Listener>;
-        /// The state document to start with, from the boot file's folder; without one, no network is
-        /// declared.
-        state: Option<PathBuf>, reload;
+        /// The REST API.
+        api: Api;
+        /// The database: the desired state with its generations, accounts, audit log and events.
+        store: PathBuf = "/var/lib/ringway/ringway.db";
+        /// The state document that an empty database begins with, from the boot file's folder; from
+        /// then on the state is changed over the API.
+        state: Option<PathBuf>;
+        /// Who carries the packets of the networks' WireGuard devices.
+        wireguard: WireGuard;
+        /// How finely accounts are kept, and for how long.
+        accounts: Accounts;
         /// How long connections may go on after SIGTERM; then they are reset.
         drain_timeout: Duration = "30s" in "0s"..="1d", reload;
         /// Connection records and operational logs.
@@ -83,8 +101,8 @@ pub fn locate(text: &str, source: &impl Source, problem: &mut Problem) {
 }
 
 impl Boot {
-    /// The effective configuration, defaults written out: a boot file that reads as the same value.
-    /// It has no secrets, since no key holds any.
+    /// The effective configuration, defaults written out: a boot file that reads as the same value,
+    /// but for tokens, which are not shown.
     pub fn render(&self) -> serde_json::Value {
         self.write()
     }

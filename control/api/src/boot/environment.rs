@@ -12,8 +12,14 @@ use crate::{
 /// What the names of all variables start with.
 pub const VARIABLE_PREFIX: &str = "RINGWAY_";
 
-/// Variables with the prefix that are not keys of the boot file.
-pub const OTHER_VARIABLES: [&str; 1] = ["RINGWAY_CONFIG"];
+/// Variables with the prefix that are not keys of the boot file: where it is, and what the client
+/// verbs read.
+pub const OTHER_VARIABLES: [&str; 4] = [
+    "RINGWAY_CONFIG",
+    "RINGWAY_API",
+    "RINGWAY_TOKEN",
+    "RINGWAY_TOKEN_FILE",
+];
 
 /// Where environment variables come from; tests pass a map.
 pub trait Source {

@@ -27,20 +27,22 @@ fn rows(keys: &[Key], above: &str, table: &mut String) {
 }
 
 fn row(key: &Key, path: &str, table: &mut String) {
-    let range = key
-        .range
-        .map(|(min, max)| format!(", {min} to {max}"))
-        .unwrap_or_default();
+    let syntax = match (key.range, key.syntax.split_once(" from ")) {
+        // The range of the key is narrower than that of its type.
+        (Some((min, max)), Some((what, _))) => format!("{what} from {min} to {max}"),
+        (Some((min, max)), None) => format!("{}, {min} to {max}", key.syntax),
+        (None, _) => key.syntax.to_owned(),
+    };
     let default = key
         .default
         .map(|default| format!("`{default}`"))
         .unwrap_or_default();
     let reload = if key.reload { "taken" } else { "" };
-    let (syntax, meaning) = (key.syntax, key.meaning());
+    let meaning = key.meaning();
     // Writing to a string cannot fail.
     let _ = writeln!(
         table,
-        "| `{path}` | {syntax}{range} | {default} | {reload} | {meaning} |"
+        "| `{path}` | {syntax} | {default} | {reload} | {meaning} |"
     );
 }
 

@@ -51,23 +51,44 @@ fn an_almost_empty_file_has_all_the_defaults() {
                 "relay": "auto", "proxy_protocol": null, "connections_max": null,
                 "hello_timeout": "5s", "connect_timeout": "3s", "idle_timeout": "15m",
             }],
+            "api": {
+                "listen": "127.0.0.1:8080", "token": null, "token_file": null, "tokens": null,
+                "limits": {
+                    "connections_max": 256, "connections_per_source_max": 128,
+                    "header_bytes_max": "16KiB", "headers_max": 64, "header_timeout": "10s",
+                    "body_bytes_max": "32MiB", "body_timeout": "30s", "request_timeout": "1m",
+                    "event_clients_max": 64, "failures_max": 10, "failures_window": "1m",
+                },
+                "metrics": {"peers_max": 1000, "routes_max": 1000, "networks_max": 1000},
+            },
+            "store": "/var/lib/ringway/ringway.db",
+            "wireguard": {"backend": "auto", "threads": "auto"},
+            "accounts": {
+                "row_interval": "1m", "retention": "1d", "hours_retention": "35d",
+                "days_retention": "400d", "clients_max": 100, "audit_max": 10_000,
+                "events_max": 10_000, "generations_max": 100,
+            },
             "log": {"format": "json", "level": "info", "file": "stdout", "queue_records_max": 65536},
             "limits": {
                 "connections_max": 100_000, "connections_per_network_max": null,
                 "connections_per_source_max": null, "accept_rate_per_source": null,
                 "hello_bytes_max": "16KiB", "accept_batch_max": 64, "backlog": 4096,
                 "scratch_bytes": "1MiB", "held_bytes_max": "256MiB", "pipe_bytes": "512KiB",
-                "pipes_idle_max": 64, "keep_alive": "1m", "user_timeout": "1m",
+                "pipes_idle_max": 64, "accounted_clients_max": 16_384, "keep_alive": "1m", "user_timeout": "1m",
             },
         })
     );
     // Keys without values, as when everything below them is commented out.
-    assert_eq!(good(&format!("{SMALLEST}log:\nlimits:\nstate:\n")), boot);
+    assert_eq!(
+        good(&format!(
+            "{SMALLEST}log:\nlimits:\nstate:\napi:\naccounts:\n"
+        )),
+        boot
+    );
 }
 
-#[test]
-fn every_key_is_read() {
-    let text = r#"
+/// Every key, and none with its default.
+const EVERY_KEY: &str = r#"
 workers: 2
 driver: epoll
 listeners:
@@ -82,6 +103,36 @@ listeners:
     connect_timeout: 1s
     idle_timeout: 1h
   - { name: db, bind: 127.0.0.1:5432, protocol: tcp, to: network-51820/10.0.0.2:5432 }
+api:
+  listen: "[::]:8443"
+  token_file: token
+  tokens:
+    - { name: ci, role: operator, token: abcdefghijklmnopqrstuvwxyz }
+    - { name: ops@example.com, role: reader, token_file: /etc/ringway/ops }
+  limits:
+    connections_max: 1000
+    connections_per_source_max: 10
+    header_bytes_max: 8KiB
+    headers_max: 32
+    header_timeout: 1s
+    body_bytes_max: 1MiB
+    body_timeout: 1s
+    request_timeout: 1s
+    event_clients_max: 1
+    failures_max: 3
+    failures_window: 5s
+  metrics: { peers_max: 0, routes_max: 1, networks_max: 2 }
+store: ./ringway.db
+wireguard: { backend: userspace, threads: 2 }
+accounts:
+  row_interval: 10s
+  retention: 2h
+  hours_retention: 2d
+  days_retention: 40d
+  clients_max: 5
+  audit_max: 100
+  events_max: 100
+  generations_max: 2
 state: ./state.json
 drain_timeout: 0s
 log: { format: json, level: debug, file: /var/log/ringway.log, queue_records_max: 1 }
@@ -97,10 +148,14 @@ limits:
   pipe_bytes: 65536
   held_bytes_max: 1MiB
   pipes_idle_max: 0
+  accounted_clients_max: 0
   keep_alive: 5s
   user_timeout: 5s
 "#;
-    let boot = good(text);
+
+#[test]
+fn every_key_is_read() {
+    let boot = good(EVERY_KEY);
     let rendered = boot.render();
     assert_eq!(
         rendered["listeners"][0]["proxy_protocol"]["accept_from"][2],
@@ -115,7 +170,8 @@ limits:
     let defaults = good(SMALLEST).render();
     let mut same = Vec::new();
     equal_leaves(Boot::KEYS, &rendered, &defaults, &mut same);
-    assert_eq!(same, ["format"], "there is one format only");
+    // There is one format only; a second way to say one token would be refused.
+    assert_eq!(same, ["token", "format"]);
 }
 
 fn equal_leaves(
@@ -136,44 +192,80 @@ fn equal_leaves(
 }
 
 /// One wrong value for each key.
+const WRONG: &[(&str, &str)] = &[
+    ("workers", "0"),
+    ("workers", "1025"),
+    ("workers", "[auto]"),
+    ("driver", "uring"),
+    ("state", "\"\""),
+    ("state", "{}"),
+    ("drain_timeout", "30"),
+    ("drain_timeout", "2d"),
+    ("log", "json"),
+    ("log.format", "text"),
+    ("log.level", "loud"),
+    ("log.file", "\"\""),
+    ("log.queue_records_max", "0"),
+    ("api", "off"),
+    ("api.listen", "8080"),
+    ("api.listen", "0.0.0.0"),
+    ("api.token", "\"\""),
+    ("api.token", "two words"),
+    ("api.token_file", "\"\""),
+    ("api.tokens", "[]"),
+    ("api.limits.connections_max", "3"),
+    ("api.limits.connections_per_source_max", "0"),
+    ("api.limits.header_bytes_max", "4KiB"),
+    ("api.limits.headers_max", "7"),
+    ("api.limits.header_timeout", "0s"),
+    ("api.limits.body_bytes_max", "1GiB"),
+    ("api.limits.body_timeout", "6m"),
+    ("api.limits.request_timeout", "1ms"),
+    ("api.limits.event_clients_max", "0"),
+    ("api.limits.failures_max", "1001"),
+    ("api.limits.failures_window", "60"),
+    ("api.metrics.peers_max", "1000001"),
+    ("api.metrics.routes_max", "-1"),
+    ("api.metrics.networks_max", "65536"),
+    ("store", "\"\""),
+    ("wireguard.backend", "module"),
+    ("wireguard.threads", "0"),
+    ("accounts.row_interval", "2h"),
+    ("accounts.retention", "1m"),
+    ("accounts.hours_retention", "35"),
+    ("accounts.days_retention", "400"),
+    ("accounts.clients_max", "0"),
+    ("accounts.audit_max", "1"),
+    ("accounts.events_max", "1"),
+    ("accounts.generations_max", "1"),
+    ("limits", "[]"),
+    ("limits.connections_max", "0"),
+    ("limits.connections_max", "\"1\""),
+    ("limits.connections_max", "4294967296"),
+    ("limits.connections_max", "1.5"),
+    ("limits.connections_per_network_max", "-1"),
+    ("limits.connections_per_source_max", "many"),
+    ("limits.accept_rate_per_source", "0"),
+    ("limits.hello_bytes_max", "1023"),
+    ("limits.accept_batch_max", "4097"),
+    ("limits.backlog", "1048577"),
+    ("limits.scratch_bytes", "1KB"),
+    ("limits.pipe_bytes", "1GiB"),
+    ("limits.held_bytes_max", "0"),
+    ("limits.pipes_idle_max", "65537"),
+    ("limits.accounted_clients_max", "1048577"),
+    ("limits.keep_alive", "0s"),
+    ("limits.user_timeout", "60"),
+];
+
 #[test]
 fn a_wrong_value_of_any_key_is_refused_with_its_place() {
-    for (key, value) in [
-        ("workers", "0"),
-        ("workers", "1025"),
-        ("workers", "[auto]"),
-        ("driver", "uring"),
-        ("state", "\"\""),
-        ("state", "{}"),
-        ("drain_timeout", "30"),
-        ("drain_timeout", "2d"),
-        ("log", "json"),
-        ("log.format", "text"),
-        ("log.level", "loud"),
-        ("log.file", "\"\""),
-        ("log.queue_records_max", "0"),
-        ("limits", "[]"),
-        ("limits.connections_max", "0"),
-        ("limits.connections_max", "\"1\""),
-        ("limits.connections_max", "4294967296"),
-        ("limits.connections_max", "1.5"),
-        ("limits.connections_per_network_max", "-1"),
-        ("limits.connections_per_source_max", "many"),
-        ("limits.accept_rate_per_source", "0"),
-        ("limits.hello_bytes_max", "1023"),
-        ("limits.accept_batch_max", "4097"),
-        ("limits.backlog", "1048577"),
-        ("limits.scratch_bytes", "1KB"),
-        ("limits.pipe_bytes", "1GiB"),
-        ("limits.held_bytes_max", "0"),
-        ("limits.pipes_idle_max", "65537"),
-        ("limits.keep_alive", "0s"),
-        ("limits.user_timeout", "60"),
-    ] {
-        let text = match key.split_once('.') {
-            Some((section, key)) => format!("{SMALLEST}{section}:\n  {key}: {value}\n"),
-            None => format!("{SMALLEST}{key}: {value}\n"),
-        };
+    for (key, value) in WRONG {
+        let mut text = SMALLEST.to_owned();
+        for (depth, part) in key.split('.').enumerate() {
+            text = format!("{}\n{}{part}:", text.trim_end(), "  ".repeat(depth));
+        }
+        text = format!("{text} {value}\n");
         let line = text.lines().count();
         let found = problems(&text, &no_variables());
         let place = format!("{line} /{}: ", key.replace('.', "/"));
@@ -285,6 +377,94 @@ fn what_contradicts_itself_is_refused() {
 }
 
 #[test]
+fn an_api_that_others_reach_needs_a_token() {
+    for (api, message) in [
+        (
+            "listen: 0.0.0.0:8080",
+            "no token is needed there (write `token_file`",
+        ),
+        ("listen: \"[::]:8080\"", "no token is needed there"),
+        ("token: abcdefghijklmnop, token_file: x", "are both written"),
+        (
+            "tokens: [{name: a, role: admin}]",
+            "either `token` or `token_file` is needed",
+        ),
+        (
+            "tokens: [{name: a, role: admin, token_file: x, token: abcdefghijklmnop}]",
+            "either `token` or `token_file` is needed",
+        ),
+        (
+            "tokens: [{name: a, role: admin, token_file: x}, {name: a, role: reader, token_file: y}]",
+            "two tokens have the name `a`",
+        ),
+        (
+            "tokens: [{name: admin, role: admin, token_file: x}]",
+            "two tokens have the name `admin`",
+        ),
+    ] {
+        let text = format!("{SMALLEST}api: {{{api}}}");
+        let found = problems(&text, &no_variables());
+        assert_eq!(found.len(), 1, "{api}: {found:?}");
+        assert!(found[0].contains(message), "{api}: {found:?}");
+        assert!(!found[0].contains("abcdefghijklmnop"), "{found:?}");
+    }
+    for api in [
+        "listen: off",
+        "listen: \"unix:/run/api.sock\"",
+        "listen: 127.0.0.1:1",
+        "listen: 0.0.0.0:8080, token_file: x",
+        "listen: 0.0.0.0:8080, tokens: [{name: a, role: admin, token_file: x}]",
+    ] {
+        good(&format!("{SMALLEST}api: {{{api}}}"));
+    }
+}
+
+#[test]
+fn tokens_come_from_the_file_and_the_environment_and_are_never_shown() {
+    let text = format!(
+        "{SMALLEST}api: {{token_file: a, tokens: [{{name: ci, role: reader, token: secret-of-the-reader}}]}}"
+    );
+    let boot = good(&text);
+    let credentials: Vec<Credential> = boot.api.credentials().collect();
+    let names = credentials.iter().map(|one| (one.name.as_str(), one.role));
+    assert_eq!(
+        names.collect::<Vec<_>>(),
+        [("admin", Role::Admin), ("ci", Role::Reader)]
+    );
+    let Secret::Text(token) = &credentials[1].secret else {
+        panic!("{credentials:?}");
+    };
+    assert_eq!(token.expose(), "secret-of-the-reader");
+    let shown = format!("{boot:?}{}", boot.render());
+    assert!(!shown.contains("secret-of"), "{shown}");
+    // What is shown in a token's place is not taken for a token.
+    let shown = boot.render().to_string();
+    assert!(problems(&shown, &no_variables())[0].contains("(hidden)"));
+
+    let source = variables(&[("RINGWAY_API__TOKEN", "secret-of-an-admin")]);
+    let boot = parse(SMALLEST, &source).unwrap().value;
+    assert_eq!(boot.api.credentials().count(), 1);
+    // The client's own variables do not disturb a gateway beside it.
+    parse(
+        SMALLEST,
+        &variables(&[("RINGWAY_TOKEN", "x"), ("RINGWAY_API", "y")]),
+    )
+    .unwrap();
+
+    let weak = format!("{SMALLEST}api: {{token: abc}}");
+    assert!(problems(&weak, &no_variables())[0].contains("may be guessed"));
+}
+
+#[test]
+fn coarser_accounts_are_kept_for_longer() {
+    let text = format!("{SMALLEST}accounts: {{retention: 40d}}");
+    assert_eq!(
+        problems(&text, &no_variables()),
+        ["3 /accounts: `retention` is longer than `hours_retention`, which comes after it"]
+    );
+}
+
+#[test]
 fn a_cap_that_is_never_reached_is_warned_of() {
     let text = format!("{SMALLEST}limits: {{connections_max: 5, connections_per_source_max: 6}}");
     let valid = parse(&text, &no_variables()).unwrap();
@@ -323,7 +503,12 @@ fn every_value_has_a_variable() {
         let source = variables(&[(&key.variable, "\u{1}")]);
         let Err(found) = parse(SMALLEST, &source) else {
             // A path may be nearly anything.
-            assert!(key.variable == "RINGWAY_STATE" || key.variable == "RINGWAY_LOG__FILE");
+            let paths = ["STATE", "STORE", "LOG__FILE", "API__TOKEN_FILE"];
+            assert!(
+                paths
+                    .iter()
+                    .any(|path| key.variable == format!("RINGWAY_{path}"))
+            );
             continue;
         };
         let mut found = found.iter();

@@ -1,0 +1,31 @@
+//! Who carries the packets of the networks' WireGuard devices.
+
+use super::Workers;
+use crate::{
+    field::words,
+    section::{Check, section},
+};
+
+section! {
+    /// Who carries the packets of the networks' WireGuard devices.
+    pub struct WireGuard {
+        /// `auto` takes the kernel's module where there is one, else Ringway's own userspace device.
+        backend: WireGuardBackend = "auto";
+        /// Threads of the userspace devices, all networks together; `auto` is one for each core.
+        threads: Workers = "auto";
+    }
+}
+
+impl Check for WireGuard {}
+
+words! {
+    /// Who carries the packets of new WireGuard devices.
+    pub enum WireGuardBackend {
+        /// The kernel's module where there is one, else Ringway itself.
+        Auto = "auto",
+        /// The kernel's module, or networks are degraded.
+        Kernel = "kernel",
+        /// Ringway itself, over a TUN device.
+        Userspace = "userspace",
+    }
+}
