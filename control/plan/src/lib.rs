@@ -12,10 +12,12 @@
 #![forbid(unsafe_code)]
 
 pub mod actual;
+mod changed;
 mod ids;
 pub mod plan;
 mod publish;
 pub mod step;
 
+pub use changed::{Changed, changed};
 pub use ids::Ids;
 pub use publish::{NamespaceSource, Planned, publish};

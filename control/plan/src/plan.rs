@@ -9,7 +9,10 @@ mod known;
 mod network;
 mod routes;
 
-use std::{collections::BTreeMap, num::NonZeroU16};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU16,
+};
 
 use control_api::state::{Desired, Namespace, Network};
 
@@ -41,6 +44,8 @@ pub struct Input<'a> {
     pub known: &'a Known,
     /// Who has to carry the packets; absent where it does not matter.
     pub backend: Option<Backend>,
+    /// Which networks the plan is about; absent for all.
+    pub only: Option<&'a BTreeSet<NonZeroU16>>,
 }
 
 /// The steps, in the order in which they are to happen.
@@ -70,13 +75,18 @@ impl Plan {
 
 /// The namespaces to observe: for each network the one where something of it is, or else the one
 /// where something of it is to be.
+///
+/// `only` names the networks to look at; absent means all.
 pub fn places(
     desired: &Desired,
     owned: &BTreeMap<NonZeroU16, Owned>,
+    only: Option<&BTreeSet<NonZeroU16>>,
 ) -> BTreeMap<NonZeroU16, NamespaceSource> {
+    let is_asked = |port: &NonZeroU16| only.is_none_or(|only| only.contains(port));
     let programmed = desired.networks.values().filter(|n| is_programmed(n));
+    let programmed = programmed.filter(|network| is_asked(&network.port));
     let mut places: BTreeMap<_, _> = programmed.map(|n| (n.port, place_of(n))).collect();
-    for (port, owned) in owned {
+    for (port, owned) in owned.iter().filter(|(port, _)| is_asked(port)) {
         places.insert(*port, place_owned(*port, owned));
     }
     places
@@ -109,7 +119,7 @@ fn place_owned(port: NonZeroU16, owned: &Owned) -> NamespaceSource {
 pub fn plan(input: Input<'_>) -> Plan {
     let mut plan = Plan::default();
     let nothing = ActualNetwork::default();
-    for (port, place) in places(input.desired, input.owned) {
+    for (port, place) in places(input.desired, input.owned, input.only) {
         let actual = input.actual.networks.get(&port).unwrap_or(&nothing);
         let owned = input.owned.get(&port);
         let wanted = input.desired.networks.get(&port);

@@ -63,13 +63,14 @@ impl World {
     }
 
     fn plan(&self, desired: &Desired) -> Plan {
-        let places = places(desired, &self.kernel.owned);
+        let places = places(desired, &self.kernel.owned, None);
         plan(Input {
             desired,
             actual: &self.kernel.observe(&places),
             owned: &self.kernel.owned,
             known: &self.known,
             backend: None,
+            only: None,
         })
     }
 
@@ -181,7 +182,7 @@ proptest! {
         stopped.kernel.fails_after = None;
         stopped.settle(&second);
         prop_assert!(stopped.plan(&second).is_empty());
-        let places = places(&second, &stopped.kernel.owned);
+        let places = places(&second, &stopped.kernel.owned, None);
         let ends = [&undisturbed, &stopped].map(|world| {
             let mut end = world.kernel.observe(&places);
             // How often a device was made is not part of what is desired.
@@ -390,7 +391,7 @@ fn a_tampered_firewall_is_written_again() {
     let mut world = World::new();
     let state = desired(&json!({ "1": network(1, json!({ "peer_to_peer": false })) }));
     world.settle(&state);
-    let places = places(&state, &world.kernel.owned);
+    let places = places(&state, &world.kernel.owned, None);
     for firewall in [FirewallState::Absent, FirewallState::Differs] {
         let mut actual = world.kernel.observe(&places);
         actual.networks.get_mut(&port(1)).unwrap().firewall = firewall;
@@ -400,6 +401,7 @@ fn a_tampered_firewall_is_written_again() {
             owned: &world.kernel.owned,
             known: &world.known,
             backend: None,
+            only: None,
         });
         assert_eq!(plan.before.len(), 1, "{plan:?}");
     }

@@ -1,0 +1,83 @@
+//! What a new desired state changes against the one before.
+
+use std::{collections::BTreeSet, num::NonZeroU16};
+
+use control_api::state::{Desired, Network};
+
+/// Which networks differ, and how far that goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// Networks for which the kernel may have to hold something else.
+    pub programmed: BTreeSet<NonZeroU16>,
+    /// Whether the workers have to route by another snapshot.
+    pub is_routed: bool,
+}
+
+/// Compares two desired states.
+pub fn changed(before: &Desired, after: &Desired) -> Changed {
+    let mut changed = Changed::default();
+    let ports: BTreeSet<NonZeroU16> = before
+        .networks
+        .keys()
+        .chain(after.networks.keys())
+        .copied()
+        .collect();
+    for port in ports {
+        let (old, new) = (before.networks.get(&port), after.networks.get(&port));
+        if old == new {
+            continue;
+        }
+        changed.is_routed |= match (old, new) {
+            (Some(old), Some(new)) => routing(old) != routing(new),
+            (_, _) => true,
+        };
+        changed.programmed.insert(port);
+    }
+    changed
+}
+
+/// What the workers learn of a network.
+fn routing(network: &Network) -> impl PartialEq + '_ {
+    (&network.namespace, &network.proxy)
+}
+
+#[cfg(test)]
+mod tests {
+    use control_api::state;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn desired(document: &Value) -> Desired {
+        state::parse(&document.to_string()).unwrap().value
+    }
+
+    fn port(port: u16) -> NonZeroU16 {
+        NonZeroU16::new(port).unwrap()
+    }
+
+    #[test]
+    fn only_names_and_namespaces_concern_the_workers() {
+        let before = json!({ "1": { "netns": "a", "proxy": { "a.example": ["10.0.0.1:1"] } } });
+        let mut after = before.clone();
+        assert_eq!(
+            changed(&desired(&before), &desired(&after)),
+            Changed::default()
+        );
+        after["1"]["peer_to_peer"] = false.into();
+        let one = BTreeSet::from([port(1)]);
+        let of_kernel = Changed {
+            programmed: one.clone(),
+            is_routed: false,
+        };
+        assert_eq!(changed(&desired(&before), &desired(&after)), of_kernel);
+        after["1"]["netns"] = "b".into();
+        let of_both = Changed {
+            programmed: one.clone(),
+            is_routed: true,
+        };
+        assert_eq!(changed(&desired(&before), &desired(&after)), of_both);
+        assert_eq!(changed(&desired(&before), &Desired::default()), of_both);
+        assert_eq!(changed(&Desired::default(), &desired(&before)), of_both);
+    }
+}
