@@ -73,7 +73,7 @@ mod tests {
         assert_eq!(changed(&desired(&before), &desired(&after)), of_kernel);
         after["1"]["netns"] = "b".into();
         let of_both = Changed {
-            programmed: one.clone(),
+            programmed: one,
             is_routed: true,
         };
         assert_eq!(changed(&desired(&before), &desired(&after)), of_both);
