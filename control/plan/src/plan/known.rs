@@ -1,6 +1,10 @@
 //! Where peers were said to be, and where they were seen.
 
-use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroU16};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    num::NonZeroU16,
+};
 
 use control_api::state::{Desired, PublicKey};
 
@@ -26,11 +30,15 @@ impl Known {
         self.endpoints.get(&network)?.get(peer)
     }
 
-    /// Notes that a state is taken up. What was seen under another declaration is forgotten, and
-    /// so is what is no longer declared.
-    pub fn settle(&mut self, desired: &Desired) {
-        let before = std::mem::take(&mut self.endpoints);
+    /// Notes that a state is taken up, but for networks that failed. What was seen under another
+    /// declaration is forgotten, and so is what is no longer declared.
+    pub fn settle(&mut self, desired: &Desired, failed: &BTreeSet<NonZeroU16>) {
+        let mut before = std::mem::take(&mut self.endpoints);
         for (port, network) in &desired.networks {
+            if failed.contains(port) {
+                self.endpoints.extend(before.remove_entry(port));
+                continue;
+            }
             let Some(wireguard) = &network.wireguard else {
                 continue;
             };

@@ -1,6 +1,9 @@
 //! The laws of planning, and what single plans have to say.
 
-use std::{collections::BTreeMap, num::NonZeroU16};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU16,
+};
 
 use control_api::state::{self, Desired, PublicKey};
 use proptest::prelude::*;
@@ -81,7 +84,7 @@ impl World {
             let failed = |refusal| format!("{} {}: {refusal}", step.op(), step.object());
             self.kernel.apply(step).map_err(failed)?;
         }
-        self.known.settle(desired);
+        self.known.settle(desired, &BTreeSet::new());
         Ok(plan)
     }
 
