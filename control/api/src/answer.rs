@@ -20,8 +20,8 @@ pub use self::{
         WorkerStatus,
     },
     traffic::{
-        ClientTraffic, DeviceTraffic, NetworkTraffic, OTHER_CLIENTS, Relayed, RouteNetworkTraffic,
-        RouteTraffic, RoutesTraffic, Traffic, TrafficInfo,
+        ClientRelayed, DeviceTraffic, NetworkRelayed, NetworkTraffic, OTHER_CLIENTS, Relayed,
+        RouteRelayed, RoutesTraffic, Traffic, TrafficInfo,
     },
 };
 use crate::problem::{Problem, Problems};

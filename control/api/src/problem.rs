@@ -145,3 +145,11 @@ pub struct Valid<T> {
     /// Warnings only.
     pub warnings: Problems,
 }
+
+impl<T> Valid<T> {
+    /// A value that is beyond doubt.
+    pub(crate) fn without_warnings(value: T) -> Self {
+        let warnings = Problems::default();
+        Self { value, warnings }
+    }
+}

@@ -1,12 +1,16 @@
 //! The state document: which networks there are, and what each of them serves.
 //!
-//! A JSON object keyed by the public WireGuard port of each network. It stands for the whole
-//! desired state: what is not in it, is to go.
+//! A JSON object keyed by the public WireGuard port of each network, or `{"networks": …}` with that
+//! object. It stands for the whole desired state: what is not in it, is to go.
 
+mod edit;
 mod key;
 mod network;
+mod patch;
+mod peers;
 mod pool;
 mod proxy;
+mod secret;
 mod wireguard;
 
 use std::{
@@ -14,20 +18,27 @@ use std::{
     num::NonZeroU16,
 };
 
+pub use edit::{Change, EditError, edit};
 use engine_core::hostname::HostPattern;
 pub use key::{KeyError, PresharedKey, PrivateKey, PublicKey};
 pub use network::{Namespace, Network};
+pub use peers::Peer;
 pub use pool::{Pool, PoolTarget, TARGETS_MAX};
 pub use proxy::{ProxyKey, Scheme};
+pub use secret::KEPT;
+use secret::Secrets;
 use serde_json::Value;
-pub use wireguard::{MTU_DEFAULT, Peer, WireGuard};
+pub use wireguard::{MTU_DEFAULT, WireGuard};
 
 use crate::{
-    document::{self, Duplicates, Spot},
+    document::{self, Content, Duplicates, Fields, Spot},
     place::parse_port,
     problem::{Problems, Valid},
     word::printable,
 };
+
+/// The member of a document that has the networks, where they are not the document itself.
+const NETWORKS: &str = "networks";
 
 /// A valid state document.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,16 +53,42 @@ pub struct Desired {
 /// # Errors
 /// Everything that is wrong.
 pub fn parse(text: &str) -> Result<Valid<Desired>, Problems> {
+    parse_over(text, &Desired::default())
+}
+
+/// Reads a state document in the place of another one: a secret that is written [`KEPT`] is the one
+/// that the same network, or the same peer of it, had there.
+///
+/// # Errors
+/// Everything that is wrong; also a secret that was to be kept and is not there.
+pub fn parse_over(text: &str, current: &Desired) -> Result<Valid<Desired>, Problems> {
     let mut problems = Problems::default();
     let desired = document::read_json(text, &mut problems)
-        .and_then(|node| read(&Spot::root(&node), &mut problems));
+        .and_then(|node| read(&Spot::root(&node), current, &mut problems));
     problems.decide(desired)
 }
 
-fn read(root: &Spot<'_>, problems: &mut Problems) -> Option<Desired> {
+/// The networks are the document, or its member `networks`.
+fn read(root: &Spot<'_>, current: &Desired, problems: &mut Problems) -> Option<Desired> {
+    let is_wrapped = match &root.node.content {
+        Content::Map(entries) => entries.iter().any(|entry| &*entry.key == NETWORKS),
+        Content::Null
+        | Content::Bool(_)
+        | Content::Plain(_)
+        | Content::Text(_)
+        | Content::List(_) => false,
+    };
+    if !is_wrapped {
+        return read_networks(root, current, problems);
+    }
+    let fields = Fields::open(root, &[NETWORKS], problems)?;
+    read_networks(fields.need(NETWORKS, problems)?, current, problems)
+}
+
+fn read_networks(spot: &Spot<'_>, current: &Desired, problems: &mut Problems) -> Option<Desired> {
     let mut desired = Desired::default();
     let mut owners = Owners::default();
-    for spot in root.entries(Duplicates::Refused, problems)? {
+    for spot in spot.entries(Duplicates::Refused, problems)? {
         let Some(port) = parse_port(spot.key()) else {
             let key = printable(spot.key());
             spot.error_with_hint(
@@ -61,7 +98,8 @@ fn read(root: &Spot<'_>, problems: &mut Problems) -> Option<Desired> {
             );
             continue;
         };
-        if let Some(network) = network::read(port, &spot, &mut owners, problems) {
+        let kept = current.networks.get(&port);
+        if let Some(network) = network::read(port, &spot, kept, &mut owners, problems) {
             desired.networks.insert(port, network);
         }
     }
@@ -69,12 +107,22 @@ fn read(root: &Spot<'_>, problems: &mut Problems) -> Option<Desired> {
 }
 
 impl Desired {
-    /// The document that reads as the same value, with the private keys in it.
+    /// The document that reads as the same value, with the secrets in it.
     pub fn render_with_secrets(&self) -> Value {
+        self.render(Secrets::Shown)
+    }
+
+    /// The document with [`KEPT`] in the place of each secret. Read over this value, it is the same
+    /// value again.
+    pub fn render_masked(&self) -> Value {
+        self.render(Secrets::Kept)
+    }
+
+    fn render(&self, secrets: Secrets) -> Value {
         let networks = self.networks.iter();
         Value::Object(
             networks
-                .map(|(port, network)| (port.to_string(), network::write(network)))
+                .map(|(port, network)| (port.to_string(), network::write(network, secrets)))
                 .collect(),
         )
     }
@@ -85,6 +133,16 @@ impl Desired {
 struct Owners(HashMap<HostPattern, NonZeroU16>);
 
 impl Owners {
+    /// What belongs to all networks but one.
+    fn of(desired: &Desired, except: NonZeroU16) -> Self {
+        let others = desired.networks.iter().filter(|(port, _)| **port != except);
+        let hosts = others.flat_map(|(port, network)| {
+            let keys = network.proxy.keys();
+            keys.map(|key| (key.pattern.clone(), *port))
+        });
+        Self(hosts.collect())
+    }
+
     /// Notes the host as the network's, or says whose it is.
     fn claim(&mut self, host: &HostPattern, port: NonZeroU16) -> Result<(), NonZeroU16> {
         let owner = *self.0.entry(host.clone()).or_insert(port);

@@ -25,6 +25,9 @@ pub struct TrafficInfo {
     pub start_time: u64,
     /// The newest time that was counted; `start_time` when there is none.
     pub stop_time: u64,
+    /// Present and true when the answer was too long: the rest is after `stop_time`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
     /// Of all networks.
     pub traffic: Traffic,
     /// By public key; `port:<port>` for a network without keys.
@@ -67,35 +70,41 @@ pub struct RoutesTraffic {
     pub start_time: u64,
     /// The newest time that was counted; `start_time` when there is none.
     pub stop_time: u64,
+    /// Present and true when the answer was too long: the rest is after `stop_time`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
     /// Of all networks.
     pub traffic: Relayed,
     /// By public key; `port:<port>` for a network without keys.
-    pub networks: BTreeMap<String, RouteNetworkTraffic>,
+    pub networks: BTreeMap<String, NetworkRelayed>,
 }
 
 /// What was relayed for one network.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct RouteNetworkTraffic {
+pub struct NetworkRelayed {
     /// Of all its routes.
     pub traffic: Relayed,
     /// By the route's name in logs and metrics.
-    pub routes: BTreeMap<String, RouteTraffic>,
+    pub routes: BTreeMap<String, RouteRelayed>,
 }
 
 /// What was relayed for one route.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct RouteTraffic {
+pub struct RouteRelayed {
     /// Of all its clients.
     pub traffic: Relayed,
     /// By the client's address; [`OTHER_CLIENTS`] for those beyond the bound.
-    pub clients: BTreeMap<String, ClientTraffic>,
+    pub clients: BTreeMap<String, ClientRelayed>,
 }
 
 /// What was relayed for one client.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct ClientTraffic {
+pub struct ClientRelayed {
     /// In the whole span.
     pub traffic: Relayed,
+    /// By the public key of the peer that the client was led to, where that is known.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub peers: BTreeMap<String, Relayed>,
     /// By the time at which it had been counted.
     pub times: BTreeMap<u64, Relayed>,
 }

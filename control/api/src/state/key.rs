@@ -128,6 +128,12 @@ impl fmt::Debug for PublicKey {
     }
 }
 
+/// A key that is shown to few.
+pub(super) trait SecretKey {
+    /// The secret in base64, for the one document that holds secrets.
+    fn expose_base64(&self) -> String;
+}
+
 macro_rules! secret {
     ($(#[$doc:meta])* $name:ident, $parse:ident) => {
         $(#[$doc])*
@@ -142,8 +148,10 @@ macro_rules! secret {
                 &self.0
             }
 
-            /// The secret in base64, for the one document that holds secrets.
-            pub(super) fn expose_base64(&self) -> String {
+        }
+
+        impl SecretKey for $name {
+            fn expose_base64(&self) -> String {
                 to_base64(&self.0)
             }
         }
@@ -174,6 +182,14 @@ secret!(
     PresharedKey,
     parse
 );
+
+impl PrivateKey {
+    /// The public key that belongs to it (RFC 7748 section 5).
+    pub fn public_key(&self) -> PublicKey {
+        let secret = x25519_dalek::StaticSecret::from(self.0);
+        PublicKey(x25519_dalek::PublicKey::from(&secret).to_bytes())
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -218,6 +234,17 @@ mod tests {
         assert_eq!(zeros.parse::<PublicKey>(), Err(KeyError::Zeros));
         assert_eq!(zeros.parse::<PrivateKey>(), Err(KeyError::Zeros));
         assert!(zeros.parse::<PresharedKey>().is_ok());
+    }
+
+    /// The first key pair of RFC 7748 section 6.1.
+    #[test]
+    fn the_public_key_is_derived() {
+        let alice = "77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a";
+        let private: PrivateKey = alice.parse().unwrap();
+        assert_eq!(
+            Ok(private.public_key()),
+            "8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a".parse()
+        );
     }
 
     #[test]

@@ -6,8 +6,10 @@ use serde_json::{Map, Value};
 
 use super::{
     Owners,
+    key::PublicKey,
     pool::{self, Pool},
     proxy::{self, ProxyKey},
+    secret::Secrets,
     wireguard::{self, WireGuard},
 };
 use crate::{
@@ -50,6 +52,12 @@ impl Network {
     pub fn name(&self) -> NetworkName {
         NetworkName::Port(self.port)
     }
+
+    /// Who the network is to its peers; absent in a network without a device.
+    pub fn public_key(&self) -> Option<PublicKey> {
+        let wireguard = self.wireguard.as_ref()?;
+        Some(wireguard.private_key.public_key())
+    }
 }
 
 const KEYS: [&str; 9] = [
@@ -64,16 +72,19 @@ const KEYS: [&str; 9] = [
     "peers",
 ];
 
+/// `kept` is the network as it was, which secrets may be kept from.
 pub(super) fn read(
     port: NonZeroU16,
     spot: &Spot<'_>,
+    kept: Option<&Network>,
     owners: &mut Owners,
     problems: &mut Problems,
 ) -> Option<Network> {
     let fields = Fields::open(spot, &KEYS, problems)?;
     let namespace = read_namespace(&fields, problems);
     let wireguard = if namespace == Some(Namespace::Own) || wireguard::is_declared(&fields) {
-        wireguard::read(port, &fields, problems).map(Some)
+        let kept = kept.and_then(|network| network.wireguard.as_ref());
+        wireguard::read(port, &fields, kept, problems).map(Some)
     } else {
         Some(None)
     };
@@ -154,7 +165,7 @@ fn read_proxy(
     Some(pools.collect())
 }
 
-pub(super) fn write(network: &Network) -> Value {
+pub(super) fn write(network: &Network, secrets: Secrets) -> Value {
     let mut map = Map::new();
     match &network.namespace {
         Namespace::Own => {}
@@ -166,7 +177,7 @@ pub(super) fn write(network: &Network) -> Value {
         }
     }
     if let Some(wireguard) = &network.wireguard {
-        wireguard::write(wireguard, &mut map);
+        wireguard::write(wireguard, secrets, &mut map);
     }
     if network.adopt {
         map.insert("adopt".to_owned(), true.into());

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use engine_core::hostname::HostPattern;
+use engine_core::hostname::{HostPattern, HostnameError};
 
 use crate::{document::Spot, problem::Problems};
 
@@ -63,25 +63,39 @@ impl Hosts {
     }
 }
 
+/// Why a text is no key of `proxy`.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum KeyError {
+    #[error("the scheme has to be https, http or ssh, or be left out")]
+    Scheme,
+    #[error("{0}")]
+    Host(HostnameError),
+}
+
+/// What is behind the scheme.
+fn host_of(key: &str) -> &str {
+    key.split_once("://").map_or(key, |(_, host)| host)
+}
+
 /// Reads `host`, `https://host`, `http://host` or `ssh://host`, where the host may be `*.domain`.
-pub(super) fn read_key(spot: &Spot<'_>, problems: &mut Problems) -> Option<Hosts> {
-    let key = spot.key();
+pub(super) fn parse_key(key: &str) -> Result<Hosts, KeyError> {
     let (scheme, host) = match key.split_once("://") {
         None => (None, key),
         Some(("http", host)) => (Some(Scheme::Http), host),
         Some(("https", host)) => (Some(Scheme::Https), host),
         Some(("ssh", host)) => (Some(Scheme::Ssh), host),
-        Some(_) => {
-            spot.error(
-                problems,
-                "the scheme has to be https, http or ssh, or be left out",
-            );
-            return None;
-        }
+        Some(_) => return Err(KeyError::Scheme),
     };
-    let pattern = match HostPattern::parse(host) {
-        Ok(pattern) => pattern,
-        Err(error) if host.contains(['/', ':']) => {
+    let pattern = HostPattern::parse(host).map_err(KeyError::Host)?;
+    Ok(Hosts { scheme, pattern })
+}
+
+/// Reads the key of an entry, and warns of what is not served.
+pub(super) fn read_key(spot: &Spot<'_>, problems: &mut Problems) -> Option<Hosts> {
+    let key = spot.key();
+    let hosts = match parse_key(key) {
+        Ok(hosts) => hosts,
+        Err(KeyError::Host(error)) if host_of(key).contains(['/', ':']) => {
             let hint = "a key is a host without port and path";
             spot.error_with_hint(problems, error, hint);
             return None;
@@ -91,11 +105,11 @@ pub(super) fn read_key(spot: &Spot<'_>, problems: &mut Problems) -> Option<Hosts
             return None;
         }
     };
-    match scheme {
+    match hosts.scheme {
         Some(Scheme::Ssh) => spot.warning(problems, "ssh is not served yet"),
         Some(Scheme::Http) => spot.warning(problems, "plain HTTP is not served yet"),
         // Its TLS half is served.
         Some(Scheme::Https) | None => {}
     }
-    Some(Hosts { scheme, pattern })
+    Some(hosts)
 }

@@ -8,12 +8,12 @@ use super::*;
 use crate::problem::Severity;
 
 /// A key as WireGuard writes it, made of one byte.
-fn key(byte: u8) -> String {
+pub(super) fn key(byte: u8) -> String {
     let hex = format!("{byte:02x}").repeat(32);
     hex.parse::<PublicKey>().unwrap().to_string()
 }
 
-fn good(document: &Value) -> Desired {
+pub(super) fn good(document: &Value) -> Desired {
     match parse(&document.to_string()) {
         Ok(valid) => valid.value,
         Err(problems) => panic!("{problems:?}"),
@@ -61,7 +61,7 @@ fn serving(proxy: &Value) -> Value {
 }
 
 /// A network with a device, changed by `change`.
-fn device(change: impl FnOnce(&mut Value)) -> Value {
+pub(super) fn device(change: impl FnOnce(&mut Value)) -> Value {
     let mut network = json!({
         "private_key": key(1),
         "address": ["10.0.0.1/16", "fd00::1/64"],
@@ -70,6 +70,21 @@ fn device(change: impl FnOnce(&mut Value)) -> Value {
     });
     change(&mut network);
     json!({ "51820": network })
+}
+
+#[test]
+fn the_networks_may_stand_under_a_member() {
+    let bare = device(|_| ());
+    assert_eq!(good(&json!({ "networks": bare })), good(&bare));
+    assert_eq!(good(&json!({ "networks": {} })), Desired::default());
+    assert_eq!(
+        refusal(&json!({ "networks": { "0": {} } })),
+        "/networks/0: `0` is not a port (networks are keyed by their public WireGuard port, from 1 to 65535)"
+    );
+    assert_eq!(
+        refusal(&json!({ "networks": {}, "51820": {} })),
+        "/51820: `51820` is not a key here (known: networks)"
+    );
 }
 
 #[test]
@@ -581,7 +596,7 @@ fn target() -> impl Strategy<Value = Value> {
         })
 }
 
-fn arbitrary_network(port: u16) -> impl Strategy<Value = (String, Value)> {
+pub(super) fn arbitrary_network(port: u16) -> impl Strategy<Value = (String, Value)> {
     let netns = prop::sample::select(vec![None, Some(Value::Null), Some(json!("blue"))]);
     let hosts = prop::collection::btree_map(
         "(https://|http://|ssh://|)(\\*\\.)?[a-z]{1,4}",

@@ -1,0 +1,199 @@
+//! Changes of the desired state, as pure functions: what was, and what is asked for, into what is
+//! desired next, or everything that is wrong with it.
+
+use std::{fmt, num::NonZeroU16};
+
+use super::{Desired, Owners, key::PublicKey, network, patch, peers};
+use crate::{
+    document::{self, Node, Spot},
+    problem::{Problems, Valid},
+};
+
+/// A change of the desired state. Its texts may hold secrets: `Debug` does not show them.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A state document becomes the whole desired state.
+    Replace {
+        /// The document; `(kept)` in it keeps a secret that is there.
+        text: String,
+    },
+    /// One network is changed by a JSON Merge Patch (RFC 7396) of its part of the document. `null`
+    /// removes: `"netns": null` leads to the network's own namespace, not to the host's.
+    PatchNetwork {
+        /// The network's public port.
+        port: NonZeroU16,
+        /// The patch.
+        text: String,
+    },
+    /// One network goes.
+    RemoveNetwork {
+        /// The network's public port.
+        port: NonZeroU16,
+    },
+    /// One peer is added, or replaced.
+    PutPeer {
+        /// The network's public port.
+        port: NonZeroU16,
+        /// Who.
+        key: PublicKey,
+        /// What stands at the peer's key in a document.
+        text: String,
+    },
+    /// One peer goes.
+    RemovePeer {
+        /// The network's public port.
+        port: NonZeroU16,
+        /// Who.
+        key: PublicKey,
+    },
+    /// The document of an earlier generation becomes the whole desired state again.
+    Rollback {
+        /// Which.
+        generation: u64,
+        /// Its document, with its secrets.
+        text: String,
+    },
+}
+
+impl fmt::Display for Change {
+    /// What it does, as in the list of generations.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Replace { .. } => f.write_str("apply"),
+            Self::PatchNetwork { port, .. } => write!(f, "patch network-{port}"),
+            Self::RemoveNetwork { port } => write!(f, "remove network-{port}"),
+            Self::PutPeer { port, key, .. } => write!(f, "put peer {key} of network-{port}"),
+            Self::RemovePeer { port, key } => write!(f, "remove peer {key} of network-{port}"),
+            Self::Rollback { generation, .. } => write!(f, "roll back to generation {generation}"),
+        }
+    }
+}
+
+impl fmt::Debug for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Change({self})")
+    }
+}
+
+/// Why a change comes to nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EditError {
+    /// The network is not declared.
+    #[error("there is no network {0}")]
+    UnknownNetwork(NonZeroU16),
+    /// The network is declared, and has no device that peers could belong to.
+    #[error("network {0} has no WireGuard device")]
+    NoDevice(NonZeroU16),
+    /// The network has no such peer.
+    #[error("network {port} has no peer {key}")]
+    UnknownPeer {
+        /// The network's public port.
+        port: NonZeroU16,
+        /// Who.
+        key: PublicKey,
+    },
+    /// What was written is wrong. For a patch, pointers begin at the network; for a peer, at the
+    /// peer.
+    #[error("the document has problems")]
+    Problems(Problems),
+}
+
+/// Applies a change. The same change applied again changes nothing more, but for removals, which
+/// find nothing.
+///
+/// # Errors
+/// If what it is about does not exist, or what it says is wrong: then with everything wrong.
+pub fn edit(current: &Desired, change: &Change) -> Result<Valid<Desired>, EditError> {
+    match change {
+        Change::Replace { text } => super::parse_over(text, current).map_err(EditError::Problems),
+        Change::Rollback { text, .. } => super::parse(text).map_err(EditError::Problems),
+        Change::PatchNetwork { port, text } => patch_network(current, *port, text),
+        Change::RemoveNetwork { port } => {
+            let mut desired = current.clone();
+            match desired.networks.remove(port) {
+                Some(_) => Ok(Valid::without_warnings(desired)),
+                None => Err(EditError::UnknownNetwork(*port)),
+            }
+        }
+        Change::PutPeer { port, key, text } => put_peer(current, *port, *key, text),
+        Change::RemovePeer { port, key } => remove_peer(current, *port, *key),
+    }
+}
+
+fn patch_network(
+    current: &Desired,
+    port: NonZeroU16,
+    text: &str,
+) -> Result<Valid<Desired>, EditError> {
+    let network = current.networks.get(&port);
+    let network = network.ok_or(EditError::UnknownNetwork(port))?;
+    let mut problems = Problems::default();
+    let written = network::write(network, super::secret::Secrets::Kept).to_string();
+    let merged = document::read_json(&written, &mut problems)
+        .zip(read_patch(text, &mut problems))
+        .map(|(mut merged, patch)| {
+            patch::merge(&mut merged, patch);
+            merged
+        });
+    let patched = merged.and_then(|merged| {
+        let mut owners = Owners::of(current, port);
+        let root = Spot::root(&merged);
+        network::read(port, &root, Some(network), &mut owners, &mut problems)
+    });
+    let desired = patched.map(|network| {
+        let mut desired = current.clone();
+        desired.networks.insert(port, network);
+        desired
+    });
+    problems.decide(desired).map_err(EditError::Problems)
+}
+
+fn read_patch(text: &str, problems: &mut Problems) -> Option<Node> {
+    let mut patch = document::read_json(text, problems)?;
+    patch::canonical(&mut patch);
+    patch::refuse_duplicates(&Spot::root(&patch), problems);
+    Some(patch)
+}
+
+fn put_peer(
+    current: &Desired,
+    port: NonZeroU16,
+    key: PublicKey,
+    text: &str,
+) -> Result<Valid<Desired>, EditError> {
+    let network = current.networks.get(&port);
+    let network = network.ok_or(EditError::UnknownNetwork(port))?;
+    let wireguard = network.wireguard.as_ref();
+    let wireguard = wireguard.ok_or(EditError::NoDevice(port))?;
+    let mut problems = Problems::default();
+    let peers = document::read_json(text, &mut problems)
+        .and_then(|node| peers::put(&wireguard.peers, key, &Spot::root(&node), &mut problems));
+    let desired = peers.map(|peers| {
+        let mut desired = current.clone();
+        let network = desired.networks.get_mut(&port);
+        if let Some(wireguard) = network.and_then(|network| network.wireguard.as_mut()) {
+            wireguard.peers = peers;
+        }
+        desired
+    });
+    problems.decide(desired).map_err(EditError::Problems)
+}
+
+fn remove_peer(
+    current: &Desired,
+    port: NonZeroU16,
+    key: PublicKey,
+) -> Result<Valid<Desired>, EditError> {
+    let mut desired = current.clone();
+    let network = desired.networks.get_mut(&port);
+    let network = network.ok_or(EditError::UnknownNetwork(port))?;
+    let wireguard = network.wireguard.as_mut();
+    let wireguard = wireguard.ok_or(EditError::NoDevice(port))?;
+    match wireguard.peers.remove(&key) {
+        Some(_) => Ok(Valid::without_warnings(desired)),
+        None => Err(EditError::UnknownPeer { port, key }),
+    }
+}
+
+#[cfg(test)]
+mod tests;
