@@ -16,6 +16,7 @@ mod changed;
 mod ids;
 pub mod plan;
 mod publish;
+pub mod sample;
 pub mod step;
 
 pub use changed::{Changed, changed};

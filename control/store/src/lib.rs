@@ -1,2 +1,57 @@
-//! SQLite.
+//! Ringway's durable state, in SQLite: what is desired, what was counted, what happened.
+//!
+//! ```text
+//!   samples ─► ledger ─► writer thread ─► file ◄─ reader thread ◄─ questions
+//!             (memory)   once a second    (WAL)                    traffic, generations, …
+//!                            ▲
+//!            commits, events, audit: one transaction each
+//! ```
+//!
+//! - One connection writes, one reads, each on a thread of its own: questions never wait for
+//!   writes, and callers never for the disk.
+//! - A generation, or the ownership of a namespace, is on disk when its commit is answered. Of
+//!   counters, `kill -9` loses the last second at most.
+//! - While the disk takes nothing, counters are kept in memory, merged, and [`Store::health`] says
+//!   so. Nothing else depends on it.
+//! - What was counted is told once: going on from an answer's `stop_time` gets what came later.
+//! - There is no clock in here: times are unix seconds and come with what they are about.
+//!
+//! May depend on: control-api and control-plan for their types.
 #![forbid(unsafe_code)]
+
+mod answers;
+mod error;
+mod generations;
+mod health;
+mod journal;
+mod ledger;
+mod migrate;
+mod names;
+mod namespaces;
+mod number;
+mod open;
+mod reader;
+mod request;
+mod retention;
+mod sample;
+mod store;
+mod totals;
+mod traffic;
+mod writer;
+
+pub use control_plan::sample::Raw;
+pub use error::{ReadError, WriteError};
+pub use generations::{CommitError, Generation, GenerationInfo, NewGeneration};
+pub use health::Health;
+pub use journal::{AuditEntry, Event};
+pub use migrate::MigrateError;
+pub use open::OpenError;
+pub use request::{Answer, Refused};
+pub use retention::Retention;
+pub use sample::{PeerSample, RelaySample, Sample};
+pub use store::Store;
+pub use totals::{ClientTotal, PeerTotal, RouteTotal};
+pub use traffic::{
+    ANSWER_ROWS_MAX, ClientRelayed, DeviceTraffic, Group, NetworkFilter, NetworkRelayed,
+    NetworkTraffic, Relayed, RouteRelayed, RoutesTraffic, Traffic, TrafficInfo, TrafficQuery,
+};

@@ -1,0 +1,71 @@
+//! Where pollers are.
+//!
+//! A poller asks for everything after the `stop_time` of its last answer. Were rows merged across
+//! that time, no answer could be right: it could neither include the merged row nor leave it out.
+//! So answers are remembered, from `since` to `stop_time`, and rows are merged on either side of
+//! these times only. An answer is forgotten when a question begins where it stopped: the poller
+//! has it. Until then it may have been lost on the way, and its question may come again. So a
+//! poller gets every byte once, however long it stays away.
+//!
+//! Questions that nobody follows up are remembered like others, and memory is bounded: first to go
+//! are the oldest of those that did not follow up an answer themselves. Who comes back to a
+//! forgotten time may miss, or get twice, what rows merged across it tell: of a row interval, or of
+//! an hour after a day.
+
+use rusqlite::{OptionalExtension as _, Transaction};
+
+use crate::number::amount;
+
+/// More than anyone polls with; the times of each may cost two more rows for each peer.
+const ANSWERS_MAX: i64 = 4096;
+
+/// Remembers answers, from `since` to `stop` each.
+pub(crate) fn note(transaction: &Transaction<'_>, answers: &[(u64, u64)]) -> rusqlite::Result<()> {
+    for &(since, stop) in answers {
+        // An empty answer leaves its poller where it was.
+        if since != stop {
+            note_one(transaction, amount(since), amount(stop))?;
+        }
+    }
+    if !answers.is_empty() {
+        let sql = "DELETE FROM answers WHERE id IN (
+                SELECT id FROM answers ORDER BY proven, id
+                LIMIT max(0, (SELECT count(*) FROM answers) - ?))";
+        transaction.prepare_cached(sql)?.execute([ANSWERS_MAX])?;
+    }
+    Ok(())
+}
+
+fn note_one(transaction: &Transaction<'_>, since: i64, stop: i64) -> rusqlite::Result<()> {
+    // Of two pollers that stopped at the same time, one went on.
+    let sql = "SELECT id FROM answers WHERE stop = ? ORDER BY id LIMIT 1";
+    let followed: Option<i64> = transaction
+        .prepare_cached(sql)?
+        .query_row([since], |row| row.get(0))
+        .optional()?;
+    if let Some(id) = followed {
+        transaction
+            .prepare_cached("DELETE FROM answers WHERE id = ?")?
+            .execute([id])?;
+    }
+    // The first question of a poller asks for everything.
+    let proven = followed.is_some() || since == 0;
+    transaction
+        .prepare_cached("INSERT INTO answers (since, stop, proven) VALUES (?, ?, ?)")?
+        .execute((since, stop, proven))?;
+    Ok(())
+}
+
+/// The times after `start` and before `end` that rows are not merged across, in order.
+pub(crate) fn between(
+    transaction: &Transaction<'_>,
+    start: i64,
+    end: i64,
+) -> rusqlite::Result<Vec<i64>> {
+    let sql = "SELECT since AS time FROM answers WHERE since > ?1 AND since < ?2
+        UNION SELECT stop FROM answers WHERE stop > ?1 AND stop < ?2 ORDER BY time";
+    transaction
+        .prepare_cached(sql)?
+        .query_map((start, end), |row| row.get(0))?
+        .collect()
+}

@@ -1,0 +1,159 @@
+//! The handle, and the two threads behind it.
+
+use std::{
+    io,
+    path::Path,
+    sync::Arc,
+    thread::{self, JoinHandle},
+};
+
+use crate::{
+    Answer, OpenError, Retention, Sample, WriteError,
+    health::{Health, Pulse},
+    ledger::Ledger,
+    open,
+    reader::Reader,
+    request::{Requests, Work},
+    writer::{self, Wake, Writer},
+};
+
+/// Requests that wait for the writer; more are refused.
+const WRITES_WAITING_MAX: usize = 1024;
+
+/// Questions that wait for the reader; more are refused.
+const READS_WAITING_MAX: usize = 256;
+
+/// Ringway's durable state. Clones share it; when the last one goes, what is in memory is written
+/// and the file is closed, for which the dropping thread waits.
+///
+/// Every method may be called from anywhere. Those that answer an [`Answer`] have queued the work
+/// when they return; none blocks on the disk.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pub(crate) threads: Arc<Threads>,
+}
+
+/// The threads, while anyone wants them.
+#[derive(Debug)]
+pub(crate) struct Threads {
+    // Both are there until the drop.
+    reads: Option<Requests<Reader>>,
+    writes: Option<Requests<Writer>>,
+    reader: Option<JoinHandle<()>>,
+    writer: Option<JoinHandle<()>>,
+    ledger: Arc<Ledger>,
+    wake: Wake,
+    pulse: Pulse,
+}
+
+impl Store {
+    /// Opens the store with the default retention. Makes the file, readable by its owner only, and
+    /// its directory where they are missing.
+    ///
+    /// # Errors
+    /// Names what is wrong with the file.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        Self::open_with(path, Retention::default())
+    }
+
+    /// Opens the store with another retention.
+    ///
+    /// # Errors
+    /// Names what is wrong with the file.
+    pub fn open_with(path: &Path, retention: Retention) -> Result<Self, OpenError> {
+        let ledger = Arc::new(Ledger::new(retention.clients_max));
+        let pulse = Pulse::default();
+        let (writes, write_requests) = Requests::bounded(WRITES_WAITING_MAX);
+        let (reads, read_requests) = Requests::bounded(READS_WAITING_MAX);
+        let (wake, woken) = Wake::new();
+        let writer = Writer::new(path, retention, Arc::clone(&ledger), pulse.clone())?;
+        let mut reader = Reader::new(open::reading(path)?, writes.clone(), Arc::clone(&ledger));
+        let writer = start("store-writer", move || {
+            writer::serve(writer, &write_requests, &woken);
+        })?;
+        let mut threads = Threads {
+            reads: Some(reads),
+            writes: Some(writes),
+            reader: None,
+            writer: Some(writer),
+            ledger,
+            wake,
+            pulse,
+        };
+        threads.reader = Some(start("store-reader", move || {
+            read_requests
+                .into_iter()
+                .for_each(|work: Work<Reader>| work(&mut reader));
+        })?);
+        Ok(Self {
+            threads: Arc::new(threads),
+        })
+    }
+
+    /// Takes what was counted. Never blocks on the disk and never fails: what cannot be written yet
+    /// waits in memory, merged, and [`health`](Self::health) says so.
+    pub fn record_sample(&self, sample: &Sample) {
+        self.threads.ledger.record(sample);
+        self.threads.wake.ring(sample.time_unix);
+    }
+
+    /// Writes what was counted so far.
+    pub fn flush(&self) -> Answer<(), WriteError> {
+        self.write(Writer::save)
+    }
+
+    /// Whether the accounts reach the disk.
+    pub fn health(&self) -> Health {
+        self.threads.pulse.health()
+    }
+
+    /// Changes what is kept, from now on.
+    pub fn set_retention(&self, retention: Retention) -> Answer<(), WriteError> {
+        self.threads.ledger.set_clients_max(retention.clients_max);
+        self.write(|writer| {
+            writer.set_retention(retention);
+            Ok(())
+        })
+    }
+
+    pub(crate) fn write<T: Send + 'static, E: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Writer) -> Result<T, E> + Send + 'static,
+    ) -> Answer<T, E> {
+        match &self.threads.writes {
+            Some(writes) => writes.ask(work),
+            None => Answer::closed(),
+        }
+    }
+
+    pub(crate) fn read<T: Send + 'static, E: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Reader) -> Result<T, E> + Send + 'static,
+    ) -> Answer<T, E> {
+        match &self.threads.reads {
+            Some(reads) => reads.ask(work),
+            None => Answer::closed(),
+        }
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        // A thread ends when nobody can ask it any more. The reader asks the writer: it goes first.
+        drop(self.reads.take());
+        join(self.reader.take());
+        drop(self.writes.take());
+        join(self.writer.take());
+    }
+}
+
+fn join(thread: Option<JoinHandle<()>>) {
+    if thread.is_some_and(|thread| thread.join().is_err()) {
+        tracing::error!("a thread of the store has panicked");
+    }
+}
+
+fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {
+    let started: io::Result<_> = thread::Builder::new().name(name.to_owned()).spawn(run);
+    started.map_err(|source| OpenError::Thread { source })
+}

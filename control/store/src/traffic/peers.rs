@@ -1,0 +1,118 @@
+//! What WireGuard counted, read.
+
+use std::collections::HashMap;
+
+use rusqlite::{Row, Transaction};
+
+use super::{
+    DeviceTraffic, Group, Traffic, TrafficInfo, TrafficQuery,
+    select::{Kind, Selection},
+};
+use crate::{
+    Answer, ReadError, Store,
+    names::{key_text, network_label},
+    number::from_amount,
+};
+
+const PEERS: Kind = Kind {
+    rows: "peer_rows",
+    owner: "peer",
+    by_owner: "peer_rows_by_peer",
+    owners: "peers",
+    peer_key: "public_key",
+};
+
+impl Store {
+    /// What WireGuard counted, strictly after `since`. What is answered once never changes, and
+    /// going on from `stop_time` gets everything else, once.
+    pub fn traffic(&self, query: TrafficQuery) -> Answer<TrafficInfo, ReadError> {
+        self.read(move |reader| {
+            reader.cut(query.until);
+            let info = reader.read("reading the traffic", |transaction| {
+                read(transaction, &query)
+            })?;
+            reader.note_answer(info.start_time, info.stop_time);
+            Ok(info)
+        })
+    }
+}
+
+fn read(transaction: &Transaction<'_>, query: &TrafficQuery) -> rusqlite::Result<TrafficInfo> {
+    let selection = Selection::new(transaction, query, PEERS)?;
+    let mut info = TrafficInfo {
+        start_time: query.since,
+        stop_time: query.since,
+        more: selection.more,
+        ..TrafficInfo::default()
+    };
+    let mut devices = HashMap::<i64, DeviceTraffic>::new();
+    let (columns, rest) = columns(query.group);
+    let sql = selection.sql(PEERS, &columns, rest);
+    let mut statement = transaction.prepare_cached(&sql)?;
+    let mut rows = statement.query(selection.values().as_slice())?;
+    while let Some(row) = rows.next()? {
+        info.stop_time = info.stop_time.max(from_amount(row.get(1)?));
+        let device = devices.entry(row.get(0)?).or_default();
+        device.add(row)?;
+    }
+    for (peer, device) in devices {
+        info.insert(transaction, peer, device)?;
+    }
+    Ok(info)
+}
+
+/// Peer, last time, time to show, rx, tx.
+fn columns(group: Option<Group>) -> (String, &'static str) {
+    match group {
+        None => ("r.peer, r.time, r.time, r.rx, r.tx".to_owned(), ""),
+        Some(group) => {
+            let seconds = group.seconds();
+            let shown = format!("(r.time - 1) / {seconds} * {seconds}");
+            (
+                format!("r.peer, max(r.time), {shown}, sum(r.rx), sum(r.tx)"),
+                "GROUP BY 1, 3",
+            )
+        }
+    }
+}
+
+impl DeviceTraffic {
+    fn add(&mut self, row: &Row<'_>) -> rusqlite::Result<()> {
+        let traffic = Traffic {
+            rx: from_amount(row.get(3)?),
+            tx: from_amount(row.get(4)?),
+        };
+        self.traffic.add(traffic);
+        let time = from_amount(row.get(2)?);
+        self.times.entry(time).or_default().add(traffic);
+        Ok(())
+    }
+
+    /// A peer whose key was declared for several names of a network is shown once.
+    fn merge(&mut self, other: Self) {
+        self.traffic.add(other.traffic);
+        for (time, traffic) in other.times {
+            self.times.entry(time).or_default().add(traffic);
+        }
+    }
+}
+
+impl TrafficInfo {
+    fn insert(
+        &mut self,
+        transaction: &Transaction<'_>,
+        peer: i64,
+        device: DeviceTraffic,
+    ) -> rusqlite::Result<()> {
+        let sql = "SELECT n.name, n.public_key, p.public_key
+            FROM peers AS p JOIN networks AS n ON n.id = p.network WHERE p.id = ?";
+        let (network, peer) = transaction.prepare_cached(sql)?.query_row([peer], |row| {
+            Ok((network_label(row, 0)?, key_text(row, 2)?))
+        })?;
+        self.traffic.add(device.traffic);
+        let network = self.networks.entry(network).or_default();
+        network.traffic.add(device.traffic);
+        network.devices.entry(peer).or_default().merge(device);
+        Ok(())
+    }
+}

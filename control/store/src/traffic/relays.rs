@@ -1,0 +1,133 @@
+//! What the engine relayed, read.
+
+use std::collections::{BTreeMap, HashMap};
+
+use rusqlite::{Row, Transaction};
+
+use super::{
+    Group, Relayed, RoutesTraffic, TrafficQuery,
+    select::{Kind, Selection},
+};
+use crate::{
+    Answer, ReadError, Store,
+    names::{client_text, network_label, peer_text},
+    number::from_amount,
+};
+
+const RELAYS: Kind = Kind {
+    rows: "relay_rows",
+    owner: "relay",
+    by_owner: "relay_rows_by_relay",
+    owners: "relays",
+    peer_key: "peer",
+};
+
+/// What one client relayed over one route to one peer.
+#[derive(Default)]
+struct Relay {
+    traffic: Relayed,
+    times: BTreeMap<u64, Relayed>,
+}
+
+impl Store {
+    /// What the engine relayed, by network, route and client; as exact as [`Store::traffic`], and
+    /// in the same steps of time.
+    pub fn routes_traffic(&self, query: TrafficQuery) -> Answer<RoutesTraffic, ReadError> {
+        self.read(move |reader| {
+            reader.cut(query.until);
+            let answer = reader.read("reading what was relayed", |transaction| {
+                read(transaction, &query)
+            })?;
+            reader.note_answer(answer.start_time, answer.stop_time);
+            Ok(answer)
+        })
+    }
+}
+
+fn read(transaction: &Transaction<'_>, query: &TrafficQuery) -> rusqlite::Result<RoutesTraffic> {
+    let selection = Selection::new(transaction, query, RELAYS)?;
+    let mut answer = RoutesTraffic {
+        start_time: query.since,
+        stop_time: query.since,
+        more: selection.more,
+        ..RoutesTraffic::default()
+    };
+    let mut relays = HashMap::<i64, Relay>::new();
+    let (columns, rest) = columns(query.group);
+    let sql = selection.sql(RELAYS, &columns, rest);
+    let mut statement = transaction.prepare_cached(&sql)?;
+    let mut rows = statement.query(selection.values().as_slice())?;
+    while let Some(row) = rows.next()? {
+        answer.stop_time = answer.stop_time.max(from_amount(row.get(1)?));
+        relays.entry(row.get(0)?).or_default().add(row)?;
+    }
+    for (id, relay) in relays {
+        answer.insert(transaction, id, relay)?;
+    }
+    Ok(answer)
+}
+
+/// Relay, last time, time to show, bytes in, bytes out, connections.
+fn columns(group: Option<Group>) -> (String, &'static str) {
+    match group {
+        None => {
+            let columns = "r.relay, r.time, r.time, r.bytes_in, r.bytes_out, r.connections";
+            (columns.to_owned(), "")
+        }
+        Some(group) => {
+            let seconds = group.seconds();
+            let shown = format!("(r.time - 1) / {seconds} * {seconds}");
+            let sums = "sum(r.bytes_in), sum(r.bytes_out), sum(r.connections)";
+            (
+                format!("r.relay, max(r.time), {shown}, {sums}"),
+                "GROUP BY 1, 3",
+            )
+        }
+    }
+}
+
+impl Relay {
+    fn add(&mut self, row: &Row<'_>) -> rusqlite::Result<()> {
+        let traffic = Relayed {
+            bytes_in: from_amount(row.get(3)?),
+            bytes_out: from_amount(row.get(4)?),
+            connections: from_amount(row.get(5)?),
+        };
+        self.traffic.add(traffic);
+        let time = from_amount(row.get(2)?);
+        self.times.entry(time).or_default().add(traffic);
+        Ok(())
+    }
+}
+
+impl RoutesTraffic {
+    fn insert(
+        &mut self,
+        transaction: &Transaction<'_>,
+        id: i64,
+        relay: Relay,
+    ) -> rusqlite::Result<()> {
+        let sql = "SELECT n.name, n.public_key, r.route, r.client, r.peer
+            FROM relays AS r JOIN networks AS n ON n.id = r.network WHERE r.id = ?";
+        let (network, route, client, peer) =
+            transaction.prepare_cached(sql)?.query_row([id], |row| {
+                let route: String = row.get(2)?;
+                let client = client_text(row, 3)?;
+                Ok((network_label(row, 0)?, route, client, peer_text(row, 4)?))
+            })?;
+        self.traffic.add(relay.traffic);
+        let network = self.networks.entry(network).or_default();
+        network.traffic.add(relay.traffic);
+        let route = network.routes.entry(route).or_default();
+        route.traffic.add(relay.traffic);
+        let client = route.clients.entry(client).or_default();
+        client.traffic.add(relay.traffic);
+        if let Some(peer) = peer {
+            client.peers.entry(peer).or_default().add(relay.traffic);
+        }
+        for (time, traffic) in relay.times {
+            client.times.entry(time).or_default().add(traffic);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,251 @@
+//! The thread that writes, and alone does.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use crossbeam_channel::{Receiver, Sender, after, bounded, never, select_biased};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use crate::{
+    OpenError, Retention, WriteError,
+    health::Pulse,
+    ledger::{Batch, Ledger},
+    open,
+    request::Work,
+};
+
+mod cut;
+mod merge;
+mod save;
+
+use cut::Clock;
+use merge::Merges;
+
+/// How long counters wait for a lock that another process holds: they can be written later.
+const COUNTERS_PATIENCE: Duration = Duration::from_millis(250);
+
+/// How long somebody who waits for the answer waits for it.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a write has to survive before it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// The end of the process: the log is in the kernel's hands.
+    Process,
+    /// The end of the machine's power: the log is on the disk, and with it all that was written
+    /// before.
+    Disk,
+}
+
+/// Wakes the writer when there is something new to write: once a second of samples, so that
+/// counters make one transaction a second at most.
+#[derive(Debug)]
+pub(crate) struct Wake {
+    sender: Sender<()>,
+    rung: AtomicU64,
+}
+
+impl Wake {
+    pub(crate) fn new() -> (Self, Receiver<()>) {
+        let (sender, receiver) = bounded(1);
+        let rung = AtomicU64::new(0);
+        (Self { sender, rung }, receiver)
+    }
+
+    pub(crate) fn ring(&self, time: u64) {
+        if self.rung.swap(time, Ordering::Relaxed) != time {
+            // Full: it will wake up anyway.
+            let _ = self.sender.try_send(());
+        }
+    }
+}
+
+/// The connection that writes, and what it has yet to write.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    connection: Connection,
+    ledger: Arc<Ledger>,
+    /// Taken from the ledger and not on disk: what could not be written stays here.
+    backlog: Batch,
+    clock: Clock,
+    merges: Merges,
+    retention: Retention,
+    pulse: Pulse,
+}
+
+/// Does what is asked for until nobody can ask any more.
+pub(crate) fn serve(mut writer: Writer, requests: &Receiver<Work<Writer>>, woken: &Receiver<()>) {
+    loop {
+        // Merging is done in small steps, and only when nothing else is to do.
+        let leisure = match writer.merges.is_due() {
+            true => after(Duration::ZERO),
+            false => never(),
+        };
+        select_biased! {
+            recv(requests) -> work => match work {
+                Ok(work) => work(&mut writer),
+                Err(_) => break,
+            },
+            // Failures are in the store's health, and are tried again.
+            recv(woken) -> _ => drop(writer.save()),
+            recv(leisure) -> _ => writer.tidy(),
+        }
+    }
+    drop(writer.save());
+}
+
+impl Writer {
+    pub(crate) fn new(
+        path: &Path,
+        retention: Retention,
+        ledger: Arc<Ledger>,
+        pulse: Pulse,
+    ) -> Result<Self, OpenError> {
+        let connection = open::writing(path)?;
+        let clock = Clock::read(&connection).map_err(|source| OpenError::Database {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            connection,
+            ledger,
+            backlog: Batch::default(),
+            clock,
+            merges: Merges::default(),
+            retention,
+            pulse,
+        })
+    }
+
+    pub(crate) fn retention(&self) -> &Retention {
+        &self.retention
+    }
+
+    pub(crate) fn set_retention(&mut self, retention: Retention) {
+        self.retention = retention;
+    }
+
+    /// Runs a transaction: all of it comes to be, as durable as asked for, or nothing.
+    pub(crate) fn write<T>(
+        &mut self,
+        doing: &'static str,
+        durability: Durability,
+        change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, WriteError> {
+        transact(&mut self.connection, durability, ANSWER_PATIENCE, change)
+            .map_err(|source| WriteError::Sqlite { doing, source })
+    }
+
+    /// Writes what was counted.
+    pub(crate) fn save(&mut self) -> Result<(), WriteError> {
+        self.save_up_to(None)
+    }
+
+    /// Writes what was counted, and puts it into rows for a question about everything up to `until`.
+    pub(crate) fn cut(&mut self, until: Option<u64>) -> Result<(), WriteError> {
+        self.save_up_to(Some(until.unwrap_or(u64::MAX)))
+    }
+
+    fn save_up_to(&mut self, asked: Option<u64>) -> Result<(), WriteError> {
+        self.backlog.append(self.ledger.take());
+        let (backlog, clock) = (&self.backlog, self.clock);
+        let cuts = asked.is_some_and(|until| clock.has_open_bytes() && until >= clock.sampled);
+        if backlog.is_empty() && !cuts {
+            return Ok(());
+        }
+        let row_interval = self.retention.row_interval.as_secs().max(1);
+        let patience = COUNTERS_PATIENCE;
+        let saved = transact(
+            &mut self.connection,
+            Durability::Process,
+            patience,
+            |transaction| {
+                let mut clock = clock;
+                save::save(transaction, backlog, &mut clock)?;
+                cut::cut_if_due(transaction, &mut clock, row_interval, asked)?;
+                Ok(clock)
+            },
+        );
+        self.saved(saved)
+    }
+
+    fn saved(&mut self, saved: rusqlite::Result<Clock>) -> Result<(), WriteError> {
+        match saved {
+            Ok(clock) => {
+                self.clock = clock;
+                let time = self.backlog.time;
+                self.backlog = Batch {
+                    time,
+                    ..Batch::default()
+                };
+                self.merges.wind(clock.sampled, &self.retention);
+                if self.pulse.good() {
+                    tracing::info!("accounts are written again");
+                }
+                Ok(())
+            }
+            Err(source) => {
+                let doing = "writing the accounts";
+                if self.pulse.bad(self.backlog.time, source.to_string()) {
+                    tracing::error!(error = %source, "accounts cannot be written: kept in memory");
+                }
+                Err(WriteError::Sqlite { doing, source })
+            }
+        }
+    }
+
+    /// One step of merging old rows.
+    fn tidy(&mut self) {
+        let (merges, retention) = (&mut self.merges, &self.retention);
+        let patience = COUNTERS_PATIENCE;
+        let step = transact(
+            &mut self.connection,
+            Durability::Process,
+            patience,
+            |transaction| merges.step(transaction, retention),
+        );
+        if let Err(source) = step {
+            // Tried again after the next sample.
+            self.merges.rest();
+            let (time, error) = (self.backlog.time, source.to_string());
+            if self.pulse.bad(time, error) {
+                tracing::error!(error = %source, "old accounts cannot be merged");
+            }
+        }
+    }
+
+    /// Merges whatever is to be merged by now.
+    #[cfg(test)]
+    pub(crate) fn tidy_all(&mut self) {
+        while self.merges.is_due() {
+            self.tidy();
+        }
+    }
+}
+
+/// A commit returns when the log is written and, with `synchronous=FULL`, when fsync(2) has
+/// returned for it (sqlite.org/pragma.html#pragma_synchronous): a file is synced as a whole, so
+/// what was committed with NORMAL before is durable from then on, too.
+fn transact<T>(
+    connection: &mut Connection,
+    durability: Durability,
+    patience: Duration,
+    change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let synchronous = match durability {
+        Durability::Process => "PRAGMA synchronous = NORMAL",
+        Durability::Disk => "PRAGMA synchronous = FULL",
+    };
+    connection.execute_batch(synchronous)?;
+    connection.busy_timeout(patience)?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let changed = change(&transaction)?;
+    transaction.commit()?;
+    Ok(changed)
+}
