@@ -12,9 +12,11 @@
     unsafe_op_in_unsafe_fn
 )]
 
+pub mod datagram;
 pub mod netns;
 pub mod pipe;
 pub mod probe;
 pub mod process;
 pub mod socket;
 pub mod stream;
+pub mod tun;
