@@ -1,3 +1,7 @@
+use std::fs;
+
+use nix::mount::{MntFlags, umount2};
+
 use super::*;
 use crate::private;
 
@@ -26,7 +30,7 @@ fn a_missing_namespace_is_made_and_a_second_store_finds_it() {
     let again = first.ensure(&name("network-1")).unwrap();
     assert_eq!(again.identity(), made.identity());
 
-    let mut second = Namespaces::in_directory(first.directory.clone());
+    let mut second = Namespaces::in_directory(first.names.directory().to_owned());
     let found = second.open(&name("network-1")).unwrap();
     assert_eq!(found.identity(), made.identity());
     let origins = |store: &Namespaces| store.iter().map(|(.., origin)| origin).collect::<Vec<_>>();
@@ -40,7 +44,7 @@ fn what_is_not_there_is_not_opened_and_nothing_is_made() {
     let error = store.open(&name("blue")).unwrap_err();
     assert_eq!(error.to_string(), "opening the namespace blue");
     assert_eq!(store.iter().count(), 0);
-    assert!(!store.directory.join("blue").exists());
+    assert!(!store.names.directory().join("blue").exists());
 }
 
 #[test]
@@ -48,7 +52,7 @@ fn only_what_was_made_here_is_removed() {
     let mut first = store();
     let network = name("network-1");
     first.ensure(&network).unwrap();
-    let mut second = Namespaces::in_directory(first.directory.clone());
+    let mut second = Namespaces::in_directory(first.names.directory().to_owned());
     second.open(&network).unwrap();
     assert!(matches!(
         second.remove(&network),
@@ -58,9 +62,9 @@ fn only_what_was_made_here_is_removed() {
         second.remove(&name("blue")),
         Err(RemoveError::Unknown(_))
     ));
-    assert!(first.directory.join(&network).exists());
+    assert!(first.names.directory().join(&network).exists());
     first.remove(&network).unwrap();
-    assert!(!first.directory.join(&network).exists());
+    assert!(!first.names.directory().join(&network).exists());
     assert_eq!(first.iter().count(), 0);
 }
 
@@ -69,10 +73,10 @@ fn a_deleted_name_leads_to_the_same_namespace_again() {
     let mut store = store();
     let network = name("network-1");
     let netns = store.ensure(&network).unwrap();
-    let path = store.directory.join(&network);
+    let path = store.names.directory().join(&network);
     assert!(store.restore().is_empty(), "nothing is lost yet");
 
-    unbind(&path).unwrap();
+    store.names.unbind(&network).unwrap();
     let restored = store.restore();
     assert!(
         matches!(&restored[..], [Restored { result: Ok(()), .. }]),
@@ -91,10 +95,10 @@ fn a_name_that_somebody_else_took_is_left_alone() {
     let mut mine = store();
     let network = name("network-1");
     mine.ensure(&network).unwrap();
-    let path = mine.directory.join(&network);
+    let path = mine.names.directory().join(&network);
 
-    unbind(&path).unwrap();
-    let mut theirs = Namespaces::in_directory(mine.directory.clone());
+    mine.names.unbind(&network).unwrap();
+    let mut theirs = Namespaces::in_directory(mine.names.directory().to_owned());
     let other = theirs.ensure(&network).unwrap();
     let restored = mine.restore();
     assert!(matches!(restored[0].result, Err(RestoreError::Taken)));
@@ -111,7 +115,7 @@ fn a_name_that_somebody_else_took_is_left_alone() {
 #[test]
 fn an_empty_file_from_a_maker_that_was_killed_is_taken_over() {
     let mut store = store();
-    fs::create_dir_all(&store.directory).unwrap();
-    fs::write(store.directory.join("network-1"), "").unwrap();
+    fs::create_dir_all(store.names.directory()).unwrap();
+    fs::write(store.names.directory().join("network-1"), "").unwrap();
     assert!(store.ensure(&name("network-1")).is_ok());
 }

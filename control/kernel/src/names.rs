@@ -1,0 +1,190 @@
+//! Names of namespaces: files that namespaces are mounted on, as `ip netns add` makes them.
+
+use std::{
+    fs, io,
+    os::{
+        fd::{AsFd as _, AsRawFd as _},
+        unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    },
+    path::{Path, PathBuf},
+};
+
+use engine_sys::netns::{Identity, Netns};
+use nix::{
+    errno::Errno,
+    mount::{MntFlags, MsFlags, mount, umount2},
+};
+
+use crate::name::NamespaceName;
+
+/// A directory of names.
+#[derive(Clone, Debug)]
+pub(crate) struct Names {
+    directory: PathBuf,
+}
+
+/// Why a name could not be mounted.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The directory of names could not be made or shared.
+    #[error("preparing the directory {}", .path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The file to mount on could not be made.
+    #[error("making the file {}", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The mount was refused.
+    #[error("mounting a namespace on {}", .path.display())]
+    Mount {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+/// What is behind a name.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// The namespace that was asked about.
+    Same,
+    /// Nothing, or an empty file to mount on.
+    Nothing,
+    /// Another namespace, or another file.
+    Other,
+    /// The system did not say.
+    Unknown(io::Error),
+}
+
+impl Names {
+    pub(crate) fn new(directory: PathBuf) -> Self {
+        Self { directory }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The namespace of that name; absent where there is none and one may be given the name.
+    pub(crate) fn open(&self, name: &NamespaceName) -> io::Result<Option<Netns>> {
+        let path = self.path(name);
+        match Netns::open(&path) {
+            Ok(netns) => Ok(Some(netns)),
+            Err(error) if is_free(&path, &error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What is behind the name of a namespace that is held. Takes no descriptor: there may be none
+    /// left, and that says nothing about the name.
+    pub(crate) fn look(&self, name: &NamespaceName, held: Identity) -> Found {
+        match fs::metadata(self.path(name)) {
+            Ok(file) if file.dev() == held.device && file.ino() == held.inode => Found::Same,
+            // Namespaces look like empty files, but for their device.
+            Ok(file) if file.dev() != held.device && file.is_file() && file.len() == 0 => {
+                Found::Nothing
+            }
+            Ok(_) => Found::Other,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Found::Nothing,
+            Err(error) => Found::Unknown(error),
+        }
+    }
+
+    /// Gives a namespace a name that is free.
+    pub(crate) fn bind(&self, name: &NamespaceName, netns: &Netns) -> Result<(), BindError> {
+        self.prepare()?;
+        let path = self.path(name);
+        // The mode of iproute2's files: what is mounted on them is what counts.
+        let made = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o444)
+            .open(&path);
+        match made {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(BindError::File {
+                    path,
+                    source: error,
+                });
+            }
+            Ok(_) | Err(_) => {}
+        }
+        let descriptor = format!("/proc/self/fd/{}", netns.as_fd().as_raw_fd());
+        let mounted = mount(
+            Some(descriptor.as_str()),
+            &path,
+            None::<&str>,
+            MsFlags::MS_BIND,
+            None::<&str>,
+        );
+        mounted.map_err(|errno| {
+            // Best effort: an empty file is taken for no name, by this store and the next.
+            let _ = fs::remove_file(&path);
+            BindError::Mount {
+                path,
+                source: errno.into(),
+            }
+        })
+    }
+
+    /// Takes a name away. The namespace ends with its last descriptor and its last process.
+    pub(crate) fn unbind(&self, name: &NamespaceName) -> io::Result<()> {
+        let path = self.path(name);
+        umount2(&path, MntFlags::MNT_DETACH)?;
+        fs::remove_file(path)
+    }
+
+    /// Makes the directory of names a shared mount of its own, as `ip netns add` does: a name that is
+    /// removed in one mount namespace then goes from all, and no copy keeps a dead namespace alive.
+    pub(crate) fn prepare(&self) -> Result<(), BindError> {
+        let directory = self.directory.as_path();
+        let failed = |source: io::Error| BindError::Directory {
+            path: directory.to_owned(),
+            source,
+        };
+        fs::create_dir_all(directory).map_err(failed)?;
+        let share = || {
+            let flags = MsFlags::MS_SHARED | MsFlags::MS_REC;
+            mount(None::<&str>, directory, None::<&str>, flags, None::<&str>)
+        };
+        match share() {
+            // Not a mount point yet.
+            Err(Errno::EINVAL) => {
+                let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+                mount(
+                    Some(directory),
+                    directory,
+                    None::<&str>,
+                    flags,
+                    None::<&str>,
+                )
+                .and_then(|()| share())
+            }
+            shared_or_failed => shared_or_failed,
+        }
+        .map_err(|errno| failed(errno.into()))
+    }
+
+    fn path(&self, name: &NamespaceName) -> PathBuf {
+        self.directory.join(name)
+    }
+}
+
+/// Whether the path holds no namespace and may be given one: nothing is there, or the empty file
+/// that remains when a name was unmounted only, or when its maker was killed before the mount.
+fn is_free(path: &Path, error: &io::Error) -> bool {
+    let empty = || fs::symlink_metadata(path).is_ok_and(|file| file.is_file() && file.len() == 0);
+    // `InvalidInput` is what `Netns::open` says of a file that is no namespace.
+    error.kind() == io::ErrorKind::NotFound
+        || error.kind() == io::ErrorKind::InvalidInput && empty()
+}
