@@ -1,0 +1,158 @@
+//! What may go wrong between a verb and the API, in words that say what to do.
+
+use std::{error::Error, io, time::Duration};
+
+use control_api::answer::{Refused, RefusedProblem};
+use hyper::{StatusCode, body::Bytes};
+
+use super::Address;
+use crate::exit::Exit;
+
+/// Why a request has no answer to show.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApiError {
+    /// Nothing listens there, or it may not be reached.
+    #[error("{}", unreached(.address, .source))]
+    Connect {
+        /// Where.
+        address: Address,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// No answer in time.
+    #[error(
+        "{address} gave no answer within {}: --timeout allows more",
+        humantime::format_duration(*.timeout)
+    )]
+    Late {
+        /// Where.
+        address: Address,
+        /// How long was waited.
+        timeout: Duration,
+    },
+    /// The connection ended before the answer's head, or what came is not HTTP.
+    #[error("asking {address}: {}", chain(.source))]
+    Exchange {
+        /// Where.
+        address: Address,
+        /// What hyper says.
+        source: hyper::Error,
+    },
+    /// The connection ended within the answer.
+    #[error("the answer of {address} broke off: {}", chain(&**.source))]
+    Broken {
+        /// Where.
+        address: Address,
+        /// What hyper says.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The answer is longer than a client keeps.
+    #[error("the answer is longer than {} MiB: ask for less", .limit / 1024 / 1024)]
+    Long {
+        /// Bytes.
+        limit: usize,
+    },
+    /// The answer has another form: another version, or another program listens there.
+    #[error("the answer has an unexpected form ({0}): is the gateway of the same version?")]
+    Form(serde_json::Error),
+    /// The request cannot be written.
+    #[error("the request cannot be written: {0}")]
+    Ask(hyper::http::Error),
+    /// The API answered, and refuses.
+    #[error("{}", .0.sentence())]
+    Refused(Refusal),
+}
+
+/// An answer with another status than 2xx.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) status: StatusCode,
+    /// What the API says about it.
+    pub(crate) error: Option<String>,
+    pub(crate) problems: Vec<RefusedProblem>,
+    /// The answer as it came.
+    pub(crate) body: Bytes,
+}
+
+impl Refusal {
+    pub(super) fn read(status: StatusCode, body: Bytes) -> Self {
+        // What is not of that form comes from something between, and its status says enough.
+        let refused: Option<Refused> = serde_json::from_slice(&body).ok();
+        let (error, problems) = refused.map_or((None, Vec::new()), |refused| {
+            (Some(refused.error), refused.problems)
+        });
+        Self {
+            status,
+            error,
+            problems,
+            body,
+        }
+    }
+
+    /// What happened, and what helps.
+    fn sentence(&self) -> String {
+        let said = self.error.as_deref().unwrap_or_else(|| {
+            self.status
+                .canonical_reason()
+                .unwrap_or("an unknown status")
+        });
+        let status = self.status.as_u16();
+        match self.status {
+            StatusCode::UNAUTHORIZED => {
+                format!("{said} ({status}): name a token with --token-file or RINGWAY_TOKEN_FILE")
+            }
+            StatusCode::FORBIDDEN => {
+                format!("{said} ({status}): the token's role does not allow this")
+            }
+            StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED => {
+                format!("{said} ({status}): look at `ringway diff`, then apply with the new number")
+            }
+            _ => format!("{said} ({status})"),
+        }
+    }
+}
+
+impl ApiError {
+    /// The status that the process ends with.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::Connect { .. }
+            | Self::Late { .. }
+            | Self::Exchange { .. }
+            | Self::Broken { .. } => Exit::Unreachable,
+            Self::Long { .. } | Self::Form(_) | Self::Ask(_) => Exit::Failed,
+            // The gateway is starting, or its changes wait: the same request may succeed later.
+            Self::Refused(refusal) if refusal.status == StatusCode::SERVICE_UNAVAILABLE => {
+                Exit::Unreachable
+            }
+            Self::Refused(_) => Exit::Failed,
+        }
+    }
+}
+
+fn unreached(address: &Address, source: &io::Error) -> String {
+    let hint = if source.kind() == io::ErrorKind::NotFound {
+        "there is no such socket: does `ringway serve` run, and is its api.listen this path?"
+    } else if source.kind() == io::ErrorKind::ConnectionRefused {
+        "nobody listens there: does `ringway serve` run, and does its api.listen say so?"
+    } else if source.kind() == io::ErrorKind::PermissionDenied {
+        "this user may not open it;"
+    } else {
+        "does `ringway serve` run there?"
+    };
+    format!(
+        "no connection to {address} ({source}): {hint} --api or RINGWAY_API names another place"
+    )
+}
+
+/// An error with everything behind it: hyper keeps the cause apart.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}

@@ -1,0 +1,285 @@
+//! Each verb from its command line to what is asked of the gateway, what is printed, and the status
+//! that it ends with.
+
+use clap::Parser;
+use serde_json::json;
+
+use crate::{
+    ask,
+    console::Console,
+    error::VerbError,
+    exit::Exit,
+    json_wanted,
+    show::tests::gateway,
+    stage::{Stage, Written},
+    verb::Verb,
+};
+
+#[derive(Parser)]
+#[command(name = "ringway")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// What a verb came to.
+struct Done {
+    result: Result<Exit, VerbError>,
+    printed: String,
+}
+
+/// Runs a command line against a stage.
+async fn run(stage: &Stage, line: &[&str]) -> Done {
+    let api = stage.address().to_string();
+    let words = [&["ringway"], line, &["--api", &api]].concat();
+    let verb = Cli::parse_from(words).verb;
+    let written = Written::default();
+    let console = Console::into(written.clone(), json_wanted(&verb));
+    let result = ask(&verb, &console).await;
+    Done {
+        result,
+        printed: written.text(),
+    }
+}
+
+fn document(text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
+    file
+}
+
+fn path(file: &tempfile::NamedTempFile) -> &str {
+    file.path().to_str().unwrap()
+}
+
+const CHANGED: &str =
+    r#"{"generation":2,"changed":true,"steps":[{"op":"make","object":"network-1","detail":""}]}"#;
+
+#[tokio::test]
+async fn apply_sends_the_document_as_it_is() {
+    let stage = Stage::unix();
+    stage.answer(200, CHANGED);
+    let file = document("{ \"51820\": {} }");
+    let line = ["apply", path(&file), "--wait", "--if-match", "1"];
+    let done = run(&stage, &line).await;
+    assert_eq!(done.result.unwrap(), Exit::Done);
+    assert!(
+        done.printed.ends_with("generation 2: changed, 1 step\n"),
+        "{}",
+        done.printed
+    );
+    let [request] = stage.requests().try_into().unwrap();
+    assert_eq!(request.line, "POST /api/v1/apply?wait=true");
+    assert_eq!(request.body, "{ \"51820\": {} }");
+    assert_eq!(request.header("if-match"), Some("1"));
+}
+
+#[tokio::test]
+async fn a_refused_document_fails_with_every_problem() {
+    let stage = Stage::tcp().await;
+    let refusal = json!({"error": "the document has problems", "problems": [
+        {"pointer": "/51820/mtu", "message": "too small", "hint": null},
+        {"pointer": "/51820/peers", "message": "twice", "hint": "once"}
+    ]});
+    stage.answer(400, refusal.to_string());
+    let file = document("{}");
+    let done = run(&stage, &["apply", path(&file)]).await;
+    let error = done.result.unwrap_err();
+    assert_eq!(error.exit(), Exit::Failed);
+    let said = crate::complaint(&error);
+    assert_eq!(
+        said,
+        "ringway: the document has problems (400)\n\
+         /51820/mtu: too small\n\
+         /51820/peers: twice (once)\n"
+    );
+    assert_eq!(done.printed, "");
+}
+
+#[tokio::test]
+async fn diff_asks_for_a_dry_run_and_tells_by_its_status_whether_something_would_change() {
+    let stage = Stage::tcp().await;
+    let file = document("{}");
+    stage.answer(200, CHANGED);
+    let done = run(&stage, &["diff", path(&file)]).await;
+    assert_eq!(done.result.unwrap(), Exit::Different);
+    let [request] = stage.requests().try_into().unwrap();
+    assert_eq!(request.line, "POST /api/v1/apply?dry_run=true");
+    stage.answer(
+        200,
+        r#"{"generation":2,"changed":false,"dry_run":true,"steps":[]}"#,
+    );
+    let done = run(&stage, &["diff", path(&file)]).await;
+    assert_eq!(done.result.unwrap(), Exit::Done);
+    assert_eq!(done.printed, "generation 2: nothing changes\n");
+}
+
+#[tokio::test]
+async fn a_document_that_cannot_be_read_is_named() {
+    let stage = Stage::tcp().await;
+    let done = run(&stage, &["apply", "/nonexistent/state.json"]).await;
+    let error = done.result.unwrap_err();
+    assert_eq!(error.exit(), Exit::Failed);
+    let said = crate::complaint(&error);
+    assert!(
+        said.contains("reading /nonexistent/state.json: No such file"),
+        "{said}"
+    );
+    assert!(stage.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_document_longer_than_the_api_takes_is_not_sent() {
+    let stage = Stage::tcp().await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file()
+        .set_len(control_api::STATE_BYTES_MAX as u64 + 1)
+        .unwrap();
+    let done = run(&stage, &["diff", path(&file)]).await;
+    assert!(matches!(done.result, Err(VerbError::DocumentLong { .. })));
+    assert!(stage.requests().is_empty());
+}
+
+#[tokio::test]
+async fn rollback_names_the_generation() {
+    let stage = Stage::tcp().await;
+    stage.answer(200, CHANGED);
+    let done = run(&stage, &["rollback", "1", "--dry-run"]).await;
+    assert_eq!(done.result.unwrap(), Exit::Done);
+    let [request] = stage.requests().try_into().unwrap();
+    assert_eq!(request.line, "POST /api/v1/rollback/1?dry_run=true");
+}
+
+#[tokio::test]
+async fn config_prints_what_apply_takes() {
+    let stage = Stage::tcp().await;
+    stage.answer(200, r#"{"51820":{"private_key":"(kept)"}}"#);
+    let done = run(&stage, &["config"]).await;
+    assert_eq!(done.result.unwrap(), Exit::Done);
+    assert_eq!(
+        done.printed,
+        "{\n  \"51820\": {\n    \"private_key\": \"(kept)\"\n  }\n}\n"
+    );
+    run(&stage, &["config", "--secrets"]).await.result.unwrap();
+    let lines: Vec<_> = stage
+        .requests()
+        .into_iter()
+        .map(|asked| asked.line)
+        .collect();
+    assert_eq!(
+        lines,
+        ["GET /api/v1/config", "GET /api/v1/config?secrets=true"]
+    );
+}
+
+#[tokio::test]
+async fn status_ends_with_3_while_something_is_degraded() {
+    let stage = Stage::tcp().await;
+    let mut status = gateway();
+    stage.answer(200, serde_json::to_string(&status).unwrap());
+    let done = run(&stage, &["status"]).await;
+    assert_eq!(done.result.unwrap(), Exit::Different);
+    for well in [
+        "51820",
+        "network-51820",
+        "2juzbPd8m9DomiILF0YL4JpF1QoENVUFanbDajGIit0=",
+    ] {
+        let done = run(&stage, &["status", well]).await;
+        assert_eq!(done.result.unwrap(), Exit::Done, "{well}");
+        assert!(
+            done.printed.starts_with("network-51820 · ok"),
+            "{}",
+            done.printed
+        );
+    }
+    let done = run(&stage, &["status", "51822"]).await;
+    assert_eq!(done.result.unwrap(), Exit::Different);
+    let done = run(&stage, &["status", "51899"]).await;
+    assert!(matches!(done.result, Err(VerbError::Network(_))));
+    status.degraded.clear();
+    stage.answer(200, serde_json::to_string(&status).unwrap());
+    assert_eq!(run(&stage, &["status"]).await.result.unwrap(), Exit::Done);
+}
+
+#[tokio::test]
+async fn json_is_the_answer_as_it_came() {
+    let stage = Stage::tcp().await;
+    let body = serde_json::to_string(&gateway()).unwrap();
+    stage.answer(200, body.clone());
+    let done = run(&stage, &["status", "--json"]).await;
+    assert_eq!(done.printed, format!("{body}\n"));
+}
+
+#[tokio::test]
+async fn traffic_asks_for_a_part_of_the_accounts() {
+    let stage = Stage::tcp().await;
+    stage.answer(
+        200,
+        r#"{"start_time":5,"stop_time":5,"traffic":{"rx":0,"tx":0},"networks":{}}"#,
+    );
+    let line = [
+        "traffic",
+        "--since",
+        "5",
+        "--until",
+        "2026-11-21T08:33:20Z",
+        "--network",
+        "51820",
+        "--peer",
+        "a+/=",
+        "--group",
+        "hour",
+    ];
+    run(&stage, &line).await.result.unwrap();
+    stage.answer(
+        200,
+        r#"{"start_time":0,"stop_time":0,"networks":{},
+            "traffic":{"bytes_in":0,"bytes_out":0,"connections":0}}"#,
+    );
+    run(&stage, &["traffic", "--routes"]).await.result.unwrap();
+    let lines: Vec<_> = stage
+        .requests()
+        .into_iter()
+        .map(|asked| asked.line)
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "GET /api/v1/traffic?since=5&until=1795250000&network=51820&peer=a%2B%2F%3D&group=hour",
+            "GET /api/v1/traffic/routes",
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_go_on_where_the_stream_broke() {
+    let stage = Stage::tcp().await;
+    let event = |id: u32| {
+        let event = json!({"id": id, "time": 0, "kind": "network_recovered", "network": id});
+        format!("id: {id}\nevent: network_recovered\ndata: {event}\n\n")
+    };
+    let unknown = "id: 9\ndata: {\"kind\":\"news\"}\n\n";
+    stage.streams(&[&format!("{}{}", event(1), event(2)), &event(3), unknown]);
+    let done = run(&stage, &["events", "--since-id", "0", "--count", "4"]).await;
+    assert_eq!(done.result.unwrap(), Exit::Done);
+    let networks: Vec<&str> = done
+        .printed
+        .lines()
+        .map(|line| line.rsplit(' ').next().unwrap())
+        .collect();
+    assert_eq!(networks, ["1", "2", "3", "{\"kind\":\"news\"}"]);
+    let asked = stage.requests();
+    let after: Vec<_> = asked
+        .iter()
+        .map(|request| request.header("last-event-id").unwrap())
+        .collect();
+    assert_eq!(after, ["0", "2", "3"]);
+}
+
+#[tokio::test]
+async fn events_from_a_gateway_that_is_not_there_end_at_once() {
+    let stage = Stage::tcp().await;
+    stage.answer(403, "{\"error\":\"readers only\"}");
+    let done = run(&stage, &["events"]).await;
+    assert_eq!(done.result.unwrap_err().exit(), Exit::Failed);
+}
