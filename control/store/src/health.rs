@@ -1,6 +1,6 @@
 //! Whether the accounts reach the disk.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Whether the accounts are being written.
 #[derive(
@@ -32,15 +32,16 @@ impl Default for Pulse {
 
 impl Pulse {
     pub(crate) fn health(&self) -> Health {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.lock().clone()
+    }
+
+    pub(crate) fn is_well(&self) -> bool {
+        self.lock().ok
     }
 
     /// True if it was not well before.
     pub(crate) fn good(&self) -> bool {
-        let mut health = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut health = self.lock();
         let recovered = !health.ok;
         *health = Health {
             ok: true,
@@ -52,11 +53,15 @@ impl Pulse {
 
     /// True if it was well before.
     pub(crate) fn bad(&self, time: u64, error: String) -> bool {
-        let mut health = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut health = self.lock();
         let first = health.ok;
         health.ok = false;
         health.since.get_or_insert(time);
         health.error = Some(error);
         first
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Health> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

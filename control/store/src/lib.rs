@@ -1,13 +1,13 @@
 //! Ringway's durable state, in SQLite: what is desired, what was counted, what happened.
 //!
 //! ```text
-//!   samples ─► ledger ─► writer thread ─► file ◄─ reader thread ◄─ questions
-//!             (memory)   once a second    (WAL)                    traffic, generations, …
+//!   samples ─► ledger ─► writer thread ─► file ◄─ reader threads ◄─ questions
+//!             (memory)   once a second    (WAL)                     traffic, generations, …
 //!                            ▲
 //!            commits, events, audit: one transaction each
 //! ```
 //!
-//! - One connection writes, one reads, each on a thread of its own: questions never wait for
+//! - One connection writes, others read, each on a thread of its own: questions never wait for
 //!   writes, and callers never for the disk.
 //! - A generation, or the ownership of a namespace, is on disk when its commit is answered. Of
 //!   counters, `kill -9` loses the last second at most.
@@ -24,6 +24,8 @@ mod error;
 mod generations;
 mod health;
 mod journal;
+#[cfg(test)]
+mod lab;
 mod ledger;
 mod migrate;
 mod names;

@@ -1,7 +1,8 @@
-//! The thread that answers questions, so that they never wait for writes.
+//! The threads that answer questions, so that they never wait for writes.
 
 use std::{sync::Arc, time::Duration};
 
+use crossbeam_channel::Receiver;
 use rusqlite::{Connection, Transaction};
 
 use crate::{
@@ -15,7 +16,12 @@ use crate::{
 /// that takes longer has a slow or locked disk; those bytes then come with the next question.
 const CUT_PATIENCE: Duration = Duration::from_millis(500);
 
-/// The connection that reads.
+/// Answers until nobody can ask any more.
+pub(crate) fn serve(mut reader: Reader, requests: Receiver<Work<Reader>>) {
+    requests.into_iter().for_each(|work| work(&mut reader));
+}
+
+/// A connection that reads.
 #[derive(Debug)]
 pub(crate) struct Reader {
     connection: Connection,

@@ -1,4 +1,4 @@
-//! The handle, and the two threads behind it.
+//! The handle, and the threads behind it.
 
 use std::{
     io,
@@ -12,16 +12,19 @@ use crate::{
     health::{Health, Pulse},
     ledger::Ledger,
     open,
-    reader::Reader,
-    request::{Requests, Work},
+    reader::{self, Reader},
+    request::Requests,
     writer::{self, Wake, Writer},
 };
 
 /// Requests that wait for the writer; more are refused.
 const WRITES_WAITING_MAX: usize = 1024;
 
-/// Questions that wait for the reader; more are refused.
+/// Questions that wait for a reader; more are refused.
 const READS_WAITING_MAX: usize = 256;
+
+/// Threads that read: one for a long question, and one for the short ones meanwhile.
+const READERS: usize = 2;
 
 /// Ringway's durable state. Clones share it; when the last one goes, what is in memory is written
 /// and the file is closed, for which the dropping thread waits.
@@ -39,7 +42,7 @@ pub(crate) struct Threads {
     // Both are there until the drop.
     reads: Option<Requests<Reader>>,
     writes: Option<Requests<Writer>>,
-    reader: Option<JoinHandle<()>>,
+    readers: Vec<JoinHandle<()>>,
     writer: Option<JoinHandle<()>>,
     ledger: Arc<Ledger>,
     wake: Wake,
@@ -67,24 +70,24 @@ impl Store {
         let (reads, read_requests) = Requests::bounded(READS_WAITING_MAX);
         let (wake, woken) = Wake::new();
         let writer = Writer::new(path, retention, Arc::clone(&ledger), pulse.clone())?;
-        let mut reader = Reader::new(open::reading(path)?, writes.clone(), Arc::clone(&ledger));
         let writer = start("store-writer", move || {
             writer::serve(writer, &write_requests, &woken);
         })?;
         let mut threads = Threads {
             reads: Some(reads),
-            writes: Some(writes),
-            reader: None,
+            writes: Some(writes.clone()),
+            readers: Vec::new(),
             writer: Some(writer),
-            ledger,
+            ledger: Arc::clone(&ledger),
             wake,
             pulse,
         };
-        threads.reader = Some(start("store-reader", move || {
-            read_requests
-                .into_iter()
-                .for_each(|work: Work<Reader>| work(&mut reader));
-        })?);
+        for _ in 0..READERS {
+            let reader = Reader::new(open::reading(path)?, writes.clone(), Arc::clone(&ledger));
+            let requests = read_requests.clone();
+            let reader = start("store-reader", move || reader::serve(reader, requests))?;
+            threads.readers.push(reader);
+        }
         Ok(Self {
             threads: Arc::new(threads),
         })
@@ -139,16 +142,16 @@ impl Store {
 
 impl Drop for Threads {
     fn drop(&mut self) {
-        // A thread ends when nobody can ask it any more. The reader asks the writer: it goes first.
+        // A thread ends when nobody can ask it any more. Readers ask the writer: they go first.
         drop(self.reads.take());
-        join(self.reader.take());
+        self.readers.drain(..).for_each(join);
         drop(self.writes.take());
-        join(self.writer.take());
+        self.writer.take().into_iter().for_each(join);
     }
 }
 
-fn join(thread: Option<JoinHandle<()>>) {
-    if thread.is_some_and(|thread| thread.join().is_err()) {
+fn join(thread: JoinHandle<()>) {
+    if thread.join().is_err() {
         tracing::error!("a thread of the store has panicked");
     }
 }
@@ -157,3 +160,6 @@ fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<(
     let started: io::Result<_> = thread::Builder::new().name(name.to_owned()).spawn(run);
     started.map_err(|source| OpenError::Thread { source })
 }
+
+#[cfg(test)]
+mod tests;

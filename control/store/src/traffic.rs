@@ -70,11 +70,14 @@ pub enum Group {
 }
 
 impl Group {
-    fn seconds(self) -> i64 {
-        match self {
-            Self::Hour => 3600,
-            Self::Day => 86_400,
-        }
+    /// The time that stands for what was counted up to a time.
+    fn start(group: Option<Self>, time: u64) -> u64 {
+        let seconds = match group {
+            None => return time,
+            Some(Self::Hour) => 3600,
+            Some(Self::Day) => 86_400,
+        };
+        time.saturating_sub(1) / seconds * seconds
     }
 }
 

@@ -155,11 +155,14 @@ impl Writer {
     fn save_up_to(&mut self, asked: Option<u64>) -> Result<(), WriteError> {
         self.backlog.append(self.ledger.take());
         let (backlog, clock) = (&self.backlog, self.clock);
-        let cuts = asked.is_some_and(|until| clock.has_open_bytes() && until >= clock.sampled);
-        if backlog.is_empty() && !cuts {
+        self.merges.wind(backlog.time, &self.retention);
+        let row_interval = self.retention.row_interval.as_secs().max(1);
+        let due = clock.is_due(backlog.time, row_interval);
+        let wanted = asked.is_some_and(|until| clock.is_wanted(until));
+        // While it is not well, it is tried even with nothing to write, to learn when it is again.
+        if backlog.is_empty() && !due && !wanted && self.pulse.is_well() {
             return Ok(());
         }
-        let row_interval = self.retention.row_interval.as_secs().max(1);
         let patience = COUNTERS_PATIENCE;
         let saved = transact(
             &mut self.connection,
@@ -167,8 +170,14 @@ impl Writer {
             patience,
             |transaction| {
                 let mut clock = clock;
+                // What is open by now is older than what comes: it does not get its time.
+                if due {
+                    clock.cut(transaction)?;
+                }
                 save::save(transaction, backlog, &mut clock)?;
-                cut::cut_if_due(transaction, &mut clock, row_interval, asked)?;
+                if asked.is_some_and(|until| clock.is_wanted(until)) {
+                    clock.cut(transaction)?;
+                }
                 Ok(clock)
             },
         );
@@ -184,7 +193,6 @@ impl Writer {
                     time,
                     ..Batch::default()
                 };
-                self.merges.wind(clock.sampled, &self.retention);
                 if self.pulse.good() {
                     tracing::info!("accounts are written again");
                 }

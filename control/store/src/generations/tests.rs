@@ -1,1 +1,125 @@
+use super::*;
+use crate::{Retention, lab::Lab};
 
+fn document(text: &str, expected: Option<u64>) -> NewGeneration {
+    NewGeneration {
+        expected,
+        time: 1_000,
+        actor: "ops".to_owned(),
+        note: "POST /api/v1/apply".to_owned(),
+        document: text.to_owned(),
+    }
+}
+
+#[test]
+fn the_last_commit_is_the_current_generation_after_a_restart_too() {
+    let lab = Lab::new();
+    assert_eq!(lab.store.current().wait().unwrap(), None);
+    for (id, text) in [(1, "{}"), (2, r#"{"51820": {}}"#)] {
+        let committed = lab.store.commit_generation(document(text, None)).wait();
+        assert_eq!(committed.unwrap(), id);
+    }
+    let lab = lab.restart();
+    let current = lab.store.current().wait().unwrap().unwrap();
+    assert_eq!(current.id, 2);
+    assert_eq!(current.document, r#"{"51820": {}}"#);
+    assert_eq!((current.time, current.actor.as_str()), (1_000, "ops"));
+    let first = lab.store.generation(1).wait().unwrap().unwrap();
+    assert_eq!(first.document, "{}");
+    assert_eq!(lab.store.generation(3).wait().unwrap(), None);
+}
+
+#[test]
+fn a_commit_on_top_of_another_generation_is_refused() {
+    let lab = Lab::new();
+    let commit = |expected| {
+        let new = document("{}", Some(expected));
+        lab.store.commit_generation(new).wait()
+    };
+    assert!(matches!(
+        commit(3),
+        Err(CommitError::Conflict {
+            expected: 3,
+            current: 0
+        })
+    ));
+    assert_eq!(commit(0).unwrap(), 1);
+    assert_eq!(commit(1).unwrap(), 2);
+    let refused = commit(1).unwrap_err();
+    let text = refused.to_string();
+    assert_eq!(text, "generation 1 is not the current one: 2 is");
+    assert_eq!(lab.store.current().wait().unwrap().unwrap().id, 2);
+}
+
+#[test]
+fn old_generations_go_and_their_numbers_do_not_come_back() {
+    let lab = Lab::with(Retention {
+        generations_max: 3,
+        ..Retention::default()
+    });
+    for _ in 0..5 {
+        let commit = lab.store.commit_generation(document("{}", None));
+        commit.wait().unwrap();
+    }
+    let lab = lab.restart();
+    let ids = |limit| -> Vec<u64> {
+        let generations = lab.store.generations(limit).wait().unwrap();
+        generations.iter().map(|generation| generation.id).collect()
+    };
+    assert_eq!(ids(100), [5, 4, 3]);
+    assert_eq!(ids(2), [5, 4]);
+    assert_eq!(lab.store.generation(2).wait().unwrap(), None);
+    let next = lab.store.commit_generation(document("{}", None)).wait();
+    assert_eq!(next.unwrap(), 6);
+}
+
+#[test]
+fn a_commit_is_synced_and_a_counter_is_not() {
+    let lab = Lab::new();
+    let synchronous = |durability| {
+        let asked = lab.store.write(move |writer| {
+            writer.write("asking", durability, |transaction| {
+                transaction.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0))
+            })
+        });
+        asked.wait().unwrap()
+    };
+    // 2 is FULL, 1 is NORMAL (sqlite.org/pragma.html#pragma_synchronous).
+    assert_eq!(synchronous(Durability::Disk), 2);
+    assert_eq!(synchronous(Durability::Process), 1);
+}
+
+#[test]
+fn no_debug_output_shows_a_document() {
+    let new = document("secret", None);
+    assert!(!format!("{new:?}").contains("secret"));
+    let lab = Lab::new();
+    lab.store.commit_generation(new).wait().unwrap();
+    let current = lab.store.current().wait().unwrap();
+    assert!(!format!("{current:?}").contains("secret"));
+}
+
+#[test]
+fn namespaces_are_owned_until_they_are_disowned() {
+    let lab = Lab::new();
+    lab.store
+        .own(51820, "boot:4026532".to_owned())
+        .wait()
+        .unwrap();
+    lab.store
+        .own(51821, "boot:4026533".to_owned())
+        .wait()
+        .unwrap();
+    lab.store
+        .own(51820, "boot:4026534".to_owned())
+        .wait()
+        .unwrap();
+    lab.store.disown(51821).wait().unwrap();
+    lab.store.disown(51822).wait().unwrap();
+    let lab = lab.restart();
+    let owned = lab.store.owned().wait().unwrap();
+    assert_eq!(
+        owned.into_iter().collect::<Vec<_>>(),
+        [(51820, "boot:4026534".to_owned())]
+    );
+}

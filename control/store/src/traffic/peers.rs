@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Row, Transaction};
+use rusqlite::Transaction;
 
 use super::{
     DeviceTraffic, Group, Traffic, TrafficInfo, TrafficQuery,
@@ -46,14 +46,18 @@ fn read(transaction: &Transaction<'_>, query: &TrafficQuery) -> rusqlite::Result
         ..TrafficInfo::default()
     };
     let mut devices = HashMap::<i64, DeviceTraffic>::new();
-    let (columns, rest) = columns(query.group);
-    let sql = selection.sql(PEERS, &columns, rest);
+    let sql = selection.sql(PEERS, "r.peer, r.time, r.rx, r.tx", "");
     let mut statement = transaction.prepare_cached(&sql)?;
     let mut rows = statement.query(selection.values().as_slice())?;
     while let Some(row) = rows.next()? {
-        info.stop_time = info.stop_time.max(from_amount(row.get(1)?));
+        let time = from_amount(row.get(1)?);
+        info.stop_time = info.stop_time.max(time);
+        let traffic = Traffic {
+            rx: from_amount(row.get(2)?),
+            tx: from_amount(row.get(3)?),
+        };
         let device = devices.entry(row.get(0)?).or_default();
-        device.add(row)?;
+        device.add(Group::start(query.group, time), traffic);
     }
     for (peer, device) in devices {
         info.insert(transaction, peer, device)?;
@@ -61,39 +65,10 @@ fn read(transaction: &Transaction<'_>, query: &TrafficQuery) -> rusqlite::Result
     Ok(info)
 }
 
-/// Peer, last time, time to show, rx, tx.
-fn columns(group: Option<Group>) -> (String, &'static str) {
-    match group {
-        None => ("r.peer, r.time, r.time, r.rx, r.tx".to_owned(), ""),
-        Some(group) => {
-            let seconds = group.seconds();
-            let shown = format!("(r.time - 1) / {seconds} * {seconds}");
-            (
-                format!("r.peer, max(r.time), {shown}, sum(r.rx), sum(r.tx)"),
-                "GROUP BY 1, 3",
-            )
-        }
-    }
-}
-
 impl DeviceTraffic {
-    fn add(&mut self, row: &Row<'_>) -> rusqlite::Result<()> {
-        let traffic = Traffic {
-            rx: from_amount(row.get(3)?),
-            tx: from_amount(row.get(4)?),
-        };
+    fn add(&mut self, time: u64, traffic: Traffic) {
         self.traffic.add(traffic);
-        let time = from_amount(row.get(2)?);
         self.times.entry(time).or_default().add(traffic);
-        Ok(())
-    }
-
-    /// A peer whose key was declared for several names of a network is shown once.
-    fn merge(&mut self, other: Self) {
-        self.traffic.add(other.traffic);
-        for (time, traffic) in other.times {
-            self.times.entry(time).or_default().add(traffic);
-        }
     }
 }
 
@@ -112,7 +87,11 @@ impl TrafficInfo {
         self.traffic.add(device.traffic);
         let network = self.networks.entry(network).or_default();
         network.traffic.add(device.traffic);
-        network.devices.entry(peer).or_default().merge(device);
+        // A peer of a network that had several names is shown once.
+        let shown = network.devices.entry(peer).or_default();
+        for (time, traffic) in device.times {
+            shown.add(time, traffic);
+        }
         Ok(())
     }
 }

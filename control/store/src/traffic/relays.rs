@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use rusqlite::{Row, Transaction};
+use rusqlite::Transaction;
 
 use super::{
     Group, Relayed, RoutesTraffic, TrafficQuery,
@@ -53,51 +53,27 @@ fn read(transaction: &Transaction<'_>, query: &TrafficQuery) -> rusqlite::Result
         ..RoutesTraffic::default()
     };
     let mut relays = HashMap::<i64, Relay>::new();
-    let (columns, rest) = columns(query.group);
-    let sql = selection.sql(RELAYS, &columns, rest);
+    let columns = "r.relay, r.time, r.bytes_in, r.bytes_out, r.connections";
+    let sql = selection.sql(RELAYS, columns, "");
     let mut statement = transaction.prepare_cached(&sql)?;
     let mut rows = statement.query(selection.values().as_slice())?;
     while let Some(row) = rows.next()? {
-        answer.stop_time = answer.stop_time.max(from_amount(row.get(1)?));
-        relays.entry(row.get(0)?).or_default().add(row)?;
+        let time = from_amount(row.get(1)?);
+        answer.stop_time = answer.stop_time.max(time);
+        let traffic = Relayed {
+            bytes_in: from_amount(row.get(2)?),
+            bytes_out: from_amount(row.get(3)?),
+            connections: from_amount(row.get(4)?),
+        };
+        let relay = relays.entry(row.get(0)?).or_default();
+        relay.traffic.add(traffic);
+        let shown = relay.times.entry(Group::start(query.group, time));
+        shown.or_default().add(traffic);
     }
     for (id, relay) in relays {
         answer.insert(transaction, id, relay)?;
     }
     Ok(answer)
-}
-
-/// Relay, last time, time to show, bytes in, bytes out, connections.
-fn columns(group: Option<Group>) -> (String, &'static str) {
-    match group {
-        None => {
-            let columns = "r.relay, r.time, r.time, r.bytes_in, r.bytes_out, r.connections";
-            (columns.to_owned(), "")
-        }
-        Some(group) => {
-            let seconds = group.seconds();
-            let shown = format!("(r.time - 1) / {seconds} * {seconds}");
-            let sums = "sum(r.bytes_in), sum(r.bytes_out), sum(r.connections)";
-            (
-                format!("r.relay, max(r.time), {shown}, {sums}"),
-                "GROUP BY 1, 3",
-            )
-        }
-    }
-}
-
-impl Relay {
-    fn add(&mut self, row: &Row<'_>) -> rusqlite::Result<()> {
-        let traffic = Relayed {
-            bytes_in: from_amount(row.get(3)?),
-            bytes_out: from_amount(row.get(4)?),
-            connections: from_amount(row.get(5)?),
-        };
-        self.traffic.add(traffic);
-        let time = from_amount(row.get(2)?);
-        self.times.entry(time).or_default().add(traffic);
-        Ok(())
-    }
 }
 
 impl RoutesTraffic {

@@ -45,37 +45,33 @@ impl Clock {
             .min(from_amount(i64::MAX));
     }
 
-    pub(super) fn has_open_bytes(self) -> bool {
+    /// Whether the time for rows has come.
+    pub(super) fn is_due(self, now: u64, row_interval: u64) -> bool {
+        self.has_open_bytes() && now.saturating_sub(self.cut) > row_interval
+    }
+
+    /// Whether a question about everything up to `until` is about all open bytes. If it is only
+    /// about some of them, it comes too early for them: their row will have a later time.
+    pub(super) fn is_wanted(self, until: u64) -> bool {
+        self.has_open_bytes() && until >= self.sampled
+    }
+
+    /// Makes rows of all open bytes.
+    pub(super) fn cut(&mut self, transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+        let time = [amount(self.sampled)];
+        for sql in [PEER_ROWS, RELAY_ROWS] {
+            transaction.prepare_cached(sql)?.execute(time)?;
+        }
+        for sql in [CLOSE_PEERS, CLOSE_RELAYS] {
+            transaction.prepare_cached(sql)?.execute([])?;
+        }
+        self.cut = self.sampled;
+        self.write(transaction)
+    }
+
+    fn has_open_bytes(self) -> bool {
         self.sampled > self.cut
     }
-}
-
-/// Cuts if the time for rows has come, or if a question reaches as far as the last sample.
-pub(super) fn cut_if_due(
-    transaction: &Transaction<'_>,
-    clock: &mut Clock,
-    row_interval: u64,
-    asked: Option<u64>,
-) -> rusqlite::Result<()> {
-    let due = clock.sampled.saturating_sub(clock.cut) >= row_interval;
-    let wanted = asked.is_some_and(|until| until >= clock.sampled);
-    if clock.has_open_bytes() && (due || wanted) {
-        cut(transaction, clock.sampled)?;
-        clock.cut = clock.sampled;
-        clock.write(transaction)?;
-    }
-    Ok(())
-}
-
-fn cut(transaction: &Transaction<'_>, time: u64) -> rusqlite::Result<()> {
-    let time = [amount(time)];
-    for sql in [PEER_ROWS, RELAY_ROWS] {
-        transaction.prepare_cached(sql)?.execute(time)?;
-    }
-    for sql in [CLOSE_PEERS, CLOSE_RELAYS] {
-        transaction.prepare_cached(sql)?.execute([])?;
-    }
-    Ok(())
 }
 
 const PEER_ROWS: &str = "INSERT INTO peer_rows (time, peer, rx, tx, raw_rx, raw_tx)
@@ -95,3 +91,6 @@ const CLOSE_RELAYS: &str = "UPDATE relays SET rowed_in = total_in, rowed_out = t
         rowed_connections = total_connections
     WHERE total_in <> rowed_in OR total_out <> rowed_out
         OR total_connections <> rowed_connections";
+
+#[cfg(test)]
+mod tests;
