@@ -68,3 +68,6 @@ fn sorted(mut chains: Vec<Chain>) -> Vec<Chain> {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+pub(super) use tests::TAMPERING;

@@ -48,7 +48,7 @@ pub(super) const FORWARD: &str = "forward";
 
 /// `NF_DROP` and `NF_ACCEPT` in `linux/netfilter.h`.
 const DROP: u32 = 0;
-const ACCEPT: u32 = 1;
+pub(super) const ACCEPT: u32 = 1;
 
 /// Where every value is loaded to before it is compared.
 const REGISTER: Register = Register::Reg1;
@@ -80,29 +80,33 @@ pub(super) struct Batch {
 
 /// The whole table in place of whatever it was.
 pub(super) fn batch(device: &str, firewall: Firewall) -> Batch {
+    let mut changes = vec![
+        // So that there is one to delete.
+        (NfTablesMessage::NewTable(table()), NLM_F_CREATE),
+        (NfTablesMessage::DeleteTable(table()), 0),
+        (NfTablesMessage::NewTable(table()), NLM_F_CREATE),
+    ];
+    let chains = chains().into_iter().map(Chain::write);
+    changes.extend(chains.map(|chain| (NfTablesMessage::NewChain(chain), NLM_F_CREATE)));
+    for (chain, expressions) in rules_of(device, firewall) {
+        let rule = NfTablesMessage::NewRule(write_rule(chain, expressions));
+        changes.push((rule, NLM_F_CREATE | NLM_F_APPEND));
+    }
+    atomic(changes)
+}
+
+/// Changes that happen together or not at all. The last one is acknowledged.
+pub(super) fn atomic(changes: Vec<(NfTablesMessage, u16)>) -> Batch {
     let control = |message| {
         let header = NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, SUBSYSTEM);
         encode(NetfilterMessage::new(header, message), 0, 0)
     };
-    let one = |message, flags| encode(tables(message), flags, 0);
-    let mut messages = vec![
-        control(ControlMessage::BatchBegin),
-        // So that there is one to delete.
-        one(NfTablesMessage::NewTable(table()), NLM_F_CREATE),
-        one(NfTablesMessage::DeleteTable(table()), 0),
-        one(NfTablesMessage::NewTable(table()), NLM_F_CREATE),
-    ];
-    for chain in chains() {
-        messages.push(one(NfTablesMessage::NewChain(chain.write()), NLM_F_CREATE));
+    let mut messages = vec![control(ControlMessage::BatchBegin)];
+    let acknowledged = changes.len();
+    for (at, (change, flags)) in changes.into_iter().enumerate() {
+        let acknowledge = if at + 1 == acknowledged { NLM_F_ACK } else { 0 };
+        messages.push(encode(tables(change), flags | acknowledge, 0));
     }
-    let rules = rules_of(device, firewall);
-    let last = rules.len().saturating_sub(1);
-    for (at, (chain, expressions)) in rules.into_iter().enumerate() {
-        let acknowledge = if at == last { NLM_F_ACK } else { 0 };
-        let rule = NfTablesMessage::NewRule(write_rule(chain, expressions));
-        messages.push(one(rule, NLM_F_CREATE | NLM_F_APPEND | acknowledge));
-    }
-    let acknowledged = messages.len().saturating_sub(1);
     messages.push(control(ControlMessage::BatchEnd));
     Batch {
         messages,
@@ -129,7 +133,7 @@ fn tables(message: NfTablesMessage) -> NetfilterMessage {
     NetfilterMessage::new(header, message)
 }
 
-fn table() -> TableMessage {
+pub(super) fn table() -> TableMessage {
     TableMessage {
         attributes: vec![TableAttribute::Name(TABLE.to_owned())],
     }
@@ -161,7 +165,7 @@ pub(super) fn chains() -> Vec<Chain> {
 }
 
 impl Chain {
-    fn write(self) -> ChainMessage {
+    pub(super) fn write(self) -> ChainMessage {
         let hook = InetHookNumber::from(self.hook);
         ChainMessage {
             attributes: vec![
@@ -201,7 +205,7 @@ fn rules_of(device: &str, firewall: Firewall) -> Vec<(&'static str, Vec<Expressi
     rules
 }
 
-fn write_rule(chain: &str, expressions: Vec<Expressions>) -> RuleMessage {
+pub(super) fn write_rule(chain: &str, expressions: Vec<Expressions>) -> RuleMessage {
     let expressions = expressions.into_iter().map(ListAttribute::from).collect();
     RuleMessage {
         attributes: vec![
@@ -266,7 +270,7 @@ fn compare(operator: Operator, value: Vec<u8>) -> Expressions {
     ])
 }
 
-fn accept() -> Vec<Expressions> {
+pub(super) fn accept() -> Vec<Expressions> {
     let verdict = VerdictAttribute::Code(Verdict::Other(ACCEPT));
     vec![Expressions::Immediate(vec![
         Immediate::DestinationRegister(Register::Verdict),

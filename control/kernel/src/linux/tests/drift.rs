@@ -1,0 +1,202 @@
+//! What changes underneath is noticed, seen for what it is, and repaired.
+
+use control_plan::{
+    actual::{Firewall, FirewallState, NamespaceState},
+    plan::Refused,
+};
+use engine_sys::netns::Netns;
+use nix::mount::{MntFlags, umount2};
+use serde_json::json;
+
+use super::lab::*;
+use crate::{
+    linux::{Notice, nftables::TAMPERING},
+    name::NamespaceName,
+};
+
+fn settled(lab: &mut Lab) -> control_api::state::Desired {
+    let (key, peer) = peer(2);
+    let mut gateway = gateway(51820, &json!({ key: peer }));
+    gateway["peers"][public(2)]["allowed_ips"] = json!(["10.0.0.2/32", "172.16.0.0/12"]);
+    let wanted = desired(&json!({ "51820": gateway }));
+    lab.settle(&wanted);
+    lab.wait_for_silence();
+    wanted
+}
+
+fn about() -> Notice {
+    Notice::Network(port(51820))
+}
+
+#[test]
+fn a_removed_address_or_route_is_noticed_and_comes_back() {
+    on_each_backend(|lab| {
+        let wanted = settled(lab);
+        let mut inside = rtnl(&lab.netns(51820));
+        let link = inside.link("wg51820").unwrap().unwrap();
+        inside
+            .remove_address(link.index, "10.0.0.1/24".parse().unwrap())
+            .unwrap();
+        lab.wait_for(about());
+        assert_eq!(lab.device(51820).addresses.len(), 1);
+        lab.settle(&wanted);
+        lab.wait_for_silence();
+        inside
+            .remove_route(link.index, "172.16.0.0/12".parse().unwrap())
+            .unwrap();
+        lab.wait_for(about());
+        lab.settle(&wanted);
+        lab.wait_for_silence();
+        inside
+            .add_route(link.index, "203.0.113.0/24".parse().unwrap())
+            .unwrap();
+        lab.wait_for(about());
+        assert_eq!(lab.device(51820).routes.len(), 2);
+        lab.settle(&wanted);
+    });
+}
+
+#[test]
+fn a_deleted_device_is_noticed_and_made_again_as_another_one() {
+    on_each_backend(|lab| {
+        let wanted = settled(lab);
+        let epoch = lab.device(51820).epoch;
+        let mut inside = rtnl(&lab.netns(51820));
+        let link = inside.link("wg51820").unwrap().unwrap();
+        inside.remove_link(link.index).unwrap();
+        lab.wait_for(about());
+        assert!(lab.linux.sample(port(51820)).is_err());
+        assert_eq!(lab.network(51820).device, None);
+        lab.settle(&wanted);
+        assert_ne!(lab.device(51820).epoch, epoch);
+        assert_ne!(lab.linux.sample(port(51820)).unwrap().epoch, epoch);
+    });
+}
+
+#[test]
+fn a_changed_table_is_noticed_and_written_again() {
+    on_each_backend(|lab| {
+        let wanted = settled(lab);
+        let netns = lab.netns(51820);
+        let another_device = |lab: &mut Lab| {
+            let firewall = Firewall { peer_to_peer: true };
+            let mut nftables = space(&lab.netns(51820)).nftables;
+            nftables.write("wg1", firewall).unwrap();
+        };
+        another_device(lab);
+        lab.wait_for(about());
+        assert_eq!(lab.network(51820).firewall, FirewallState::Differs);
+        lab.settle(&wanted);
+        lab.wait_for_silence();
+        for tampering in TAMPERING {
+            space(&netns).nftables.tamper(tampering).unwrap();
+            lab.wait_for(about());
+            assert_ne!(
+                lab.network(51820).firewall,
+                FirewallState::Is(Firewall { peer_to_peer: true }),
+                "{tampering:?}"
+            );
+            lab.settle(&wanted);
+            lab.wait_for_silence();
+        }
+    });
+}
+
+#[test]
+fn a_deleted_name_is_noticed_and_made_again_for_the_same_namespace() {
+    on_each_backend(|lab| {
+        let wanted = settled(lab);
+        let device = lab.device(51820);
+        let network = NamespaceName::of_network(51820);
+        lab.names().unbind(&network).unwrap();
+        lab.wait_for(Notice::Names);
+        let plan = lab.plan(&wanted);
+        assert!(plan.is_empty(), "{plan:#?}");
+        let named = Netns::open(&lab.path(51820)).unwrap();
+        assert_eq!(named.identity(), lab.netns(51820).identity());
+        assert_eq!(lab.device(51820).epoch, device.epoch);
+    });
+}
+
+#[test]
+fn a_namespace_that_is_gone_at_the_start_is_made_again() {
+    on_each_backend(|lab| {
+        let wanted = settled(lab);
+        umount2(&lab.path(51820), MntFlags::MNT_DETACH).unwrap();
+        lab.restart();
+        assert_eq!(lab.network(51820).namespace, NamespaceState::Absent);
+        lab.settle(&wanted);
+    });
+}
+
+#[test]
+fn a_namespace_that_somebody_put_in_the_place_of_ringways_is_left_alone() {
+    on_each_backend(|lab| {
+        let wanted = settled(lab);
+        let network = NamespaceName::of_network(51820);
+        lab.names().unbind(&network).unwrap();
+        let theirs = lab.somebody_makes("network-51820");
+        lab.wait_for(Notice::Names);
+        let plan = lab.plan(&wanted);
+        assert_eq!(plan.refused[&port(51820)], Refused::ForeignNamespace);
+        assert!(plan.is_empty());
+        // Removing the network leaves it, too.
+        let nothing = desired(&json!({}));
+        lab.settle(&nothing);
+        let named = Netns::open(&lab.path(51820)).unwrap();
+        assert_eq!(named.identity(), theirs.identity());
+        assert!(lab.records.owned.is_empty());
+        std::net::UdpSocket::bind("0.0.0.0:51820").expect("Ringway's own is gone");
+        // Once it goes, the network is made.
+        lab.names().unbind(&network).unwrap();
+        lab.settle(&wanted);
+        assert_ne!(lab.netns(51820).identity(), theirs.identity());
+    });
+}
+
+#[test]
+fn ringways_own_steps_are_told_and_end() {
+    on_each_backend(|lab| {
+        let (key, peer) = peer(2);
+        let wanted = desired(&json!({ "51820": gateway(51820, &json!({ key: peer })) }));
+        lab.settle(&wanted);
+        lab.wait_for(about());
+        lab.wait_for_silence();
+        for _ in 0..3 {
+            assert!(lab.plan(&wanted).is_empty());
+            lab.linux.sample(port(51820)).unwrap();
+        }
+        assert!(
+            lab.linux
+                .notices()
+                .recv_timeout(std::time::Duration::from_millis(300))
+                .is_err(),
+            "looking is not changing"
+        );
+    });
+}
+
+#[test]
+fn in_a_shared_namespace_only_what_is_about_the_device_is_told() {
+    on_each_backend(|lab| {
+        let theirs = lab.somebody_makes("lab-a");
+        let mut shared = gateway(51820, &json!({}));
+        shared["netns"] = json!("lab-a");
+        lab.settle(&desired(&json!({ "51820": shared })));
+        lab.wait_for_silence();
+        let mut inside = rtnl(&theirs);
+        let lo = inside.link("lo").unwrap().unwrap();
+        inside.raise(lo.index).unwrap();
+        inside
+            .add_address(lo.index, "192.0.2.1/32".parse().unwrap())
+            .unwrap();
+        let notices = lab.linux.notices();
+        let heard = notices.recv_timeout(std::time::Duration::from_millis(300));
+        assert!(heard.is_err(), "{heard:?}");
+        let link = inside.link("wg51820").unwrap().unwrap();
+        inside
+            .add_route(link.index, "203.0.113.0/24".parse().unwrap())
+            .unwrap();
+        lab.wait_for(about());
+    });
+}
