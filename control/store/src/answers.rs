@@ -14,16 +14,18 @@
 
 use rusqlite::{OptionalExtension as _, Transaction};
 
-use crate::number::amount;
+use crate::{ledger::Answers, number::amount};
 
 /// More than anyone polls with; the times of each may cost two more rows for each peer.
 const ANSWERS_MAX: i64 = 4096;
 
-/// Remembers answers, from `since` to `stop` each.
-pub(crate) fn note(transaction: &Transaction<'_>, answers: &[(u64, u64)]) -> rusqlite::Result<()> {
-    for &(since, stop) in answers {
-        // An empty answer leaves its poller where it was.
-        if since != stop {
+/// How often the same answer is remembered: for so many pollers in step.
+const COPIES_MAX: u32 = 4;
+
+/// Remembers answers.
+pub(crate) fn note(transaction: &Transaction<'_>, answers: &Answers) -> rusqlite::Result<()> {
+    for (&(since, stop), &times) in answers {
+        for _ in 0..times.min(COPIES_MAX) {
             note_one(transaction, amount(since), amount(stop))?;
         }
     }
@@ -69,3 +71,6 @@ pub(crate) fn between(
         .query_map((start, end), |row| row.get(0))?
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

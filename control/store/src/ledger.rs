@@ -1,7 +1,7 @@
 //! What was counted and is not on its way to the disk yet.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     mem,
     net::{IpAddr, SocketAddr},
     num::NonZeroU16,
@@ -20,7 +20,7 @@ const CLIENTS_HEADROOM: usize = 4;
 /// each.
 const RELAYS_WAITING_MAX: usize = 1 << 18;
 
-/// Answers to pollers that wait to be noted; more are not noted, see [`crate::answers`].
+/// Different answers that wait to be remembered; more are not, see [`crate::answers`].
 const ANSWERS_WAITING_MAX: usize = 1024;
 
 /// Peers whose last reading is remembered to recognise peers at rest. All are forgotten beyond,
@@ -90,6 +90,9 @@ pub(crate) struct RelayChange {
     pub(crate) connections: u64,
 }
 
+/// How often each answer was given: from `since` to `stop`.
+pub(crate) type Answers = BTreeMap<(u64, u64), u32>;
+
 /// Samples in a row, merged.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
@@ -97,8 +100,8 @@ pub(crate) struct Batch {
     pub(crate) time: u64,
     pub(crate) peers: HashMap<PeerId, PeerChange>,
     pub(crate) relays: HashMap<RelayId, RelayChange>,
-    /// Answers that were given: from `since` to `stop`.
-    pub(crate) answers: Vec<(u64, u64)>,
+    /// Answers that were given, from `since` to `stop`, and how often.
+    pub(crate) answers: Answers,
 }
 
 impl Ledger {
@@ -139,9 +142,9 @@ impl Ledger {
     }
 
     pub(crate) fn note_answer(&self, since: u64, stop: u64) {
-        let answers = &mut self.lock().batch.answers;
-        if answers.len() < ANSWERS_WAITING_MAX {
-            answers.push((since, stop));
+        // An empty answer leaves its poller where it was.
+        if since != stop {
+            self.lock().batch.add_answer((since, stop), 1);
         }
     }
 
@@ -229,8 +232,16 @@ impl Batch {
         for (id, change) in later.relays {
             self.add_relay(id, change);
         }
-        let room = ANSWERS_WAITING_MAX.saturating_sub(self.answers.len());
-        self.answers.extend(later.answers.into_iter().take(room));
+        for (answer, times) in later.answers {
+            self.add_answer(answer, times);
+        }
+    }
+
+    fn add_answer(&mut self, answer: (u64, u64), times: u32) {
+        if self.answers.len() < ANSWERS_WAITING_MAX || self.answers.contains_key(&answer) {
+            let sum = self.answers.entry(answer).or_default();
+            *sum = sum.saturating_add(times);
+        }
     }
 
     fn add_peer(&mut self, id: PeerId, later: PeerChange) {

@@ -157,10 +157,14 @@ impl Writer {
         let (backlog, clock) = (&self.backlog, self.clock);
         self.merges.wind(backlog.time, &self.retention);
         let row_interval = self.retention.row_interval.as_secs().max(1);
-        let due = clock.is_due(backlog.time, row_interval);
+        // What is open by now is older than what comes: it does not get its time.
+        let early = asked.is_some_and(|until| until < backlog.time && clock.is_wanted(until));
+        let due = early || clock.is_due(backlog.time, row_interval);
         let wanted = asked.is_some_and(|until| clock.is_wanted(until));
+        // Answers can wait for the next counters: questions alone write nothing.
+        let idle = !backlog.counts() && (asked.is_some() || backlog.is_empty());
         // While it is not well, it is tried even with nothing to write, to learn when it is again.
-        if backlog.is_empty() && !due && !wanted && self.pulse.is_well() {
+        if idle && !due && !wanted && self.pulse.is_well() {
             return Ok(());
         }
         let patience = COUNTERS_PATIENCE;
@@ -170,7 +174,6 @@ impl Writer {
             patience,
             |transaction| {
                 let mut clock = clock;
-                // What is open by now is older than what comes: it does not get its time.
                 if due {
                     clock.cut(transaction)?;
                 }

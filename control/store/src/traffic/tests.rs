@@ -133,6 +133,49 @@ fn questions_name_a_time_a_network_and_a_peer() {
 }
 
 #[test]
+fn a_question_up_to_a_time_is_about_all_that_was_counted_by_then() {
+    let lab = Lab::new();
+    let up_to = |until| {
+        let query = TrafficQuery {
+            until: Some(until),
+            ..TrafficQuery::default()
+        };
+        let info = lab.store.traffic(query).wait().unwrap();
+        (info.stop_time, info.traffic.rx)
+    };
+    lab.store
+        .record_sample(&peers(100, &[peer(1, raw(1, 10, 0))]));
+    lab.store.flush().wait().unwrap();
+    lab.store
+        .record_sample(&peers(101, &[peer(1, raw(1, 11, 0))]));
+    assert_eq!(up_to(99), (0, 0));
+    assert_eq!(up_to(100), (100, 10));
+    assert_eq!(up_to(101), (101, 11));
+}
+
+#[test]
+fn questions_alone_write_nothing() {
+    let lab = Lab::new();
+    lab.store
+        .record_sample(&peers(100, &[peer(1, raw(1, 10, 0))]));
+    assert_eq!(lab.traffic_since(0).traffic.rx, 10);
+    let connection = lab.connection();
+    let version = || -> i64 {
+        connection
+            .pragma_query_value(None, "data_version", |row| row.get(0))
+            .unwrap()
+    };
+    let before = version();
+    for since in [0, 0, 50] {
+        assert_eq!(lab.traffic_since(since).traffic.rx, 10);
+    }
+    assert_eq!(version(), before);
+    // With the next sample they are remembered.
+    lab.store.flush().wait().unwrap();
+    assert_ne!(version(), before);
+}
+
+#[test]
 fn an_hour_includes_its_end_and_a_day_is_made_of_such_hours() {
     let lab = Lab::new();
     for (index, time) in [7_199, 7_200, 7_201, 86_400, 86_401]

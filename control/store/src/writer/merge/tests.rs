@@ -213,3 +213,36 @@ fn the_file_does_not_grow_with_time() {
     let total = lab.traffic_since(0).traffic.rx;
     assert_eq!(total, 40 * 78 * 60);
 }
+
+#[test]
+#[ignore = "measures: takes some seconds"]
+fn merging_an_hour_of_ten_thousand_peers() {
+    let lab = lab();
+    for minute in 1..59 {
+        let all: Vec<_> = (0..10_000).map(|id| peer(id, raw(1, minute, 0))).collect();
+        lab.store.record_sample(&peers(HOUR + minute * 61, &all));
+        lab.store.flush().wait().unwrap();
+    }
+    println!("{} rows", lab.count("peer_rows"));
+    let steps = lab.store.write(|writer| {
+        // Not by way of the store, which would have the writer begin at once.
+        writer.ledger.record(&peers(3 * DAY, &[]));
+        drop(writer.save());
+        let mut steps = Vec::new();
+        while writer.merges.is_due() {
+            let start = std::time::Instant::now();
+            writer.tidy();
+            steps.push(start.elapsed());
+        }
+        Ok::<_, crate::WriteError>(steps)
+    });
+    let mut steps = steps.wait().unwrap();
+    steps.sort();
+    let sum: Duration = steps.iter().sum();
+    let (middle, most) = (steps[steps.len() / 2], steps[steps.len() - 1]);
+    println!(
+        "{} steps, {sum:?}; the middle one {middle:?}, the longest {most:?}",
+        steps.len()
+    );
+    assert_eq!(lab.count("peer_rows"), 10_000);
+}
