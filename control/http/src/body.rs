@@ -1,0 +1,89 @@
+//! The body of a request: a document, of bounded size, in bounded time, in bounded memory.
+
+use std::sync::Arc;
+
+use axum::{
+    body::{Body, Bytes},
+    extract::{FromRequest, Request},
+    http::{StatusCode, header},
+};
+use http_body_util::BodyExt;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+
+use crate::{
+    refusal::Refusal,
+    shared::{BODY_UNIT_BYTES, Shared},
+};
+
+/// A document that was sent, and the memory that it may take.
+#[derive(Debug)]
+pub(crate) struct Document {
+    pub(crate) text: String,
+    pub(crate) memory: Option<OwnedSemaphorePermit>,
+}
+
+impl FromRequest<Arc<Shared>> for Document {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<Self, Refusal> {
+        let limits = &shared.settings.limits;
+        let max = limits.body_bytes_max.in_memory();
+        let declared = request.headers().get(header::CONTENT_LENGTH);
+        let declared = declared.and_then(|value| value.to_str().ok()?.parse().ok());
+        if declared.is_some_and(|bytes: usize| bytes > max) {
+            return Err(too_large(max));
+        }
+        let collected = collect(request.into_body(), max, &shared.body_units);
+        let Ok(collected) = timeout(limits.body_timeout, collected).await else {
+            return Err(Refusal::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "the body of the request did not come in time",
+            ));
+        };
+        let (bytes, memory) = collected?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let at = error.utf8_error().valid_up_to();
+            Refusal::bad_request(format!("the body is not UTF-8 from its byte {at} on"))
+        })?;
+        Ok(Self { text, memory })
+    }
+}
+
+async fn collect(
+    mut body: Body,
+    max: usize,
+    units: &Arc<Semaphore>,
+) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), Refusal> {
+    let mut bytes = Vec::new();
+    let mut memory: Option<OwnedSemaphorePermit> = None;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            Refusal::bad_request(format!("the body of the request broke off: {error}"))
+        })?;
+        // Trailers say nothing that is needed.
+        let data: Bytes = frame.into_data().unwrap_or_default();
+        if bytes.len() + data.len() > max {
+            return Err(too_large(max));
+        }
+        let has = memory.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let needed = (bytes.len() + data.len()).div_ceil(BODY_UNIT_BYTES);
+        let more = u32::try_from(needed.saturating_sub(has)).unwrap_or(u32::MAX);
+        let more = Arc::clone(units)
+            .try_acquire_many_owned(more)
+            .map_err(|_none_left| Refusal::unavailable("too many large requests at once"))?;
+        match &mut memory {
+            Some(memory) => memory.merge(more),
+            None => memory = Some(more),
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok((bytes, memory))
+}
+
+fn too_large(max: usize) -> Refusal {
+    let error = format!("the body of a request has at most {max} bytes");
+    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, error)
+}

@@ -1,0 +1,106 @@
+//! Samples of what was carried: workers, listeners, routes.
+
+use control_api::answer::WorkerStatus;
+use engine::{ListenerTally, RouteCounters};
+use engine_core::outcome::Outcome;
+
+use super::{count, directions, level};
+use crate::metrics::{Sample, scene::Scene};
+
+fn workers(scene: &Scene, sample: impl Fn(&WorkerStatus) -> Sample) -> Vec<Sample> {
+    scene.status().workers.iter().map(sample).collect()
+}
+
+pub(in crate::metrics) fn worker_connections(scene: &Scene) -> Vec<Sample> {
+    workers(scene, |worker| level([&worker.worker], worker.connections))
+}
+
+pub(in crate::metrics) fn worker_accepted(scene: &Scene) -> Vec<Sample> {
+    workers(scene, |worker| count([&worker.worker], worker.accepted))
+}
+
+pub(in crate::metrics) fn worker_bytes(scene: &Scene) -> Vec<Sample> {
+    let workers = scene.status().workers.iter();
+    let samples = workers.flat_map(|worker| {
+        let labels = [worker.worker.to_string()];
+        directions(&labels, worker.bytes_in, worker.bytes_out)
+    });
+    samples.collect()
+}
+
+pub(in crate::metrics) fn worker_generation(scene: &Scene) -> Vec<Sample> {
+    workers(scene, |worker| level([&worker.worker], worker.generation))
+}
+
+/// Listeners have their names in the status and their counts in the engine, both in the order of
+/// the boot file.
+fn listeners(scene: &Scene) -> impl Iterator<Item = (&str, &ListenerTally)> {
+    let names = scene.status().listeners.iter();
+    let names = names.map(|listener| listener.name.as_str());
+    names.zip(&scene.view.counters.listeners)
+}
+
+pub(in crate::metrics) fn listener_accepted(scene: &Scene) -> Vec<Sample> {
+    listeners(scene)
+        .map(|(name, tally)| count([&name], tally.accepted))
+        .collect()
+}
+
+pub(in crate::metrics) fn listener_ended(scene: &Scene) -> Vec<Sample> {
+    let outcomes = |(name, tally): (&str, &ListenerTally)| {
+        let counted = Outcome::ALL.iter().zip(&tally.outcomes);
+        let samples = counted.map(|(outcome, ended)| count([&name, &outcome.label()], *ended));
+        samples.collect::<Vec<_>>()
+    };
+    listeners(scene).flat_map(outcomes).collect()
+}
+
+pub(in crate::metrics) fn listener_ech(scene: &Scene) -> Vec<Sample> {
+    listeners(scene)
+        .map(|(name, tally)| count([&name], tally.ech))
+        .collect()
+}
+
+pub(in crate::metrics) fn listener_exhausted(scene: &Scene) -> Vec<Sample> {
+    listeners(scene)
+        .map(|(name, tally)| count([&name], tally.exhausted))
+        .collect()
+}
+
+pub(in crate::metrics) fn listener_accept_errors(scene: &Scene) -> Vec<Sample> {
+    listeners(scene)
+        .map(|(name, tally)| count([&name], tally.accept_errors))
+        .collect()
+}
+
+pub(in crate::metrics) fn records_dropped(scene: &Scene) -> Vec<Sample> {
+    vec![count([], scene.view.counters.records_dropped)]
+}
+
+pub(in crate::metrics) fn splices(scene: &Scene) -> Vec<Sample> {
+    vec![count([], scene.view.counters.splices)]
+}
+
+fn routes(scene: &Scene, sample: impl Fn(&RouteCounters) -> Sample) -> Vec<Sample> {
+    scene.routes.iter().map(sample).collect()
+}
+
+pub(in crate::metrics) fn route_connections(scene: &Scene) -> Vec<Sample> {
+    routes(scene, |route| {
+        level([&route.network, &route.label], route.tally.live())
+    })
+}
+
+pub(in crate::metrics) fn route_opened(scene: &Scene) -> Vec<Sample> {
+    routes(scene, |route| {
+        count([&route.network, &route.label], route.tally.opened)
+    })
+}
+
+pub(in crate::metrics) fn route_bytes(scene: &Scene) -> Vec<Sample> {
+    let samples = scene.routes.iter().flat_map(|route| {
+        let labels = [route.network.to_string(), route.label.to_string()];
+        directions(&labels, route.tally.bytes_in, route.tally.bytes_out)
+    });
+    samples.collect()
+}

@@ -1,0 +1,81 @@
+//! The list of all metrics.
+
+use super::{
+    Kind::{self, Counter, Gauge, Histogram, Info},
+    Metric, Sample, samples,
+    scene::Scene,
+};
+
+const fn metric(
+    name: &'static str,
+    kind: Kind,
+    labels: &'static [&'static str],
+    help: &'static str,
+    samples: fn(&Scene) -> Vec<Sample>,
+) -> Metric {
+    Metric {
+        name,
+        kind,
+        labels,
+        help,
+        samples,
+    }
+}
+
+/// Every metric. Bytes `in` go from clients to the network, bytes `out` the other way; what is
+/// received comes from a peer, what is sent goes to it.
+#[rustfmt::skip]
+pub(crate) const METRICS: &[Metric] = &[
+    metric("build", Info, &["version"], "What runs", samples::build),
+    metric("start_time_seconds", Gauge, &[], "When the process began, in seconds since the Unix epoch", samples::start_time),
+    metric("ready", Gauge, &[], "1 while clients are accepted and every worker runs the desired state", samples::ready),
+    metric("generation", Gauge, &["state"], "Generation of the desired state: `desired`, and `running` on every worker", samples::generation),
+    metric("degraded", Gauge, &[], "How much is not as it should be; `ringway status` says what and why", samples::degraded),
+
+    metric("worker_connections", Gauge, &["worker"], "Connections that are open on a worker", samples::worker_connections),
+    metric("worker_accepted", Counter, &["worker"], "Connections that a worker took off its listeners' queues", samples::worker_accepted),
+    metric("worker_bytes", Counter, &["worker", "direction"], "Bytes that a worker relayed, `in` and `out`", samples::worker_bytes),
+    metric("worker_generation", Gauge, &["worker"], "Generation that a worker runs", samples::worker_generation),
+
+    metric("listener_accepted", Counter, &["listener"], "Connections taken off a listener's queue", samples::listener_accepted),
+    metric("listener_ended", Counter, &["listener", "outcome"], "Connections that ended, by how", samples::listener_ended),
+    metric("listener_ech", Counter, &["listener"], "Hellos with encrypted_client_hello", samples::listener_ech),
+    metric("listener_exhausted", Counter, &["listener"], "Times that no descriptor was left to accept with", samples::listener_exhausted),
+    metric("listener_accept_errors", Counter, &["listener"], "Other failures of accept", samples::listener_accept_errors),
+    metric("connection_records_dropped", Counter, &[], "Connection records that found no room on the way to the log", samples::records_dropped),
+    metric("connections_spliced", Counter, &[], "Connections that moved to splice", samples::splices),
+
+    metric("network_state", Gauge, &["network", "state"], "1 for the state that a network is in: `ok`, `pending` or `degraded`", samples::network_state),
+    metric("network_connections", Gauge, &["network"], "Connections that are open to a network", samples::network_connections),
+    metric("network_opened", Counter, &["network"], "Connections that were admitted to a network", samples::network_opened),
+    metric("network_ended", Counter, &["network", "fault"], "Connections that ended, by whose doing", samples::network_ended),
+    metric("network_bytes", Counter, &["network", "direction"], "Bytes relayed for a network, `in` and `out`", samples::network_bytes),
+    metric("network_first_byte_seconds", Histogram, &["network"], "Time from the accept to the first byte from the network", samples::network_first_byte),
+    metric("network_peers", Gauge, &["network"], "Peers that are declared", samples::network_peers),
+    metric("network_peers_connected", Gauge, &["network"], "Peers with a handshake in the last 180 s", samples::network_peers_connected),
+    metric("network_peers_received_bytes", Gauge, &["network"], "Bytes received from all peers that are declared", samples::network_peers_received),
+    metric("network_peers_sent_bytes", Gauge, &["network"], "Bytes sent to all peers that are declared", samples::network_peers_sent),
+
+    metric("route_connections", Gauge, &["network", "route"], "Connections that are open on a route", samples::route_connections),
+    metric("route_opened", Counter, &["network", "route"], "Connections that were admitted to a route", samples::route_opened),
+    metric("route_bytes", Counter, &["network", "route", "direction"], "Bytes relayed on a route, `in` and `out`", samples::route_bytes),
+
+    metric("peer_connected", Gauge, &["network", "peer"], "1 while the last handshake is younger than 180 s", samples::peer_connected),
+    metric("peer_last_handshake_seconds", Gauge, &["network", "peer"], "When the last handshake was, in seconds since the Unix epoch; 0 before the first", samples::peer_last_handshake),
+    metric("peer_received_bytes", Counter, &["network", "peer"], "Bytes received from a peer", samples::peer_received),
+    metric("peer_sent_bytes", Counter, &["network", "peer"], "Bytes sent to a peer", samples::peer_sent),
+    metric("wireguard_backend", Info, &["backend"], "Who carries the packets of new devices: `kernel` or `userspace`", samples::backend),
+
+    metric("store_ok", Gauge, &[], "0 while accounts cannot be written and wait in memory", samples::store_ok),
+    metric("store_bytes", Gauge, &[], "Bytes of the database on disk", samples::store_bytes),
+    metric("reconcile_rounds", Counter, &[], "Rounds of observing, planning and applying", samples::reconcile_rounds),
+    metric("reconcile_failures", Counter, &[], "Rounds that ended with an error", samples::reconcile_failures),
+    metric("reconcile_steps", Counter, &[], "Steps that were applied to the kernel", samples::reconcile_steps),
+    metric("reconcile_last_seconds", Gauge, &[], "How long the last round took", samples::reconcile_last),
+
+    metric("api_answers", Counter, &["class"], "Answers of the API, by the class of their status", samples::api_answers),
+    metric("api_connections", Gauge, &[], "Connections to the API that are open", samples::api_connections),
+    metric("api_connections_refused", Counter, &[], "Connections to the API that were closed at once: their source had as many as it may", samples::api_connections_refused),
+    metric("api_event_clients", Gauge, &[], "Clients that follow the events", samples::api_event_clients),
+    metric("api_unauthorized", Counter, &[], "Requests with a missing or wrong token, or one of a lesser role", samples::api_unauthorized),
+];

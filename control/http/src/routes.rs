@@ -1,0 +1,106 @@
+//! What is answered where.
+#![expect(
+    unused_qualifications,
+    reason = "what utoipa derives names every type in full"
+)]
+
+pub(crate) mod change;
+pub(crate) mod documents;
+pub(crate) mod events;
+pub(crate) mod journal;
+pub(crate) mod probe;
+pub(crate) mod state;
+pub(crate) mod traffic;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::{HeaderValue, StatusCode, header},
+    middleware::{self, Next},
+    response::Response,
+    routing::{delete, get, patch, post, put},
+};
+
+use crate::{refusal::Refusal, shared::Shared};
+
+/// Every path. Those that end in `.json` are older names of the same.
+pub(crate) fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/healthz", get(probe::healthz))
+        .route("/readyz", get(probe::readyz))
+        .route("/metrics", get(probe::metrics))
+        .nest("/api", api())
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::map_response(harden))
+        .layer(middleware::from_fn_with_state(Arc::clone(&shared), counted))
+        .with_state(shared)
+}
+
+fn api() -> Router<Arc<Shared>> {
+    let config = || get(state::config).post(change::apply);
+    let network = patch(change::patch_network).merge(delete(change::remove_network));
+    let peer = put(change::put_peer).merge(delete(change::remove_peer));
+    Router::new()
+        .route("/docs", get(documents::docs))
+        .route("/v1/openapi.json", get(documents::openapi))
+        .route("/v1/apply", post(change::apply))
+        .route("/v1/config", get(state::config))
+        .route("/v1/config.json", config())
+        .route("/v1/status", get(state::status))
+        .route("/v1/status.json", get(state::status))
+        .route("/v1/generations", get(state::generations))
+        .route("/v1/generations.json", get(state::generations))
+        .route("/v1/rollback/{generation}", post(change::roll_back))
+        .route("/v1/networks/{port}", network)
+        .route("/v1/networks/{port}/peers/{*key}", peer)
+        .route("/v1/traffic", get(traffic::peers))
+        .route("/v1/traffic.json", get(traffic::peers))
+        .route("/v1/traffic/routes", get(traffic::routes))
+        .route("/v1/traffic/routes.json", get(traffic::routes))
+        .route("/v1/events", get(events::follow))
+        .route("/v1/audit", get(journal::audit))
+        .route("/v1/audit.json", get(journal::audit))
+}
+
+async fn unknown_path() -> Refusal {
+    Refusal::new(
+        StatusCode::NOT_FOUND,
+        "there is nothing here; /api/docs lists what there is",
+    )
+}
+
+async fn wrong_method() -> Refusal {
+    Refusal::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "this path takes other methods; /api/docs lists them",
+    )
+}
+
+async fn counted(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    shared.tally.answered(response.status());
+    response
+}
+
+/// Answers are for whoever asked: nobody keeps them, and a browser takes them for nothing else than
+/// what they say they are.
+async fn harden(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; frame-ancestors 'none'",
+        ),
+    ] {
+        headers
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
+    }
+    response
+}

@@ -1,0 +1,310 @@
+//! Changes of the desired state.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{FromRequestParts, State},
+    http::{StatusCode, request::Parts},
+};
+use control_api::{
+    answer::{Applied, Refused},
+    state::Change,
+};
+use serde::Deserialize;
+use tokio::sync::{mpsc::error::TrySendError, oneshot};
+use utoipa::IntoParams;
+
+use crate::{
+    access::Operator,
+    ask::{self, Asked, OfGeneration, OfNetwork, OfPeer},
+    audit::{self, Action},
+    body::Document,
+    front::{Actor, ChangeRefused, ChangeRequest},
+    refusal::Refusal,
+    shared::Shared,
+};
+
+/// How a change is to be made.
+#[derive(Clone, Copy, Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Manner {
+    /// Answers the plan, and does nothing.
+    #[serde(default)]
+    dry_run: bool,
+    /// Answers when every worker runs the new state, not as soon as it is stored.
+    #[serde(default)]
+    wait: bool,
+}
+
+type Answer = Result<Json<Applied>, Refusal>;
+
+/// What every change is asked with. Whoever may not change anything gets no further.
+#[derive(Debug)]
+pub(crate) struct Asking {
+    actor: Actor,
+    action: Action,
+    manner: Manner,
+    if_match: Option<u64>,
+}
+
+impl FromRequestParts<Arc<Shared>> for Asking {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Refusal> {
+        let Operator(actor) = Operator::from_request_parts(parts, shared).await?;
+        let Asked(manner) = Asked::from_request_parts(parts, shared).await?;
+        Ok(Self {
+            actor,
+            action: Action::of(parts),
+            manner,
+            if_match: ask::if_match(&parts.headers)?,
+        })
+    }
+}
+
+/// Makes a state document the whole desired state.
+#[utoipa::path(
+    post,
+    path = "/api/v1/apply",
+    tag = "state",
+    summary = "Apply a state document",
+    description = "The document becomes the whole desired state: what is not in it, goes. Applying \
+        the same document again changes nothing. Also at `POST /api/v1/config.json`. A secret that \
+        is written `(kept)` stays as it is.",
+    params(Manner, ("If-Match" = Option<String>, Header, description = "Only if this is the desired generation.")),
+    request_body(content = serde_json::Value, description = "A state document: networks by port, or `{\"networks\": …}`.", content_type = "application/json"),
+    responses(
+        (status = 200, description = "What was done, or would be", body = Applied),
+        (status = 400, description = "Everything that is wrong with the document; nothing changed", body = Refused),
+        (status = 401, description = "No token, or an unknown one", body = Refused),
+        (status = 403, description = "The token's role may not do this", body = Refused),
+        (status = 408, description = "The document did not come in time", body = Refused),
+        (status = 409, description = "Another generation is the desired one", body = Refused),
+        (status = 413, description = "The document is too large", body = Refused),
+        (status = 429, description = "Too many wrong tokens", body = Refused),
+        (status = 503, description = "Not now: too many changes wait, or nothing can be stored", body = Refused),
+    ),
+    security(("bearer" = []), ("token" = [])),
+)]
+pub(crate) async fn apply(
+    State(shared): State<Arc<Shared>>,
+    asking: Asking,
+    Document {
+        text,
+        memory: _held,
+    }: Document,
+) -> Answer {
+    make(&shared, asking, Change::Replace { text }).await
+}
+
+/// Changes one network.
+#[utoipa::path(
+    patch,
+    path = "/api/v1/networks/{port}",
+    tag = "state",
+    summary = "Change one network",
+    description = "By JSON Merge Patch (RFC 7396) of the network's part of the document: what is \
+        not named stays, `null` removes.",
+    params(("port" = u16, Path, description = "The network's public WireGuard port."), Manner,
+        ("If-Match" = Option<String>, Header, description = "Only if this is the desired generation.")),
+    request_body(content = serde_json::Value, description = "The patch.", content_type = "application/json"),
+    responses(
+        (status = 200, description = "What was done, or would be", body = Applied),
+        (status = 400, description = "Everything that is wrong with the patch; nothing changed", body = Refused),
+        (status = 401, description = "No token, or an unknown one", body = Refused),
+        (status = 403, description = "The token's role may not do this", body = Refused),
+        (status = 404, description = "There is no such network", body = Refused),
+        (status = 409, description = "Another generation is the desired one", body = Refused),
+    ),
+    security(("bearer" = []), ("token" = [])),
+)]
+pub(crate) async fn patch_network(
+    State(shared): State<Arc<Shared>>,
+    asking: Asking,
+    OfNetwork(port): OfNetwork,
+    Document {
+        text,
+        memory: _held,
+    }: Document,
+) -> Answer {
+    make(&shared, asking, Change::PatchNetwork { port, text }).await
+}
+
+/// Removes one network.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/networks/{port}",
+    tag = "state",
+    summary = "Remove one network",
+    params(("port" = u16, Path, description = "The network's public WireGuard port."), Manner,
+        ("If-Match" = Option<String>, Header, description = "Only if this is the desired generation.")),
+    responses(
+        (status = 200, description = "What was done, or would be", body = Applied),
+        (status = 401, description = "No token, or an unknown one", body = Refused),
+        (status = 403, description = "The token's role may not do this", body = Refused),
+        (status = 404, description = "There is no such network", body = Refused),
+        (status = 409, description = "Another generation is the desired one", body = Refused),
+    ),
+    security(("bearer" = []), ("token" = [])),
+)]
+pub(crate) async fn remove_network(
+    State(shared): State<Arc<Shared>>,
+    asking: Asking,
+    OfNetwork(port): OfNetwork,
+) -> Answer {
+    make(&shared, asking, Change::RemoveNetwork { port }).await
+}
+
+/// Adds or replaces one peer.
+#[utoipa::path(
+    put,
+    path = "/api/v1/networks/{port}/peers/{key}",
+    tag = "state",
+    summary = "Add or replace one peer",
+    params(("port" = u16, Path, description = "The network's public WireGuard port."),
+        ("key" = String, Path, description = "The peer's public key: base64 with `/` as it is or as `%2F`, or URL-safe base64."), Manner,
+        ("If-Match" = Option<String>, Header, description = "Only if this is the desired generation.")),
+    request_body(content = serde_json::Value, description = "What stands at the peer's key in a state document.", content_type = "application/json"),
+    responses(
+        (status = 200, description = "What was done, or would be", body = Applied),
+        (status = 400, description = "Everything that is wrong with the peer; nothing changed", body = Refused),
+        (status = 401, description = "No token, or an unknown one", body = Refused),
+        (status = 403, description = "The token's role may not do this", body = Refused),
+        (status = 404, description = "There is no such network, or it has no device, or the key is none", body = Refused),
+        (status = 409, description = "Another generation is the desired one", body = Refused),
+    ),
+    security(("bearer" = []), ("token" = [])),
+)]
+pub(crate) async fn put_peer(
+    State(shared): State<Arc<Shared>>,
+    asking: Asking,
+    OfPeer(port, key): OfPeer,
+    Document {
+        text,
+        memory: _held,
+    }: Document,
+) -> Answer {
+    make(&shared, asking, Change::PutPeer { port, key, text }).await
+}
+
+/// Removes one peer.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/networks/{port}/peers/{key}",
+    tag = "state",
+    summary = "Remove one peer",
+    params(("port" = u16, Path, description = "The network's public WireGuard port."),
+        ("key" = String, Path, description = "The peer's public key: base64 with `/` as it is or as `%2F`, or URL-safe base64."), Manner,
+        ("If-Match" = Option<String>, Header, description = "Only if this is the desired generation.")),
+    responses(
+        (status = 200, description = "What was done, or would be", body = Applied),
+        (status = 401, description = "No token, or an unknown one", body = Refused),
+        (status = 403, description = "The token's role may not do this", body = Refused),
+        (status = 404, description = "There is no such network or peer", body = Refused),
+        (status = 409, description = "Another generation is the desired one", body = Refused),
+    ),
+    security(("bearer" = []), ("token" = [])),
+)]
+pub(crate) async fn remove_peer(
+    State(shared): State<Arc<Shared>>,
+    asking: Asking,
+    OfPeer(port, key): OfPeer,
+) -> Answer {
+    make(&shared, asking, Change::RemovePeer { port, key }).await
+}
+
+/// Goes back to an earlier generation.
+#[utoipa::path(
+    post,
+    path = "/api/v1/rollback/{generation}",
+    tag = "state",
+    summary = "Go back to an earlier generation",
+    description = "Its document becomes the whole desired state, as a new generation.",
+    params(("generation" = u64, Path, description = "Which."), Manner,
+        ("If-Match" = Option<String>, Header, description = "Only if this is the desired generation.")),
+    responses(
+        (status = 200, description = "What was done, or would be", body = Applied),
+        (status = 401, description = "No token, or an unknown one", body = Refused),
+        (status = 403, description = "The token's role may not do this", body = Refused),
+        (status = 404, description = "There is no such generation any more", body = Refused),
+        (status = 409, description = "Another generation is the desired one", body = Refused),
+    ),
+    security(("bearer" = []), ("token" = [])),
+)]
+pub(crate) async fn roll_back(
+    State(shared): State<Arc<Shared>>,
+    asking: Asking,
+    OfGeneration(generation): OfGeneration,
+) -> Answer {
+    let Some(kept) = shared.front.store.generation(generation).await? else {
+        let error = format!("there is no generation {generation}, or no longer");
+        return Err(Refusal::new(StatusCode::NOT_FOUND, error));
+    };
+    let text = kept.document;
+    make(&shared, asking, Change::Rollback { generation, text }).await
+}
+
+/// Hands a change to the reconciler and notes what came of it; also when whoever asked hangs up.
+async fn make(shared: &Arc<Shared>, asking: Asking, change: Change) -> Answer {
+    let shared = Arc::clone(shared);
+    let made = tokio::spawn(async move {
+        let Asking { actor, action, .. } = &asking;
+        let (actor, action) = (actor.clone(), action.clone());
+        let is_dry = asking.manner.dry_run;
+        let answer = hand_over(&shared, asking, change).await;
+        let result = match &answer {
+            Ok(_) if is_dry => None,
+            Ok(applied) => Some(audit::Result {
+                generation: Some(applied.generation),
+                word: if applied.changed {
+                    "applied"
+                } else {
+                    "unchanged"
+                },
+                detail: String::new(),
+            }),
+            Err(refusal) => Some(audit::Result::of(refusal)),
+        };
+        if let Some(result) = result {
+            audit::note(&shared, &actor, action, result);
+        }
+        answer
+    });
+    made.await
+        .unwrap_or_else(|_| Err(Refusal::unavailable("the change was broken off")))
+        .map(Json)
+}
+
+async fn hand_over(
+    shared: &Arc<Shared>,
+    asking: Asking,
+    change: Change,
+) -> Result<Applied, Refusal> {
+    let Asking {
+        actor,
+        manner: Manner { dry_run, wait },
+        if_match,
+        ..
+    } = asking;
+    let (reply, replied) = oneshot::channel();
+    let request = ChangeRequest {
+        change,
+        actor,
+        if_match,
+        dry_run,
+        wait,
+        reply,
+    };
+    shared
+        .front
+        .changes
+        .try_send(request)
+        .map_err(|error| match error {
+            TrySendError::Full(_) => Refusal::unavailable("too many changes are waiting"),
+            TrySendError::Closed(_) => ChangeRefused::ShuttingDown.into(),
+        })?;
+    let answer = replied.await.map_err(|_| ChangeRefused::ShuttingDown)?;
+    Ok(answer?)
+}

@@ -1,0 +1,65 @@
+//! For machines that watch: whether it lives, whether it is ready, and all that it counts.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::State,
+    http::{HeaderName, StatusCode, header},
+};
+use control_api::answer::Refused;
+
+use crate::{access::Reader, metrics, refusal::Refusal, shared::Shared};
+
+/// Tells that requests are answered.
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    tag = "probes",
+    summary = "Whether the process answers",
+    responses((status = 200, description = "It does", body = String, content_type = "text/plain")),
+)]
+pub(crate) async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// Tells whether traffic is carried as desired.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "probes",
+    summary = "Whether every worker runs the desired state",
+    responses(
+        (status = 200, description = "It does", body = String, content_type = "text/plain"),
+        (status = 503, description = "Not yet, or no more", body = String, content_type = "text/plain"),
+    ),
+)]
+pub(crate) async fn readyz(State(shared): State<Arc<Shared>>) -> (StatusCode, &'static str) {
+    let is_ready = shared.front.view.borrow().ready && !*shared.closing.borrow();
+    if is_ready {
+        (StatusCode::OK, "ready\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+    }
+}
+
+/// Shows everything that is counted.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "probes",
+    summary = "Metrics for Prometheus",
+    responses(
+        (status = 200, description = "OpenMetrics 1.0", body = String, content_type = metrics::CONTENT_TYPE),
+        (status = 401, description = "No token, or an unknown one", body = Refused),
+        (status = 429, description = "Too many wrong tokens", body = Refused),
+    ),
+    security(("bearer" = []), ("token" = [])),
+)]
+pub(crate) async fn metrics(
+    State(shared): State<Arc<Shared>>,
+    _: Reader,
+) -> Result<([(HeaderName, &'static str); 1], String), Refusal> {
+    let text = metrics::render(&shared)
+        .map_err(|_| Refusal::unavailable("the metrics could not be written"))?;
+    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text))
+}

@@ -1,0 +1,172 @@
+//! What is desired, and what is.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderName, StatusCode, header},
+};
+use control_api::{
+    answer::{GenerationEntry, Generations, Refused, Status},
+    boot::Role,
+};
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::IntoParams;
+
+use crate::{
+    access::{self, Reader},
+    ask::Asked,
+    audit::{self, Action},
+    refusal::Refusal,
+    shared::Shared,
+};
+
+/// Generations in one answer when nothing is asked for, and the most.
+const GENERATIONS_DEFAULT: u32 = 100;
+const GENERATIONS_MAX: u32 = 10_000;
+
+/// How the desired state is to be shown.
+#[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Showing {
+    /// Shows private and pre-shared keys; for admins.
+    #[serde(default)]
+    secrets: bool,
+}
+
+/// Shows the desired state.
+#[utoipa::path(
+    get,
+    path = "/api/v1/config",
+    tag = "state",
+    summary = "Show the desired state",
+    description = "The state document as applied, with `(kept)` in the place of each secret: it can \
+        be posted back as it is. `ETag` has its generation, for `If-Match`.",
+    params(Showing),
+    responses(
+        (status = 200, description = "Networks by port", body = serde_json::Value),
+        (status = 400, description = "The query is wrong", body = Refused),
+        (status = 401, description = "No token, or an unknown one", body = Refused),
+        (status = 403, description = "Secrets are for admins", body = Refused),
+        (status = 429, description = "Too many wrong tokens", body = Refused),
+    ),
+    security(("bearer" = []), ("token" = [])),
+)]
+pub(crate) async fn config(
+    State(shared): State<Arc<Shared>>,
+    Reader(actor): Reader,
+    action: Action,
+    Asked(Showing { secrets }): Asked<Showing>,
+) -> Result<([(HeaderName, String); 1], Json<Value>), Refusal> {
+    let view = Arc::clone(&shared.front.view.borrow());
+    let document = if secrets {
+        access::demand(&shared, &actor, Role::Admin, action.clone())?;
+        let result = audit::Result {
+            generation: Some(view.generation),
+            word: "shown",
+            detail: "with secrets".to_owned(),
+        };
+        audit::note(&shared, &actor, action, result);
+        view.desired.render_with_secrets()
+    } else {
+        view.desired.render_masked()
+    };
+    let tag = (header::ETAG, format!("\"{}\"", view.generation));
+    Ok(([tag], Json(document)))
+}
+
+/// What of the status is to be shown.
+#[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Part {
+    /// Only the network of this port.
+    network: Option<u16>,
+}
+
+/// Shows what is desired beside what is.
+#[utoipa::path(
+    get,
+    path = "/api/v1/status",
+    tag = "state",
+    summary = "Show desired against actual",
+    params(Part),
+    responses(
+        (status = 200, description = "Everything, as of a second ago at most", body = Status),
+        (status = 400, description = "The query is wrong", body = Refused),
+        (status = 401, description = "No token, or an unknown one", body = Refused),
+        (status = 404, description = "There is no such network", body = Refused),
+        (status = 429, description = "Too many wrong tokens", body = Refused),
+    ),
+    security(("bearer" = []), ("token" = [])),
+)]
+pub(crate) async fn status(
+    State(shared): State<Arc<Shared>>,
+    _: Reader,
+    Asked(Part { network }): Asked<Part>,
+) -> Result<Json<Status>, Refusal> {
+    let view = Arc::clone(&shared.front.view.borrow());
+    let mut status = view.status.clone();
+    if let Some(port) = network {
+        status.networks.retain(|known, _| *known == port);
+        if status.networks.is_empty() {
+            let error = format!("there is no network {port}");
+            return Err(Refusal::new(StatusCode::NOT_FOUND, error));
+        }
+    }
+    status.uptime_seconds = audit::now().saturating_sub(status.started);
+    if shared.front.tokens.borrow().is_empty() {
+        let warning = "no token is configured: whoever reaches the API of this machine is an admin";
+        status.warnings.push(warning.to_owned());
+    }
+    Ok(Json(status))
+}
+
+/// How many generations are asked for.
+#[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct HowMany {
+    /// The newest so many; 100 when nothing is written, 10,000 at most.
+    limit: Option<u32>,
+}
+
+/// Lists the generations that can be gone back to.
+#[utoipa::path(
+    get,
+    path = "/api/v1/generations",
+    tag = "state",
+    summary = "List generations",
+    params(HowMany),
+    responses(
+        (status = 200, description = "The newest first", body = Generations),
+        (status = 400, description = "The query is wrong", body = Refused),
+        (status = 401, description = "No token, or an unknown one", body = Refused),
+        (status = 429, description = "Too many wrong tokens", body = Refused),
+        (status = 503, description = "The store cannot be read", body = Refused),
+    ),
+    security(("bearer" = []), ("token" = [])),
+)]
+pub(crate) async fn generations(
+    State(shared): State<Arc<Shared>>,
+    _: Reader,
+    Asked(HowMany { limit }): Asked<HowMany>,
+) -> Result<Json<Generations>, Refusal> {
+    let limit = limit.unwrap_or(GENERATIONS_DEFAULT).min(GENERATIONS_MAX);
+    let known = shared.front.store.generations(limit).await?;
+    let view = Arc::clone(&shared.front.view.borrow());
+    let entries = known.into_iter().map(|known| GenerationEntry {
+        generation: known.id,
+        time: known.time,
+        actor: known.actor,
+        note: known.note,
+    });
+    Ok(Json(Generations {
+        desired: view.generation,
+        running: view.running_generation,
+        generations: entries.collect(),
+    }))
+}
