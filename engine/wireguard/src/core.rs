@@ -33,7 +33,7 @@ use crate::{
 };
 
 mod allowed;
-mod configure;
+pub(crate) mod configure;
 mod gate;
 mod message;
 pub(crate) mod outbox;
@@ -43,8 +43,6 @@ mod receive;
 mod send;
 mod timers;
 mod tunnel;
-
-pub(crate) use configure::TooMany;
 
 /// What the clocks say.
 #[derive(Clone, Copy, Debug)]
@@ -192,4 +190,4 @@ impl std::fmt::Debug for Core {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

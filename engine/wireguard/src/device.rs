@@ -12,7 +12,7 @@ use engine_sys::netns::Netns;
 
 use crate::{
     change::Change,
-    core::TooMany,
+    core::configure::TooMany,
     courier::{Courier, Ended},
     pool::{
         self, Threads,

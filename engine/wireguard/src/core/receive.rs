@@ -189,6 +189,7 @@ impl Core {
         match live.tunnel.open(datagram, plain) {
             Said::Nothing => {
                 self.heard(slot, now, source, receiver, outbox);
+                self.renew_receiving(slot, now.instant, outbox);
                 self.peers.get_mut(slot)?.rx_bytes += datagram.len() as u64;
                 None
             }

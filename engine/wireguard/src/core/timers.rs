@@ -18,6 +18,9 @@ const BUDGET: usize = 256;
 const HANDSHAKE_COST: usize = 32;
 /// The age at which whoever asked for a session asks for the next (the paper, section 6.1).
 const REKEY_AFTER: Duration = Duration::from_secs(120);
+/// The age at which it does so if it only receives: time for one keep-alive and one handshake is
+/// left before the session ends.
+const REKEY_AFTER_RECEIVING: Duration = Duration::from_secs(180 - 10 - 5);
 
 impl Core {
     /// When [`Core::turn`] has something to do; `None` while nothing is waited for.
@@ -81,18 +84,24 @@ impl Core {
             self.awake.remove(&slot);
             return false;
         };
+        let kept_in_touch = peer.keep_alive > 0 && peer.endpoint.is_some();
+        if kept_in_touch && self.renew(slot, REKEY_AFTER, now.instant, outbox) {
+            return true;
+        }
+        let Some(peer) = self.peers.get_mut(slot) else {
+            return false;
+        };
         if peer.wants_keep_alive(now.instant) {
             return self.keep_alive(slot, now.instant, outbox);
         }
         let asleep = peer.live.is_none() || expired;
-        if asleep && (peer.keep_alive == 0 || peer.endpoint.is_none()) {
+        if asleep && !kept_in_touch {
             self.awake.remove(&slot);
         }
         false
     }
 
-    /// Sends a keep-alive, or starts the handshake that has to come before it. boringtun renews a
-    /// session only for data, so one that carries nothing but keep-alives is renewed here.
+    /// Sends a keep-alive, or starts the handshake that has to come before it.
     fn keep_alive(&mut self, slot: usize, now: Instant, outbox: &mut Outbox) -> bool {
         let Some(peer) = self.peers.get_mut(slot) else {
             return false;
@@ -102,11 +111,21 @@ impl Core {
             return self.initiate(slot, now, outbox);
         }
         seal(peer, slot, now, &[], outbox);
-        let live = peer.live.as_ref();
-        let age = live
-            .filter(|live| live.initiator)
-            .and_then(|live| live.tunnel.session_age());
-        age.is_some_and(|age| age >= REKEY_AFTER) && self.initiate(slot, now, outbox)
+        false
+    }
+
+    /// Asks for the next session when the one that we asked for is old: boringtun does so only for
+    /// the sake of data, and two that send each other nothing but keep-alives would lose touch.
+    fn renew(&mut self, slot: usize, after: Duration, now: Instant, outbox: &mut Outbox) -> bool {
+        let live = self.peers.get(slot).and_then(|peer| peer.live.as_ref());
+        let ours = live.filter(|live| live.established && live.initiator);
+        let age = ours.and_then(|live| live.tunnel.session_age());
+        age.is_some_and(|age| age >= after) && self.initiate(slot, now, outbox)
+    }
+
+    /// Asks for the next session in time when a keep-alive came in an old one.
+    pub(super) fn renew_receiving(&mut self, slot: usize, now: Instant, outbox: &mut Outbox) {
+        self.renew(slot, REKEY_AFTER_RECEIVING, now, outbox);
     }
 
     /// Runs boringtun's timers for a peer. Answers whether the peer has expired.

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     change::Change,
-    core::{Now, TooMany},
+    core::{Now, configure::TooMany},
     courier::{self, Courier, Mailbox},
     state::State,
 };

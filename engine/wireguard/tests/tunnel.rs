@@ -1,0 +1,222 @@
+//! Goal: two devices carry real traffic between two tenants on two hosts. Method: namespaces joined
+//! by a veth pair, real sockets of the tenants at both ends, every byte compared.
+
+#![allow(clippy::unwrap_used, reason = "a failing step fails the test")]
+
+mod bed;
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    thread,
+    time::{Duration, Instant},
+};
+
+use bed::{Bed, PATIENCE, Side, eventually};
+use engine_wireguard::{Change, ConfigureError, Gone, Key, PeerChange, PeerState};
+
+/// Bytes that no shift or exchange of pieces leaves the same.
+fn noise(len: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    std::iter::repeat_with(next).flatten().take(len).collect()
+}
+
+fn stream(from: &Side, to: &Side, address: IpAddr) -> (TcpStream, TcpStream) {
+    let listener = to
+        .tenant
+        .enter(|| Ok(TcpListener::bind((address, 0))?.into()))
+        .map(TcpListener::from)
+        .unwrap();
+    let target = listener.local_addr().unwrap();
+    let dial = || Ok(TcpStream::connect_timeout(&target, PATIENCE)?.into());
+    let client = TcpStream::from(from.tenant.enter(dial).unwrap());
+    let (server, _) = listener.accept().unwrap();
+    for stream in [&client, &server] {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    }
+    (client, server)
+}
+
+fn send_all(mut from: TcpStream, mut to: TcpStream, bytes: &[u8]) {
+    thread::scope(|scope| {
+        scope.spawn(move || from.write_all(bytes).unwrap());
+        let mut received = Vec::with_capacity(bytes.len());
+        to.read_to_end(&mut received).unwrap();
+        assert!(received == bytes, "what arrived is not what was sent");
+    });
+}
+
+fn peer(side: &Side) -> PeerState {
+    let state = side.device.state().unwrap();
+    state.peers.into_iter().next().unwrap()
+}
+
+#[test]
+fn tcp_passes_both_ways_over_both_families_inside_and_outside() {
+    let bytes = noise(4 << 20);
+    for outside in 0..2 {
+        let bed = Bed::new();
+        bed.introduce(outside, 0);
+        let [left, right] = &bed.sides;
+        for inside in 0..2 {
+            let (client, server) = stream(left, right, right.inside[inside]);
+            send_all(client, server, &bytes);
+            let (client, server) = stream(right, left, left.inside[inside]);
+            send_all(server, client, &bytes);
+        }
+        // What one end sent the other received, message for message: nothing was lost on the cable.
+        let counts = |side: &Side| (peer(side).tx_bytes, peer(side).rx_bytes);
+        eventually("equal accounts", || {
+            let (left, right) = (counts(left), counts(right));
+            left.0 == right.1 && left.1 == right.0
+        });
+        assert!(peer(left).tx_bytes > bytes.len() as u64);
+    }
+}
+
+#[test]
+fn datagrams_of_every_length_up_to_the_mtu_and_beyond_arrive_whole() {
+    let bed = Bed::new();
+    bed.introduce(0, 0);
+    let [left, right] = &bed.sides;
+    for inside in 0..2 {
+        let bind = |side: &Side| {
+            let address = SocketAddr::new(side.inside[inside], 0);
+            let socket = side.tenant.enter(|| Ok(UdpSocket::bind(address)?.into()));
+            let socket = UdpSocket::from(socket.unwrap());
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            socket
+        };
+        let (here, there) = (bind(left), bind(right));
+        let mut heard = vec![0; 65_536];
+        for len in (1..=1_400).step_by(53).chain([1_372, 1_392, 9_000, 60_000]) {
+            let sent = noise(len);
+            here.send_to(&sent, there.local_addr().unwrap()).unwrap();
+            let (received, from) = there.recv_from(&mut heard).unwrap();
+            assert!(heard[..received] == sent, "{len} bytes");
+            assert_eq!(from, here.local_addr().unwrap());
+        }
+    }
+}
+
+#[test]
+fn peers_that_are_to_be_kept_in_touch_with_meet_without_any_traffic() {
+    let bed = Bed::new();
+    let start = Instant::now();
+    bed.introduce(0, 25);
+    let [left, right] = &bed.sides;
+    eventually("a handshake", || {
+        peer(left).last_handshake.is_some() && peer(right).last_handshake.is_some()
+    });
+    assert!(start.elapsed() < Duration::from_secs(2));
+}
+
+#[test]
+fn a_device_that_does_not_know_where_its_peer_is_learns_it() {
+    let bed = Bed::new();
+    bed.introduce(0, 0);
+    let [left, right] = &bed.sides;
+    let forgetful = Change {
+        replace_peers: true,
+        peers: vec![PeerChange {
+            allowed_ips: left.inside.map(Into::into).to_vec(),
+            ..PeerChange::new(left.key.public())
+        }],
+        ..Change::default()
+    };
+    right.device.configure(forgetful).unwrap();
+    assert_eq!(peer(right).endpoint, None);
+    let (client, server) = stream(left, right, right.inside[0]);
+    send_all(server, client, &noise(100_000));
+    let port = left.device.state().unwrap().listen_port;
+    assert_eq!(peer(right).endpoint, Some((left.outside[0], port).into()));
+}
+
+#[test]
+fn a_device_moves_to_another_port_while_a_stream_goes_on() {
+    let bed = Bed::new();
+    bed.introduce(0, 0);
+    let [left, right] = &bed.sides;
+    let (mut client, mut server) = stream(left, right, right.inside[0]);
+    let mut exchange = |byte: u8| {
+        client.write_all(&[byte]).unwrap();
+        let mut heard = [0];
+        server.read_exact(&mut heard).unwrap();
+        assert_eq!(heard, [byte]);
+    };
+    exchange(1);
+    let (before, handshake) = (peer(right).endpoint, peer(right).last_handshake);
+    let moved = Change {
+        listen_port: Some(0),
+        ..Change::default()
+    };
+    left.device.configure(moved).unwrap();
+    exchange(2);
+    assert_ne!(peer(right).endpoint, before, "it roamed");
+    assert_eq!(peer(right).last_handshake, handshake, "in the same session");
+}
+
+#[test]
+fn a_port_that_is_taken_is_refused_and_changes_nothing() {
+    let bed = Bed::new();
+    let [left, _] = &bed.sides;
+    let bind = || Ok(UdpSocket::bind("0.0.0.0:0")?.into());
+    let other = UdpSocket::from(left.host.enter(bind).unwrap());
+    let port = other.local_addr().unwrap().port();
+    let before = left.device.state().unwrap();
+    let change = Change {
+        listen_port: Some(port),
+        peers: vec![PeerChange::new(Key::new([9; 32]).public())],
+        ..Change::default()
+    };
+    let error = left.device.configure(change).unwrap_err();
+    assert!(matches!(error, ConfigureError::Bind { .. }), "{error:?}");
+    assert_eq!(left.device.state().unwrap(), before);
+}
+
+#[test]
+fn a_device_that_is_dropped_leaves_neither_link_nor_socket_nor_port() {
+    let bed = Bed::new();
+    let socket = bed.socket(0);
+    assert!(socket.exists());
+    let [left, right] = bed.sides;
+    assert!(bed::has_link(&left.tenant, "wg1"));
+    let port = left.device.state().unwrap().listen_port;
+    drop(left.device);
+    assert!(!bed::has_link(&left.tenant, "wg1"));
+    assert!(!socket.exists());
+    for address in ["0.0.0.0", "::"] {
+        let address = SocketAddr::new(address.parse().unwrap(), port);
+        let bound = left.host.enter(|| Ok(UdpSocket::bind(address)?.into()));
+        assert!(bound.is_ok(), "{address}: {bound:?}");
+    }
+    assert!(right.device.state().is_ok(), "the other is as it was");
+}
+
+#[test]
+fn a_device_whose_link_was_deleted_says_that_it_is_gone() {
+    let bed = Bed::new();
+    let [left, _] = &bed.sides;
+    bed::delete(&left.tenant, "wg1");
+    eventually("its loss", || left.device.state() == Err(Gone));
+    let error = left.device.configure(Change::default()).unwrap_err();
+    assert!(matches!(error, ConfigureError::Gone { .. }), "{error:?}");
+}
+
+#[test]
+fn an_mtu_is_set_on_the_link_and_told() {
+    let bed = Bed::new();
+    let [left, right] = &bed.sides;
+    left.device.set_mtu(&left.tenant, 1_300).unwrap();
+    assert_eq!(left.device.state().unwrap().mtu, 1_300);
+    bed.introduce(0, 0);
+    let (client, server) = stream(left, right, right.inside[0]);
+    send_all(client, server, &noise(100_000));
+}
