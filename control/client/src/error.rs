@@ -1,6 +1,6 @@
 //! Why a verb did not do what it was asked for.
 
-use std::{io, path::PathBuf};
+use std::{error::Error, io, path::PathBuf};
 
 use crate::{
     api::{ApiError, TokenError},
@@ -70,4 +70,15 @@ impl VerbError {
             | Self::Terminal(_) => Exit::Failed,
         }
     }
+}
+
+/// An error with everything behind it.
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(&format!(": {cause}"));
+        next = cause.source();
+    }
+    text
 }

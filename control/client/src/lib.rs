@@ -25,7 +25,6 @@ mod verb;
 mod verbs;
 
 use std::{
-    error::Error as _,
     io::{self, Write as _},
     process::ExitCode,
 };
@@ -136,12 +135,7 @@ fn report(error: &VerbError, console: &Console) {
 
 /// An error with everything behind it, each problem on a line of its own.
 fn complaint(error: &VerbError) -> String {
-    let mut text = format!("ringway: {error}");
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(&format!(": {cause}"));
-        next = cause.source();
-    }
+    let text = format!("ringway: {}", error::chain(error));
     let mut lines = format!("{}\n", show::printable(&text));
     if let VerbError::Api(ApiError::Refused(refusal)) = error {
         for problem in &refusal.problems {

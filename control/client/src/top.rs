@@ -28,7 +28,7 @@ use self::{
 use crate::{
     api::{Api, ApiError, Call},
     console::now,
-    error::VerbError,
+    error::{VerbError, chain},
     exit::Exit,
     verb::TopArgs,
     verbs,
@@ -59,7 +59,7 @@ pub(crate) async fn run(args: &TopArgs) -> Result<Exit, VerbError> {
             () = ends.wait() => return Ok(Exit::Done),
             Some((at, looked)) = looks.recv() => match looked {
                 Ok(status) => model.look(status, at, now()),
-                Err(error) => model.fail(error.to_string()),
+                Err(error) => model.fail(chain(&error)),
             },
             action = actions.recv() => match action.map(|action| model.act(action)) {
                 Some(Flow::Go) => {}

@@ -12,7 +12,10 @@ use crate::exit::Exit;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApiError {
     /// Nothing listens there, or it may not be reached.
-    #[error("{}", unreached(.address, .source))]
+    #[error(
+        "no connection to {address} ({}; --api or RINGWAY_API names another place)",
+        advice(.source)
+    )]
     Connect {
         /// Where.
         address: Address,
@@ -31,7 +34,7 @@ pub(crate) enum ApiError {
         timeout: Duration,
     },
     /// The connection ended before the answer's head, or what came is not HTTP.
-    #[error("asking {address}: {}", chain(.source))]
+    #[error("asking {address}")]
     Exchange {
         /// Where.
         address: Address,
@@ -39,7 +42,7 @@ pub(crate) enum ApiError {
         source: hyper::Error,
     },
     /// The connection ended within the answer.
-    #[error("the answer of {address} broke off: {}", chain(&**.source))]
+    #[error("the answer of {address} broke off")]
     Broken {
         /// Where.
         address: Address,
@@ -53,11 +56,11 @@ pub(crate) enum ApiError {
         limit: usize,
     },
     /// The answer has another form: another version, or another program listens there.
-    #[error("the answer has an unexpected form ({0}): is the gateway of the same version?")]
-    Form(serde_json::Error),
+    #[error("the answer has an unexpected form (is the gateway of the same version?)")]
+    Form(#[source] serde_json::Error),
     /// The request cannot be written.
-    #[error("the request cannot be written: {0}")]
-    Ask(hyper::http::Error),
+    #[error("the request cannot be written")]
+    Ask(#[source] hyper::http::Error),
     /// The API answered, and refuses.
     #[error("{}", .0.sentence())]
     Refused(Refusal),
@@ -130,29 +133,13 @@ impl ApiError {
     }
 }
 
-fn unreached(address: &Address, source: &io::Error) -> String {
-    let hint = if source.kind() == io::ErrorKind::NotFound {
-        "there is no such socket: does `ringway serve` run, and is its api.listen this path?"
-    } else if source.kind() == io::ErrorKind::ConnectionRefused {
-        "nobody listens there: does `ringway serve` run, and does its api.listen say so?"
+/// What to look at when there is no connection.
+fn advice(source: &io::Error) -> &'static str {
+    if source.kind() == io::ErrorKind::NotFound {
+        "is that the path of api.listen, and does `ringway serve` run?"
     } else if source.kind() == io::ErrorKind::PermissionDenied {
-        "this user may not open it;"
+        "its owner and group may open it"
     } else {
-        "does `ringway serve` run there?"
-    };
-    format!(
-        "no connection to {address} ({source}): {hint} --api or RINGWAY_API names another place"
-    )
-}
-
-/// An error with everything behind it: hyper keeps the cause apart.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
+        "does `ringway serve` run, and does its api.listen say so?"
     }
-    text
 }

@@ -62,13 +62,13 @@ async fn nobody_there_is_told_with_the_address_and_what_to_look_at() {
     assert_eq!(error.exit(), Exit::Unreachable);
     let text = error.to_string();
     assert!(text.contains(&address.to_string()), "{text}");
-    assert!(text.contains("does `ringway serve` run"), "{text}");
+    assert!(text.contains("does `ringway serve` run, and"), "{text}");
     assert!(text.contains("RINGWAY_API"), "{text}");
 
     let socket = Address::Unix("/nonexistent/api.sock".into());
     let error = api(socket).call(Call::get("/")).await.unwrap_err();
     assert!(
-        error.to_string().contains("there is no such socket"),
+        error.to_string().contains("is that the path of api.listen"),
         "{error}"
     );
 }

@@ -12,7 +12,7 @@ use super::reach;
 use crate::{
     api::{Answer, Api, Call, Query},
     console::{Console, note, now},
-    error::VerbError,
+    error::{VerbError, chain},
     exit::Exit,
     show::{self, Shown},
     verb::{AuditArgs, ConfigArgs, Group, ListArgs, Reach, StatusArgs, TrafficArgs, Watch},
@@ -111,7 +111,7 @@ async fn look<T: DeserializeOwned>(
     loop {
         match once_more(&api, &target, console, &show).await {
             Ok(()) => {}
-            Err(error) if error.exit() == Exit::Unreachable => note(&error.to_string()),
+            Err(error) if error.exit() == Exit::Unreachable => note(&chain(&error)),
             Err(error) => return Err(error),
         }
         tokio::time::sleep(Duration::from_secs(seconds.into())).await;
