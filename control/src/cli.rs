@@ -14,11 +14,14 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run the gateway until SIGTERM or SIGINT; SIGHUP reads the files again.
+    /// Run the gateway until SIGTERM or SIGINT; SIGHUP reads the boot file again.
     Serve(ServeArgs),
     /// Validate boot files and state documents, and print every problem with its place.
     Check(CheckArgs),
-    /// Show the main job: two tenants with the same addresses, each reached by its name.
+    #[command(flatten)]
+    Client(control_client::Verb),
+    /// Show the main job: two tenants with the same addresses behind WireGuard, each reached by its
+    /// name, and every byte accounted.
     Demo(DemoArgs),
 }
 
@@ -41,7 +44,10 @@ pub(crate) struct CheckArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub(crate) struct DemoArgs {
+    #[command(subcommand)]
+    pub(crate) part: Option<DemoPart>,
     /// The port of 127.0.0.1 to listen on; when it is taken, the next free one.
     #[arg(long, default_value_t = 8443)]
     pub(crate) port: u16,
@@ -51,4 +57,22 @@ pub(crate) struct DemoArgs {
     /// Print one JSON object instead of text.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// A process that a demo starts, and nobody else.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DemoPart {
+    /// The gateway.
+    #[command(hide = true)]
+    Gateway {
+        /// The demo's process.
+        demo: u32,
+        boot_file: PathBuf,
+    },
+    /// A tenant's machine; its settings are JSON on standard input.
+    #[command(hide = true)]
+    Peer {
+        /// The demo's process.
+        demo: u32,
+    },
 }

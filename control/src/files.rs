@@ -11,6 +11,7 @@ use control_api::{
     boot::{self, Boot},
     state::{self, Desired},
 };
+use control_http::Tokens;
 use control_plan::{Ids, publish};
 use engine_core::ids::Generation;
 
@@ -23,13 +24,15 @@ pub(crate) struct Found {
     pub(crate) problems: Problems,
 }
 
-/// A boot file and its state document, both valid and fit for each other.
+/// A valid boot file.
 #[derive(Debug)]
-pub(crate) struct Files {
+pub(crate) struct BootFile {
+    /// As it was read, for the lines of problems that are found later.
+    pub(crate) text: String,
     pub(crate) boot: Boot,
-    pub(crate) desired: Desired,
+    pub(crate) tokens: Tokens,
     /// Warnings only.
-    pub(crate) found: Vec<Found>,
+    pub(crate) found: Found,
 }
 
 /// Reads a text file of a bounded size.
@@ -50,61 +53,67 @@ pub(crate) fn state_path(boot_file: &Path, boot: &Boot) -> Option<PathBuf> {
     boot.state.as_ref().map(|state| folder.join(state))
 }
 
-/// Reads everything that a gateway is started with.
+/// Reads a boot file, and the files of its tokens.
 ///
 /// # Errors
-/// All problems of both files.
-pub(crate) fn load(boot_file: &Path) -> Result<Files, Vec<Found>> {
-    let text = read(boot_file).map_err(|error| vec![unreadable(boot_file, &error)])?;
-    let found_in = |file: &Path, problems| Found {
+/// All problems.
+pub(crate) fn load_boot(file: &Path) -> Result<BootFile, Found> {
+    let found_in = |problems| Found {
         file: file.to_owned(),
         problems,
     };
-    let boot =
-        boot::parse(&text, &Environment).map_err(|problems| vec![found_in(boot_file, problems)])?;
-    let mut found = vec![found_in(boot_file, boot.warnings)];
-    let boot = boot.value;
-    let desired = match state_path(boot_file, &boot) {
-        None => Desired::default(),
-        Some(file) => match read(&file).map(|text| state::parse(&text)) {
-            Ok(Ok(Valid {
-                value, warnings, ..
-            })) => {
-                found.push(found_in(&file, warnings));
-                value
-            }
-            Ok(Err(problems)) => {
-                found.push(found_in(&file, problems));
-                return Err(found);
-            }
-            Err(error) => {
-                found.push(unreadable(&file, &error));
-                return Err(found);
-            }
-        },
-    };
-    let contradictions = compare(&text, &boot, &desired);
-    if contradictions.refuse() {
-        found.push(found_in(boot_file, contradictions));
-        return Err(found);
-    }
-    Ok(Files {
+    let text = read(file).map_err(|error| unreadable(file, &error))?;
+    let Valid {
+        value: boot,
+        warnings,
+        ..
+    } = boot::parse(&text, &Environment).map_err(found_in)?;
+    let tokens = crate::tokens::read(file, &boot.api).map_err(found_in)?;
+    Ok(BootFile {
+        text,
         boot,
-        desired,
-        found,
+        tokens,
+        found: found_in(warnings),
     })
+}
+
+/// Reads the state document that a boot file names for an empty store; without one, nothing.
+///
+/// # Errors
+/// All problems.
+pub(crate) fn load_seed(boot_file: &Path, boot: &Boot) -> Result<(Option<Desired>, Found), Found> {
+    let Some(file) = state_path(boot_file, boot) else {
+        let (file, problems) = (boot_file.to_owned(), Problems::default());
+        return Ok((None, Found { file, problems }));
+    };
+    let text = read(&file).map_err(|error| unreadable(&file, &error))?;
+    match state::parse(&text) {
+        Ok(Valid {
+            value, warnings, ..
+        }) => {
+            let problems = warnings;
+            Ok((Some(value), Found { file, problems }))
+        }
+        Err(problems) => Err(Found { file, problems }),
+    }
 }
 
 /// What a boot file's listeners need and a state document does not have. `text` is the boot file.
 pub(crate) fn compare(text: &str, boot: &Boot, desired: &Desired) -> Problems {
     let mut ids = Ids::default();
+    match publish(desired, &boot.listeners, &mut ids, Generation(0), None) {
+        Ok(_) => Problems::default(),
+        Err(found) => locate(text, &found),
+    }
+}
+
+/// Problems of a boot file that were found later, with their lines.
+pub(crate) fn locate(text: &str, found: &Problems) -> Problems {
     let mut located = Problems::default();
-    if let Err(found) = publish(desired, &boot.listeners, &mut ids, Generation(0), None) {
-        for problem in found.iter() {
-            let mut problem = problem.clone();
-            boot::locate(text, &Environment, &mut problem);
-            located.push(problem);
-        }
+    for problem in found.iter() {
+        let mut problem = problem.clone();
+        boot::locate(text, &Environment, &mut problem);
+        located.push(problem);
     }
     located
 }

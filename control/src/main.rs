@@ -4,7 +4,7 @@
 //!   ringway serve ─► boot file, state ─► namespaces ─► snapshot ─► engine
 //!                          ▲ SIGHUP                                  │ records
 //!   ringway check ─► the same parsers             connection log ◄───┘
-//!   ringway demo  ─► tenants and machines of its own, and the same engine
+//!   ringway demo  ─► `serve` and peers as processes of its own, asked over the API
 //! ```
 #![forbid(unsafe_code)]
 
@@ -15,11 +15,13 @@ mod demo;
 mod environment;
 mod files;
 mod logs;
+mod reconcile;
 mod serve;
+mod tokens;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 
 use crate::cli::{Cli, Command};
 
@@ -32,7 +34,8 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(args) => serve::run(&args.config),
         Command::Check(args) => check::run(&args.files, args.json),
-        Command::Demo(args) => demo::run(args.port, args.once, args.json),
+        Command::Client(verb) => Ok(control_client::run(&verb, &Cli::command())),
+        Command::Demo(args) => demo::run(&args),
     };
     match done {
         Ok(status) => status,

@@ -1,6 +1,6 @@
 //! The boot file in the engine's words.
 
-use std::sync::Arc;
+use std::{num::NonZeroUsize, sync::Arc, thread::available_parallelism};
 
 use control_api::boot::{self, Boot};
 use crossbeam_channel::Sender;
@@ -38,6 +38,14 @@ pub(crate) fn from_boot(
         listeners: listeners.collect(),
         limits: limits(&boot.limits),
         records,
+    }
+}
+
+/// How many threads a key means: `auto` is one for each core that the process may run on.
+pub(super) fn threads(declared: boot::Workers) -> NonZeroUsize {
+    match declared {
+        boot::Workers::Auto => available_parallelism().unwrap_or(NonZeroUsize::MIN),
+        boot::Workers::Count(count) => count.into(),
     }
 }
 

@@ -1,79 +1,79 @@
-//! SIGHUP: the files are read again, and taken whole or not at all.
+//! SIGHUP: the boot file is read again, and taken whole or not at all.
 //!
-//! Taken: the state document (`state` may name another one), `to` and `default` of listeners that
-//! stay as they are, `drain_timeout` and `log.level`; the connection log's file is opened again.
-//! Whatever else differs waits for a restart, and is named in the log. Connections of networks
-//! that are still declared go on.
+//! Taken: `to` and `default` of listeners that stay as they are, the API's tokens,
+//! `drain_timeout` and `log.level`; the connection log's file is opened again. Whatever else
+//! differs waits for a restart, and is named in the log. Connections go on.
 
-use control_api::{Problems, boot::Boot};
+use control_api::boot::Boot;
 use sd_notify::NotifyState;
+use tokio::sync::oneshot;
 
-use super::{Gateway, log_problems, tell};
-use crate::files::{self, Files, Found};
+use super::{api::Api, log_problems, start::Gateway, tell};
+use crate::{
+    files::{self, BootFile, Found},
+    reconcile::Order,
+};
 
 impl Gateway<'_> {
-    /// Reads the files again.
-    pub(super) fn reload(&mut self) {
+    /// Reads the boot file again.
+    pub(super) async fn reload(&mut self, api: &Api) {
         match NotifyState::monotonic_usec_now() {
             Ok(now) => tell(&[NotifyState::Reloading, now]),
             Err(error) => tracing::warn!(%error, "the service manager cannot be told"),
         }
         // Log rotation does not depend on good files.
         self.connections.reopen();
-        match files::load(&self.boot_file) {
-            Ok(files) => self.take_over(files),
-            Err(found) => refuse(&found),
+        let taken = match files::load_boot(&self.boot_file) {
+            Ok(file) => self.take_over(file, api).await,
+            Err(found) => Err(found),
+        };
+        if let Err(found) = taken {
+            log_problems(&[found]);
+            tracing::error!("the boot file is refused, and the running state stays");
         }
         tell(&[NotifyState::Ready]);
     }
 
-    fn take_over(&mut self, files: Files) {
-        let Files {
+    async fn take_over(&mut self, file: BootFile, api: &Api) -> Result<(), Found> {
+        let BootFile {
+            text,
             boot,
-            desired,
+            tokens,
             found,
-        } = files;
-        let running = self.boot.clone();
-        adopt(&mut self.boot, &boot);
-        self.tenants.forget_replaced();
-        let planned = match self.plan(&desired) {
-            Ok(planned) => planned,
-            Err(problems) => {
-                // A listener of the running gateway names a network that the new state drops.
-                self.boot = running;
-                return self.refuse_plan(problems);
-            }
+        } = file;
+        let (reply, answer) = oneshot::channel();
+        let asked = boot.clone();
+        self.order(Order::Boot {
+            boot: Box::new(asked),
+            reply,
+        });
+        let Ok(answer) = answer.await else {
+            // The reconcile thread has ended, and so does the gateway.
+            return Ok(());
         };
-        log_problems(&found);
-        let waiting = boot.restart_needed(&running);
+        let waiting = answer.map_err(|problems| Found {
+            file: self.boot_file.clone(),
+            problems: files::locate(&text, &problems),
+        })?;
+        log_problems(&[found]);
         if !waiting.is_empty() {
             tracing::warn!(
                 keys = waiting.join(" "),
                 "these keys only change with a restart"
             );
         }
-        self.logs.set_level(self.boot.log.level);
-        let wanted = planned.namespaces.clone();
-        let publication = self.tenants.open(planned);
-        self.desired = desired;
-        self.publish(publication);
-        self.tenants.release_all_but(&wanted);
+        self.drain_timeout = boot.drain_timeout;
+        self.logs.set_level(boot.log.level);
+        api.set_tokens(tokens);
+        Ok(())
     }
-
-    fn refuse_plan(&self, problems: Problems) {
-        let file = self.boot_file.clone();
-        refuse(&[Found { file, problems }]);
-    }
-}
-
-fn refuse(found: &[Found]) {
-    log_problems(found);
-    tracing::error!("the files are refused, and the running state stays");
 }
 
 /// Takes over what a running gateway can change: see the keys that the reference table marks.
-fn adopt(running: &mut Boot, new: &Boot) {
-    running.state.clone_from(&new.state);
+pub(crate) fn adopt(running: &mut Boot, new: &Boot) {
+    running.api.token.clone_from(&new.api.token);
+    running.api.token_file.clone_from(&new.api.token_file);
+    running.api.tokens.clone_from(&new.api.tokens);
     running.drain_timeout = new.drain_timeout;
     running.log.level = new.log.level;
     for listener in &mut running.listeners {
@@ -107,7 +107,7 @@ mod tests {
             "listeners:\n- { name: a, bind: 127.0.0.1:1, protocol: tls }\n- { name: b, bind: 127.0.0.1:2, protocol: tcp, to: host/127.0.0.1:1 }",
         );
         let new = boot(
-            "listeners:\n- { name: a, bind: 127.0.0.1:1, protocol: tls, default: host/127.0.0.1:2 }\n- { name: b, bind: 127.0.0.1:2, protocol: tcp, to: host/127.0.0.1:2 }\nstate: s\ndrain_timeout: 1s\nlog: { level: debug }",
+            "listeners:\n- { name: a, bind: 127.0.0.1:1, protocol: tls, default: host/127.0.0.1:2 }\n- { name: b, bind: 127.0.0.1:2, protocol: tcp, to: host/127.0.0.1:2 }\napi: { token: a-token-that-is-long-enough }\ndrain_timeout: 1s\nlog: { level: debug }",
         );
         assert!(new.restart_needed(&running).is_empty());
         adopt(&mut running, &new);

@@ -1,7 +1,6 @@
 //! What the tests share: a store in a directory of its own, and peers to count for.
 
 use std::{
-    net::IpAddr,
     num::NonZeroU16,
     path::{Path, PathBuf},
 };
@@ -143,7 +142,7 @@ pub(crate) fn relay(route: &str, client: &str, bytes_in: u64, bytes_out: u64) ->
         network: NetworkName::Port(port(PORT)),
         network_key: None,
         route: route.to_owned(),
-        client: client.parse::<IpAddr>().unwrap(),
+        client: client.parse().ok(),
         peer: None,
         bytes_in,
         bytes_out,

@@ -198,14 +198,16 @@ impl Books {
             route: sample.route.clone(),
         };
         // One client is one address, however the socket wrote it.
-        let client = sample.client.to_canonical();
+        let client = sample.client.map(|client| client.to_canonical());
         let known = self.clients.entry(route.clone()).or_default();
         let room = known.len() < self.clients_max.saturating_mul(CLIENTS_HEADROOM);
-        let told_apart =
-            known.contains(&(client, sample.peer)) || room && known.insert((client, sample.peer));
+        let client = client.filter(|client| {
+            let client = (*client, sample.peer);
+            known.contains(&client) || room && known.insert(client)
+        });
         let id = RelayId {
             route,
-            client: told_apart.then_some(client),
+            client,
             peer: sample.peer,
         };
         self.batch.add_relay(id, change);

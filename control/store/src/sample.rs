@@ -45,8 +45,8 @@ pub struct RelaySample {
     pub network_key: Option<PublicKey>,
     /// The route, as metrics and logs name it.
     pub route: String,
-    /// Who connected.
-    pub client: IpAddr,
+    /// Who connected; absent for all those that whoever counted did not tell apart.
+    pub client: Option<IpAddr>,
     /// The peer behind the target, where one is known.
     pub peer: Option<PublicKey>,
     /// Bytes from clients to upstreams.

@@ -3,12 +3,13 @@
 use std::net::{IpAddr, SocketAddr};
 
 use control_api::{place::NetworkName, state::PublicKey};
+use control_plan::sample::Raw;
 use rusqlite::{Error, Row, types::Type};
 
 use crate::{
     Answer, ReadError, Relayed, Store, Traffic,
     names::{client, key, peer_key},
-    number::from_amount,
+    number::{from_amount, from_bits},
 };
 
 /// A peer, and all that it ever sent and received.
@@ -22,6 +23,8 @@ pub struct PeerTotal {
     pub peer: PublicKey,
     /// Grows only.
     pub traffic: Traffic,
+    /// The last reading that is counted in it.
+    pub raw: Raw,
     /// Unix time of the first sample that had it.
     pub first_seen: u64,
     /// Unix time of the last handshake.
@@ -64,7 +67,7 @@ impl Store {
         self.read(|reader| {
             reader.read("reading the totals of the peers", |transaction| {
                 let sql = "SELECT n.name, n.public_key, p.public_key, p.total_rx, p.total_tx,
-                        p.first_seen, p.last_handshake, p.endpoint
+                        p.first_seen, p.last_handshake, p.endpoint, p.epoch, p.raw_rx, p.raw_tx
                     FROM peers AS p JOIN networks AS n ON n.id = p.network
                     ORDER BY n.name, n.public_key, p.public_key";
                 transaction
@@ -135,6 +138,11 @@ fn peer_total(row: &Row<'_>) -> rusqlite::Result<PeerTotal> {
         traffic: Traffic {
             rx: from_amount(row.get(3)?),
             tx: from_amount(row.get(4)?),
+        },
+        raw: Raw {
+            epoch: from_bits(row.get(8)?),
+            rx: from_bits(row.get(9)?),
+            tx: from_bits(row.get(10)?),
         },
         first_seen: from_amount(row.get(5)?),
         last_handshake: row.get::<_, Option<i64>>(6)?.map(from_amount),

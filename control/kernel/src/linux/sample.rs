@@ -1,8 +1,14 @@
 //! The counters of a network's peers, read every second.
 
-use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroU16, time::Duration};
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    net::SocketAddr,
+    num::NonZeroU16,
+    time::Duration,
+};
 
-use control_api::state::PublicKey;
+use control_api::state::{PresharedKey, PrivateKey, PublicKey};
 
 use super::{Linux, device_name, error::SampleError, observe::epoch_of, wireguard::Shown};
 use crate::linux::error::Refusal;
@@ -12,6 +18,9 @@ use crate::linux::error::Refusal;
 pub struct Sampled {
     /// The device that counted; another one begins at zero.
     pub epoch: u64,
+    /// Another number when the device's key, its port or anything that was set for a peer is
+    /// another: WireGuard tells nobody of such changes. Only good within one process.
+    pub settings: u64,
     /// By public key.
     pub peers: BTreeMap<PublicKey, PeerSample>,
 }
@@ -73,6 +82,19 @@ fn sampled(epoch: u64, shown: &Shown) -> Sampled {
     });
     Sampled {
         epoch,
+        settings: settings(shown),
         peers: peers.collect(),
     }
+}
+
+/// Endpoints are left out: peers roam.
+fn settings(shown: &Shown) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let private_key = shown.private_key.as_ref().map(PrivateKey::expose);
+    (private_key, shown.listen_port, shown.peers.len()).hash(&mut hasher);
+    for (key, peer) in &shown.peers {
+        let secret = peer.preshared_key.as_ref().map(PresharedKey::expose);
+        (key, secret, peer.keep_alive, &peer.allowed_ips).hash(&mut hasher);
+    }
+    hasher.finish()
 }

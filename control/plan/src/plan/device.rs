@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use control_api::state::{Peer, PublicKey, WireGuard};
+use control_api::state::{Peer, PrivateKey, PublicKey, WireGuard};
 use ipnet::IpNet;
 
 use super::{Endpoint, KEEP_ALIVE_SECONDS, network::Steps, routes};
@@ -92,7 +92,9 @@ fn make(wish: &Wish<'_>, steps: &mut Steps<'_>) {
 fn change(wish: &Wish<'_>, device: Option<&ActualDevice>) -> DeviceChange {
     let wireguard = wish.wireguard;
     let key = &wireguard.private_key;
-    let has_key = device.is_some_and(|device| device.private_key.as_ref() == Some(key));
+    let has_key = device
+        .and_then(|device| device.private_key.as_ref())
+        .is_some_and(|there| clamped(there) == clamped(key));
     let has_port = device.is_some_and(|device| device.listen_port == wireguard.listen_port.get());
     let mut peers = BTreeMap::new();
     for (key, peer) in &wireguard.peers {
@@ -111,6 +113,14 @@ fn change(wish: &Wish<'_>, device: Option<&ActualDevice>) -> DeviceChange {
         listen_port: (!has_port).then_some(wireguard.listen_port),
         peers,
     }
+}
+
+/// A key as devices keep it: five bits of an X25519 secret say nothing (RFC 7748, section 5).
+fn clamped(key: &PrivateKey) -> [u8; 32] {
+    let mut bytes = *key.expose();
+    bytes[0] &= 0b1111_1000;
+    bytes[31] = bytes[31] & 0b0111_1111 | 0b0100_0000;
+    bytes
 }
 
 /// A new peer is looked for where it was seen last, unless it is declared elsewhere since.

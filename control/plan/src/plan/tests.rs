@@ -243,6 +243,19 @@ fn the_first_plan_protects_a_namespace_before_anything_is_in_it() {
 }
 
 #[test]
+fn a_key_that_the_device_clamped_is_still_the_same() {
+    let mut world = World::new();
+    let unclamped = json!({ "private_key": "ff".repeat(32) });
+    let state = desired(&json!({ "1": network(1, unclamped) }));
+    world.settle(&state);
+    let clamped = format!("f8{}7f", "ff".repeat(30));
+    world.kernel.meddle(port(1), |device| {
+        device.private_key = clamped.parse().ok();
+    });
+    assert!(world.plan(&state).is_empty());
+}
+
+#[test]
 fn a_changed_peer_is_one_step_that_touches_no_other() {
     let mut world = World::new();
     world.settle(&desired(

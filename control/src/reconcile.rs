@@ -1,0 +1,354 @@
+//! The one place that changes the kernel and the workers.
+//!
+//! ```text
+//!   orders (API, SIGHUP) ─┐                       ┌─► before ─► publish, wait for every worker ─► after
+//!   notices (netlink)    ─┼─► observe ─► plan ────┤
+//!   ticks (1 s)          ─┘                       └─► the store, events, the view that the API shows
+//! ```
+//!
+//! It runs on a thread of its own, because the kernel is asked in blocking calls: neither the API
+//! nor a worker ever waits for it. Whatever goes wrong in one network degrades that network, and is
+//! tried again from a new observation.
+
+mod change;
+mod clock;
+mod degraded;
+mod networks;
+mod news;
+mod order;
+mod owners;
+mod peers;
+mod publication;
+mod records;
+mod round;
+mod sampling;
+mod view;
+
+use std::{
+    collections::BTreeSet,
+    num::NonZeroU16,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use control_api::{
+    answer::{Event, Status},
+    boot::{Boot, WireGuardBackend},
+    state::Desired,
+};
+use control_http::{ChangeRefused, Reconciles, View};
+use control_kernel::{Linux, linux::Notice};
+use control_plan::actual::Backend;
+use control_store::Store;
+use crossbeam_channel::{Receiver, never, select, tick};
+use engine::{Drained, Engine, Publication};
+use tokio::sync::{broadcast, watch};
+
+pub(crate) use self::{
+    clock::unix_now,
+    order::{Drain, Order},
+};
+use self::{networks::Networks, publication::Publisher};
+
+/// How often peers are looked at, failed networks tried again and totals written.
+const TICK: Duration = Duration::from_secs(1);
+/// How often the end of a drain is looked for.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+/// How long workers may take to reset what is left after a drain's deadline.
+const RESET_TIMEOUT: Duration = Duration::from_secs(5);
+/// Ticks between two observations of everything, notified or not.
+const TICKS_PER_OBSERVATION: u32 = 30;
+
+/// Everything that the desired state is made real with.
+#[derive(Debug)]
+pub(crate) struct Reconciler {
+    boot: Boot,
+    desired: Arc<Desired>,
+    /// The number of the desired state; 0 before the first.
+    generation: u64,
+    /// The newest one that every worker runs.
+    running: u64,
+    /// Networks that a new state is being made for.
+    pending: BTreeSet<NonZeroU16>,
+    networks: Networks,
+    publisher: Publisher,
+    engine: Engine,
+    view: watch::Sender<Arc<View>>,
+    started: Duration,
+    ticks: u32,
+    drops_reported: u64,
+}
+
+/// What a reconciler is made from.
+#[derive(Debug)]
+pub(crate) struct Setting {
+    pub(crate) boot: Boot,
+    pub(crate) desired: Desired,
+    pub(crate) generation: u64,
+    pub(crate) store: Store,
+    pub(crate) kernel: Linux,
+    pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) heartbeat: Arc<Heartbeat>,
+}
+
+/// A drain that goes on.
+#[derive(Debug)]
+struct Draining {
+    workers: engine::Draining,
+    deadline: Instant,
+}
+
+impl Draining {
+    fn is_over(&self) -> bool {
+        self.workers.is_over() || Instant::now() >= self.deadline + RESET_TIMEOUT
+    }
+}
+
+/// How a reconciler ended.
+#[derive(Debug, Default)]
+pub(crate) struct Ended {
+    /// Absent when it was lost.
+    pub(crate) drained: Option<Drained>,
+}
+
+/// When the reconcile thread was last seen alive.
+#[derive(Debug)]
+pub(crate) struct Heartbeat {
+    started: Instant,
+    beat_ms: AtomicU64,
+}
+
+impl Default for Heartbeat {
+    fn default() -> Self {
+        Self {
+            started: Instant::now(),
+            beat_ms: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Heartbeat {
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Says that the thread gets on with its work.
+    pub(crate) fn beat(&self) {
+        self.beat_ms.store(self.now_ms(), Ordering::Relaxed);
+    }
+
+    /// For how long nothing was heard.
+    pub(crate) fn silence(&self) -> Duration {
+        let beat = self.beat_ms.load(Ordering::Relaxed);
+        Duration::from_millis(self.now_ms().saturating_sub(beat))
+    }
+}
+
+impl Reconciler {
+    /// Makes the networks what is desired, and then starts the engine on them.
+    ///
+    /// # Errors
+    /// When the store cannot be read, a listener leads nowhere, or the engine does not start.
+    pub(crate) fn start(
+        setting: Setting,
+        start_engine: impl FnOnce(Publication) -> anyhow::Result<Engine>,
+    ) -> anyhow::Result<(Self, watch::Receiver<Arc<View>>)> {
+        let Setting {
+            boot,
+            desired,
+            generation,
+            store,
+            kernel,
+            events,
+            heartbeat,
+        } = setting;
+        let started = unix_now();
+        let mut publisher = Publisher::default();
+        let prepared = publisher
+            .prepare(&desired, &boot.listeners, None)
+            .map_err(|problems| {
+                let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+                anyhow::anyhow!(
+                    "the desired state does not fit the boot file: {}",
+                    problems.join("; ")
+                )
+            })?;
+        let mut networks = Networks::new(
+            (kernel, wanted_backend(&boot)),
+            store,
+            events,
+            heartbeat,
+            &desired,
+            started,
+        )
+        .context("reading what Ringway made")?;
+        networks.round(&desired, None);
+        let publication = publisher.open(prepared, generation, &mut networks.kernel);
+        let engine = start_engine(publication)?;
+        let desired = Arc::new(desired);
+        let (view, shown) = watch::channel(Arc::new(View {
+            desired: Arc::clone(&desired),
+            generation,
+            running_generation: generation,
+            status: Status::default(),
+            counters: Arc::default(),
+            reconciles: Reconciles::default(),
+            ready: false,
+        }));
+        let mut reconciler = Self {
+            boot,
+            desired,
+            generation,
+            running: generation,
+            pending: BTreeSet::new(),
+            networks,
+            publisher,
+            engine,
+            view,
+            started,
+            ticks: 0,
+            drops_reported: 0,
+        };
+        reconciler.sample();
+        reconciler.show();
+        Ok((reconciler, shown))
+    }
+
+    /// The running engine.
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Works until it is told to drain and that is over.
+    pub(crate) fn run(mut self, orders: &Receiver<Order>) -> Ended {
+        let ticks = tick(TICK);
+        let mut notices = self.networks.kernel.notices();
+        let mut looks = never();
+        let mut drain: Option<Draining> = None;
+        loop {
+            self.networks.heartbeat.beat();
+            select! {
+                recv(orders) -> order => match order {
+                    Ok(Order::Change(request)) if drain.is_some() => {
+                        let _ = request.reply.send(Err(ChangeRefused::ShuttingDown));
+                    }
+                    Ok(Order::Change(request)) => self.change(request),
+                    Ok(Order::Boot { boot, reply }) => {
+                        // Whoever asked may have ended.
+                        let _ = reply.send(self.take_boot(*boot));
+                    }
+                    Ok(Order::Drain(until)) => {
+                        self.begin_drain(until, &mut drain);
+                        looks = tick(LOOK_INTERVAL);
+                    }
+                    Err(_) => return Ended::default(),
+                },
+                recv(notices) -> notice => match notice {
+                    Ok(notice) => self.note(notice),
+                    Err(_) => {
+                        tracing::error!("the kernel's notices have ended: looking every 30 s");
+                        notices = never();
+                    }
+                },
+                recv(ticks) -> _ => self.tick(),
+                recv(looks) -> _ => {}
+            }
+            if drain.as_ref().is_some_and(Draining::is_over) {
+                return self.finish(drain);
+            }
+        }
+    }
+
+    /// Looks at what a notice is about, and at everything else that was notified by now.
+    fn note(&mut self, notice: Notice) {
+        let mut networks = BTreeSet::new();
+        let mut is_all = false;
+        let more: Vec<Notice> = self.networks.kernel.notices().try_iter().collect();
+        for notice in std::iter::once(notice).chain(more) {
+            match notice {
+                Notice::Network(network) => drop(networks.insert(network)),
+                Notice::Names => is_all = true,
+            }
+        }
+        self.networks
+            .round(&self.desired, (!is_all).then_some(&networks));
+        if is_all {
+            self.republish_if_stale();
+        }
+    }
+
+    fn tick(&mut self) {
+        self.ticks = self.ticks.wrapping_add(1);
+        if self.ticks.is_multiple_of(TICKS_PER_OBSERVATION) {
+            self.networks.round(&self.desired, None);
+        } else {
+            let due: BTreeSet<NonZeroU16> = self.networks.degraded.due(Instant::now()).collect();
+            if !due.is_empty() {
+                self.networks.round(&self.desired, Some(&due));
+            }
+        }
+        self.republish_if_stale();
+        let changed = self.sample();
+        if !changed.is_empty() {
+            self.networks.round(&self.desired, Some(&changed));
+        }
+        self.report_drops();
+        self.show();
+    }
+
+    /// Hands everything that was counted to the store.
+    fn sample(&mut self) -> BTreeSet<NonZeroU16> {
+        self.engine.counters();
+        let clients = self.engine.take_clients();
+        self.networks.sample(&self.desired, &clients)
+    }
+
+    fn begin_drain(&self, until: Drain, drain: &mut Option<Draining>) {
+        let workers = self.engine.begin_drain(until.deadline);
+        match drain {
+            // Only moves the deadline: the workers answer to whoever began.
+            Some(drain) => drain.deadline = until.deadline,
+            None => {
+                *drain = Some(Draining {
+                    workers,
+                    deadline: until.deadline,
+                });
+            }
+        }
+    }
+
+    /// Counts a last time. Networks stay as they are: the next start takes them over.
+    fn finish(mut self, drain: Option<Draining>) -> Ended {
+        let drained = drain.map(|drain| self.engine.finish(&drain.workers, Duration::ZERO));
+        let clients = drained.as_ref().map(|drained| drained.clients.as_slice());
+        self.networks
+            .sample(&self.desired, clients.unwrap_or_default());
+        Ended { drained }
+    }
+
+    fn report_drops(&mut self) {
+        let dropped = self.engine.counters().records_dropped;
+        if dropped > self.drops_reported {
+            let new = dropped - self.drops_reported;
+            tracing::warn!(
+                new,
+                dropped,
+                "connection records were dropped: their reader is slow"
+            );
+            self.drops_reported = dropped;
+        }
+    }
+}
+
+/// Who has to carry the packets; absent where it does not matter.
+pub(crate) fn wanted_backend(boot: &Boot) -> Option<Backend> {
+    match boot.wireguard.backend {
+        WireGuardBackend::Auto => None,
+        WireGuardBackend::Kernel => Some(Backend::Kernel),
+        WireGuardBackend::Userspace => Some(Backend::Userspace),
+    }
+}

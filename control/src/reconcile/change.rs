@@ -1,0 +1,204 @@
+//! A change of the desired state, from the request to the answer.
+
+use std::sync::Arc;
+
+use control_api::{
+    Problems, Valid,
+    answer::{Applied, AppliedStep, Happening},
+    boot::Boot,
+    state::{Desired, EditError, edit},
+};
+use control_http::{ChangeRefused, ChangeRequest};
+use control_plan::{Changed, changed, plan::Plan};
+use control_store::{CommitError, NewGeneration};
+
+use super::{
+    Reconciler,
+    clock::unix_now,
+    owners::Owners,
+    publication::{Prepared, publish_to},
+    round::Planning,
+};
+
+/// A change that may be made.
+struct Accepted {
+    desired: Desired,
+    warnings: Problems,
+    changed: Changed,
+    /// Absent when the workers need not know.
+    prepared: Option<Prepared>,
+}
+
+impl Reconciler {
+    /// Makes a change, and answers whoever asked. Nobody is answered before the new state is on
+    /// disk.
+    pub(super) fn change(&mut self, request: ChangeRequest) {
+        let accepted = match self.accept(&request) {
+            Ok(accepted) => accepted,
+            Err(refused) => {
+                // Whoever asked may be gone.
+                let _ = request.reply.send(Err(refused));
+                return;
+            }
+        };
+        let planning = self
+            .networks
+            .plan_for(&accepted.desired, Some(&accepted.changed.programmed));
+        let mut applied = Applied {
+            generation: self.generation,
+            changed: !accepted.changed.programmed.is_empty(),
+            dry_run: request.dry_run,
+            steps: steps(&planning.plan),
+            degraded: Vec::new(),
+            warnings: accepted.warnings.iter().map(Into::into).collect(),
+        };
+        if request.dry_run || !applied.changed {
+            let _ = request.reply.send(Ok(applied));
+            return;
+        }
+        match self.commit(&request, &accepted.desired) {
+            Ok(generation) => applied.generation = generation,
+            Err(refused) => {
+                let _ = request.reply.send(Err(refused));
+                return;
+            }
+        }
+        let ChangeRequest {
+            wait, reply, actor, ..
+        } = request;
+        if wait {
+            self.take_up(accepted, planning, &actor.name);
+            applied.degraded = self.networks.degraded.list();
+            let generation = applied.generation;
+            let _ = reply.send(if self.running == generation {
+                Ok(applied)
+            } else {
+                Err(ChangeRefused::NotRunning { generation })
+            });
+        } else {
+            let _ = reply.send(Ok(applied));
+            self.take_up(accepted, planning, &actor.name);
+        }
+    }
+
+    fn accept(&self, request: &ChangeRequest) -> Result<Accepted, ChangeRefused> {
+        if let Some(expected) = request.if_match
+            && expected != self.generation
+        {
+            return Err(ChangeRefused::Conflict {
+                expected,
+                current: self.generation,
+            });
+        }
+        let Valid {
+            value: desired,
+            warnings,
+            ..
+        } = edit(&self.desired, &request.change)?;
+        let changed = changed(&self.desired, &desired);
+        // Always tried: a listener may lead to a network that goes.
+        let prepared = if changed.is_routed {
+            let previous = Some(self.engine.snapshot());
+            let prepared = self
+                .publisher
+                .prepare(&desired, &self.boot.listeners, previous)
+                .map_err(EditError::Problems)?;
+            Some(prepared)
+        } else {
+            None
+        };
+        Ok(Accepted {
+            desired,
+            warnings,
+            changed,
+            prepared,
+        })
+    }
+
+    fn commit(&mut self, request: &ChangeRequest, desired: &Desired) -> Result<u64, ChangeRefused> {
+        let new = NewGeneration {
+            expected: Some(self.generation),
+            time: unix_now().as_secs(),
+            actor: request.actor.name.to_string(),
+            note: request.change.to_string(),
+            document: desired.render_with_secrets().to_string(),
+        };
+        let committed = self.networks.store.commit_generation(new).wait();
+        match committed {
+            Ok(generation) => {
+                self.generation = generation;
+                Ok(generation)
+            }
+            Err(CommitError::Conflict { expected, current }) => {
+                Err(ChangeRefused::Conflict { expected, current })
+            }
+            Err(error @ CommitError::Write(_)) => Err(ChangeRefused::Unstored(error)),
+        }
+    }
+
+    /// Makes the kernel and the workers what the new state says.
+    fn take_up(&mut self, accepted: Accepted, planning: Planning, actor: &str) {
+        let Accepted {
+            desired,
+            changed,
+            prepared,
+            ..
+        } = accepted;
+        let scope = changed.programmed;
+        self.pending.clone_from(&scope);
+        self.desired = Arc::new(desired);
+        self.show();
+        let is_partial = planning.plan.is_partial;
+        let (publisher, engine, generation) =
+            (&mut self.publisher, &mut self.engine, self.generation);
+        let mut is_running = true;
+        self.networks
+            .carry_out(&self.desired, planning, |networks| {
+                if let Some(prepared) = prepared {
+                    let publication = publisher.open(prepared, generation, &mut networks.kernel);
+                    is_running = publish_to(engine, publication, generation);
+                }
+            });
+        if is_running {
+            self.running = generation;
+        }
+        if is_partial {
+            self.networks.round(&self.desired, Some(&scope));
+        }
+        self.networks.owners = Owners::of(&self.desired);
+        self.pending.clear();
+        let actor = actor.to_owned();
+        let applied = Happening::StateApplied { generation, actor };
+        self.networks.news.tell(vec![applied]);
+        self.sample();
+        self.show();
+    }
+
+    /// Takes up what of a boot file a running gateway can change.
+    ///
+    /// # Errors
+    /// When a listener leads to a network that the desired state does not have; nothing changes.
+    pub(super) fn take_boot(&mut self, boot: Boot) -> Result<Vec<String>, Problems> {
+        let waiting = boot.restart_needed(&self.boot);
+        let mut next = self.boot.clone();
+        crate::serve::adopt(&mut next, &boot);
+        let previous = Some(self.engine.snapshot());
+        let prepared = self
+            .publisher
+            .prepare(&self.desired, &next.listeners, previous)?;
+        self.boot = next;
+        self.hand_out(prepared);
+        self.networks.round(&self.desired, None);
+        self.show();
+        Ok(waiting)
+    }
+}
+
+fn steps(plan: &Plan) -> Vec<AppliedStep> {
+    let steps = plan.steps().map(|step| AppliedStep {
+        op: step.op().to_owned(),
+        object: step.object(),
+        detail: step.detail(),
+    });
+    steps.collect()
+}

@@ -1,0 +1,102 @@
+//! Which peer is behind an address of a network, and who the network is to its peers.
+
+use std::{collections::BTreeMap, net::IpAddr, num::NonZeroU16};
+
+use control_api::state::{Desired, PublicKey};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use prefix_trie::PrefixMap;
+
+/// Every network with a device.
+#[derive(Default)]
+pub(crate) struct Owners(BTreeMap<NonZeroU16, Network>);
+
+/// The network's key, and its allowed prefixes, each with the peer that it is sent to.
+struct Network {
+    public_key: PublicKey,
+    v4: PrefixMap<Ipv4Net, PublicKey>,
+    v6: PrefixMap<Ipv6Net, PublicKey>,
+}
+
+impl Owners {
+    /// Those of a desired state.
+    pub(crate) fn of(desired: &Desired) -> Self {
+        let mut owners = Self::default();
+        for (port, network) in &desired.networks {
+            let (Some(wireguard), Some(public_key)) = (&network.wireguard, network.public_key())
+            else {
+                continue;
+            };
+            let mut prefixes = Network {
+                public_key,
+                v4: PrefixMap::new(),
+                v6: PrefixMap::new(),
+            };
+            for (key, peer) in &wireguard.peers {
+                for prefix in &peer.allowed_ips {
+                    match prefix {
+                        IpNet::V4(prefix) => drop(prefixes.v4.insert(prefix.trunc(), *key)),
+                        IpNet::V6(prefix) => drop(prefixes.v6.insert(prefix.trunc(), *key)),
+                    }
+                }
+            }
+            owners.0.insert(*port, prefixes);
+        }
+        owners
+    }
+
+    /// Who a network is to its peers. Deriving a key takes too long to do it at every look.
+    pub(crate) fn public_key(&self, network: NonZeroU16) -> Option<PublicKey> {
+        Some(self.0.get(&network)?.public_key)
+    }
+
+    /// The peer that packets to an address are sent to: the one with the longest prefix.
+    pub(crate) fn peer(&self, network: NonZeroU16, address: IpAddr) -> Option<PublicKey> {
+        let prefixes = self.0.get(&network)?;
+        match address {
+            IpAddr::V4(address) => {
+                let found = prefixes.v4.get_lpm(&Ipv4Net::from(address));
+                found.map(|(_, key)| *key)
+            }
+            IpAddr::V6(address) => {
+                let found = prefixes.v6.get_lpm(&Ipv6Net::from(address));
+                found.map(|(_, key)| *key)
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Owners {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Owners of {} networks", self.0.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use control_api::state;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_longest_prefix_names_the_peer() {
+        let (wide, narrow) = ("0a".repeat(32), "0b".repeat(32));
+        let peers = json!({
+            wide.clone(): { "allowed_ips": ["10.0.0.0/8", "fd00::/8"] },
+            narrow.clone(): { "allowed_ips": ["10.0.0.2/32"] },
+        });
+        let network = json!({
+            "private_key": "0c".repeat(32), "address": ["10.0.0.1/24"], "peers": peers, "proxy": {},
+        });
+        let desired = state::parse(&json!({ "7": network }).to_string()).unwrap();
+        let owners = Owners::of(&desired.value);
+        let peer = |address: &str| {
+            let network = NonZeroU16::new(7).unwrap();
+            owners.peer(network, address.parse().unwrap())
+        };
+        assert_eq!(peer("10.0.0.2"), narrow.parse().ok());
+        assert_eq!(peer("10.0.0.3"), wide.parse().ok());
+        assert_eq!(peer("fd00::1"), wide.parse().ok());
+        assert_eq!(peer("192.0.2.1"), None);
+    }
+}

@@ -1,0 +1,163 @@
+//! What the workers route by: from the desired state and the namespaces as they are now.
+
+use std::collections::{BTreeMap, HashMap};
+
+use control_api::{Problems, boot::Listener, state::Desired};
+use control_kernel::Linux;
+use control_plan::{Ids, NamespaceSource, Planned, publish};
+use engine::{Engine, Publication};
+use engine_core::{ids::Generation, snapshot::Snapshot};
+use engine_sys::netns::Identity;
+
+use super::Reconciler;
+
+/// Publications whose desired generation is remembered. Workers answer every publication, so this
+/// many are never outstanding.
+const REMEMBERED_MAX: usize = 64;
+
+/// Gives out publications, and knows what each of them stands for.
+#[derive(Debug, Default)]
+pub(crate) struct Publisher {
+    ids: Ids,
+    /// How many there were: the engine's own generation.
+    count: u64,
+    /// The desired state that each of the last publications stands for.
+    generations: BTreeMap<u64, u64>,
+    /// The namespaces that workers hold.
+    held: BTreeMap<NamespaceSource, Identity>,
+    /// Those that could not be had, and why.
+    missing: BTreeMap<NamespaceSource, String>,
+}
+
+/// A publication without its namespaces. Nothing changes if it comes to nothing.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    planned: Planned,
+    ids: Ids,
+}
+
+impl Publisher {
+    /// Makes the snapshot of a desired state.
+    ///
+    /// # Errors
+    /// Every listener that leads to a network that the state does not have.
+    pub(crate) fn prepare(
+        &self,
+        desired: &Desired,
+        listeners: &[Listener],
+        previous: Option<&Snapshot>,
+    ) -> Result<Prepared, Problems> {
+        let mut ids = self.ids.clone();
+        let generation = Generation(self.count + 1);
+        let planned = publish(desired, listeners, &mut ids, generation, previous)?;
+        Ok(Prepared { planned, ids })
+    }
+
+    /// Opens the namespaces of a publication that stands for a desired generation. One that cannot
+    /// be had fails the connections of its own networks only, and is said once.
+    pub(crate) fn open(
+        &mut self,
+        prepared: Prepared,
+        desired: u64,
+        kernel: &mut Linux,
+    ) -> Publication {
+        let Prepared { planned, ids } = prepared;
+        self.ids = ids;
+        self.count = planned.snapshot.generation().0;
+        self.generations.insert(self.count, desired);
+        while self.generations.len() > REMEMBERED_MAX {
+            self.generations.pop_first();
+        }
+        let mut namespaces = HashMap::new();
+        let mut missing = BTreeMap::new();
+        self.held.clear();
+        for (id, source) in planned.namespaces {
+            match kernel.namespace(&source) {
+                Ok(netns) => {
+                    self.held.insert(source, netns.identity());
+                    namespaces.insert(id, netns);
+                }
+                Err(error) => {
+                    let error = format!("{:#}", anyhow::Error::from(error));
+                    if !self.missing.contains_key(&source) {
+                        tracing::error!(error, "the networks of this namespace cannot be reached");
+                    }
+                    missing.insert(source, error);
+                }
+            }
+        }
+        self.missing = missing;
+        Publication {
+            snapshot: planned.snapshot,
+            namespaces,
+        }
+    }
+
+    /// Whether other namespaces are there now than the workers hold.
+    pub(crate) fn is_stale(&self, kernel: &mut Linux) -> bool {
+        let mut now = |source| kernel.namespace(source).ok().map(|netns| netns.identity());
+        let mut held = self.held.iter();
+        held.any(|(source, identity)| now(source).is_some_and(|now| now != *identity))
+            || self.missing.keys().any(|source| now(source).is_some())
+    }
+
+    /// Why a namespace could not be had.
+    pub(crate) fn missing(&self, source: &NamespaceSource) -> Option<&str> {
+        self.missing.get(source).map(String::as_str)
+    }
+
+    /// The desired generation that a publication stands for; 0 when that is long ago.
+    pub(crate) fn generation_of(&self, publication: u64) -> u64 {
+        self.generations
+            .get(&publication)
+            .copied()
+            .unwrap_or_default()
+    }
+}
+
+impl Reconciler {
+    /// Publishes the state once more for the namespaces as they are now.
+    pub(super) fn republish(&mut self) {
+        let previous = Some(self.engine.snapshot());
+        let prepared = self
+            .publisher
+            .prepare(&self.desired, &self.boot.listeners, previous);
+        match prepared {
+            Ok(prepared) => self.hand_out(prepared),
+            // It was published before with the same listeners.
+            Err(_) => tracing::error!("the listeners name undeclared networks"),
+        }
+    }
+
+    /// Hands a publication to the workers, and waits until every one of them runs it.
+    pub(super) fn hand_out(&mut self, prepared: Prepared) {
+        let publication = self
+            .publisher
+            .open(prepared, self.generation, &mut self.networks.kernel);
+        if publish_to(&mut self.engine, publication, self.generation) {
+            self.running = self.generation;
+        }
+    }
+
+    /// Takes up namespaces that were missing or replaced.
+    pub(super) fn republish_if_stale(&mut self) {
+        if self.publisher.is_stale(&mut self.networks.kernel) {
+            self.republish();
+        }
+    }
+}
+
+/// Whether every worker runs it now.
+pub(super) fn publish_to(engine: &mut Engine, publication: Publication, generation: u64) -> bool {
+    let routes = publication.snapshot.len();
+    match engine.publish(publication) {
+        Ok(()) => {
+            tracing::info!(generation, routes, "every worker runs the new state");
+            true
+        }
+        Err(error) => {
+            tracing::error!(generation, %error, "not every worker runs the new state");
+            false
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! What the API shows: desired against actual, as of the last look.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    num::NonZeroU16,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use control_api::{
+    answer::{
+        self, DeviceStatus, GenerationStatus, ListenerStatus, NetworkState, NetworkStatus,
+        PeerStatus, RouteStatus, Status, StoreStatus, WireGuardStatus, WorkerStatus,
+    },
+    boot::Protocol,
+    state::{Namespace, Network, WireGuard},
+};
+use control_http::View;
+use control_plan::{actual, plan::place_of};
+use engine::{Counters, RouteCounters};
+
+use super::Reconciler;
+
+impl Reconciler {
+    /// Shows everything as it is now.
+    pub(super) fn show(&mut self) {
+        let view = self.look();
+        self.view.send_replace(Arc::new(view));
+    }
+
+    pub(super) fn look(&mut self) -> View {
+        let counters = Arc::new(self.engine.counters().clone());
+        View {
+            desired: Arc::clone(&self.desired),
+            generation: self.generation,
+            running_generation: self.running,
+            status: self.status(&counters),
+            counters,
+            reconciles: self.networks.reconciles,
+            ready: self.running == self.generation,
+        }
+    }
+
+    fn status(&self, counters: &Counters) -> Status {
+        let by_network = by_network(counters);
+        let networks = self.desired.networks.values().map(|network| {
+            let routes = by_network.get(&*network.name().to_string());
+            let routes = routes.map(Vec::as_slice).unwrap_or_default();
+            (network.port.get(), self.network_status(network, routes))
+        });
+        let health = self.networks.store.health();
+        let mut degraded = self.networks.degraded.list();
+        if !health.ok {
+            degraded.push(answer::Degradation {
+                object: "store".to_owned(),
+                why: health.error.clone().unwrap_or_default(),
+                since: health.since,
+            });
+        }
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started: self.started.as_secs(),
+            // As of the request, the API knows.
+            uptime_seconds: 0,
+            ready: self.running == self.generation,
+            generation: GenerationStatus {
+                desired: self.generation,
+                running: self.running,
+            },
+            wireguard: WireGuardStatus {
+                backend: Some(backend(self.networks.kernel.backend())),
+                reason: self.backend_reason().to_owned(),
+            },
+            networks: networks.collect(),
+            listeners: self.listeners(counters),
+            workers: self.workers(counters),
+            store: StoreStatus {
+                bytes: store_bytes(&self.boot.store),
+                ok: health.ok,
+                since: health.since,
+                error: health.error,
+            },
+            degraded,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Why the backend is the one that it is.
+    fn backend_reason(&self) -> &'static str {
+        match (self.networks.backend, self.networks.kernel.backend()) {
+            (Some(_), _) => "wireguard.backend says so",
+            (None, actual::Backend::Kernel) => "the kernel has the module",
+            (None, actual::Backend::Userspace) => "this kernel has no WireGuard module",
+        }
+    }
+
+    fn listeners(&self, counters: &Counters) -> Vec<ListenerStatus> {
+        let declared = self.boot.listeners.iter().zip(self.engine.addresses());
+        let listeners = declared.zip(&counters.listeners);
+        let status = listeners.map(|((declared, (name, bind)), tally)| ListenerStatus {
+            name: name.to_string(),
+            bind: bind.to_string(),
+            protocol: match declared.protocol {
+                Protocol::Tls => "tls".to_owned(),
+                Protocol::Tcp => "tcp".to_owned(),
+            },
+            accepted: tally.accepted,
+        });
+        status.collect()
+    }
+
+    fn workers(&self, counters: &Counters) -> Vec<WorkerStatus> {
+        let status = counters.workers.iter().map(|worker| WorkerStatus {
+            worker: worker.state.id,
+            generation: self.publisher.generation_of(worker.state.generation),
+            connections: worker.state.live,
+            accepted: worker.accepted,
+            bytes_in: worker.bytes_in,
+            bytes_out: worker.bytes_out,
+        });
+        status.collect()
+    }
+
+    fn network_status(&self, network: &Network, routes: &[&RouteCounters]) -> NetworkStatus {
+        let port = network.port;
+        let reason = self.networks.degraded.reason(port);
+        let reason = reason.or_else(|| self.publisher.missing(&place_of(network)));
+        let is_running = self.running == self.generation || !self.pending.contains(&port);
+        let sum = |count: fn(&RouteCounters) -> u64| routes.iter().map(|route| count(route)).sum();
+        NetworkStatus {
+            name: network.name().to_string(),
+            namespace: match &network.namespace {
+                Namespace::Own => network.name().to_string(),
+                Namespace::Host => "host".to_owned(),
+                Namespace::Existing(name) => name.as_str().to_owned(),
+            },
+            state: match reason {
+                Some(_) => NetworkState::Degraded,
+                None if is_running => NetworkState::Ok,
+                None => NetworkState::Pending,
+            },
+            reasons: reason.map(ToOwned::to_owned).into_iter().collect(),
+            public_key: self.networks.owners.public_key(port),
+            device: self.networks.devices.get(&port).cloned(),
+            peers: match &network.wireguard {
+                Some(wireguard) => self.peer_statuses(port, wireguard),
+                None => BTreeMap::new(),
+            },
+            routes: routes.iter().map(|route| route_status(route)).collect(),
+            connections: sum(|route| route.tally.live()),
+            bytes_in: sum(|route| route.tally.bytes_in),
+            bytes_out: sum(|route| route.tally.bytes_out),
+        }
+    }
+
+    fn peer_statuses(
+        &self,
+        network: NonZeroU16,
+        wireguard: &WireGuard,
+    ) -> BTreeMap<control_api::state::PublicKey, PeerStatus> {
+        let statuses = wireguard.peers.iter().map(|(key, peer)| {
+            let seen = self
+                .networks
+                .peers
+                .seen(network, key)
+                .copied()
+                .unwrap_or_default();
+            let look = seen.look.unwrap_or_default();
+            let status = PeerStatus {
+                endpoint: look.endpoint.or(peer.endpoint),
+                last_handshake: look.last_handshake.map(|at| at.as_secs()),
+                connected: seen.is_connected,
+                rx: seen.total.rx,
+                tx: seen.total.tx,
+                allowed_ips: peer.allowed_ips.clone(),
+            };
+            (*key, status)
+        });
+        statuses.collect()
+    }
+}
+
+/// A device as answers show it.
+pub(super) fn device_status(port: NonZeroU16, device: &actual::ActualDevice) -> DeviceStatus {
+    DeviceStatus {
+        name: format!("wg{port}"),
+        backend: backend(device.backend),
+        up: device.is_up,
+        mtu: device.mtu,
+        addresses: device.addresses.iter().copied().collect(),
+        listen_port: device.listen_port,
+    }
+}
+
+fn backend(backend: actual::Backend) -> answer::Backend {
+    match backend {
+        actual::Backend::Kernel => answer::Backend::Kernel,
+        actual::Backend::Userspace => answer::Backend::Userspace,
+    }
+}
+
+/// The size of the database and of its log, as far as there are any.
+fn store_bytes(file: &Path) -> u64 {
+    let log = PathBuf::from(format!("{}-wal", file.display()));
+    let bytes = |file: &Path| fs::metadata(file).map_or(0, |file| file.len());
+    bytes(file) + bytes(&log)
+}
+
+fn by_network(counters: &Counters) -> BTreeMap<&str, Vec<&RouteCounters>> {
+    let mut networks: BTreeMap<&str, Vec<&RouteCounters>> = BTreeMap::new();
+    for route in counters.routes.values() {
+        networks.entry(&route.network).or_default().push(route);
+    }
+    networks
+}
+
+fn route_status(route: &RouteCounters) -> RouteStatus {
+    RouteStatus {
+        route: route.label.to_string(),
+        connections: route.tally.live(),
+        opened: route.tally.opened,
+        bytes_in: route.tally.bytes_in,
+        bytes_out: route.tally.bytes_out,
+    }
+}

@@ -1,0 +1,319 @@
+//! From nothing to a gateway that serves what is desired.
+
+use std::{
+    fs::{DirBuilder, File},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use control_api::{
+    Valid,
+    answer::Event,
+    boot::{Accounts, Boot},
+    state::{self, Desired},
+};
+use control_http::{ChangeRequest, Tokens, View};
+use control_kernel::{Linux, LinuxConfig};
+use control_store::{NewGeneration, Retention, Store};
+use crossbeam_channel::Sender;
+use engine::{Drained, Engine};
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+};
+use tokio::sync::{broadcast, oneshot, watch};
+
+use super::{Inherited, engine_config, log_problems};
+use crate::{
+    connection_log::ConnectionLog,
+    files::{self, BootFile, Found},
+    logs::Logs,
+    reconcile::{Ended, Heartbeat, Order, Reconciler, Setting, unix_now, wanted_backend},
+};
+
+/// Orders that wait for the reconcile thread.
+const ORDERS_MAX: usize = 64;
+/// Events that a slow listener may be behind before it misses some.
+const EVENTS_WAITING_MAX: usize = 1024;
+/// Changes that wait for the one before.
+const CHANGES_WAITING_MAX: usize = 32;
+
+/// A running gateway, as its control thread sees it.
+#[derive(Debug)]
+pub(super) struct Gateway<'a> {
+    pub(super) boot_file: PathBuf,
+    pub(super) boot: Boot,
+    pub(super) store: Store,
+    pub(super) view: watch::Receiver<Arc<View>>,
+    pub(super) events: broadcast::Sender<Event>,
+    pub(super) tokens: Tokens,
+    pub(super) heartbeat: Arc<Heartbeat>,
+    pub(super) drain_timeout: Duration,
+    pub(super) connections: ConnectionLog,
+    pub(super) logs: &'a Logs,
+    _lock: Flock<File>,
+    orders: Sender<Order>,
+    ended: oneshot::Receiver<Ended>,
+    outcome: Option<Ended>,
+}
+
+impl<'a> Gateway<'a> {
+    /// Brings everything up: the store, the networks, the workers.
+    ///
+    /// # Errors
+    /// Says what cannot be had. A network that cannot be had is no error: it is degraded.
+    pub(super) fn start(
+        boot_file: &Path,
+        inherited: Inherited,
+        logs: &'a Logs,
+    ) -> anyhow::Result<Self> {
+        let BootFile {
+            text,
+            boot,
+            tokens,
+            found,
+        } = files::load_boot(boot_file).map_err(|found| refused(&[found]))?;
+        logs.set_level(boot.log.level);
+        log_problems(&[found]);
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            boot.json = %boot.render(),
+            "configuration"
+        );
+        let lock = lock(&boot.store)?;
+        let store = Store::open_with(&boot.store, retention(&boot.accounts))
+            .with_context(|| format!("opening the store {}", boot.store.display()))?;
+        let (generation, desired) = match stored(&store)? {
+            Some(stored) => stored,
+            None => seed(&store, boot_file, &boot)?,
+        };
+        let problems = files::compare(&text, &boot, &desired);
+        if problems.refuse() {
+            let file = boot_file.to_owned();
+            return Err(refused(&[Found { file, problems }]));
+        }
+        let kernel = Linux::open(kernel_config(&boot)).context("preparing the kernel's side")?;
+        let (connections, outlet) =
+            ConnectionLog::start(&boot.log.file, boot.log.queue_records_max)
+                .with_context(|| format!("opening the connection log {}", boot.log.file))?;
+        let (events, _) = broadcast::channel(EVENTS_WAITING_MAX);
+        let heartbeat = Arc::new(Heartbeat::default());
+        let setting = Setting {
+            boot: boot.clone(),
+            desired,
+            generation,
+            store: store.clone(),
+            kernel,
+            events: events.clone(),
+            heartbeat: Arc::clone(&heartbeat),
+        };
+        let config = engine_config::from_boot(&boot, inherited, outlet);
+        let (reconciler, view) = Reconciler::start(setting, |publication| {
+            Engine::start(config, publication).context("starting the engine")
+        })?;
+        log_start(reconciler.engine());
+        let (orders, received) = crossbeam_channel::bounded(ORDERS_MAX);
+        let (end, ended) = oneshot::channel();
+        thread::Builder::new()
+            .name("reconcile".into())
+            .spawn(move || drop(end.send(reconciler.run(&received))))
+            .context("starting the reconcile thread")?;
+        Ok(Self {
+            boot_file: boot_file.to_owned(),
+            drain_timeout: boot.drain_timeout,
+            boot,
+            store,
+            view,
+            events,
+            tokens,
+            heartbeat,
+            connections,
+            logs,
+            _lock: lock,
+            orders,
+            ended,
+            outcome: None,
+        })
+    }
+
+    /// Has the reconcile thread do something; it is lost if it has ended.
+    pub(super) fn order(&self, order: Order) {
+        // Bounded by what the control thread waits for, so there is room.
+        if self.orders.try_send(order).is_err() {
+            tracing::error!("the reconcile thread takes no orders");
+        }
+    }
+
+    /// The way for changes from the API to the reconcile thread.
+    pub(super) fn changes(&self) -> tokio::sync::mpsc::Sender<ChangeRequest> {
+        let (changes, mut requests) = tokio::sync::mpsc::channel(CHANGES_WAITING_MAX);
+        let orders = self.orders.clone();
+        tokio::spawn(async move {
+            while let Some(request) = requests.recv().await {
+                // A request that is dropped is answered as unavailable.
+                if orders.try_send(Order::Change(request)).is_err() {
+                    tracing::warn!("a change is not taken: too many wait");
+                }
+            }
+        });
+        changes
+    }
+
+    /// Waits until the reconcile thread has ended.
+    pub(super) async fn lost(&mut self) {
+        if self.outcome.is_none() {
+            // Without an answer, the thread has panicked.
+            self.outcome = Some((&mut self.ended).await.unwrap_or_default());
+        }
+    }
+
+    /// Writes what was counted last, and says it.
+    pub(super) async fn end(self) {
+        let records_lost = self.connections.finish();
+        if let Err(error) = self.store.flush().await {
+            tracing::error!(%error, "the last counters are not written");
+        }
+        let Some(Ended {
+            drained: Some(drained),
+        }) = self.outcome
+        else {
+            return;
+        };
+        let Drained {
+            counters,
+            lost_workers,
+            ..
+        } = drained;
+        let totals = counters.networks.values();
+        let (connections, bytes) = totals.fold((0, 0), |(connections, bytes), network| {
+            let tally = &network.tally;
+            (
+                connections + tally.closed,
+                bytes + tally.bytes_in + tally.bytes_out,
+            )
+        });
+        if lost_workers > 0 {
+            tracing::error!(workers = lost_workers, "workers did not end in time");
+        }
+        tracing::info!(
+            connections,
+            bytes,
+            records_dropped = counters.records_dropped,
+            records_lost,
+            "ended"
+        );
+    }
+}
+
+/// Makes sure that no other gateway has the same store, and so the same networks. Held for as long
+/// as the process lives: the kernel gives a lock back however the process ends (flock(2)).
+fn lock(store: &Path) -> anyhow::Result<Flock<File>> {
+    let path = PathBuf::from(format!("{}.lock", store.display()));
+    if let Some(folder) = path.parent() {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .with_context(|| format!("making the folder {}", folder.display()))?;
+    }
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .with_context(|| format!("opening {}", path.display()))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+        Errno::EWOULDBLOCK => anyhow::anyhow!(
+            "another ringway uses the store {}: end it, or give this one another store",
+            store.display()
+        ),
+        errno => anyhow::anyhow!("locking {}: {errno}", path.display()),
+    })
+}
+
+/// Logs why the gateway does not start.
+fn refused(found: &[Found]) -> anyhow::Error {
+    log_problems(found);
+    let files: Vec<String> = found.iter().map(|f| f.file.display().to_string()).collect();
+    anyhow::anyhow!("{} is refused", files.join(" and "))
+}
+
+/// The desired state of the store, where it has one.
+fn stored(store: &Store) -> anyhow::Result<Option<(u64, Desired)>> {
+    let current = store
+        .current()
+        .wait()
+        .context("reading the desired state")?;
+    let Some(current) = current else {
+        return Ok(None);
+    };
+    let read = state::parse(&current.document);
+    let Valid { value, .. } = read.map_err(|problems| {
+        let file = format!("generation {} of the store", current.id).into();
+        refused(&[Found { file, problems }])
+    })?;
+    Ok(Some((current.id, value)))
+}
+
+/// The desired state of an empty store: what the boot file names, or nothing.
+fn seed(store: &Store, boot_file: &Path, boot: &Boot) -> anyhow::Result<(u64, Desired)> {
+    let (seed, found) = files::load_seed(boot_file, boot).map_err(|found| refused(&[found]))?;
+    log_problems(&[found]);
+    let Some(seed) = seed else {
+        return Ok((0, Desired::default()));
+    };
+    let new = NewGeneration {
+        expected: Some(0),
+        time: unix_now().as_secs(),
+        actor: "boot file".to_owned(),
+        note: "seed an empty store".to_owned(),
+        document: seed.render_with_secrets().to_string(),
+    };
+    let committed = store.commit_generation(new).wait();
+    Ok((committed.context("seeding the store")?, seed))
+}
+
+pub(super) fn retention(accounts: &Accounts) -> Retention {
+    Retention {
+        row_interval: accounts.row_interval,
+        fine: accounts.retention,
+        hours: accounts.hours_retention,
+        days: accounts.days_retention,
+        clients_max: usize::try_from(accounts.clients_max.get()).unwrap_or(usize::MAX),
+        audit_max: accounts.audit_max.get(),
+        events_max: accounts.events_max.get(),
+        generations_max: accounts.generations_max.get(),
+    }
+}
+
+fn kernel_config(boot: &Boot) -> LinuxConfig {
+    LinuxConfig {
+        backend: wanted_backend(boot),
+        threads: engine_config::threads(boot.wireguard.threads),
+        ..LinuxConfig::default()
+    }
+}
+
+fn log_start(engine: &Engine) {
+    let abilities = engine.abilities();
+    tracing::info!(
+        kernel = abilities.kernel,
+        driver = engine.driver().label(),
+        workers = engine.workers(),
+        "started"
+    );
+    for missing in [&abilities.io_uring, &abilities.splice]
+        .into_iter()
+        .filter_map(|able| able.as_ref().err())
+    {
+        tracing::warn!(reason = %missing, "an ability of the kernel is missing");
+    }
+    for (listener, address) in engine.addresses() {
+        tracing::info!(%listener, %address, "listening");
+    }
+}
