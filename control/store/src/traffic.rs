@@ -20,7 +20,8 @@ pub const ANSWER_ROWS_MAX: u32 = 250_000;
 pub struct TrafficQuery {
     /// Only what was counted after this unix time.
     pub since: u64,
-    /// Only what was counted up to this unix time; otherwise everything until now.
+    /// Only rows up to this unix time; otherwise everything until now. What was counted before and
+    /// is in a later row is not in the answer: at most a row interval's worth.
     pub until: Option<u64>,
     /// Only this network.
     pub network: Option<NetworkFilter>,

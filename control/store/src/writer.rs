@@ -157,12 +157,14 @@ impl Writer {
         let (backlog, clock) = (&self.backlog, self.clock);
         self.merges.wind(backlog.time, &self.retention);
         let row_interval = self.retention.row_interval.as_secs().max(1);
-        // What is open by now is older than what comes: it does not get its time.
-        let early = asked.is_some_and(|until| until < backlog.time && clock.is_wanted(until));
-        let due = early || clock.is_due(backlog.time, row_interval);
+        let due = clock.is_due(backlog.time, row_interval);
         let wanted = asked.is_some_and(|until| clock.is_wanted(until));
-        // Answers can wait for the next counters: questions alone write nothing.
-        let idle = !backlog.counts() && (asked.is_some() || backlog.is_empty());
+        let idle = match asked {
+            None => backlog.is_empty(),
+            // Questions alone write nothing: answers can wait for the next counters. And what is
+            // new is of no use to a question about earlier times.
+            Some(until) => !backlog.counts() || until < backlog.time,
+        };
         // While it is not well, it is tried even with nothing to write, to learn when it is again.
         if idle && !due && !wanted && self.pulse.is_well() {
             return Ok(());
@@ -174,6 +176,7 @@ impl Writer {
             patience,
             |transaction| {
                 let mut clock = clock;
+                // What is open by now is older than what comes: it does not get its time.
                 if due {
                     clock.cut(transaction)?;
                 }
@@ -229,6 +232,15 @@ impl Writer {
                 tracing::error!(error = %source, "old accounts cannot be merged");
             }
         }
+    }
+
+    /// What the last transaction had to survive, as SQLite knows it: 2 is FULL, 1 is NORMAL.
+    #[cfg(test)]
+    pub(crate) fn synchronous(&self) -> i64 {
+        let synchronous = "synchronous";
+        self.connection
+            .pragma_query_value(None, synchronous, |row| row.get(0))
+            .unwrap()
     }
 
     /// Merges whatever is to be merged by now.

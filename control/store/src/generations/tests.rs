@@ -1,5 +1,8 @@
 use super::*;
-use crate::{Retention, lab::Lab};
+use crate::{
+    Retention, WriteError,
+    lab::{self, Lab},
+};
 
 fn document(text: &str, expected: Option<u64>) -> NewGeneration {
     NewGeneration {
@@ -74,19 +77,32 @@ fn old_generations_go_and_their_numbers_do_not_come_back() {
 }
 
 #[test]
-fn a_commit_is_synced_and_a_counter_is_not() {
+fn what_has_to_survive_a_power_cut_is_synced_and_the_rest_is_not() {
     let lab = Lab::new();
-    let synchronous = |durability| {
-        let asked = lab.store.write(move |writer| {
-            writer.write("asking", durability, |transaction| {
-                transaction.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0))
-            })
-        });
+    let store = &lab.store;
+    let synced = || {
+        let asked = store.write(|writer| Ok::<_, WriteError>(writer.synchronous() == 2));
         asked.wait().unwrap()
     };
-    // 2 is FULL, 1 is NORMAL (sqlite.org/pragma.html#pragma_synchronous).
-    assert_eq!(synchronous(Durability::Disk), 2);
-    assert_eq!(synchronous(Durability::Process), 1);
+    let event = || {
+        let event = store.append_event(1, String::new(), String::new());
+        event.wait().unwrap();
+    };
+    event();
+    assert!(!synced());
+    let commit = store.commit_generation(document("{}", None));
+    commit.wait().unwrap();
+    assert!(synced());
+    event();
+    store.own(1, String::new()).wait().unwrap();
+    assert!(synced());
+    event();
+    store.disown(1).wait().unwrap();
+    assert!(synced());
+    let one = lab::peer(1, lab::raw(1, 1, 1));
+    store.record_sample(&lab::peers(1, &[one]));
+    store.flush().wait().unwrap();
+    assert!(!synced());
 }
 
 #[test]

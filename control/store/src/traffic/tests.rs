@@ -133,7 +133,7 @@ fn questions_name_a_time_a_network_and_a_peer() {
 }
 
 #[test]
-fn a_question_up_to_a_time_is_about_all_that_was_counted_by_then() {
+fn a_question_up_to_a_time_gets_the_rows_until_then_and_cuts_none_that_are_later() {
     let lab = Lab::new();
     let up_to = |until| {
         let query = TrafficQuery {
@@ -144,13 +144,14 @@ fn a_question_up_to_a_time_is_about_all_that_was_counted_by_then() {
         (info.stop_time, info.traffic.rx)
     };
     lab.store
+        .record_sample(&peers(90, &[peer(1, raw(1, 1, 0))]));
+    assert_eq!(up_to(90), (90, 1));
+    lab.store
         .record_sample(&peers(100, &[peer(1, raw(1, 10, 0))]));
     lab.store.flush().wait().unwrap();
-    lab.store
-        .record_sample(&peers(101, &[peer(1, raw(1, 11, 0))]));
-    assert_eq!(up_to(99), (0, 0));
+    assert_eq!(up_to(99), (90, 1));
+    assert_eq!(times(&lab), [90]);
     assert_eq!(up_to(100), (100, 10));
-    assert_eq!(up_to(101), (101, 11));
 }
 
 #[test]
