@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     num::NonZeroU16,
     os::fd::{AsRawFd, BorrowedFd, OwnedFd},
     ptr,
@@ -26,7 +26,7 @@ pub const SEGMENTS_MAX: usize = 64;
 /// Opens a UDP socket that never blocks, in the namespace that the thread is in. An IPv6 socket
 /// takes IPv6 only. `buffer_bytes` is asked for in both directions, beyond the host's limit where
 /// the process may (`CAP_NET_ADMIN`), up to it otherwise. Arrivals come together where the kernel
-/// can do that.
+/// can do that, and each tells which of the host's addresses it was sent to.
 ///
 /// # Errors
 /// `EADDRINUSE`; `EAFNOSUPPORT` on a host without IPv6.
@@ -46,6 +46,10 @@ pub fn open(address: SocketAddr, buffer_bytes: usize) -> io::Result<OwnedFd> {
     if sock::setsockopt(&socket, sockopt::SndBufForce, &buffer_bytes).is_err() {
         sock::setsockopt(&socket, sockopt::SndBuf, &buffer_bytes)?;
     }
+    match address {
+        SocketAddr::V4(_) => sock::setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?,
+        SocketAddr::V6(_) => sock::setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?,
+    }
     // Without it each datagram comes alone, which is slower and right.
     let _ = sock::setsockopt(&socket, sockopt::UdpGroSegment, &true);
     sock::bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
@@ -63,7 +67,28 @@ pub struct Inbox {
 struct Arrival {
     len: usize,
     segment: usize,
-    source: SocketAddr,
+    path: Path,
+}
+
+/// Between which two addresses a datagram goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Path {
+    /// The other end.
+    pub remote: SocketAddr,
+    /// The address of this host; `None` leaves the choice to the routes. A host with several
+    /// addresses answers from the one that it was spoken to at, or what is between it and the other
+    /// end (address translation, firewalls) may not let the answer through.
+    pub local: Option<IpAddr>,
+}
+
+impl Path {
+    /// A path from wherever the routes say.
+    pub fn to(remote: SocketAddr) -> Self {
+        Self {
+            remote,
+            local: None,
+        }
+    }
 }
 
 impl Default for Inbox {
@@ -99,7 +124,7 @@ impl Inbox {
             header.msg_iov = &raw mut pieces[index];
             header.msg_iovlen = 1;
             header.msg_control = (&raw mut controls[index]).cast();
-            header.msg_controllen = size_of::<Control>();
+            header.msg_controllen = CONTROL_BYTES;
         }
         // SAFETY: each header points at a name, a buffer and a control area of the lengths that it
         // gives, all alive and borrowed by nothing else until the call returns.
@@ -117,22 +142,26 @@ impl Inbox {
             let len = usize::try_from(header.msg_len)
                 .unwrap_or(0)
                 .min(BUFFER_BYTES);
-            self.arrivals[index] = names[index].read().map(|source| Arrival {
+            let control = controls[index].read(header.msg_hdr.msg_controllen);
+            self.arrivals[index] = names[index].read().map(|remote| Arrival {
                 len,
-                segment: segment_of(&header.msg_hdr).unwrap_or(len).max(1),
-                source,
+                segment: control.segment.unwrap_or(len).max(1),
+                path: Path {
+                    remote,
+                    local: control.local,
+                },
             });
         }
         Ok(received)
     }
 
-    /// What is in buffer `index`: where it came from, and the datagrams, which came in a row from
-    /// there. Nothing beyond what [`Inbox::receive`] answered.
-    pub fn arrival(&self, index: usize) -> Option<(SocketAddr, impl Iterator<Item = &[u8]>)> {
+    /// What is in buffer `index`: the way that it came, and the datagrams, which came that way in a
+    /// row. Nothing beyond what [`Inbox::receive`] answered.
+    pub fn arrival(&self, index: usize) -> Option<(Path, impl Iterator<Item = &[u8]>)> {
         let arrival = (*self.arrivals.get(index)?)?;
         let start = index * BUFFER_BYTES;
         let bytes = &self.bytes[start..start + arrival.len];
-        Some((arrival.source, bytes.chunks(arrival.segment)))
+        Some((arrival.path, bytes.chunks(arrival.segment)))
     }
 }
 
@@ -141,35 +170,27 @@ impl Inbox {
 ///
 /// # Errors
 /// `WouldBlock` when the socket takes no more; with a segment, `EIO`, `EINVAL` or `EOPNOTSUPP`
-/// where the kernel or the link cannot cut: [`send_each`] can. `EMSGSIZE`; `ENETUNREACH` and the
-/// like. Nothing was sent then.
+/// where the kernel or the link cannot cut: [`send_each`] can. `EINVAL` or `EADDRNOTAVAIL` when the
+/// local address is not this host's (any longer). `EMSGSIZE`; `ENETUNREACH` and the like. Nothing
+/// was sent then.
 pub fn send(
     socket: BorrowedFd<'_>,
     bytes: &[u8],
     segment: Option<NonZeroU16>,
-    to: SocketAddr,
+    path: Path,
 ) -> io::Result<()> {
-    let to = SockaddrStorage::from(to);
-    let mut piece = piece(bytes);
-    let mut header = header_to(&to, &mut piece);
+    let to = SockaddrStorage::from(path.remote);
     let mut control = Control::EMPTY;
+    control.set_local(path.local);
     if let Some(segment) = segment {
-        header.msg_control = (&raw mut control).cast();
-        header.msg_controllen = size_of::<SegmentControl>();
-        // SAFETY: the header has a control area that is aligned for, and longer than, one cmsghdr.
-        let first = unsafe { libc::CMSG_FIRSTHDR(&raw const header) };
-        let message = SegmentControl {
-            header: libc::cmsghdr {
-                cmsg_len: SEGMENT_CONTROL_LEN,
-                cmsg_level: libc::SOL_UDP,
-                cmsg_type: libc::UDP_SEGMENT,
-            },
-            segment: segment.get(),
-            padding: [0; 3],
-        };
-        // SAFETY: `first` is the start of `control`, which is aligned for and as long as this.
-        unsafe { first.cast::<SegmentControl>().write(message) };
+        control.push(
+            libc::SOL_UDP,
+            libc::UDP_SEGMENT,
+            &segment.get().to_ne_bytes(),
+        );
     }
+    let mut piece = piece(bytes);
+    let header = header_to(&to, &mut piece, &mut control);
     // SAFETY: the header points at an address, a buffer and a control area of the lengths that it
     // gives, which all outlive the call; sending only reads them.
     let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, SEND_FLAGS) };
@@ -188,20 +209,22 @@ pub fn send_each(
     socket: BorrowedFd<'_>,
     bytes: &[u8],
     segment: NonZeroU16,
-    to: SocketAddr,
+    path: Path,
 ) -> io::Result<usize> {
-    let to = SockaddrStorage::from(to);
+    let to = SockaddrStorage::from(path.remote);
+    let mut control = Control::EMPTY;
+    control.set_local(path.local);
     let mut pieces = [NO_PIECE; SEGMENTS_MAX];
     let mut headers = [NO_HEADER; SEGMENTS_MAX];
     let mut count: usize = 0;
     let datagrams = bytes.chunks(usize::from(segment.get()));
     for ((datagram, slot), header) in datagrams.zip(&mut pieces).zip(&mut headers) {
         *slot = piece(datagram);
-        header.msg_hdr = header_to(&to, slot);
+        header.msg_hdr = header_to(&to, slot, &mut control);
         count += 1;
     }
-    // SAFETY: each of the first `count` headers points at an address and a buffer of the lengths
-    // that it gives, which outlive the call; sending only reads them.
+    // SAFETY: each of the first `count` headers points at an address, a buffer and a control area of
+    // the lengths that it gives, which outlive the call; sending only reads them.
     let sent = unsafe {
         libc::sendmmsg(
             socket.as_raw_fd(),
@@ -230,12 +253,16 @@ fn piece(bytes: &[u8]) -> libc::iovec {
     }
 }
 
-fn header_to(to: &SockaddrStorage, piece: &mut libc::iovec) -> libc::msghdr {
+fn header_to(to: &SockaddrStorage, piece: &mut libc::iovec, control: &mut Control) -> libc::msghdr {
     let mut header = NO_HEADER.msg_hdr;
     header.msg_name = to.as_ptr().cast_mut().cast();
     header.msg_namelen = to.len();
     header.msg_iov = piece;
     header.msg_iovlen = 1;
+    if control.len > 0 {
+        header.msg_control = (&raw mut *control).cast();
+        header.msg_controllen = control.len;
+    }
     header
 }
 
@@ -262,41 +289,114 @@ impl Name {
     }
 }
 
-/// Room for what the kernel says beside the bytes: one number, with its header.
+/// What is said beside the bytes: control messages (cmsg(3)), each a header of its length, level and
+/// type, and its data, padded to the alignment of the header.
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
-struct Control([u8; 32]);
+struct Control {
+    bytes: [u8; CONTROL_BYTES],
+    len: usize,
+}
+
+/// Room for the length of segments (24 bytes) and the longer form of a local address (40), twice.
+const CONTROL_BYTES: usize = 128;
+const CONTROL_HEADER: usize = size_of::<libc::cmsghdr>();
+const _: () = assert!(align_of::<Control>() >= align_of::<libc::cmsghdr>());
+const _: () = assert!(
+    CONTROL_HEADER == 16,
+    "length, level and type follow each other"
+);
+
+/// What the kernel said beside a buffer.
+#[derive(Default)]
+struct Said {
+    /// The length of each of several datagrams (UDP_GRO).
+    segment: Option<usize>,
+    /// The address that they were sent to.
+    local: Option<IpAddr>,
+}
 
 impl Control {
-    const EMPTY: Self = Self([0; 32]);
-}
+    const EMPTY: Self = Self {
+        bytes: [0; CONTROL_BYTES],
+        len: 0,
+    };
 
-/// The control message of UDP_SEGMENT: a number of 16 bits, padded to the alignment of the header.
-#[repr(C)]
-struct SegmentControl {
-    header: libc::cmsghdr,
-    segment: u16,
-    padding: [u16; 3],
-}
-
-const SEGMENT_CONTROL_LEN: usize = size_of::<libc::cmsghdr>() + size_of::<u16>();
-const _: () = assert!(size_of::<SegmentControl>() <= size_of::<Control>());
-const _: () = assert!(align_of::<SegmentControl>() <= align_of::<Control>());
-
-/// The length of each datagram of a buffer that holds several (UDP_GRO).
-fn segment_of(header: &libc::msghdr) -> Option<usize> {
-    // SAFETY: the header is one that the kernel filled in; its control area is still alive.
-    let first = unsafe { libc::CMSG_FIRSTHDR(header) };
-    // SAFETY: null, or the start of a message that the kernel wrote into an aligned area.
-    let message = unsafe { first.as_ref() }?;
-    if message.cmsg_level != libc::SOL_UDP || message.cmsg_type != libc::UDP_GRO {
-        return None;
+    /// Has the datagram leave from an address (IP_PKTINFO in ip(7), IPV6_PKTINFO in ipv6(7)).
+    fn set_local(&mut self, local: Option<IpAddr>) {
+        match local {
+            None => {}
+            Some(IpAddr::V4(local)) => {
+                // The interface, which is any; the address to send from; one that only counts when
+                // receiving.
+                let mut data = [0; 12];
+                data[4..8].copy_from_slice(&local.octets());
+                self.push(libc::IPPROTO_IP, libc::IP_PKTINFO, &data);
+            }
+            Some(IpAddr::V6(local)) => {
+                // The address to send from; the interface, which is any.
+                let mut data = [0; 20];
+                data[..16].copy_from_slice(&local.octets());
+                self.push(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &data);
+            }
+        }
     }
-    // SAFETY: `first` is a message, so its data is within the area.
-    let data = unsafe { libc::CMSG_DATA(first) };
-    // SAFETY: UDP_GRO carries one int (`udp_cmsg_recv` in net/ipv4/udp.c).
-    let segment = unsafe { data.cast::<libc::c_int>().read_unaligned() };
-    usize::try_from(segment).ok()
+
+    /// Adds a message. What is added here fits by far.
+    fn push(&mut self, level: libc::c_int, kind: libc::c_int, data: &[u8]) {
+        let len = CONTROL_HEADER + data.len();
+        let Some(rest) = self
+            .bytes
+            .get_mut(self.len..)
+            .filter(|rest| rest.len() >= len)
+        else {
+            return;
+        };
+        rest[..8].copy_from_slice(&len.to_ne_bytes());
+        rest[8..12].copy_from_slice(&level.to_ne_bytes());
+        rest[12..16].copy_from_slice(&kind.to_ne_bytes());
+        rest[16..len].copy_from_slice(data);
+        self.len = (self.len + len.next_multiple_of(8)).min(CONTROL_BYTES);
+    }
+
+    /// Reads the messages in the first `len` bytes.
+    fn read(&self, len: usize) -> Said {
+        let mut said = Said::default();
+        let mut rest = &self.bytes[..len.min(CONTROL_BYTES)];
+        while let Some((header, _)) = rest.split_first_chunk::<CONTROL_HEADER>() {
+            let number = |at: usize| {
+                header[at..]
+                    .first_chunk()
+                    .map_or(0, |n| i32::from_ne_bytes(*n))
+            };
+            let len = header
+                .first_chunk()
+                .map_or(0, |len| usize::from_ne_bytes(*len));
+            let Some(data) = rest.get(CONTROL_HEADER..len) else {
+                break;
+            };
+            match (number(8), number(12)) {
+                (libc::SOL_UDP, libc::UDP_GRO) => {
+                    // One int (`udp_cmsg_recv` in net/ipv4/udp.c).
+                    let segment = data.first_chunk().map(|n| i32::from_ne_bytes(*n));
+                    said.segment = segment.and_then(|segment| usize::try_from(segment).ok());
+                }
+                (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                    let local = data.get(4..).and_then(<[u8]>::first_chunk::<4>);
+                    said.local = local.map(|local| Ipv4Addr::from(*local).into());
+                }
+                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                    let local = data.first_chunk::<16>().map(|local| Ipv6Addr::from(*local));
+                    // An address of one link says nothing without the link.
+                    let local = local.filter(|local| !local.is_unicast_link_local());
+                    said.local = local.map(IpAddr::from);
+                }
+                _ => {}
+            }
+            rest = rest.get(len.next_multiple_of(8)..).unwrap_or(&[]);
+        }
+        said
+    }
 }
 
 fn size_of_u32<T>() -> libc::socklen_t {
@@ -317,12 +417,12 @@ mod tests {
         (left, right, to)
     }
 
-    fn take(inbox: &mut Inbox, socket: &OwnedFd) -> Vec<(SocketAddr, Vec<u8>)> {
+    fn take(inbox: &mut Inbox, socket: &OwnedFd) -> Vec<(Path, Vec<u8>)> {
         let mut taken = Vec::new();
         while let Ok(count) = inbox.receive(socket.as_fd()) {
             for index in 0..count {
-                let (source, datagrams) = inbox.arrival(index).unwrap();
-                taken.extend(datagrams.map(|datagram| (source, datagram.to_vec())));
+                let (path, datagrams) = inbox.arrival(index).unwrap();
+                taken.extend(datagrams.map(|datagram| (path, datagram.to_vec())));
             }
         }
         taken
@@ -332,14 +432,17 @@ mod tests {
     fn datagrams_arrive_whole_with_their_source() {
         for any in ["127.0.0.1:0", "[::1]:0"] {
             let (left, right, to) = pair(any);
-            let source = local_address(left.as_fd()).unwrap();
+            let from = Path {
+                remote: local_address(left.as_fd()).unwrap(),
+                local: Some(to.ip()),
+            };
             for len in [0, 1, 1_500, 65_507_usize] {
-                send(left.as_fd(), &vec![7; len], None, to).unwrap();
+                send(left.as_fd(), &vec![7; len], None, Path::to(to)).unwrap();
                 let taken = take(&mut Inbox::default(), &right);
                 let expected = if len == 0 {
                     vec![]
                 } else {
-                    vec![(source, vec![7; len])]
+                    vec![(from, vec![7; len])]
                 };
                 assert_eq!(taken, expected);
             }
@@ -353,9 +456,9 @@ mod tests {
         let segment = NonZeroU16::new(1_200).unwrap();
         for any in ["127.0.0.1:0", "[::1]:0"] {
             let (left, right, to) = pair(any);
-            send(left.as_fd(), &bytes, Some(segment), to).unwrap();
+            send(left.as_fd(), &bytes, Some(segment), Path::to(to)).unwrap();
             assert_eq!(
-                send_each(left.as_fd(), &bytes, segment, to).unwrap(),
+                send_each(left.as_fd(), &bytes, segment, Path::to(to)).unwrap(),
                 expected.len()
             );
             let taken = take(&mut Inbox::default(), &right);
@@ -373,7 +476,7 @@ mod tests {
                 left.as_fd(),
                 &vec![number; usize::from(number) + 1],
                 None,
-                to,
+                Path::to(to),
             )
             .unwrap();
         }
@@ -387,8 +490,29 @@ mod tests {
         let (left, right, _) = pair("127.0.0.1:0");
         let error = Inbox::default().receive(right.as_fd()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
-        let nowhere = "255.255.255.255:9".parse().unwrap();
+        let nowhere = Path::to("255.255.255.255:9".parse().unwrap());
         let error = send(left.as_fd(), b"x", None, nowhere).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EACCES));
+    }
+    #[test]
+    fn an_answer_leaves_from_the_address_that_was_spoken_to() {
+        let client = open("127.0.0.1:0".parse().unwrap(), 1 << 20).unwrap();
+        let host = open("0.0.0.0:0".parse().unwrap(), 1 << 20).unwrap();
+        let port = local_address(host.as_fd()).unwrap().port();
+        let second = SocketAddr::from(([127, 0, 0, 5], port));
+        send(client.as_fd(), b"question", None, Path::to(second)).unwrap();
+        let (path, _) = take(&mut Inbox::default(), &host).remove(0);
+        assert_eq!(path.local, Some(second.ip()));
+        let segment = NonZeroU16::new(4).unwrap();
+        send(host.as_fd(), b"answer", Some(segment), path).unwrap();
+        send_each(host.as_fd(), b"answer", segment, path).unwrap();
+        let answers = take(&mut Inbox::default(), &client);
+        assert_eq!(answers.len(), 4);
+        assert!(answers.iter().all(|(path, _)| path.remote == second));
+        let not_ours = Path {
+            local: Some([192, 0, 2, 1].into()),
+            ..path
+        };
+        assert!(send(host.as_fd(), b"answer", None, not_ours).is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! What many devices and many peers cost at rest: `many DEVICES PEERS [awake]` opens that many
-//! devices, each with that many peers, in namespaces of its own, and prints the memory and the
-//! processor time of ten seconds in which their state is asked for every second, and of ten at rest. With
-//! `awake`, each peer is to be kept in touch with and never answers.
+//! devices, each with that many peers, in namespaces of its own. It prints the memory, and the
+//! processor time of ten seconds in which their state is asked for every second and of ten at rest.
+//! With `awake`, each peer is to be kept in touch with and never answers.
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
 use std::{

@@ -38,6 +38,7 @@ mod gate;
 mod message;
 pub(crate) mod outbox;
 mod packet;
+pub(crate) mod path;
 mod peer;
 mod receive;
 mod send;

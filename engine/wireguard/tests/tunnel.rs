@@ -140,6 +140,28 @@ fn a_device_that_does_not_know_where_its_peer_is_learns_it() {
 }
 
 #[test]
+fn a_host_with_several_addresses_answers_from_the_one_that_it_was_spoken_to_at() {
+    let bed = Bed::new();
+    bed.introduce(0, 0);
+    let [left, right] = &bed.sides;
+    let second: IpAddr = "192.0.2.77".parse().unwrap();
+    bed::furnish(&right.host, "away", &[second], [24, 64]);
+    let port = right.device.state().unwrap().listen_port;
+    let mut peer = PeerChange::new(right.key.public());
+    peer.endpoint = Some((second, port).into());
+    let change = |peer| Change {
+        peers: vec![peer],
+        ..Change::default()
+    };
+    left.device.configure(change(peer)).unwrap();
+    let (client, server) = stream(left, right, right.inside[0]);
+    send_all(server, client, &noise(100_000));
+    // Had an answer come from elsewhere, the peer would be there now.
+    let endpoint = Some((second, port).into());
+    assert_eq!(self::peer(left).endpoint, endpoint);
+}
+
+#[test]
 fn a_device_moves_to_another_port_while_a_stream_goes_on() {
     let bed = Bed::new();
     bed.introduce(0, 0);

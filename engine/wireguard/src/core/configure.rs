@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use boringtun::x25519;
 use ipnet::IpNet;
 
-use super::{Core, Identity, gate::Gate, peer::Peer};
+use super::{Core, Identity, gate::Gate, path::Path, peer::Peer};
 use crate::{
     change::{Change, PeerChange},
     key::{Key, PublicKey},
@@ -146,7 +146,13 @@ impl Core {
         let Some(peer) = self.peers.get_mut(slot) else {
             return;
         };
-        peer.endpoint = change.endpoint.or(peer.endpoint);
+        let known = |path: &Path| {
+            change
+                .endpoint
+                .is_none_or(|endpoint| endpoint == path.remote)
+        };
+        let same = peer.endpoint.filter(known);
+        peer.endpoint = same.or(change.endpoint.map(Path::to));
         let before = peer.keep_alive;
         peer.keep_alive = change.keep_alive.unwrap_or(before);
         peer.nudged |= before == 0 && peer.keep_alive > 0;

@@ -1,6 +1,8 @@
 //! Where a device puts the datagrams that it has to send: memory, and nothing but memory.
 
-use std::{net::SocketAddr, num::NonZeroU16};
+use std::num::NonZeroU16;
+
+use super::path::Path;
 
 /// The longest message: a packet of 65,535 bytes in a data message, with room for padding.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 65_535 + 16 + 32;
@@ -31,7 +33,7 @@ pub(crate) struct Run {
     segment: usize,
     count: usize,
     /// Where they go.
-    pub(crate) to: SocketAddr,
+    pub(crate) path: Path,
     /// The slot of the peer that they are counted for; cookies are for none.
     pub(crate) peer: Option<usize>,
 }
@@ -62,10 +64,14 @@ impl Outbox {
     }
 
     /// Takes the first `len` bytes of the room as a datagram.
-    pub(crate) fn push(&mut self, len: usize, to: SocketAddr, peer: Option<usize>) {
+    pub(crate) fn push(&mut self, len: usize, path: Path, peer: Option<usize>) {
         let start = self.used;
         self.used += len;
-        if let Some(last) = self.runs.last_mut().filter(|run| run.takes(len, to, peer)) {
+        if let Some(last) = self
+            .runs
+            .last_mut()
+            .filter(|run| run.takes(len, path, peer))
+        {
             last.len += len;
             last.count += 1;
             return;
@@ -75,7 +81,7 @@ impl Outbox {
             len,
             segment: len,
             count: 1,
-            to,
+            path,
             peer,
         });
     }
@@ -100,11 +106,11 @@ impl Run {
         segment.filter(|_| self.count > 1)
     }
 
-    fn takes(&self, len: usize, to: SocketAddr, peer: Option<usize>) -> bool {
+    fn takes(&self, len: usize, path: Path, peer: Option<usize>) -> bool {
         // A shorter one ends a run, which shows in the sum.
         let open = self.len == self.segment * self.count && len <= self.segment;
         let fits = self.count < RUN_DATAGRAMS_MAX && self.len + len <= RUN_BYTES_MAX;
-        open && fits && self.to == to && self.peer == peer
+        open && fits && self.path == path && self.peer == peer
     }
 }
 
@@ -112,8 +118,8 @@ impl Run {
 mod tests {
     use super::*;
 
-    fn address(port: u16) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], port))
+    fn address(port: u16) -> Path {
+        Path::to(([127, 0, 0, 1], port).into())
     }
 
     /// The lengths of the runs and of their datagrams.

@@ -2,14 +2,13 @@
 
 use std::{
     collections::VecDeque,
-    net::SocketAddr,
     sync::Arc,
     time::{Instant, SystemTime},
 };
 
 use ipnet::IpNet;
 
-use super::tunnel::Tunnel;
+use super::{path::Path, tunnel::Tunnel};
 use crate::{
     key::{Key, PublicKey},
     state::PeerState,
@@ -24,7 +23,7 @@ pub(crate) const STAGED_MAX: usize = 128;
 pub(crate) struct Peer {
     pub(crate) public_key: PublicKey,
     pub(crate) preshared_key: Option<Key>,
-    pub(crate) endpoint: Option<SocketAddr>,
+    pub(crate) endpoint: Option<Path>,
     pub(crate) keep_alive: u16,
     pub(crate) allowed_ips: Arc<[IpNet]>,
     pub(crate) last_handshake: Option<SystemTime>,
@@ -80,7 +79,7 @@ impl Peer {
         PeerState {
             public_key: self.public_key,
             preshared_key: self.preshared_key.clone(),
-            endpoint: self.endpoint,
+            endpoint: self.endpoint.map(|path| path.remote),
             last_handshake: self.last_handshake,
             rx_bytes: self.rx_bytes,
             tx_bytes: self.tx_bytes,

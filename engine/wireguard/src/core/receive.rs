@@ -1,7 +1,7 @@
 //! From the peers to the tenant.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
@@ -13,6 +13,7 @@ use super::{
     message::{self, INITIATION_BYTES, Message, RESPONSE_BYTES},
     outbox::Outbox,
     packet,
+    path::Path,
     tunnel::Said,
 };
 use crate::key::PublicKey;
@@ -31,18 +32,18 @@ impl Core {
     pub(crate) fn receive<'a>(
         &mut self,
         now: Now,
-        source: SocketAddr,
+        path: Path,
         datagram: &[u8],
         plain: &'a mut [u8],
         outbox: &mut Outbox,
     ) -> Option<&'a [u8]> {
         match Message::read(datagram)? {
             Message::Initiation => {
-                self.take_initiation(now, source, datagram, outbox);
+                self.take_initiation(now, path, datagram, outbox);
                 None
             }
             Message::Response { receiver } => {
-                self.take_response(now, source, receiver, datagram, outbox);
+                self.take_response(now, path, receiver, datagram, outbox);
                 None
             }
             Message::Cookie { receiver } => {
@@ -50,7 +51,7 @@ impl Core {
                 None
             }
             Message::Data { receiver } => {
-                self.take_data(now, source, receiver, datagram, plain, outbox)
+                self.take_data(now, path, receiver, datagram, plain, outbox)
             }
         }
     }
@@ -58,11 +59,11 @@ impl Core {
     fn take_initiation(
         &mut self,
         now: Now,
-        source: SocketAddr,
+        path: Path,
         datagram: &[u8],
         outbox: &mut Outbox,
     ) -> Option<()> {
-        let sender = self.admit(now.instant, source, datagram, outbox)?;
+        let sender = self.admit(now.instant, path, datagram, outbox)?;
         let slot = self.by_key.get(&sender?).copied()?;
         let fresh = self.peers.get(slot)?.live.is_none();
         let peer = self.enliven(slot, now.instant)?;
@@ -82,7 +83,7 @@ impl Core {
                 let len = response.len();
                 peer.rx_bytes += INITIATION_BYTES as u64;
                 peer.tx_bytes += len as u64;
-                outbox.push(len, source, Some(slot));
+                outbox.push(len, path, Some(slot));
             }
             Said::Broken => self.broken(slot),
             // Up to here it took nothing but public keys, which anybody may have.
@@ -97,19 +98,19 @@ impl Core {
     fn admit(
         &mut self,
         now: Instant,
-        source: SocketAddr,
+        path: Path,
         datagram: &[u8],
         outbox: &mut Outbox,
     ) -> Option<Option<PublicKey>> {
         let identity = self.identity.as_mut()?;
         match identity
             .gate
-            .admit(now, source.ip(), datagram, outbox.room()?)
+            .admit(now, path.remote.ip(), datagram, outbox.room()?)
         {
             Admission::Admitted => {}
             Admission::Answered(cookie) => {
                 let len = cookie.len();
-                outbox.push(len, source, None);
+                outbox.push(len, path, None);
                 return None;
             }
             Admission::Refused => return None,
@@ -124,13 +125,13 @@ impl Core {
     fn take_response(
         &mut self,
         now: Now,
-        source: SocketAddr,
+        path: Path,
         receiver: u32,
         datagram: &[u8],
         outbox: &mut Outbox,
     ) -> Option<()> {
         let slot = self.slot_of(receiver)?;
-        self.admit(now.instant, source, datagram, outbox)?;
+        self.admit(now.instant, path, datagram, outbox)?;
         self.catch_up(slot, now, outbox);
         let peer = self.peers.get_mut(slot)?;
         let live = peer.live.as_mut()?;
@@ -144,10 +145,10 @@ impl Core {
                 let len = keep_alive.len();
                 peer.nudged = false;
                 peer.last_handshake = Some(now.wall);
-                peer.endpoint = Some(source);
+                peer.endpoint = Some(path);
                 peer.rx_bytes += RESPONSE_BYTES as u64;
                 peer.tx_bytes += len as u64;
-                outbox.push(len, source, Some(slot));
+                outbox.push(len, path, Some(slot));
                 self.send_staged(slot, now.instant, outbox);
             }
             Said::Broken => self.broken(slot),
@@ -177,7 +178,7 @@ impl Core {
     fn take_data<'a>(
         &mut self,
         now: Now,
-        source: SocketAddr,
+        path: Path,
         receiver: u32,
         datagram: &[u8],
         plain: &'a mut [u8],
@@ -188,13 +189,13 @@ impl Core {
         let live = self.peers.get_mut(slot)?.live.as_mut()?;
         match live.tunnel.open(datagram, plain) {
             Said::Nothing => {
-                self.heard(slot, now, source, receiver, outbox);
+                self.heard(slot, now, path, receiver, outbox);
                 self.renew_receiving(slot, now.instant, outbox);
                 self.peers.get_mut(slot)?.rx_bytes += datagram.len() as u64;
                 None
             }
             Said::Packet(inner, from) => {
-                self.heard(slot, now, source, receiver, outbox);
+                self.heard(slot, now, path, receiver, outbox);
                 if !self.may_send(slot, inner, from) {
                     return None;
                 }
@@ -215,18 +216,11 @@ impl Core {
     }
 
     /// Something authenticated arrived in a session: the peer is there, and has that session too.
-    fn heard(
-        &mut self,
-        slot: usize,
-        now: Now,
-        source: SocketAddr,
-        receiver: u32,
-        outbox: &mut Outbox,
-    ) {
+    fn heard(&mut self, slot: usize, now: Now, path: Path, receiver: u32, outbox: &mut Outbox) {
         let Some(peer) = self.peers.get_mut(slot) else {
             return;
         };
-        peer.endpoint = Some(source);
+        peer.endpoint = Some(path);
         let Some(live) = peer.live.as_mut() else {
             return;
         };

@@ -6,12 +6,13 @@ use std::{
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
 };
 
-use engine_sys::datagram::{self, Inbox};
+use engine_sys::datagram::{self, Inbox, Path};
 use nix::errno::Errno;
 
 use crate::core::{
     Core, Now,
     outbox::{MESSAGE_BYTES_MAX, Outbox, Run},
+    path,
 };
 
 /// Packets that are read from a tenant before others get their turn.
@@ -146,11 +147,15 @@ impl Link {
         // What an earlier datagram met on its way is not for us to act on.
         let received = socket.map_or(Ok(0), |socket| inbox.receive(socket.as_fd()));
         for index in 0..received.unwrap_or(0) {
-            let Some((source, datagrams)) = inbox.arrival(index) else {
+            let Some((path, datagrams)) = inbox.arrival(index) else {
                 continue;
             };
+            let path = path::Path {
+                remote: path.remote,
+                local: path.local,
+            };
             for datagram in datagrams {
-                let packet = self.core.receive(now, source, datagram, plain, outbox);
+                let packet = self.core.receive(now, path, datagram, plain, outbox);
                 // A link that is down takes nothing (EIO), as does one without memory: dropped.
                 let written = packet.map(|packet| nix::unistd::write(&self.tun, packet));
                 if written == Some(Err(Errno::EBADFD)) {
@@ -171,7 +176,7 @@ impl Link {
     /// Sends what there is to send. What the network does not take is dropped, and not counted.
     fn flush(&mut self, outbox: &mut Outbox) {
         for (run, bytes) in outbox.runs() {
-            let sent = match self.sockets.towards(run.to) {
+            let sent = match self.sockets.towards(run.path.remote) {
                 Some(socket) => transmit(socket, run, bytes, &mut self.cuts),
                 None => 0,
             };
@@ -185,22 +190,42 @@ impl Link {
 
 /// Sends a run and answers how many of its bytes were taken.
 fn transmit(socket: BorrowedFd<'_>, run: Run, bytes: &[u8], cuts: &mut bool) -> usize {
-    let whole = |sent: io::Result<()>| sent.map_or(0, |()| bytes.len());
+    let path = Path {
+        remote: run.path.remote,
+        local: run.path.local,
+    };
+    let sent = match transmit_on(socket, path, run, bytes, cuts) {
+        Err(error) if path.local.is_some() && error.kind() != io::ErrorKind::WouldBlock => {
+            // The address that the peer spoke to may have gone from this host.
+            transmit_on(socket, Path::to(path.remote), run, bytes, cuts)
+        }
+        sent => sent,
+    };
+    sent.unwrap_or(0)
+}
+
+fn transmit_on(
+    socket: BorrowedFd<'_>,
+    path: Path,
+    run: Run,
+    bytes: &[u8],
+    cuts: &mut bool,
+) -> io::Result<usize> {
     let Some(segment) = run.segment() else {
-        return whole(datagram::send(socket, bytes, None, run.to));
+        return datagram::send(socket, bytes, None, path).map(|()| bytes.len());
     };
     if *cuts {
-        match datagram::send(socket, bytes, Some(segment), run.to) {
+        match datagram::send(socket, bytes, Some(segment), path) {
             Err(error) if is_refusal_to_cut(&error) => {
                 // This route is too narrow for a segment (EINVAL), which says nothing of others; or
                 // the link cannot do checksums (EIO), or the kernel no cutting.
                 *cuts = error.raw_os_error() == Some(Errno::EINVAL as i32);
             }
-            sent => return whole(sent),
+            sent => return sent.map(|()| bytes.len()),
         }
     }
-    let sent = datagram::send_each(socket, bytes, segment, run.to).unwrap_or(0);
-    (sent * usize::from(segment.get())).min(bytes.len())
+    let sent = datagram::send_each(socket, bytes, segment, path)?;
+    Ok((sent * usize::from(segment.get())).min(bytes.len()))
 }
 
 fn is_refusal_to_cut(error: &io::Error) -> bool {

@@ -153,6 +153,20 @@ fn a_silent_network_comes_to_rest() {
 }
 
 #[test]
+fn a_handshake_after_a_long_rest_is_tried_again_when_it_is_lost() {
+    let mut world = world(1, 2);
+    world.introduce(0, 1, 0);
+    world.send(0, 1, 1, 100);
+    world.run_for(24 * HOUR);
+    world.weather.lost = 100;
+    world.send(1, 0, 2, 100);
+    world.run_for(4 * SECOND);
+    world.weather.lost = 0;
+    world.run_for(3 * SECOND);
+    assert_eq!(numbers(&world.nodes[0].heard), [2], "what waited came with it");
+}
+
+#[test]
 fn an_absent_peer_is_called_for_a_minute_and_a_half_and_then_left_alone() {
     let mut world = world(1, 2);
     let absent = world.acquaintance(1, 0);

@@ -12,6 +12,7 @@ use crate::{
     core::{
         Core, Now,
         outbox::{MESSAGE_BYTES_MAX, Outbox},
+        path::Path,
     },
     key::Key,
     state::PeerState,
@@ -222,7 +223,7 @@ impl World {
         let node = &mut self.nodes[to];
         let heard = node
             .core
-            .receive(now, from, datagram, &mut plain, &mut self.outbox);
+            .receive(now, Path::to(from), datagram, &mut plain, &mut self.outbox);
         node.heard.extend(heard.map(<[u8]>::to_vec));
         self.post(to);
     }
@@ -237,7 +238,7 @@ impl World {
                 .map_or(bytes.len(), |len| usize::from(len.get()));
             posted.extend(bytes.chunks(segment.max(1)).map(|bytes| Flying {
                 from: address,
-                to: run.to,
+                to: run.path.remote,
                 bytes: bytes.to_vec(),
             }));
         }
