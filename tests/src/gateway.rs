@@ -19,10 +19,14 @@ use nix::{
 use serde_json::Value;
 
 use crate::{
+    api::Api,
     leak,
     runner::say,
     wait::{PATIENCE, eventually, within},
 };
+
+/// The socket of the API, in the gateway's directory.
+pub const SOCKET: &str = "api.sock";
 
 /// A running gateway. It is killed when dropped.
 #[derive(Debug)]
@@ -213,29 +217,31 @@ impl Gateway {
         })
     }
 
-    /// Puts another state document in place, whole (rename(2)), and asks for it to be read.
+    /// Its API, where the lab put it.
+    pub fn api(&self) -> Api {
+        Api::at(&self.directory.join(SOCKET))
+    }
+
+    /// Where its files are.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Has the boot file read again, and waits until that is done.
     ///
     /// # Errors
-    /// When the file cannot be written.
-    pub fn reload(&self, state: &str) -> Result<()> {
-        let next = self.directory.join("state.next");
-        fs::write(&next, state)?;
-        fs::rename(next, self.directory.join("state.json"))?;
-        self.signal(Signal::SIGHUP)
+    /// When it does not come to an end.
+    pub fn reload(&self, boot: &Value) -> Result<()> {
+        let next = self.directory.join("ringway.next");
+        fs::write(&next, boot.to_string())?;
+        fs::rename(next, self.directory.join("ringway.yaml"))?;
+        self.signal(Signal::SIGHUP)?;
+        self.wait_for_notice("READY=1")
     }
 
     /// Has [`Gateway::finish`] pass over logged errors with that text in them.
     pub fn expect_error(&self, text: &str) {
         lock(&self.expected_errors).push(text.to_owned());
-    }
-
-    /// [`Gateway::reload`], and waits until it is done.
-    ///
-    /// # Errors
-    /// When it does not come to an end.
-    pub fn reload_and_wait(&self, state: &str) -> Result<()> {
-        self.reload(state)?;
-        self.wait_for_notice("READY=1")
     }
 
     /// Sends it a signal.

@@ -20,7 +20,7 @@ use nix::mount::{MntFlags, umount2};
 use serde_json::{Value, json};
 
 use crate::{
-    gateway::{Gateway, Start},
+    gateway::{Gateway, SOCKET, Start},
     leak::Surroundings,
     tls::Authority,
 };
@@ -178,8 +178,8 @@ impl Lab {
         })
     }
 
-    /// Starts `ringway serve` and waits until it is ready. `boot` lacks `state` and `driver`, which
-    /// are added here.
+    /// Starts `ringway serve` on an empty store and waits until it is ready. `boot` lacks `state` and
+    /// `driver`, which are added here, and may lack `store` and `api`: these are in its directory.
     ///
     /// # Errors
     /// When it does not become ready.
@@ -204,6 +204,12 @@ impl Lab {
         fs::create_dir(&directory)?;
         boot["driver"] = self.driver.label().into();
         boot["state"] = "state.json".into();
+        if boot.get("store").is_none() {
+            boot["store"] = json!(directory.join("ringway.db"));
+        }
+        if boot.get("api").is_none() {
+            boot["api"] = json!({ "listen": format!("unix:{}", directory.join(SOCKET).display()) });
+        }
         let start = Start {
             ringway: &self.ringway,
             before,
@@ -288,14 +294,9 @@ impl Tenant {
             .into())
     }
 
-    /// The network's part of a state document: its WireGuard fields, and names with their targets.
+    /// The network's part of a state document: the lab's own namespace, and names with their targets.
     pub fn network(&self, proxy: Value) -> Value {
-        json!({
-            "private_key": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
-            "address": ["10.0.0.1/24"],
-            "peers": {},
-            "proxy": proxy,
-        })
+        json!({ "netns": self.name.as_str(), "proxy": proxy })
     }
 
     /// The whole state document of this tenant alone.

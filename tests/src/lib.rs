@@ -12,6 +12,7 @@
 //! namespaces. Where namespaces cannot be had the suite fails; it never skips.
 #![forbid(unsafe_code)]
 
+pub mod api;
 pub mod gateway;
 pub mod isolation;
 pub mod lab;

@@ -106,7 +106,7 @@ fn reloads_leave_nothing(lab: &mut Lab) -> Result<()> {
     };
     let gateway = lab.gateway(tls(json!({})), state(0))?;
     let reload = |generation: u32| -> Result<()> {
-        gateway.reload_and_wait(&state(generation).to_string())?;
+        gateway.api().apply(&state(generation))?;
         let mut stream = stream::connect(GATEWAY)?;
         let hello = client::hello(&format!("host-7-{}.example", generation % 2))?;
         stream.write_all(&hello)?;
