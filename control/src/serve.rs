@@ -13,7 +13,11 @@ mod start;
 use std::{path::Path, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
-use control_api::{Severity, boot::LogLevel};
+use control_api::{
+    Severity,
+    boot::{ApiListen, LogLevel},
+};
+use control_http::Listener;
 use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -53,7 +57,8 @@ pub(crate) fn run(boot_file: &Path) -> anyhow::Result<ExitCode> {
             Signals::catch().context("catching signals")?
         };
         // The store and the kernel are asked in blocking calls.
-        let gateway = Gateway::start(boot_file, inherited, &logs)?;
+        let listen = |listen: &ApiListen| runtime.block_on(Listener::bind(listen));
+        let gateway = Gateway::start(boot_file, inherited, &logs, listen)?;
         runtime.block_on(serve(gateway, signals))
     };
     match serve() {
@@ -66,7 +71,7 @@ pub(crate) fn run(boot_file: &Path) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(mut gateway: Gateway<'_>, mut signals: Signals) -> anyhow::Result<()> {
-    let api = Api::start(&gateway).await?;
+    let api = Api::start(&mut gateway);
     tell(&[NotifyState::Ready]);
     let mut watchdog = interval(WATCHDOG_PERIOD);
     watchdog.set_missed_tick_behavior(MissedTickBehavior::Skip);

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::Context as _;
-use control_http::{Front, Listener, Settings, Tokens, serve};
+use control_http::{Front, Settings, Tokens, serve};
 use tokio::{
     sync::{oneshot, watch},
     task::JoinHandle,
@@ -26,20 +25,14 @@ struct Server {
 }
 
 impl Api {
-    /// Listens and serves.
-    ///
-    /// # Errors
-    /// When its address cannot be listened on.
-    pub(super) async fn start(gateway: &Gateway<'_>) -> anyhow::Result<Self> {
-        let api = &gateway.boot.api;
+    /// Serves on the listener that the gateway was started with.
+    pub(super) fn start(gateway: &mut Gateway<'_>) -> Self {
         let (tokens, known) = watch::channel(Arc::new(gateway.tokens.clone()));
-        let listener = Listener::bind(&api.listen)
-            .await
-            .with_context(|| format!("serving the API at {}", api.listen))?;
-        let Some(listener) = listener else {
+        let Some(listener) = gateway.listener.take() else {
             let server = None;
-            return Ok(Self { tokens, server });
+            return Self { tokens, server };
         };
+        let api = &gateway.boot.api;
         let front = Front {
             changes: gateway.changes(),
             view: gateway.view.clone(),
@@ -59,7 +52,7 @@ impl Api {
         let task = tokio::spawn(serve(listener, front, settings, ended));
         tracing::info!(listen = %api.listen, "the API listens");
         let server = Some(Server { task, shutdown });
-        Ok(Self { tokens, server })
+        Self { tokens, server }
     }
 
     /// Takes other tokens from now on.

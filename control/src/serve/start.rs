@@ -13,10 +13,10 @@ use anyhow::Context as _;
 use control_api::{
     Valid,
     answer::Event,
-    boot::{Accounts, Boot},
+    boot::{Accounts, ApiListen, Boot},
     state::{self, Desired},
 };
-use control_http::{ChangeRequest, Tokens, View};
+use control_http::{BindError, ChangeRequest, Listener, Tokens, View};
 use control_kernel::{Linux, LinuxConfig};
 use control_store::{NewGeneration, Retention, Store};
 use crossbeam_channel::Sender;
@@ -51,6 +51,8 @@ pub(super) struct Gateway<'a> {
     pub(super) view: watch::Receiver<Arc<View>>,
     pub(super) events: broadcast::Sender<Event>,
     pub(super) tokens: Tokens,
+    /// Taken by the API; absent when it is off.
+    pub(super) listener: Option<Listener>,
     pub(super) heartbeat: Arc<Heartbeat>,
     pub(super) drain_timeout: Duration,
     pub(super) connections: ConnectionLog,
@@ -70,6 +72,7 @@ impl<'a> Gateway<'a> {
         boot_file: &Path,
         inherited: Inherited,
         logs: &'a Logs,
+        listen: impl FnOnce(&ApiListen) -> Result<Option<Listener>, BindError>,
     ) -> anyhow::Result<Self> {
         let BootFile {
             text,
@@ -96,6 +99,9 @@ impl<'a> Gateway<'a> {
             let file = boot_file.to_owned();
             return Err(refused(&[Found { file, problems }]));
         }
+        // Before anything is touched: a gateway that cannot be asked changes nothing.
+        let listener = listen(&boot.api.listen)
+            .with_context(|| format!("serving the API at {}", boot.api.listen))?;
         let kernel = Linux::open(kernel_config(&boot)).context("preparing the kernel's side")?;
         let (connections, outlet) =
             ConnectionLog::start(&boot.log.file, boot.log.queue_records_max)
@@ -130,6 +136,7 @@ impl<'a> Gateway<'a> {
             view,
             events,
             tokens,
+            listener,
             heartbeat,
             connections,
             logs,
@@ -227,12 +234,14 @@ fn lock(store: &Path) -> anyhow::Result<Flock<File>> {
         .mode(0o600)
         .open(&path)
         .with_context(|| format!("opening {}", path.display()))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-        Errno::EWOULDBLOCK => anyhow::anyhow!(
-            "another ringway uses the store {}: end it, or give this one another store",
-            store.display()
-        ),
-        errno => anyhow::anyhow!("locking {}: {errno}", path.display()),
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
+        if errno == Errno::EWOULDBLOCK {
+            let store = store.display();
+            return anyhow::anyhow!(
+                "another ringway uses the store {store}: end it, or give this one another store"
+            );
+        }
+        anyhow::anyhow!("locking {}: {errno}", path.display())
     })
 }
 
