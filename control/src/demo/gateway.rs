@@ -1,213 +1,256 @@
-//! The gateway of the demo: from a boot file and a state document to a running engine, by the same
-//! steps as `serve`.
+//! The gateway of the demo: a process that does exactly what `serve` does, and the questions that
+//! the demo has for its API.
 
-use std::{
-    collections::BTreeMap,
-    io::{self, Write as _},
-    net::{SocketAddr, TcpListener},
-    sync::Arc,
-    thread,
-    time::{Duration, Instant},
+use std::{io, net::SocketAddr, path::Path, process::ExitCode, time::Duration};
+
+use control_api::answer::{
+    Applied, PeerStatus, Relayed, RoutesTraffic, Status, Traffic, TrafficInfo, WireGuardStatus,
 };
-
-use anyhow::Context as _;
-use control_api::{Problems, boot, state};
-use control_kernel::{name::NamespaceName, namespaces::Namespaces};
-use control_plan::{Ids, NamespaceSource, publish};
-use crossbeam_channel::{Receiver, bounded};
-use engine::{Engine, Publication, Record};
-use engine_core::{ids::Generation, outcome::Outcome};
-use engine_sys::netns::Netns;
+use serde::Deserialize;
 use serde_json::json;
 
 use super::{
     address,
+    api::{Api, ApiError},
     error::DemoError,
-    report::{Accounted, Form},
-    tenant::{Names, TENANTS},
+    narrator::Narrator,
+    port::{Port, Transport},
+    process::{self, Part, eventually},
+    tenant::{self, Tenant},
 };
-use crate::serve::{Inherited, engine_config};
 
-/// Ports that are tried from the wanted one on.
-const PORTS: u16 = 32;
-/// Records that may wait to be printed; the engine drops and counts more.
-const RECORDS_MAX: usize = 1024;
-/// How long a connection may take to be accounted after its client saw its end.
-const ACCOUNT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Between two looks at the counters.
-const LOOK_INTERVAL: Duration = Duration::from_millis(2);
-/// How long connections may go on after Ctrl-C.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
-/// Keys of the boot file that may be set from the environment here; the rest is the demo's own.
-const VARIABLES: [&str; 2] = ["RINGWAY_DRIVER", "RINGWAY_WORKERS"];
+/// How long the gateway may take to be ready, and the peers to be connected.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long connections may go on after Ctrl-C, in words of the boot file.
+const DRAIN_TIMEOUT: &str = "1s";
+/// How long the gateway may take to end, draining included.
+const END_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// The running gateway.
 pub(super) struct Gateway {
-    engine: Engine,
-    address: SocketAddr,
-    records: Receiver<Record>,
+    part: Part,
+    port: Port,
+    api: Api,
+    narrator: Narrator,
+}
+
+/// What the gateway is made of.
+#[derive(Clone, Debug)]
+pub(super) struct Facts {
+    /// How its workers wait for the kernel.
+    pub(super) driver: String,
+    pub(super) workers: usize,
+    pub(super) wireguard: WireGuardStatus,
+}
+
+/// What the gateway counted for one tenant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Accounts {
+    /// Relayed for the route.
+    pub(super) relayed: Relayed,
+    /// Carried over WireGuard for the peer.
+    pub(super) carried: Traffic,
 }
 
 impl Gateway {
-    /// Starts it on the wanted port of 127.0.0.1, or on the next free one.
-    pub(super) fn start(port: u16, namespaces: &mut Namespaces) -> anyhow::Result<Self> {
-        let address = free_address(port)?;
-        let boot = boot::parse(&boot_file(address), &variables())
-            .map_err(told)?
-            .value;
-        let desired = state::parse(&state_document()).map_err(told)?.value;
-        let mut ids = Ids::default();
-        let planned = publish(&desired, &boot.listeners, &mut ids, Generation(1), None);
-        let planned = planned.map_err(told)?;
-        let mut opened = std::collections::HashMap::new();
-        for (id, source) in planned.namespaces {
-            opened.insert(id, open(&source, namespaces)?);
-        }
-        let (sender, records) = bounded(RECORDS_MAX);
-        let config = engine_config::from_boot(&boot, Inherited::default(), Some(sender));
-        let publication = Publication {
-            snapshot: planned.snapshot,
-            namespaces: opened,
-        };
-        let engine = Engine::start(config, publication).context("starting the engine")?;
+    /// Starts it on the wanted port of 127.0.0.1, or on the next free one, and waits until it is
+    /// ready. What it keeps is in the directory.
+    pub(super) fn start(wanted: u16, directory: &Path) -> Result<Self, DemoError> {
+        let port = Port::claim(Transport::Tcp, wanted)?;
+        let api = Api::at(&directory.join("api.sock"));
+        let boot_file = directory.join("ringway.yaml");
+        let boot = boot_file_text(address(port.number()), api.socket(), directory);
+        std::fs::write(&boot_file, boot)
+            .map_err(|source| DemoError::Write(boot_file.clone(), source))?;
+        let verb = ("the gateway", "gateway");
+        let mut part = Part::start(verb, &[&boot_file], b"", directory)?;
+        let output = part.output();
+        let output = output.ok_or_else(|| io::Error::from(io::ErrorKind::BrokenPipe));
+        let narrator = output
+            .and_then(Narrator::listen)
+            .map_err(|source| DemoError::Start("the gateway", source))?;
+        eventually("starting the gateway", PATIENCE, &mut [&mut part], || {
+            let ready = api.is_ready().map_err(asking("is it ready?"))?;
+            Ok(ready.then_some(()))
+        })?;
         Ok(Self {
-            engine,
-            address,
-            records,
+            part,
+            port,
+            api,
+            narrator,
         })
     }
 
     pub(super) fn address(&self) -> SocketAddr {
-        self.address
+        address(self.port.number())
     }
 
-    pub(super) fn driver(&self) -> &'static str {
-        self.engine.driver().label()
+    pub(super) fn api(&self) -> &Api {
+        &self.api
     }
 
-    pub(super) fn workers(&self) -> usize {
-        self.engine.workers()
+    /// The number of its process.
+    pub(super) fn process(&self) -> u32 {
+        self.part.process()
     }
 
-    /// What is accounted to a hostname once no connection to it lives any more, or after a while.
-    pub(super) fn wait_for_closed(&mut self, hostname: &str) -> Accounted {
-        let deadline = Instant::now() + ACCOUNT_TIMEOUT;
-        loop {
-            let counters = self.engine.counters();
-            let route = counters
-                .routes
-                .values()
-                .find(|route| &*route.label == hostname);
-            let tally = route.map(|route| &route.tally);
-            let closed = tally.is_some_and(|tally| tally.closed > 0 && tally.live() == 0);
-            if closed || Instant::now() > deadline {
-                return tally.map_or_else(Accounted::default, |tally| Accounted {
-                    connections: tally.closed,
-                    bytes_in: tally.bytes_in,
-                    bytes_out: tally.bytes_out,
-                });
-            }
-            thread::sleep(LOOK_INTERVAL);
+    pub(super) fn part(&mut self) -> &mut Part {
+        &mut self.part
+    }
+
+    /// What it is made of.
+    pub(super) fn facts(&mut self) -> Result<Facts, DemoError> {
+        let Self { part, api, .. } = self;
+        let status: Status = api.get("/api/v1/status").map_err(asking("its status"))?;
+        // Logs wait for their writer for a moment.
+        let driver = eventually("logging the start", PATIENCE, &mut [], || {
+            let log = part.logged();
+            let log = log.map_err(|source| DemoError::Start("the gateway", source))?;
+            Ok(log.lines().find_map(driver))
+        })?;
+        Ok(Facts {
+            driver,
+            workers: status.workers.len(),
+            wireguard: status.wireguard,
+        })
+    }
+
+    /// Makes the tenants' networks the desired state, and waits until every worker runs it.
+    pub(super) fn declare(&self, tenants: &[Tenant]) -> Result<Applied, DemoError> {
+        let document = tenant::document(tenants);
+        let applied = self.api.post("/api/v1/apply?wait=true", &document);
+        applied.map_err(asking("to apply the state document"))
+    }
+
+    /// Waits until every tenant's peer is connected, and answers how they are, in their order.
+    pub(super) fn wait_for_peers(
+        &mut self,
+        tenants: &[Tenant],
+        peers: &mut [Part],
+    ) -> Result<Vec<PeerStatus>, DemoError> {
+        let Self { part, api, .. } = self;
+        let mut parts: Vec<&mut Part> = peers.iter_mut().collect();
+        parts.push(part);
+        eventually("connecting the peers", PATIENCE, &mut parts, || {
+            let status: Status = api.get("/api/v1/status").map_err(asking("its status"))?;
+            let connected = |tenant: &Tenant| {
+                let network = status.networks.get(&tenant.port.number())?;
+                let peer = network.peers.get(&tenant.peer_key.public)?;
+                peer.connected.then(|| peer.clone())
+            };
+            Ok(tenants.iter().map(connected).collect())
+        })
+    }
+
+    /// What is accounted to every tenant, in their order: as soon as `is_right` says so, or as it is
+    /// after a while. Samples are taken every second.
+    pub(super) fn accounts(
+        &mut self,
+        tenants: &[Tenant],
+        patience: Duration,
+        is_right: impl Fn(&[Accounts]) -> bool,
+    ) -> Result<Vec<Accounts>, DemoError> {
+        let Self { part, api, .. } = self;
+        let mut last = Vec::new();
+        let accounts = eventually("accounting", patience, &mut [part], || {
+            last = ask_accounts(api, tenants).map_err(asking("the accounts"))?;
+            Ok(is_right(&last).then(|| last.clone()))
+        });
+        match accounts {
+            Err(DemoError::Late { .. }) => Ok(last),
+            answer => answer,
         }
     }
 
     /// From here on, says a line for each connection that ends.
-    pub(super) fn narrate(&self, form: Form) {
-        // Those of the demo's own client were told already.
-        while self.records.try_recv().is_ok() {}
-        let records = self.records.clone();
-        let print = move || {
-            for record in records {
-                if form == Form::Text && writeln!(io::stdout().lock(), "{}", line(&record)).is_err()
-                {
-                    return;
-                }
-            }
-        };
-        // Without the thread there is less to see, and nothing else is wrong.
-        let _ = thread::Builder::new().name("narrator".into()).spawn(print);
+    pub(super) fn narrate(&self) {
+        self.narrator.tell();
     }
 
     /// Ends it in order.
     pub(super) fn end(self) {
-        self.engine.drain(DRAIN_TIMEOUT);
+        self.part.end(END_TIMEOUT);
     }
 }
 
-/// An address that nobody listens on. Asking for it without SO_REUSEPORT tells: two demos that both
-/// bind with it would share one port, and each get half of the connections.
-fn free_address(port: u16) -> Result<SocketAddr, DemoError> {
-    let mut last = io::ErrorKind::AddrNotAvailable.into();
-    for port in (0..PORTS).filter_map(|more| port.checked_add(more)) {
-        match TcpListener::bind(address(port)).and_then(|listener| listener.local_addr()) {
-            Ok(free) => return Ok(free),
-            Err(error) => last = error,
+fn asking(what: &'static str) -> impl FnOnce(ApiError) -> DemoError {
+    move |source| DemoError::Api(what, source)
+}
+
+fn ask_accounts(api: &Api, tenants: &[Tenant]) -> Result<Vec<Accounts>, ApiError> {
+    let carried: TrafficInfo = api.get("/api/v1/traffic")?;
+    let relayed: RoutesTraffic = api.get("/api/v1/traffic/routes")?;
+    let accounts = |tenant: &Tenant| {
+        let key = tenant.network_key.public.to_string();
+        let peer = tenant.peer_key.public.to_string();
+        let network = carried.networks.get(&key);
+        let device = network.and_then(|network| network.devices.get(&peer));
+        let network = relayed.networks.get(&key);
+        let route = network.and_then(|network| network.routes.get(tenant.names.hostname));
+        // What is not there was not counted yet.
+        Accounts {
+            carried: device.map(|device| device.traffic).unwrap_or_default(),
+            relayed: route.map(|route| route.traffic).unwrap_or_default(),
         }
-    }
-    Err(DemoError::Port(port, last))
+    };
+    Ok(tenants.iter().map(accounts).collect())
 }
 
-fn boot_file(address: SocketAddr) -> String {
+fn boot_file_text(address: SocketAddr, socket: &Path, directory: &Path) -> String {
     json!({
         "listeners": [{ "name": "https", "bind": address, "protocol": "tls" }],
+        "api": { "listen": format!("unix:{}", socket.display()) },
+        "store": directory.join("ringway.db"),
+        "drain_timeout": DRAIN_TIMEOUT,
     })
     .to_string()
 }
 
-fn state_document() -> String {
-    let network = |names: &Names| {
-        // The namespace is there already, so the network needs no WireGuard device.
-        let network = json!({
-            "netns": names.network().as_str(),
-            "proxy": { names.hostname: [Names::target()] },
-        });
-        (names.port.to_string(), network)
-    };
-    serde_json::Value::Object(TENANTS.iter().map(network).collect()).to_string()
+/// The driver, where a line of the log tells it: the boot file may leave it to the gateway, and
+/// nothing else says what became of that.
+fn driver(line: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Started {
+        message: String,
+        driver: String,
+    }
+    let Started { message, driver } = serde_json::from_str(line).ok()?;
+    (message == "started").then_some(driver)
 }
 
-fn variables() -> BTreeMap<String, String> {
-    let set = |name: &str| Some((name.to_owned(), std::env::var(name).ok()?));
-    VARIABLES.into_iter().filter_map(set).collect()
+/// Is the gateway of the demo that has this number.
+///
+/// # Errors
+/// When it cannot be.
+pub(super) fn run(demo: u32, boot_file: &Path) -> anyhow::Result<ExitCode> {
+    process::attach(demo, c"ringway-gateway")?;
+    crate::serve::run(boot_file)
 }
 
-fn open(source: &NamespaceSource, namespaces: &mut Namespaces) -> anyhow::Result<Arc<Netns>> {
-    Ok(match source {
-        NamespaceSource::Host => Arc::new(Netns::current()?),
-        NamespaceSource::Made(port) => namespaces.ensure(&NamespaceName::of_network(port.get()))?,
-        NamespaceSource::Existing(name) => {
-            namespaces.open(&NamespaceName::parse(name.as_str())?)?
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use control_api::boot;
+
+    use super::*;
+
+    #[test]
+    fn the_boot_file_is_one_without_a_warning() {
+        let directory = Path::new("/run/ringway-demo");
+        let text = boot_file_text(address(8443), &directory.join("api.sock"), directory);
+        let boot = boot::parse(&text, &BTreeMap::<String, String>::new()).unwrap();
+        assert_eq!(boot.warnings.iter().count(), 0);
+        assert_eq!(boot.value.listeners[0].bind, address(8443));
+        assert!(boot.value.store.starts_with(directory));
+    }
+
+    #[test]
+    fn the_driver_is_told_by_the_line_of_the_start_alone() {
+        let line = r#"{"time":"x","level":"INFO","message":"started","driver":"epoll"}"#;
+        assert_eq!(driver(line).as_deref(), Some("epoll"));
+        for other in [&line.replace("started", "configuration"), "", "{}"] {
+            assert_eq!(driver(other), None, "{other}");
         }
-    })
-}
-
-fn told(problems: Problems) -> anyhow::Error {
-    let problems: Vec<String> = problems
-        .iter()
-        .map(|problem| problem.message.clone())
-        .collect();
-    anyhow::anyhow!(
-        "the demo's own configuration is refused: {}",
-        problems.join("; ")
-    )
-}
-
-/// One ended connection on one line.
-fn line(record: &Record) -> String {
-    let name = record.name.as_deref().unwrap_or("-");
-    let client = record.client;
-    let Record {
-        bytes_in,
-        bytes_out,
-        outcome,
-        ..
-    } = record;
-    match (&record.network, record.target) {
-        (Some(network), Some(target)) if *outcome == Outcome::Done => {
-            format!(
-                "  {client} ─► {name} ─► {network} ─► {target}  {bytes_in} B in, {bytes_out} B out"
-            )
-        }
-        _ => format!("  {client} ─► {name}  {}", outcome.label()),
     }
 }

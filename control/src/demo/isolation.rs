@@ -9,9 +9,12 @@ use nix::{
 
 use super::error::DemoError;
 
-/// Moves this thread, and those that it starts, into a mount namespace with an empty `/run`: the
-/// names of the demo's namespaces are only there, and the kernel removes all of it with the
-/// process, however that ends. Must be called before any other thread is started.
+/// The most that the new `/run` holds: the gateway's store and logs are there, in memory.
+const RUN: &str = "size=256m,mode=755";
+
+/// Moves this thread, and the threads and processes that it starts, into a mount namespace with an empty `/run`: the
+/// names of the demo's namespaces, its store and its sockets are only there, and the kernel removes
+/// all of it with the last of these processes, however that ends. Must be called before any other thread is started.
 ///
 /// # Errors
 /// Without `CAP_SYS_ADMIN`.
@@ -20,6 +23,9 @@ pub(super) fn isolate() -> Result<(), DemoError> {
     unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS)
         // Nothing that is mounted here may show outside.
         .and_then(|()| mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none))
-        .and_then(|()| mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), none))
+        .and_then(|()| {
+            let tmpfs = Some("tmpfs");
+            mount(tmpfs, "/run", tmpfs, MsFlags::empty(), Some(RUN))
+        })
         .map_err(|errno| DemoError::Isolate(io::Error::from(errno)))
 }

@@ -1,14 +1,20 @@
-//! What the demo tells: for people, or for programs.
+//! What the demo found out, and whether it is right.
 
 use std::{
-    io::{self, Write},
+    io::{self, Write as _},
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
-use serde_json::{Value, json};
+use control_api::answer::{Applied, PeerStatus};
 
-use super::tenant::{Names, TENANTS};
+use super::{
+    gateway::{Accounts, Facts},
+    tenant::Names,
+};
+
+mod json;
+mod text;
 
 /// How it is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,260 +25,136 @@ pub(super) enum Form {
     Json,
 }
 
-/// One request to one tenant, as the client saw it and as the gateway accounted it.
+/// All that there is to tell, in the order in which it happened.
 #[derive(Clone, Debug)]
-pub(super) struct Visit {
+pub(super) struct Report {
+    /// Where the gateway listens.
+    pub(super) gateway: SocketAddr,
+    /// The number of the gateway's process.
+    pub(super) gateway_process: u32,
+    pub(super) facts: Facts,
+    pub(super) applied: Applied,
+    pub(super) chapters: Vec<Chapter>,
+    /// The authority's, for curl.
+    pub(super) certificate: PathBuf,
+    /// The API's socket, as the demo's processes see it.
+    pub(super) socket: PathBuf,
+    /// The number of the demo's process.
+    pub(super) process: u32,
+    /// What this program was called as.
+    pub(super) program: String,
+    /// Whether the gateway stays up after this.
+    pub(super) stays: bool,
+}
+
+/// The part of one tenant.
+#[derive(Clone, Debug)]
+pub(super) struct Chapter {
     pub(super) names: Names,
-    /// What the tenant's machine said.
+    /// The network's public WireGuard port.
+    pub(super) port: u16,
+    /// The number of the peer's process.
+    pub(super) process: u32,
+    /// How the peer was before it was asked for anything.
+    pub(super) peer: PeerStatus,
+    /// Seconds between its last handshake and then.
+    pub(super) handshake_age: Option<u64>,
+    pub(super) visit: Visit,
+    pub(super) accounts: Accounts,
+}
+
+/// One request over HTTPS, as the client saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Visit {
+    /// What was answered.
     pub(super) text: String,
     /// Bytes that the client sent.
     pub(super) sent: u64,
     /// Bytes that the client received.
     pub(super) received: u64,
-    /// What the gateway accounted to the tenant's route.
-    pub(super) accounted: Accounted,
-}
-
-/// The gateway's counters of one route.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Accounted {
-    pub(super) connections: u64,
-    pub(super) bytes_in: u64,
-    pub(super) bytes_out: u64,
 }
 
 impl Visit {
-    /// Whether the right tenant answered, and every byte is accounted.
-    fn is_right(&self) -> bool {
-        let expected = Accounted {
-            connections: 1,
-            bytes_in: self.sent,
-            bytes_out: self.received,
-        };
-        self.text.starts_with(&format!("I am {},", self.names.name)) && self.accounted == expected
+    /// Whether exactly this was relayed.
+    pub(super) fn is_relayed_as(&self, accounts: &Accounts) -> bool {
+        let relayed = &accounts.relayed;
+        (relayed.connections, relayed.bytes_in, relayed.bytes_out) == (1, self.sent, self.received)
+    }
+
+    /// Whether at least this was carried over WireGuard: its own messages come on top, and the
+    /// headers of TCP and IP.
+    pub(super) fn is_carried_by(&self, accounts: &Accounts) -> bool {
+        let carried = &accounts.carried;
+        carried.tx > self.sent && carried.rx > self.received
     }
 }
 
-/// All that there is to tell.
-#[derive(Debug)]
-pub(super) struct Report<'a> {
-    pub(super) gateway: SocketAddr,
-    pub(super) driver: &'static str,
-    pub(super) workers: usize,
-    pub(super) visits: Vec<Visit>,
-    pub(super) certificate: &'a Path,
-    /// Whether the gateway stays up after this.
-    pub(super) stays: bool,
+impl Chapter {
+    /// Whether the tenant's own peer answered, and every byte is accounted in both views.
+    fn is_right(&self) -> bool {
+        let Self {
+            names,
+            peer,
+            visit,
+            accounts,
+            ..
+        } = self;
+        peer.connected
+            && visit.text.starts_with(&format!("I am {},", names.name))
+            && visit.is_relayed_as(accounts)
+            && visit.is_carried_by(accounts)
+    }
+
+    fn network(&self) -> String {
+        format!("network-{}", self.port)
+    }
 }
 
-impl Report<'_> {
+impl Report {
     /// Whether all went as it should.
     pub(super) fn is_right(&self) -> bool {
-        self.visits.iter().all(Visit::is_right)
+        self.applied.degraded.is_empty() && self.chapters.iter().all(Chapter::is_right)
     }
 
     /// Prints it.
     pub(super) fn print(&self, form: Form) -> io::Result<()> {
         let mut out = io::stdout().lock();
         match form {
-            Form::Text => self.write_text(&mut out)?,
-            Form::Json => writeln!(out, "{}", self.json())?,
+            Form::Text => text::write(self, &mut out)?,
+            Form::Json => writeln!(out, "{}", json::of(self))?,
         }
         out.flush()
     }
 
-    fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
-        let Self {
-            gateway,
-            driver,
-            workers,
-            ..
-        } = self;
-        writeln!(
-            out,
-            "Ringway listens on {gateway} ({workers} workers, {driver}).\n"
-        )?;
-        writeln!(out, "Two tenants, both at {}:", Names::subnet())?;
-        for names in TENANTS {
-            let (hostname, network) = (names.hostname, names.network());
-            writeln!(out, "  {hostname:<14} ─► {network} ─► {}", Names::target())?;
-        }
-        writeln!(
-            out,
-            "\nA TLS client asked each by name, through the gateway:"
-        )?;
-        for visit in &self.visits {
-            visit.write_text(out)?;
-        }
-        let verdict = if self.is_right() {
-            "Each name led to its own tenant, and every byte is accounted."
-        } else {
-            "NOT AS IT SHOULD BE: another tenant answered, or the bytes differ."
-        };
-        writeln!(out, "\n{verdict}")?;
-        if self.stays {
-            self.write_invitation(out)?;
-        }
-        Ok(())
-    }
-
-    fn write_invitation(&self, out: &mut impl Write) -> io::Result<()> {
-        writeln!(out, "\nTry it from another terminal:")?;
-        for names in TENANTS {
-            writeln!(out, "  {}", self.curl(names))?;
-        }
-        writeln!(out, "\nLook inside:")?;
-        for names in TENANTS {
-            writeln!(out, "  {}", look_inside(names))?;
-        }
-        writeln!(out, "\nCtrl-C ends it and removes everything.\n")
-    }
-
-    fn curl(&self, names: Names) -> String {
-        let (hostname, certificate) = (names.hostname, self.certificate.display());
+    /// How to ask a tenant by hand.
+    fn curl(&self, chapter: &Chapter) -> String {
+        let (hostname, certificate) = (chapter.names.hostname, self.certificate.display());
         let (ip, port) = (self.gateway.ip(), self.gateway.port());
         format!(
             "curl --cacert {certificate} --resolve {hostname}:{port}:{ip} https://{hostname}:{port}/"
         )
     }
 
-    fn json(&self) -> Value {
-        let tenants: Vec<Value> = self
-            .visits
-            .iter()
-            .map(|visit| self.tenant_json(visit))
-            .collect();
-        json!({
-            "ok": self.is_right(),
-            "process": std::process::id(),
-            "gateway": self.gateway,
-            "driver": self.driver,
-            "workers": self.workers,
-            "certificate": self.certificate,
-            "tenants": tenants,
-        })
+    /// The API's socket as the rest of the machine sees it: in the demo's own mount namespace
+    /// (proc_pid_root(5)).
+    fn api_path(&self) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.process));
+        let socket: &Path = &self.socket;
+        root.join(socket.strip_prefix("/").unwrap_or(socket))
     }
 
-    fn tenant_json(&self, visit: &Visit) -> Value {
-        json!({
-            "ok": visit.is_right(),
-            "hostname": visit.names.hostname,
-            "network": visit.names.network().as_str(),
-            "target": Names::target(),
-            "answer": visit.text,
-            "client": { "bytes_in": visit.sent, "bytes_out": visit.received },
-            "accounted": {
-                "connections": visit.accounted.connections,
-                "bytes_in": visit.accounted.bytes_in,
-                "bytes_out": visit.accounted.bytes_out,
-            },
-            "curl": self.curl(visit.names),
-            "look_inside": look_inside(visit.names),
-        })
+    /// How to ask the gateway by hand.
+    fn ask(&self, verb: &str) -> String {
+        let (program, api) = (&self.program, self.api_path());
+        format!("{program} {verb} --api unix:{}", api.display())
     }
-}
 
-impl Visit {
-    fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
-        let Self {
-            names,
-            text,
-            sent,
-            received,
-            accounted,
-        } = self;
-        writeln!(out, "  {:<14} \"{text}\"", names.hostname)?;
-        writeln!(
-            out,
-            "  {:<14} client sent {sent} and received {received} bytes; accounted {} and {}  {}",
-            "",
-            accounted.bytes_in,
-            accounted.bytes_out,
-            if self.is_right() { "✓" } else { "✗" },
-        )
+    /// The names of the demo's namespaces are only in its own mount namespace.
+    fn look_inside(&self, chapter: &Chapter) -> String {
+        let (process, network) = (self.process, chapter.network());
+        format!("nsenter --target {process} --mount ip netns exec {network} ip address")
     }
-}
-
-/// The names of the demo's namespaces are only in its own mount namespace.
-fn look_inside(names: Names) -> String {
-    let (process, network) = (std::process::id(), names.network());
-    format!("nsenter --target {process} --mount ip netns exec {network} ip address")
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn visit() -> Visit {
-        Visit {
-            names: TENANTS[0],
-            text: "I am blue, and so on".to_owned(),
-            sent: 10,
-            received: 20,
-            accounted: Accounted {
-                connections: 1,
-                bytes_in: 10,
-                bytes_out: 20,
-            },
-        }
-    }
-
-    #[test]
-    fn a_visit_is_right_only_when_the_tenant_and_every_byte_are() {
-        assert!(visit().is_right());
-        let other = Visit {
-            names: TENANTS[1],
-            ..visit()
-        };
-        assert!(!other.is_right());
-        for accounted in [
-            Accounted {
-                connections: 2,
-                ..visit().accounted
-            },
-            Accounted {
-                bytes_in: 9,
-                ..visit().accounted
-            },
-            Accounted {
-                bytes_out: 21,
-                ..visit().accounted
-            },
-        ] {
-            assert!(
-                !Visit {
-                    accounted,
-                    ..visit()
-                }
-                .is_right(),
-                "{accounted:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_wrong_result_is_told_in_both_forms() {
-        let mut report = Report {
-            gateway: super::super::address(8443),
-            driver: "epoll",
-            workers: 2,
-            visits: vec![visit()],
-            certificate: Path::new("/tmp/ca.pem"),
-            stays: true,
-        };
-        let text = |report: &Report<'_>| {
-            let mut out = Vec::new();
-            report.write_text(&mut out).unwrap();
-            String::from_utf8(out).unwrap()
-        };
-        assert!(text(&report).contains("every byte is accounted"));
-        let curl = "curl --cacert /tmp/ca.pem --resolve blue.example:8443:127.0.0.1 \
-                    https://blue.example:8443/";
-        assert!(text(&report).contains(curl), "{}", text(&report));
-        assert_eq!(report.json()["ok"], true);
-        report.visits[0].accounted.bytes_out = 0;
-        assert!(text(&report).contains("NOT AS IT SHOULD BE"));
-        assert_eq!(report.json()["ok"], false);
-        assert_eq!(report.json()["tenants"][0]["ok"], false);
-    }
-}
+mod tests;
