@@ -58,7 +58,7 @@ pub struct Actor {
     pub name: Arc<str>,
     /// What the token is good for.
     pub role: Role,
-    /// Where the request came from: an address, or `unix`.
+    /// Where the request came from: an address, or `unix:uid=` and a user.
     pub source: Arc<str>,
 }
 

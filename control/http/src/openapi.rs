@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 use utoipa::{
     Modify, OpenApi as _,
     openapi::{
-        OpenApi,
+        Content, OpenApi, Ref, ResponseBuilder,
+        path::Operation,
         security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
@@ -49,7 +50,7 @@ use crate::routes::{change, documents, events, journal, probe, state, traffic};
         documents::openapi,
         documents::docs,
     ),
-    modifiers(&Tokens),
+    modifiers(&Tokens, &Refusals),
 )]
 struct Document;
 
@@ -63,6 +64,81 @@ impl Modify for Tokens {
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
         let token = ApiKey::Header(ApiKeyValue::new("Token"));
         components.add_security_scheme("token", SecurityScheme::ApiKey(token));
+    }
+}
+
+/// What may be answered wherever something is changed, sent or guarded.
+struct Refusals;
+
+impl Modify for Refusals {
+    fn modify(&self, document: &mut OpenApi) {
+        for path in document.paths.paths.values_mut() {
+            let reads = [&mut path.get];
+            let changes = [
+                &mut path.post,
+                &mut path.put,
+                &mut path.patch,
+                &mut path.delete,
+            ];
+            for operation in reads.into_iter().flatten() {
+                if operation.security.is_some() {
+                    add(operation, &GUARDED);
+                }
+                if operation.parameters.is_some() {
+                    add(operation, &ASKING);
+                }
+            }
+            for operation in changes.into_iter().flatten() {
+                add(operation, &GUARDED);
+                add(operation, &ASKING);
+                add(operation, &CHANGING);
+                if operation.request_body.is_some() {
+                    add(operation, &SENDING);
+                }
+            }
+        }
+    }
+}
+
+const ASKING: [(&str, &str); 1] = [(
+    "400",
+    "The request is wrong: its query, a header, or a document with all its problems",
+)];
+
+const GUARDED: [(&str, &str); 2] = [
+    ("401", "No token, or an unknown one"),
+    ("429", "Too many wrong tokens from this source"),
+];
+
+const CHANGING: [(&str, &str); 3] = [
+    ("403", "The token's role may not do this"),
+    (
+        "409",
+        "Another generation is the desired one than `If-Match` says",
+    ),
+    (
+        "503",
+        "Not now: too many changes wait, or nothing can be stored",
+    ),
+];
+
+const SENDING: [(&str, &str); 2] = [
+    ("408", "The document did not come in time"),
+    ("413", "The document is too large"),
+];
+
+fn add(operation: &mut Operation, refusals: &[(&str, &str)]) {
+    for (status, meaning) in refusals {
+        let schema = Ref::from_schema_name("Refused");
+        let response = ResponseBuilder::new()
+            .description(*meaning)
+            .content("application/json", Content::new(Some(schema)))
+            .build();
+        let responses = &mut operation.responses.responses;
+        // What a path says itself is more exact.
+        responses
+            .entry((*status).to_owned())
+            .or_insert_with(|| response.into());
     }
 }
 

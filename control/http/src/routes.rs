@@ -20,49 +20,44 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::Response,
-    routing::{delete, get, patch, post, put},
+    routing::{get, patch, post, put},
 };
 
 use crate::{refusal::Refusal, shared::Shared};
 
 /// Every path. Those that end in `.json` are older names of the same.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
+    let config = get(state::config).post(change::apply);
+    let network = patch(change::patch_network).delete(change::remove_network);
+    let peer = put(change::put_peer).delete(change::remove_peer);
     Router::new()
         .route("/healthz", get(probe::healthz))
         .route("/readyz", get(probe::readyz))
         .route("/metrics", get(probe::metrics))
-        .nest("/api", api())
+        .route("/api/docs", get(documents::docs))
+        .route("/api/v1/openapi.json", get(documents::openapi))
+        .route("/api/v1/apply", post(change::apply))
+        .route("/api/v1/config", get(state::config))
+        .route("/api/v1/config.json", config)
+        .route("/api/v1/status", get(state::status))
+        .route("/api/v1/status.json", get(state::status))
+        .route("/api/v1/generations", get(state::generations))
+        .route("/api/v1/generations.json", get(state::generations))
+        .route("/api/v1/rollback/{generation}", post(change::roll_back))
+        .route("/api/v1/networks/{port}", network)
+        .route("/api/v1/networks/{port}/peers/{*key}", peer)
+        .route("/api/v1/traffic", get(traffic::peers))
+        .route("/api/v1/traffic.json", get(traffic::peers))
+        .route("/api/v1/traffic/routes", get(traffic::routes))
+        .route("/api/v1/traffic/routes.json", get(traffic::routes))
+        .route("/api/v1/events", get(events::follow))
+        .route("/api/v1/audit", get(journal::audit))
+        .route("/api/v1/audit.json", get(journal::audit))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::map_response(harden))
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), counted))
         .with_state(shared)
-}
-
-fn api() -> Router<Arc<Shared>> {
-    let config = || get(state::config).post(change::apply);
-    let network = patch(change::patch_network).merge(delete(change::remove_network));
-    let peer = put(change::put_peer).merge(delete(change::remove_peer));
-    Router::new()
-        .route("/docs", get(documents::docs))
-        .route("/v1/openapi.json", get(documents::openapi))
-        .route("/v1/apply", post(change::apply))
-        .route("/v1/config", get(state::config))
-        .route("/v1/config.json", config())
-        .route("/v1/status", get(state::status))
-        .route("/v1/status.json", get(state::status))
-        .route("/v1/generations", get(state::generations))
-        .route("/v1/generations.json", get(state::generations))
-        .route("/v1/rollback/{generation}", post(change::roll_back))
-        .route("/v1/networks/{port}", network)
-        .route("/v1/networks/{port}/peers/{*key}", peer)
-        .route("/v1/traffic", get(traffic::peers))
-        .route("/v1/traffic.json", get(traffic::peers))
-        .route("/v1/traffic/routes", get(traffic::routes))
-        .route("/v1/traffic/routes.json", get(traffic::routes))
-        .route("/v1/events", get(events::follow))
-        .route("/v1/audit", get(journal::audit))
-        .route("/v1/audit.json", get(journal::audit))
 }
 
 async fn unknown_path() -> Refusal {

@@ -34,7 +34,7 @@ pub struct AuditEntries {
     pub entries: Vec<AuditEntry>,
 }
 
-/// One request that changed something, or was not allowed to.
+/// One request that was to change something, showed secrets, or was not allowed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AuditEntry {
     /// Only grows.
@@ -45,13 +45,13 @@ pub struct AuditEntry {
     pub actor: String,
     /// The token's role; `-` when no known one was given.
     pub role: String,
-    /// The client's address, or `unix`.
+    /// The client's address; over a unix socket `unix:uid=` and its user.
     pub source: String,
     /// The request: its method and path.
     pub action: String,
     /// The generation that came of it.
     pub generation: Option<u64>,
-    /// `applied`, `unchanged`, `dry run`, `refused` or `failed`.
+    /// `applied`, `unchanged`, `refused`, `failed`, or `shown` for a look at secrets.
     pub result: String,
     /// Why it was refused or failed; never a secret.
     pub detail: String,

@@ -53,7 +53,7 @@ section! {
         /// Who has it: the name in the audit log.
         name: TokenName, reload;
         /// What it may do: `reader` looks at everything but secrets, `operator` also changes the
-        /// state, `admin` also sees secrets and the audit log.
+        /// state, `admin` also sees secrets.
         role: Role, reload;
         /// The token.
         token: Option<Token>, reload;

@@ -78,13 +78,6 @@ impl FromRequestParts<Arc<Shared>> for Asking {
     responses(
         (status = 200, description = "What was done, or would be", body = Applied),
         (status = 400, description = "Everything that is wrong with the document; nothing changed", body = Refused),
-        (status = 401, description = "No token, or an unknown one", body = Refused),
-        (status = 403, description = "The token's role may not do this", body = Refused),
-        (status = 408, description = "The document did not come in time", body = Refused),
-        (status = 409, description = "Another generation is the desired one", body = Refused),
-        (status = 413, description = "The document is too large", body = Refused),
-        (status = 429, description = "Too many wrong tokens", body = Refused),
-        (status = 503, description = "Not now: too many changes wait, or nothing can be stored", body = Refused),
     ),
     security(("bearer" = []), ("token" = [])),
 )]
@@ -113,10 +106,7 @@ pub(crate) async fn apply(
     responses(
         (status = 200, description = "What was done, or would be", body = Applied),
         (status = 400, description = "Everything that is wrong with the patch; nothing changed", body = Refused),
-        (status = 401, description = "No token, or an unknown one", body = Refused),
-        (status = 403, description = "The token's role may not do this", body = Refused),
         (status = 404, description = "There is no such network", body = Refused),
-        (status = 409, description = "Another generation is the desired one", body = Refused),
     ),
     security(("bearer" = []), ("token" = [])),
 )]
@@ -142,10 +132,7 @@ pub(crate) async fn patch_network(
         ("If-Match" = Option<String>, Header, description = "Only if this is the desired generation.")),
     responses(
         (status = 200, description = "What was done, or would be", body = Applied),
-        (status = 401, description = "No token, or an unknown one", body = Refused),
-        (status = 403, description = "The token's role may not do this", body = Refused),
         (status = 404, description = "There is no such network", body = Refused),
-        (status = 409, description = "Another generation is the desired one", body = Refused),
     ),
     security(("bearer" = []), ("token" = [])),
 )]
@@ -170,10 +157,7 @@ pub(crate) async fn remove_network(
     responses(
         (status = 200, description = "What was done, or would be", body = Applied),
         (status = 400, description = "Everything that is wrong with the peer; nothing changed", body = Refused),
-        (status = 401, description = "No token, or an unknown one", body = Refused),
-        (status = 403, description = "The token's role may not do this", body = Refused),
         (status = 404, description = "There is no such network, or it has no device, or the key is none", body = Refused),
-        (status = 409, description = "Another generation is the desired one", body = Refused),
     ),
     security(("bearer" = []), ("token" = [])),
 )]
@@ -200,10 +184,7 @@ pub(crate) async fn put_peer(
         ("If-Match" = Option<String>, Header, description = "Only if this is the desired generation.")),
     responses(
         (status = 200, description = "What was done, or would be", body = Applied),
-        (status = 401, description = "No token, or an unknown one", body = Refused),
-        (status = 403, description = "The token's role may not do this", body = Refused),
         (status = 404, description = "There is no such network or peer", body = Refused),
-        (status = 409, description = "Another generation is the desired one", body = Refused),
     ),
     security(("bearer" = []), ("token" = [])),
 )]
@@ -226,10 +207,7 @@ pub(crate) async fn remove_peer(
         ("If-Match" = Option<String>, Header, description = "Only if this is the desired generation.")),
     responses(
         (status = 200, description = "What was done, or would be", body = Applied),
-        (status = 401, description = "No token, or an unknown one", body = Refused),
-        (status = 403, description = "The token's role may not do this", body = Refused),
         (status = 404, description = "There is no such generation any more", body = Refused),
-        (status = 409, description = "Another generation is the desired one", body = Refused),
     ),
     security(("bearer" = []), ("token" = [])),
 )]

@@ -55,9 +55,6 @@ pub(crate) struct After {
     params(After, ("Last-Event-ID" = Option<u64>, Header, description = "The last event that is known already.")),
     responses(
         (status = 200, description = "Events without an end", body = Event, content_type = "text/event-stream"),
-        (status = 400, description = "The query or the header is wrong", body = Refused),
-        (status = 401, description = "No token, or an unknown one", body = Refused),
-        (status = 429, description = "Too many wrong tokens", body = Refused),
         (status = 503, description = "As many follow as may", body = Refused),
     ),
     security(("bearer" = []), ("token" = [])),

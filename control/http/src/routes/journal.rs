@@ -35,9 +35,6 @@ pub(crate) struct Page {
     params(Page),
     responses(
         (status = 200, description = "The newest first", body = AuditEntries),
-        (status = 400, description = "The query is wrong", body = Refused),
-        (status = 401, description = "No token, or an unknown one", body = Refused),
-        (status = 429, description = "Too many wrong tokens", body = Refused),
         (status = 503, description = "The store cannot be read", body = Refused),
     ),
     security(("bearer" = []), ("token" = [])),

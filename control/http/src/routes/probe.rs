@@ -6,7 +6,6 @@ use axum::{
     extract::State,
     http::{HeaderName, StatusCode, header},
 };
-use control_api::answer::Refused;
 
 use crate::{access::Reader, metrics, refusal::Refusal, shared::Shared};
 
@@ -50,8 +49,6 @@ pub(crate) async fn readyz(State(shared): State<Arc<Shared>>) -> (StatusCode, &'
     summary = "Metrics for Prometheus",
     responses(
         (status = 200, description = "OpenMetrics 1.0", body = String, content_type = metrics::CONTENT_TYPE),
-        (status = 401, description = "No token, or an unknown one", body = Refused),
-        (status = 429, description = "Too many wrong tokens", body = Refused),
     ),
     security(("bearer" = []), ("token" = [])),
 )]

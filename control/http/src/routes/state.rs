@@ -48,10 +48,7 @@ pub(crate) struct Showing {
     params(Showing),
     responses(
         (status = 200, description = "Networks by port", body = serde_json::Value),
-        (status = 400, description = "The query is wrong", body = Refused),
-        (status = 401, description = "No token, or an unknown one", body = Refused),
         (status = 403, description = "Secrets are for admins", body = Refused),
-        (status = 429, description = "Too many wrong tokens", body = Refused),
     ),
     security(("bearer" = []), ("token" = [])),
 )]
@@ -96,10 +93,7 @@ pub(crate) struct Part {
     params(Part),
     responses(
         (status = 200, description = "Everything, as of a second ago at most", body = Status),
-        (status = 400, description = "The query is wrong", body = Refused),
-        (status = 401, description = "No token, or an unknown one", body = Refused),
         (status = 404, description = "There is no such network", body = Refused),
-        (status = 429, description = "Too many wrong tokens", body = Refused),
     ),
     security(("bearer" = []), ("token" = [])),
 )]
@@ -143,9 +137,6 @@ pub(crate) struct HowMany {
     params(HowMany),
     responses(
         (status = 200, description = "The newest first", body = Generations),
-        (status = 400, description = "The query is wrong", body = Refused),
-        (status = 401, description = "No token, or an unknown one", body = Refused),
-        (status = 429, description = "Too many wrong tokens", body = Refused),
         (status = 503, description = "The store cannot be read", body = Refused),
     ),
     security(("bearer" = []), ("token" = [])),

@@ -80,9 +80,6 @@ fn wrong(key: &str, error: &dyn std::fmt::Display) -> Refusal {
     params(Span),
     responses(
         (status = 200, description = "By network and peer", body = TrafficInfo),
-        (status = 400, description = "The query is wrong", body = Refused),
-        (status = 401, description = "No token, or an unknown one", body = Refused),
-        (status = 429, description = "Too many wrong tokens", body = Refused),
         (status = 503, description = "The store cannot be read", body = Refused),
     ),
     security(("bearer" = []), ("token" = [])),
@@ -107,9 +104,6 @@ pub(crate) async fn peers(
     params(Span),
     responses(
         (status = 200, description = "By network, route and client", body = RoutesTraffic),
-        (status = 400, description = "The query is wrong", body = Refused),
-        (status = 401, description = "No token, or an unknown one", body = Refused),
-        (status = 429, description = "Too many wrong tokens", body = Refused),
         (status = 503, description = "The store cannot be read", body = Refused),
     ),
     security(("bearer" = []), ("token" = [])),

@@ -33,11 +33,11 @@ impl Secret {
 words! {
     /// What a token is good for. Each may do what the ones before it may.
     pub enum Role {
-        /// Looks at everything but secrets and the audit log.
+        /// Looks at everything but secrets.
         Reader = "reader",
         /// Changes the desired state.
         Operator = "operator",
-        /// Sees secrets and the audit log.
+        /// Sees secrets, too.
         Admin = "admin",
     }
 }

@@ -90,7 +90,7 @@ fn first_byte(tally: &Tally) -> Value {
         sum += seconds(micros) * f64::from(times);
     }
     let bounds = FIRST_BYTE_MICROS.map(|bound| match bound {
-        u64::MAX => f64::MAX,
+        u64::MAX => f64::INFINITY,
         micros => seconds(micros),
     });
     Value::Sizes {

@@ -1,0 +1,239 @@
+//! The metrics, held against their reference.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use control_api::answer::{
+    Backend, Degradation, ListenerStatus, NetworkState, NetworkStatus, PeerStatus, WorkerStatus,
+};
+use control_http::{Reconciles, View};
+use engine::{ListenerTally, RouteCounters};
+use engine_core::{
+    ids::{NetworkId, RouteId},
+    outcome::Outcome,
+    tally::Tally,
+};
+
+use crate::gateway::{Gateway, OTHER_PEER, PEER, Wanted};
+
+/// A view in which nothing is zero that need not be.
+fn busy(view: &mut View) {
+    let status = &mut view.status;
+    status.wireguard.backend = Some(Backend::Userspace);
+    status.store.bytes = 4096;
+    status.workers = vec![WorkerStatus {
+        worker: 1,
+        generation: 3,
+        connections: 2,
+        accepted: 9,
+        bytes_in: 5,
+        bytes_out: 6,
+    }];
+    status.listeners = vec![ListenerStatus {
+        name: "https".to_owned(),
+        ..ListenerStatus::default()
+    }];
+    status.degraded = vec![Degradation {
+        object: "network-2".to_owned(),
+        why: "gone".to_owned(),
+        since: None,
+    }];
+    status.networks.insert(1, network(1, NetworkState::Ok));
+    status
+        .networks
+        .insert(2, network(2, NetworkState::Degraded));
+    view.generation = 4;
+    view.running_generation = 3;
+    view.reconciles = Reconciles {
+        rounds: 10,
+        failures: 1,
+        steps: 100,
+        last_seconds: 0.25,
+    };
+    let counters = Arc::make_mut(&mut view.counters);
+    let mut listener = ListenerTally {
+        accepted: 9,
+        ..ListenerTally::default()
+    };
+    listener.outcomes[Outcome::UnknownName.index()] = 7;
+    counters.listeners.push(listener);
+    counters.records_dropped = 11;
+    counters.splices = 12;
+    for id in 1..=2 {
+        let counted = RouteCounters {
+            label: format!("host-{id}").into(),
+            network: format!("network-{id}").into(),
+            tally: tally(),
+        };
+        let sum = RouteCounters {
+            label: format!("network-{id}").into(),
+            ..counted.clone()
+        };
+        counters.routes.insert(RouteId(id), counted);
+        counters.networks.insert(NetworkId(id), sum);
+    }
+}
+
+fn tally() -> Tally {
+    let mut tally = Tally {
+        opened: 3,
+        bytes_in: 1000,
+        bytes_out: 2000,
+        ..Tally::default()
+    };
+    tally.close(Outcome::Done);
+    tally.close(Outcome::ClientReset);
+    tally.record_first_byte(3_000);
+    tally.record_first_byte(50_000_000);
+    tally
+}
+
+fn network(port: u16, state: NetworkState) -> NetworkStatus {
+    let peer = PeerStatus {
+        last_handshake: Some(1_700_000_000),
+        connected: true,
+        rx: 70,
+        tx: 80,
+        ..PeerStatus::default()
+    };
+    let keys = [PEER.parse().unwrap(), OTHER_PEER.parse().unwrap()];
+    NetworkStatus {
+        name: format!("network-{port}"),
+        namespace: format!("network-{port}"),
+        state,
+        reasons: Vec::new(),
+        public_key: None,
+        device: None,
+        peers: keys.map(|key| (key, peer.clone())).into(),
+        routes: Vec::new(),
+        connections: 0,
+        bytes_in: 0,
+        bytes_out: 0,
+    }
+}
+
+async fn metrics(api: &'static str) -> String {
+    let gateway = Gateway::start(Wanted {
+        api,
+        ..Wanted::default()
+    })
+    .await;
+    gateway.view.send_modify(|view| busy(Arc::make_mut(view)));
+    let answer = gateway.get("/metrics").await;
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    assert_eq!(
+        (answer.status, answer.header("content-type")),
+        (200, Some(kind))
+    );
+    answer.body
+}
+
+#[tokio::test]
+async fn every_metric_of_the_reference_is_there_and_no_other() {
+    let text = metrics("").await;
+    let reference = control_http::metrics_reference();
+    let rows = reference.lines().skip(2);
+    let names: BTreeSet<&str> = rows.map(|row| row.split('`').nth(1).unwrap()).collect();
+    let samples = text.lines().filter(|line| !line.starts_with('#'));
+    let found: BTreeSet<&str> = samples
+        .map(|line| {
+            let name = line.split(['{', ' ']).next().unwrap();
+            let of_histogram = ["_bucket", "_sum", "_count"];
+            of_histogram
+                .iter()
+                .find_map(|end| name.strip_suffix(end))
+                .unwrap_or(name)
+        })
+        .collect();
+    assert_eq!(found, names);
+    assert!(text.ends_with("# EOF\n"));
+    let described = text
+        .lines()
+        .filter(|line| line.starts_with("# HELP "))
+        .count();
+    assert_eq!(described, names.len());
+}
+
+#[tokio::test]
+async fn what_is_counted_is_what_is_shown() {
+    let text = metrics("").await;
+    for line in [
+        "ringway_build_info{version=\"0.1.0\"} 1",
+        "ringway_ready 1.0",
+        "ringway_generation{state=\"desired\"} 4.0",
+        "ringway_generation{state=\"running\"} 3.0",
+        "ringway_degraded 1.0",
+        "ringway_worker_connections{worker=\"1\"} 2.0",
+        "ringway_worker_bytes_total{worker=\"1\",direction=\"out\"} 6",
+        "ringway_listener_accepted_total{listener=\"https\"} 9",
+        "ringway_listener_ended_total{listener=\"https\",outcome=\"unknown_name\"} 7",
+        "ringway_connection_records_dropped_total 11",
+        "ringway_connections_spliced_total 12",
+        "ringway_network_state{network=\"network-1\",state=\"ok\"} 1.0",
+        "ringway_network_state{network=\"network-2\",state=\"ok\"} 0.0",
+        "ringway_network_state{network=\"network-2\",state=\"degraded\"} 1.0",
+        "ringway_network_connections{network=\"network-1\"} 1.0",
+        "ringway_network_ended_total{network=\"network-1\",fault=\"client\"} 1",
+        "ringway_network_bytes_total{network=\"network-1\",direction=\"in\"} 1000",
+        "ringway_network_first_byte_seconds_bucket{le=\"0.001\",network=\"network-1\"} 0",
+        "ringway_network_first_byte_seconds_bucket{le=\"0.005\",network=\"network-1\"} 1",
+        "ringway_network_first_byte_seconds_bucket{le=\"10.0\",network=\"network-1\"} 1",
+        "ringway_network_first_byte_seconds_bucket{le=\"+Inf\",network=\"network-1\"} 2",
+        "ringway_network_first_byte_seconds_count{network=\"network-1\"} 2",
+        "ringway_network_peers{network=\"network-1\"} 2.0",
+        "ringway_network_peers_received_bytes{network=\"network-1\"} 140.0",
+        "ringway_route_opened_total{network=\"network-1\",route=\"host-1\"} 3",
+        "ringway_wireguard_backend_info{backend=\"userspace\"} 1",
+        "ringway_store_bytes 4096.0",
+        "ringway_reconcile_steps_total 100",
+        "ringway_reconcile_last_seconds 0.25",
+        "ringway_api_connections 1.0",
+    ] {
+        assert!(
+            text.lines().any(|known| known == line),
+            "{line} is not in\n{text}"
+        );
+    }
+    let peer = format!(
+        "ringway_peer_sent_bytes_total{{network=\"network-2\",peer=\"{}\"}} 80",
+        *PEER
+    );
+    assert!(text.contains(&peer), "{text}");
+}
+
+#[tokio::test]
+async fn series_are_bounded_and_the_sums_stay_whole() {
+    let text = metrics("metrics: {peers_max: 3, routes_max: 1, networks_max: 1}").await;
+    let count = |start: &str| text.lines().filter(|line| line.starts_with(start)).count();
+    // The second network's two peers do not fit beside the first one's.
+    assert_eq!(count("ringway_peer_connected{"), 2);
+    assert_eq!(count("ringway_route_opened_total{"), 1);
+    assert_eq!(count("ringway_network_opened_total{"), 2);
+    for line in [
+        "ringway_network_opened_total{network=\"network-1\"} 3",
+        "ringway_network_opened_total{network=\"other\"} 3",
+        "ringway_network_peers{network=\"other\"} 2.0",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    let text = metrics("metrics: {peers_max: 0, routes_max: 0, networks_max: 0}").await;
+    assert!(!text.contains("network-1"), "{text}");
+    assert!(text.contains("ringway_network_opened_total{network=\"other\"} 6\n"));
+}
+
+#[test]
+fn the_readme_has_the_list_of_metrics() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
+    let readme = std::fs::read_to_string(path).expect(path);
+    let (_, rest) = readme
+        .split_once("<!-- metrics-reference:begin -->")
+        .expect("begin marker");
+    let (table, _) = rest
+        .split_once("<!-- metrics-reference:end -->")
+        .expect("end marker");
+    let reference = control_http::metrics_reference();
+    assert_eq!(
+        table.trim(),
+        reference.trim(),
+        "paste the right one:\n{reference}"
+    );
+}
