@@ -292,6 +292,10 @@ impl Reconciler {
             }
         }
         self.republish_if_stale();
+        if self.running != self.generation {
+            // A worker did not answer in time.
+            self.republish();
+        }
         let changed = self.sample();
         if !changed.is_empty() {
             self.networks.round(&self.desired, Some(&changed));

@@ -145,6 +145,7 @@ impl Reconciler {
             ..
         } = accepted;
         let scope = changed.programmed;
+        let before = Arc::clone(&self.desired);
         self.pending.clone_from(&scope);
         self.desired = Arc::new(desired);
         self.show();
@@ -166,6 +167,9 @@ impl Reconciler {
             self.networks.round(&self.desired, Some(&scope));
         }
         self.networks.owners = Owners::of(&self.desired);
+        let gone = before.networks.keys();
+        self.networks
+            .part_with(gone.filter(|port| !self.desired.networks.contains_key(port)));
         self.pending.clear();
         let actor = actor.to_owned();
         let applied = Happening::StateApplied { generation, actor };

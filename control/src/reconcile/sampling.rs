@@ -49,6 +49,17 @@ impl Networks {
         self.record(peers, Vec::new());
     }
 
+    /// Says of networks that are no longer desired that their peers are gone.
+    pub(super) fn part_with<'a>(&mut self, gone: impl Iterator<Item = &'a NonZeroU16>) {
+        for network in gone {
+            let nobody = BTreeMap::new();
+            let news = self.peers.look(*network, &nobody, unix_now());
+            self.news.tell(news);
+            self.devices.remove(network);
+            self.settings.remove(network);
+        }
+    }
+
     fn record(&self, peers: Vec<PeerSample>, relays: Vec<RelaySample>) {
         self.store.record_sample(&Sample {
             time_unix: unix_now().as_secs(),
