@@ -332,6 +332,34 @@ fn forged_truncated_and_replayed_datagrams_change_nothing_and_meet_silence() {
 }
 
 #[test]
+fn an_initiation_by_somebody_who_knows_only_public_keys_leaves_no_trace() {
+    use blake2::{
+        Blake2s256, Blake2sMac, Digest as _,
+        digest::{Mac as _, consts::U16},
+    };
+    let mut world = world(2);
+    world.introduce(0, 1, 0);
+    world.send(0, 1, 1, 100);
+    let genuine = world.log.pop().unwrap();
+    // Up to the sealed timestamp, an initiation takes nothing secret; and neither does mac1.
+    let mut forged = genuine.bytes;
+    forged[100] ^= 1;
+    let public_key = world.nodes[1].key.public();
+    let hashed = Blake2s256::new().chain_update(b"mac1----");
+    let mac1_key = hashed.chain_update(public_key.as_bytes()).finalize();
+    let mac1 = Blake2sMac::<U16>::new_from_slice(&mac1_key).unwrap();
+    let mac1 = mac1.chain_update(&forged[..116]).finalize().into_bytes();
+    forged[116..132].copy_from_slice(&mac1);
+    let before = state(&world, 1);
+    world.deliver(1, genuine.from, &forged);
+    assert_eq!(world.log.len(), 0);
+    assert_eq!(state(&world, 1), before);
+    let core = &world.nodes[1].core;
+    assert!(core.indices.is_empty() && core.awake.is_empty());
+    core.assert_invariants();
+}
+
+#[test]
 fn noise_leaves_no_trace() {
     let mut world = acquainted();
     let before = [state(&world, 0), state(&world, 1)];

@@ -1,8 +1,8 @@
 //! boringtun's `Tunn`, fenced in: the Noise handshake and the sessions with one peer.
 //!
 //! `Tunn` has no IO, but it reads the clock (`CLOCK_BOOTTIME`) and draws its ephemeral keys itself.
-//! Its notion of time moves only when its timers run: whoever uses it after a pause runs them
-//! first, or it takes a handshake that it starts now for one that it started long ago.
+//! Its notion of time moves only when its timers run, and it ends sessions only then: whoever uses
+//! it after a pause runs them first, or it goes on in a session that is long past its end.
 
 use std::{
     net::IpAddr,

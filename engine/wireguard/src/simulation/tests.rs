@@ -167,6 +167,20 @@ fn a_handshake_after_a_long_rest_is_tried_again_when_it_is_lost() {
 }
 
 #[test]
+fn a_thread_that_was_held_up_uses_no_session_past_its_end() {
+    let mut world = world(1, 2);
+    world.introduce(0, 1, 0);
+    world.send(0, 1, 1, 100);
+    world.run_for(SECOND);
+    let handshakes = kinds(&world, 0, 1);
+    world.stall(Duration::from_secs(200));
+    world.send(0, 1, 2, 100);
+    assert_eq!(kinds(&world, 0, 1), handshakes + 1, "a new session comes first");
+    world.run_for(SECOND);
+    assert_eq!(numbers(&world.nodes[1].heard), [1, 2]);
+}
+
+#[test]
 fn an_absent_peer_is_called_for_a_minute_and_a_half_and_then_left_alone() {
     let mut world = world(1, 2);
     let absent = world.acquaintance(1, 0);

@@ -295,6 +295,11 @@ impl World {
         }
     }
 
+    /// Lets time pass in which nobody gets to do anything.
+    pub(crate) fn stall(&mut self, time: Duration) {
+        self.set_elapsed(self.elapsed + time);
+    }
+
     fn set_elapsed(&mut self, elapsed: Duration) {
         self.elapsed = elapsed;
         (self.set_clock)(elapsed);
