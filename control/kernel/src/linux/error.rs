@@ -213,10 +213,25 @@ impl Refusal {
                  `userspace`"
                     .to_owned()
             }
+            Some(Errno::ENOENT) if self.is_without_tun() => {
+                "this kernel has no TUN devices: load the module `tun`".to_owned()
+            }
             Some(Errno::EMFILE | Errno::ENFILE) => "raise the limit of open files".to_owned(),
             Some(Errno::ENOSPC) => "raise user.max_net_namespaces".to_owned(),
             _ => String::new(),
         }
+    }
+}
+
+impl Refusal {
+    /// `/dev/net/tun` is not there.
+    fn is_without_tun(&self) -> bool {
+        matches!(
+            self,
+            Self::Userspace(UserspaceError::Open(
+                engine_wireguard::OpenError::Tun { .. }
+            ))
+        )
     }
 }
 

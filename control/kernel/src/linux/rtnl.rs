@@ -50,6 +50,12 @@ impl Rtnl {
         self.0.change(message::raise(index), 0)
     }
 
+    /// Sets a link down: a WireGuard device closes its UDP sockets (`wg_stop` in
+    /// `drivers/net/wireguard/device.c`). One that is gone is no failure.
+    pub(crate) fn lower(&mut self, index: u32) -> Result<(), NetlinkError> {
+        unless(Errno::ENODEV, self.0.change(message::lower(index), 0))
+    }
+
     /// Sets the MTU of a link, in bytes.
     pub(crate) fn set_mtu(&mut self, index: u32, mtu: u16) -> Result<(), NetlinkError> {
         self.0.change(message::set_mtu(index, mtu), 0)

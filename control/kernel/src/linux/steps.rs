@@ -79,8 +79,8 @@ impl Linux {
         self.follow(step)
     }
 
-    /// Everything in the namespace ends with it, but that may take the kernel a while: the device
-    /// goes first, so that its UDP port is free when this returns.
+    /// Everything in the namespace ends with it, but not before whoever holds it lets go, and the
+    /// kernel takes a while then: the UDP port is free when this returns.
     fn remove_namespace(
         &mut self,
         step: &Step,
@@ -92,7 +92,7 @@ impl Linux {
         let owned = ownership.owned(step.network);
         self.spaces.find(&step.place, owned.as_ref())?;
         if self.spaces.is_owned(&step.place, owned.as_ref()) {
-            self.remove_link(step)?;
+            self.silence(step)?;
             self.spaces.remove(port)?;
         }
         self.forget(step.network);
@@ -100,12 +100,29 @@ impl Linux {
     }
 
     fn disown(&mut self, step: &Step, ownership: &mut dyn Ownership) -> Result<(), Refusal> {
+        let owned = ownership.owned(step.network);
+        // It lives on without its name, which somebody else took.
+        if self.spaces.is_owned(&step.place, owned.as_ref()) {
+            self.silence(step)?;
+        }
         ownership.disown(step.network)?;
         self.forget(step.network);
         if matches!(step.place, NamespaceSource::Made(_)) {
             self.spaces.release(&step.place);
         }
         Ok(())
+    }
+
+    /// Frees the UDP port of a device whose namespace is about to end. To remove the device would do
+    /// as well, and take the kernel ten times as long (`netdev_run_todo` in `net/core/dev.c` waits
+    /// for every user of it): hundreds of namespaces end together.
+    fn silence(&mut self, step: &Step) -> Result<(), Refusal> {
+        self.devices.remove(&step.network);
+        let space = self.space(&step.place)?;
+        match space.rtnl.link(&device_name(step.network))? {
+            Some(link) => Ok(space.rtnl.lower(link.index)?),
+            None => Ok(()),
+        }
     }
 
     /// What only namespaces of Ringway's get.

@@ -96,9 +96,18 @@ pub(super) fn make_wireguard(name: &str, mtu: u16, tenant: BorrowedFd<'_>) -> Ro
 }
 
 pub(super) fn raise(index: u32) -> RouteNetlinkMessage {
+    set_flags(index, LinkFlags::Up)
+}
+
+pub(super) fn lower(index: u32) -> RouteNetlinkMessage {
+    set_flags(index, LinkFlags::empty())
+}
+
+/// Up, or not.
+fn set_flags(index: u32, flags: LinkFlags) -> RouteNetlinkMessage {
     let mut message = LinkMessage::default();
     message.header.index = index;
-    message.header.flags = LinkFlags::Up;
+    message.header.flags = flags;
     message.header.change_mask = LinkFlags::Up;
     RouteNetlinkMessage::SetLink(message)
 }

@@ -1,8 +1,9 @@
 //! Plans over the real kernel.
 
 use control_plan::{
+    NamespaceSource,
     actual::{Firewall, FirewallState, NamespaceState},
-    step::Action,
+    step::{Action, Step},
 };
 use serde_json::json;
 
@@ -99,6 +100,24 @@ fn what_is_no_longer_declared_is_removed_and_its_port_is_free_at_once() {
 }
 
 #[test]
+fn a_namespace_is_removed_with_its_device_and_the_port_is_free_at_once() {
+    on_each_backend(|lab| {
+        lab.settle(&desired(&json!({ "51820": gateway(51820, &two_peers()) })));
+        // As a worker holds it that has not heard of the removal yet.
+        let held = lab.netns(51820);
+        lab.apply(&Step {
+            network: port(51820),
+            place: NamespaceSource::Made(port(51820)),
+            action: Action::RemoveNamespace,
+        });
+        assert!(!lab.path(51820).exists());
+        assert!(lab.records.owned.is_empty());
+        std::net::UdpSocket::bind("0.0.0.0:51820").unwrap();
+        drop(held);
+    });
+}
+
+#[test]
 fn a_restart_finds_everything_as_it_was() {
     on_each_backend(|lab| {
         let wanted = desired(&json!({ "51820": gateway(51820, &two_peers()) }));
@@ -113,7 +132,7 @@ fn a_restart_finds_everything_as_it_was() {
         } else {
             // The device ended with the process, and nothing else did.
             let made =
-                |step: &control_plan::step::Step| matches!(step.action, Action::MakeDevice { .. });
+                |step: &Step| matches!(step.action, Action::MakeDevice { .. });
             assert!(plan.steps().next().is_some_and(made), "{plan:#?}");
             lab.settle(&wanted);
             assert_ne!(lab.device(51820).epoch, before.epoch);

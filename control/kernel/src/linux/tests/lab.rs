@@ -204,7 +204,8 @@ impl Lab {
                 break;
             }
         }
-        self.known.settle(desired, &std::collections::BTreeSet::new());
+        self.known
+            .settle(desired, &std::collections::BTreeSet::new());
         let again = self.plan(desired);
         assert!(again.is_empty(), "{again:#?}");
     }

@@ -1,8 +1,11 @@
 //! Many networks, and many peers in one.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
-use control_api::state::PublicKey;
+use control_api::state::{Desired, PublicKey};
 use serde_json::{Map, Value, json};
 
 use super::lab::*;
@@ -88,52 +91,39 @@ fn five_hundred_networks_are_made_in_time() {
 
 fn made_and_removed(lab: &mut Lab, count: u16) {
     let wanted = desired(&networks(count));
-    let plan = lab.plan(&wanted);
-    let mut spent: std::collections::BTreeMap<&str, Duration> = Default::default();
+    let (applied, spent) = apply(lab, &wanted);
     let begun = Instant::now();
-    for step in plan.steps() {
-        let begun = Instant::now();
-        lab.apply(step);
-        let object = step.object();
-        let kind = object.rsplit('/').next().unwrap();
-        let kind = if kind.starts_with("wg") {
-            "device"
-        } else {
-            kind
-        };
-        let kind = if kind.starts_with("network") {
-            "namespace"
-        } else {
-            kind
-        };
-        let kind = match (kind, step.op()) {
-            ("device", "make") => "device made",
-            ("device", "set") => "device set",
-            ("device", "add") => "device address or route",
-            ("device", _) => "device raised",
-            ("namespace", _) => "namespace",
-            ("lo", _) => "lo",
-            ("forwarding", _) => "forwarding",
-            (_, _) => "nftables",
-        };
-        *spent.entry(kind).or_default() += begun.elapsed();
-    }
-    let applied = begun.elapsed();
-    let begun = Instant::now();
-    let again = lab.plan(&wanted);
+    assert!(lab.plan(&wanted).is_empty());
     let planned = begun.elapsed();
-    assert!(again.is_empty());
     let begun = Instant::now();
     for port in wanted.networks.keys() {
         lab.linux.sample(*port).unwrap();
     }
+    let sampled = begun.elapsed();
     println!(
         "{}: {count} networks applied in {applied:?} ({spent:?}), observed and planned in \
-         {planned:?}, sampled in {:?}",
+         {planned:?}, sampled in {sampled:?}",
         lab.backend().label(),
-        begun.elapsed()
     );
-    let begun = Instant::now();
-    lab.settle(&desired(&json!({})));
-    println!("removed in {:?}", begun.elapsed());
+    let nothing = desired(&json!({}));
+    let (removed, spent) = apply(lab, &nothing);
+    println!("removed in {removed:?} ({spent:?})");
+    assert!(lab.plan(&nothing).is_empty());
+    assert!(lab.records.owned.is_empty());
+}
+
+/// Applies a plan, and says how long each kind of step took.
+fn apply(lab: &mut Lab, wanted: &Desired) -> (Duration, BTreeMap<String, Duration>) {
+    let plan = lab.plan(wanted);
+    let mut spent: BTreeMap<String, Duration> = BTreeMap::new();
+    for step in plan.steps() {
+        let begun = Instant::now();
+        lab.apply(step);
+        let object = step.object();
+        let object = object.rsplit(['/', '-']).next().unwrap();
+        let object = object.trim_end_matches(|c: char| c.is_ascii_digit());
+        let kind = format!("{} {object}", step.op());
+        *spent.entry(kind).or_default() += begun.elapsed();
+    }
+    (spent.values().sum(), spent)
 }
