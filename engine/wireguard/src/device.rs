@@ -127,8 +127,7 @@ impl Device {
         self.shared.configure(change)
     }
 
-    /// What the device is. It takes a few microseconds, and about a fifth of one more for each
-    /// peer, of the time of the device's thread.
+    /// What the device is. It takes about ten microseconds, and a tenth of one more for each peer.
     ///
     /// # Errors
     /// When the device is gone.

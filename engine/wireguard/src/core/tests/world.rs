@@ -296,6 +296,7 @@ impl World {
     }
 
     /// Lets time pass in which nobody gets to do anything.
+    #[allow(dead_code, reason = "for the simulation")]
     pub(crate) fn stall(&mut self, time: Duration) {
         self.set_elapsed(self.elapsed + time);
     }
