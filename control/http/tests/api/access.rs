@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::gateway::{
-    ADMIN, Answer, Gateway, OPERATOR, PATIENCE, READER, Request, Wanted, document, exchange,
-    three_tokens,
+use crate::{
+    gateway::{ADMIN, Gateway, OPERATOR, READER, Wanted, document, three_tokens},
+    wire::{Answer, PATIENCE, Request, exchange},
 };
 
 #[tokio::test]

@@ -4,8 +4,11 @@
 
 use serde_json::{Value, json};
 
-use crate::gateway::{
-    ADMIN, Gateway, OTHER_PEER, PEER, PRIVATE, Request, Wanted, document, replace, three_tokens,
+use crate::{
+    gateway::{
+        ADMIN, Gateway, OTHER_PEER, PEER, PRIVATE, SLASHES, Wanted, document, replace, three_tokens,
+    },
+    wire::Request,
 };
 
 #[tokio::test]
@@ -224,6 +227,16 @@ async fn a_peer_is_put_and_removed_by_any_form_of_its_key() {
     let config = gateway.get("/api/v1/config").await.json();
     let peers = config["51820"]["peers"].as_object().unwrap();
     assert_eq!(peers.keys().collect::<Vec<_>>(), [PEER.as_str()]);
+    // Nothing makes one slash of two.
+    assert!(SLASHES.starts_with("//"), "{}", *SLASHES);
+    let path = format!("/api/v1/networks/51820/peers/{}", *SLASHES);
+    let put = Request::new("PUT", &path).body(br#"{"allowed_ips": []}"#);
+    assert_eq!(gateway.ask(put).await.json()["changed"], true);
+    let config = gateway.get("/api/v1/config").await.json();
+    assert!(
+        config["51820"]["peers"][SLASHES.as_str()].is_object(),
+        "{config}"
+    );
     let path = format!("/api/v1/networks/51820/peers/{}", *OTHER_PEER);
     let wrong = Request::new("PUT", &path).body(br#"{"allowed_ips": "all"}"#);
     let wrong = gateway.ask(wrong).await;

@@ -7,7 +7,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::gateway::{Gateway, NOW, PATIENCE, Request, Wanted};
+use crate::{
+    gateway::{Gateway, NOW, Wanted},
+    wire::{PATIENCE, Request},
+};
 
 /// What a client has received so far.
 struct Follower {

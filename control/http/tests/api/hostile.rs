@@ -10,7 +10,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::gateway::{Answer, Gateway, PATIENCE, Request, Wanted, document, exchange, read_all};
+use crate::{
+    gateway::{Gateway, Wanted, document},
+    wire::{Answer, PATIENCE, Request, exchange, read_all},
+};
 
 const SHORT: &str = "limits: {header_timeout: 200ms, body_timeout: 200ms, body_bytes_max: 4KiB}";
 

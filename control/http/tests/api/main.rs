@@ -14,3 +14,4 @@ mod metrics;
 mod openapi;
 mod schema;
 mod traffic;
+mod wire;

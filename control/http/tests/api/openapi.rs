@@ -9,11 +9,9 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::{
-    gateway::{
-        ADMIN, Answer, Gateway, OPERATOR, PEER, READER, Request, Wanted, document, exchange,
-        three_tokens,
-    },
+    gateway::{ADMIN, Gateway, OPERATOR, PEER, READER, Wanted, document, three_tokens},
     schema::violations,
+    wire::{Answer, Request, exchange},
 };
 
 /// What a document says of one answer: method, path, status.

@@ -2,11 +2,18 @@
 
 use std::num::NonZeroU16;
 
-use control_api::{place::NetworkName, state::PublicKey};
+use control_api::{
+    answer::{RoutesTraffic, TrafficInfo},
+    place::NetworkName,
+    state::PublicKey,
+};
 use control_store::{PeerSample, Raw, RelaySample, Sample};
 use serde_json::json;
 
-use crate::gateway::{Gateway, NOW, OTHER_PEER, PEER, Request};
+use crate::{
+    gateway::{Gateway, NOW, OTHER_PEER, PEER},
+    wire::Request,
+};
 
 const PORT: NonZeroU16 = NonZeroU16::new(51820).unwrap();
 
@@ -120,6 +127,19 @@ async fn what_was_relayed_is_told_by_route_and_client() {
     );
     let route = &answer["networks"][OTHER_PEER.as_str()]["routes"]["a.example.com"];
     assert_eq!(route["clients"]["192.0.2.1"]["traffic"]["bytes_out"], 20);
+}
+
+/// The gateway writes the store's types and its clients read control-api's.
+#[tokio::test]
+async fn clients_read_what_the_store_writes() {
+    let gateway = Gateway::open().await;
+    gateway.store.record_sample(&sample(NOW, 7, 8));
+    let written = gateway.get("/api/v1/traffic").await;
+    let read: TrafficInfo = serde_json::from_str(&written.body).unwrap();
+    assert_eq!(serde_json::to_value(&read).unwrap(), written.json());
+    let written = gateway.get("/api/v1/traffic/routes").await;
+    let read: RoutesTraffic = serde_json::from_str(&written.body).unwrap();
+    assert_eq!(serde_json::to_value(&read).unwrap(), written.json());
 }
 
 #[tokio::test]
