@@ -10,6 +10,7 @@
 //! ```
 
 mod error;
+mod holder;
 mod nftables;
 mod observe;
 mod rtnl;

@@ -5,7 +5,7 @@ use std::{fmt, io, num::NonZeroU16, path::PathBuf};
 use control_plan::{actual::Backend, step::Step};
 use nix::errno::Errno;
 
-use super::socket::NetlinkError;
+use super::{holder, socket::NetlinkError};
 use crate::{kernel::OwnError, names::BindError};
 
 /// A step was not done.
@@ -207,7 +207,10 @@ impl Refusal {
             Some(Errno::EPERM | Errno::EACCES) => {
                 "Ringway needs CAP_NET_ADMIN and CAP_SYS_ADMIN".to_owned()
             }
-            Some(Errno::EADDRINUSE) => format!("another program has the UDP port {network}"),
+            Some(Errno::EADDRINUSE) => match holder::of_port(network) {
+                Some(holder) => format!("{holder} has the UDP port {network}"),
+                None => format!("another WireGuard device or program has the UDP port {network}"),
+            },
             Some(Errno::EOPNOTSUPP) if backend == Backend::Kernel => {
                 "this kernel has no WireGuard: load the module, or set `wireguard.backend` to \
                  `userspace`"

@@ -131,8 +131,7 @@ fn a_restart_finds_everything_as_it_was() {
             assert_eq!(lab.device(51820).epoch, before.epoch);
         } else {
             // The device ended with the process, and nothing else did.
-            let made =
-                |step: &Step| matches!(step.action, Action::MakeDevice { .. });
+            let made = |step: &Step| matches!(step.action, Action::MakeDevice { .. });
             assert!(plan.steps().next().is_some_and(made), "{plan:#?}");
             lab.settle(&wanted);
             assert_ne!(lab.device(51820).epoch, before.epoch);
@@ -169,5 +168,18 @@ fn a_network_lives_in_the_hosts_namespace_as_well() {
         lab.settle(&desired(&json!({})));
         let mut host = rtnl(&engine_sys::netns::Netns::current().unwrap());
         assert_eq!(host.link("wg51820").unwrap(), None);
+    });
+}
+
+#[test]
+fn a_device_of_the_other_backend_is_replaced_when_the_boot_file_says_so() {
+    on_both_backends(|lab, other| {
+        let wanted = desired(&json!({ "51820": gateway(51820, &two_peers()) }));
+        lab.settle(&wanted);
+        let identity = lab.netns(51820).identity();
+        lab.set_backend(other);
+        lab.settle(&wanted);
+        assert_eq!(lab.device(51820).backend, other);
+        assert_eq!(lab.netns(51820).identity(), identity);
     });
 }

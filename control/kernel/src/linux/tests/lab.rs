@@ -47,11 +47,24 @@ pub(super) fn backends() -> Vec<Backend> {
 /// its own never comes back.
 pub(super) fn on_each_backend(test: fn(&mut Lab)) {
     for backend in backends() {
-        let run = move || test(&mut Lab::new(backend));
-        let thread = std::thread::Builder::new().name(backend.label().into());
-        if let Err(panic) = thread.spawn(run).unwrap().join() {
-            std::panic::resume_unwind(panic);
+        on(backend, test);
+    }
+}
+
+/// A test for each backend together with the other one; nothing where there is only one.
+pub(super) fn on_both_backends(test: fn(&mut Lab, Backend)) {
+    if let [kernel, userspace] = backends()[..] {
+        for (one, other) in [(kernel, userspace), (userspace, kernel)] {
+            on(one, move |lab| test(lab, other));
         }
+    }
+}
+
+fn on(backend: Backend, test: impl FnOnce(&mut Lab) + Send + 'static) {
+    let run = move || test(&mut Lab::new(backend));
+    let thread = std::thread::Builder::new().name(backend.label().into());
+    if let Err(panic) = thread.spawn(run).unwrap().join() {
+        std::panic::resume_unwind(panic);
     }
 }
 
@@ -116,6 +129,12 @@ impl Lab {
         lab
     }
 
+    /// The boot file names another backend.
+    pub(super) fn set_backend(&mut self, backend: Backend) {
+        self.config.backend = Some(backend);
+        self.restart();
+    }
+
     pub(super) fn backend(&self) -> Backend {
         self.config.backend.unwrap()
     }
@@ -174,13 +193,18 @@ impl Lab {
     }
 
     pub(super) fn plan(&mut self, desired: &Desired) -> Plan {
+        self.plan_with(desired, self.config.backend)
+    }
+
+    /// Where `backend` is absent, a device may be anybody's.
+    pub(super) fn plan_with(&mut self, desired: &Desired, backend: Option<Backend>) -> Plan {
         let actual = self.observe(desired);
         plan(Input {
             desired,
             actual: &actual,
             owned: &self.records.owned,
             known: &self.known,
-            backend: self.config.backend,
+            backend,
             only: None,
         })
     }

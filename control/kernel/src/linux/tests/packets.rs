@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use control_plan::actual::Backend;
+use control_plan::{actual::Backend, step::Action};
 use engine_sys::netns::Netns;
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 use serde_json::{Value, json};
@@ -32,6 +32,11 @@ struct Tenants {
 
 /// Everything up, and both tenants heard of.
 fn connected(lab: &mut Lab) -> Tenants {
+    connected_to(lab, lab.backend())
+}
+
+/// With this backend on the tenants' machines.
+fn connected_to(lab: &mut Lab, theirs: Backend) -> Tenants {
     let (second, third) = (
         lab.somebody_makes("tenant-2"),
         lab.somebody_makes("tenant-3"),
@@ -42,7 +47,16 @@ fn connected(lab: &mut Lab) -> Tenants {
         "51822": tenant(2, 51820),
         "51823": tenant(3, 51820),
     });
-    lab.settle(&desired(&document));
+    let wanted = desired(&document);
+    let plan = lab.plan_with(&wanted, None);
+    for mut step in plan.before {
+        let is_theirs = step.network != port(51820);
+        if let (true, Action::MakeDevice { backend, .. }) = (is_theirs, &mut step.action) {
+            *backend = Some(theirs);
+        }
+        lab.apply(&step);
+    }
+    assert!(lab.plan_with(&wanted, None).is_empty());
     wait_for_handshakes(lab, 2);
     Tenants {
         gateway: lab.netns(51820),
@@ -270,5 +284,24 @@ fn a_restart_keeps_the_kernels_sessions_and_begins_userspace_ones_anew() {
         let mut client = dial(&tenants.gateway, target, PATIENCE).unwrap();
         client.write_all(b"x").unwrap();
         assert_eq!(listener.accept().unwrap().0.read(&mut [0; 8]).unwrap(), 1);
+    });
+}
+
+#[test]
+fn the_kernels_device_and_ringways_own_understand_each_other() {
+    on_both_backends(|lab, other| {
+        let tenants = connected_to(lab, other);
+        for (address, from) in [("10.0.0.2", "10.0.0.3"), ("fd00::2", "fd00::3")] {
+            let (listener, target) = listen(&tenants.second, address);
+            let mut client = dial(&tenants.gateway, target, PATIENCE).unwrap();
+            let (mut server, _) = listener.accept().unwrap();
+            client.write_all(&[7; 100_000]).unwrap();
+            drop(client);
+            let mut heard = Vec::new();
+            server.read_to_end(&mut heard).unwrap();
+            assert_eq!(heard.len(), 100_000);
+            ping(&tenants.third, address).unwrap();
+            ping(&tenants.second, from).unwrap();
+        }
     });
 }

@@ -91,6 +91,7 @@ fn five_hundred_networks_are_made_in_time() {
 
 fn made_and_removed(lab: &mut Lab, count: u16) {
     let wanted = desired(&networks(count));
+    let before = resident_bytes();
     let (applied, spent) = apply(lab, &wanted);
     let begun = Instant::now();
     assert!(lab.plan(&wanted).is_empty());
@@ -102,8 +103,10 @@ fn made_and_removed(lab: &mut Lab, count: u16) {
     let sampled = begun.elapsed();
     println!(
         "{}: {count} networks applied in {applied:?} ({spent:?}), observed and planned in \
-         {planned:?}, sampled in {sampled:?}",
+         {planned:?}, sampled in {sampled:?}; {} bytes and {} descriptors for each",
         lab.backend().label(),
+        resident_bytes().saturating_sub(before) / usize::from(count),
+        std::fs::read_dir("/proc/self/fd").unwrap().count() / usize::from(count),
     );
     let nothing = desired(&json!({}));
     let (removed, spent) = apply(lab, &nothing);
@@ -126,4 +129,11 @@ fn apply(lab: &mut Lab, wanted: &Desired) -> (Duration, BTreeMap<String, Duratio
         *spent.entry(kind).or_default() += begun.elapsed();
     }
     (spent.values().sum(), spent)
+}
+
+/// Memory of this process (proc_pid_statm(5)).
+fn resident_bytes() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: usize = statm.split(' ').nth(1).unwrap().parse().unwrap();
+    pages * 4096
 }
