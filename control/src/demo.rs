@@ -180,7 +180,8 @@ fn start_peer(tenant: &Tenant, authority: &Authority) -> Result<Part, DemoError>
         directory,
     };
     let settings = serde_json::to_vec(&settings).map_err(|source| DemoError::Tell(name, source))?;
-    Part::start((name, "peer"), &[], &settings, Path::new(DIRECTORY))
+    let log = Path::new(DIRECTORY).join(format!("{name}.log"));
+    Part::start((name, "peer"), &[], &settings, log)
 }
 
 /// Asks one tenant over HTTPS, and counts the bytes that this takes.

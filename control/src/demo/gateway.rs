@@ -63,7 +63,7 @@ impl Gateway {
         std::fs::write(&boot_file, boot)
             .map_err(|source| DemoError::Write(boot_file.clone(), source))?;
         let verb = ("the gateway", "gateway");
-        let mut part = Part::start(verb, &[&boot_file], b"", directory)?;
+        let mut part = Part::start(verb, &[&boot_file], b"", directory.join("gateway.log"))?;
         let output = part.output();
         let output = output.ok_or_else(|| io::Error::from(io::ErrorKind::BrokenPipe));
         let narrator = output

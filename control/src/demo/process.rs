@@ -43,7 +43,7 @@ pub(super) struct Part {
 
 impl Part {
     /// Starts `ringway demo VERB`, with the number of this process and more arguments. `input` is
-    /// its whole standard input; what it logs goes to a file in the directory.
+    /// its whole standard input; what it logs goes to the file `log`.
     ///
     /// It has a process group of its own, so that a Ctrl-C at the terminal reaches the demo alone,
     /// which then ends its parts in order.
@@ -54,9 +54,8 @@ impl Part {
         (name, verb): (&'static str, &str),
         arguments: &[&Path],
         input: &[u8],
-        directory: &Path,
+        log: PathBuf,
     ) -> Result<Self, DemoError> {
-        let log = directory.join(format!("{name}.log"));
         let start = || {
             let mut command = Command::new(PROGRAM);
             command
