@@ -23,7 +23,7 @@ use crate::{
 pub(crate) async fn apply(args: &ApplyArgs, console: &Console) -> Result<Exit, VerbError> {
     let call = ask("/api/v1/apply", &args.change, document(&args.file)?);
     let answer = reach(&args.reach)?.call(call).await?;
-    show_applied(&answer, console).map(|_| Exit::Done)
+    show_applied(&answer, console).map(|applied| outcome(&applied))
 }
 
 /// Says what applying a document would do.
@@ -47,7 +47,15 @@ pub(crate) async fn rollback(args: &RollbackArgs, console: &Console) -> Result<E
     let path = format!("/api/v1/rollback/{}", args.generation);
     let call = ask(&path, &args.change, Bytes::new());
     let answer = reach(&args.reach)?.call(call).await?;
-    show_applied(&answer, console).map(|_| Exit::Done)
+    show_applied(&answer, console).map(|applied| outcome(&applied))
+}
+
+/// What is desired now may still not be so.
+fn outcome(applied: &Applied) -> Exit {
+    match applied.degraded.is_empty() {
+        true => Exit::Done,
+        false => Exit::Different,
+    }
 }
 
 fn ask(path: &str, change: &Change, body: Bytes) -> Call {

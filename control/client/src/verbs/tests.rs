@@ -75,6 +75,23 @@ async fn apply_sends_the_document_as_it_is() {
 }
 
 #[tokio::test]
+async fn what_could_not_be_made_so_shows_in_the_status_of_apply() {
+    let stage = Stage::tcp().await;
+    let answer = r#"{"generation":2,"changed":true,"steps":[],"degraded":[
+        {"object":"network-1","why":"no TUN device","since":null}]}"#;
+    stage.answer(200, answer);
+    let file = document("{}");
+    let done = run(&stage, &["apply", "--wait", path(&file)]).await;
+    assert_eq!(done.result.unwrap(), Exit::Different);
+    assert!(
+        done.printed
+            .ends_with("degraded: network-1: no TUN device\n"),
+        "{}",
+        done.printed
+    );
+}
+
+#[tokio::test]
 async fn a_refused_document_fails_with_every_problem() {
     let stage = Stage::tcp().await;
     let refusal = json!({"error": "the document has problems", "problems": [
