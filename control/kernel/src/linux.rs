@@ -148,9 +148,8 @@ impl Linux {
     /// # Errors
     /// When there is none, or it cannot be opened.
     pub fn namespace(&mut self, source: &NamespaceSource) -> Result<Arc<Netns>, Refusal> {
-        if self.spaces.held(source).is_none()
-            && (matches!(source, NamespaceSource::Made(_))
-                || self.spaces.find(source, None)? == NamespaceState::Absent)
+        if !matches!(source, NamespaceSource::Made(_))
+            && self.spaces.find(source, None)? == NamespaceState::Absent
         {
             return Err(Refusal::NoNamespace);
         }

@@ -95,7 +95,9 @@ impl Spaces {
         held.is_some_and(is_recorded)
     }
 
-    /// Finds the namespace of a network and holds it. A name that was deleted is made again.
+    /// Finds the namespace of a network and holds it. Of a namespace that is Ringway's, a name that
+    /// was deleted is made again; another's is its owner's, and is held until its name leads to a
+    /// new one.
     pub(super) fn find(
         &mut self,
         source: &NamespaceSource,
@@ -111,7 +113,8 @@ impl Spaces {
             let is_owned = self.is_owned(source, owned);
             match self.names.look(&name, space.netns.identity()) {
                 Found::Same => return Ok(state(is_owned)),
-                Found::Nothing if is_owned || !is_made => {
+                Found::Nothing if !is_made => return Ok(NamespaceState::Foreign),
+                Found::Nothing if is_owned => {
                     let bound = self.names.bind(&name, &space.netns);
                     bound.map_err(Refusal::Name)?;
                     return Ok(state(is_owned));
