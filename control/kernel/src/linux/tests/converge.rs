@@ -35,6 +35,11 @@ fn a_network_is_made_as_declared_and_planning_again_gives_nothing() {
         let routes: Vec<_> = device.routes.iter().map(ToString::to_string).collect();
         assert_eq!(routes, ["192.168.7.0/24", "fd00:7::/64"]);
         assert_eq!(device.peers.len(), 2);
+        let inside = lab.netns(51820);
+        let addresses = inside.run(|| std::fs::read_to_string("/proc/thread-self/net/if_inet6"));
+        let addresses = addresses.unwrap();
+        let is_link_local = |line: &str| line.starts_with("fe80");
+        assert!(!addresses.lines().any(is_link_local), "{addresses}");
     });
 }
 
