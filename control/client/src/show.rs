@@ -2,6 +2,7 @@
 
 mod amount;
 mod change;
+mod document;
 mod history;
 mod paint;
 mod status;
@@ -11,6 +12,7 @@ mod traffic;
 pub(crate) use self::{
     amount::{age, bytes, clock, count, rate, span},
     change::applied,
+    document::document_changes,
     history::{audit, event, generations},
     paint::{Colour, Paint, printable},
     status::{Shown, status},

@@ -106,6 +106,14 @@ impl Stage {
         self.set(vec![Play::Answer(status, "application/json", body.into())]);
     }
 
+    /// These are answered one after the other; the last one again and again.
+    pub(crate) fn answers(&self, bodies: &[&str]) {
+        let answers = bodies
+            .iter()
+            .map(|body| Play::Answer(200, "application/json", (*body).to_owned()));
+        self.set(answers.collect());
+    }
+
     /// Streams of events, each of which ends; the last one again and again.
     pub(crate) fn streams(&self, bodies: &[&str]) {
         let streams = bodies

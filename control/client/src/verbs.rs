@@ -1,6 +1,7 @@
 //! What each verb does.
 
 mod change;
+mod compare;
 mod events;
 mod look;
 

@@ -13,7 +13,7 @@ use crate::exit::Exit;
 pub(crate) enum ApiError {
     /// Nothing listens there, or it may not be reached.
     #[error(
-        "no connection to {address} ({}; --api or RINGWAY_API names another place)",
+        "no connection to {address} ({} --api or RINGWAY_API names another place)",
         advice(.source)
     )]
     Connect {
@@ -135,11 +135,9 @@ impl ApiError {
 
 /// What to look at when there is no connection.
 fn advice(source: &io::Error) -> &'static str {
-    if source.kind() == io::ErrorKind::NotFound {
-        "is that the path of api.listen, and does `ringway serve` run?"
-    } else if source.kind() == io::ErrorKind::PermissionDenied {
-        "its owner and group may open it"
+    if source.kind() == io::ErrorKind::PermissionDenied {
+        "its owner and group may open it."
     } else {
-        "does `ringway serve` run, and does its api.listen say so?"
+        "does `ringway serve` run, and is that its api.listen?"
     }
 }

@@ -68,7 +68,7 @@ async fn nobody_there_is_told_with_the_address_and_what_to_look_at() {
     let socket = Address::Unix("/nonexistent/api.sock".into());
     let error = api(socket).call(Call::get("/")).await.unwrap_err();
     assert!(
-        error.to_string().contains("is that the path of api.listen"),
+        error.to_string().contains("is that its api.listen"),
         "{error}"
     );
 }

@@ -8,6 +8,9 @@ use super::{Cell, Colour, Paint, Side, Table, bytes, clock, count};
 
 /// What the peers received and sent; a line for each time when `times` is wanted.
 pub(crate) fn traffic(answer: &TrafficInfo, times: bool, paint: Paint) -> String {
+    if answer.networks.is_empty() {
+        return nothing(answer.start_time);
+    }
     let mut table = Table::new([
         ("NETWORK", Side::Left),
         ("PEER", Side::Left),
@@ -43,6 +46,9 @@ pub(crate) fn traffic(answer: &TrafficInfo, times: bool, paint: Paint) -> String
 
 /// What was relayed; a line for each time when `times` is wanted.
 pub(crate) fn routes_traffic(answer: &RoutesTraffic, times: bool, paint: Paint) -> String {
+    if answer.networks.is_empty() {
+        return nothing(answer.start_time);
+    }
     let mut table = Table::new([
         ("NETWORK", Side::Left),
         ("ROUTE", Side::Left),
@@ -102,6 +108,13 @@ fn last<T>(times: &BTreeMap<u64, T>) -> String {
         .last_key_value()
         .map(|(at, _)| clock(*at))
         .unwrap_or_default()
+}
+
+fn nothing(start: u64) -> String {
+    match start {
+        0 => "no traffic yet\n".into(),
+        start => format!("no traffic after {}\n", clock(start)),
+    }
 }
 
 /// The span of time, and how to go on from its end.

@@ -9,7 +9,7 @@ use std::{
 use control_api::{STATE_BYTES_MAX, answer::Applied};
 use hyper::{body::Bytes, header};
 
-use super::reach;
+use super::{compare::as_answered, reach};
 use crate::{
     api::{Answer, Call, Query},
     console::Console,
@@ -26,15 +26,24 @@ pub(crate) async fn apply(args: &ApplyArgs, console: &Console) -> Result<Exit, V
     show_applied(&answer, console).map(|applied| outcome(&applied))
 }
 
-/// Says what applying a document would do.
+/// Says what applying a document would do: to the desired state, and to the kernel.
 pub(crate) async fn diff(args: &DiffArgs, console: &Console) -> Result<Exit, VerbError> {
     let dry = Change {
         dry_run: true,
         wait: false,
         if_match: None,
     };
-    let call = ask("/api/v1/apply", &dry, document(&args.file)?);
-    let answer = reach(&args.reach)?.call(call).await?;
+    let document = document(&args.file)?;
+    let api = reach(&args.reach)?;
+    let call = ask("/api/v1/apply", &dry, document.clone());
+    let answer = api.call(call).await?;
+    if !console.json
+        && let Some(after) = as_answered(&document)
+    {
+        let before = api.call(Call::get("/api/v1/config")).await?.read()?;
+        let lines = show::document_changes(&before, &after, console.paint);
+        console.write(&lines).map_err(VerbError::Output)?;
+    }
     let applied = show_applied(&answer, console)?;
     Ok(match applied.changed || !applied.steps.is_empty() {
         true => Exit::Different,

@@ -114,21 +114,42 @@ async fn a_refused_document_fails_with_every_problem() {
 }
 
 #[tokio::test]
-async fn diff_asks_for_a_dry_run_and_tells_by_its_status_whether_something_would_change() {
+async fn diff_asks_for_a_dry_run_and_shows_what_differs_in_both_documents() {
     let stage = Stage::tcp().await;
-    let file = document("{}");
-    stage.answer(200, CHANGED);
+    let file = document(r#"{"networks": {"51822": {"netns": null, "proxy": {}}}}"#);
+    stage.answers(&[CHANGED, r#"{"51822":{"netns":"blue","proxy":{}}}"#]);
     let done = run(&stage, &["diff", path(&file)]).await;
     assert_eq!(done.result.unwrap(), Exit::Different);
-    let [request] = stage.requests().try_into().unwrap();
-    assert_eq!(request.line, "POST /api/v1/apply?dry_run=true");
-    stage.answer(
-        200,
-        r#"{"generation":2,"changed":false,"dry_run":true,"steps":[]}"#,
+    let lines: Vec<_> = stage
+        .requests()
+        .into_iter()
+        .map(|asked| asked.line)
+        .collect();
+    assert_eq!(
+        lines,
+        ["POST /api/v1/apply?dry_run=true", "GET /api/v1/config"]
     );
+    assert!(
+        done.printed
+            .starts_with("~  /51822/netns: \"blue\" → null\n   STEP"),
+        "{}",
+        done.printed
+    );
+}
+
+#[tokio::test]
+async fn diff_tells_by_its_status_whether_something_would_change() {
+    let stage = Stage::tcp().await;
+    let file = document("{}");
+    let same = r#"{"generation":2,"changed":false,"dry_run":true,"steps":[]}"#;
+    stage.answers(&[same, "{}"]);
     let done = run(&stage, &["diff", path(&file)]).await;
     assert_eq!(done.result.unwrap(), Exit::Done);
     assert_eq!(done.printed, "generation 2: nothing changes\n");
+    stage.answer(200, CHANGED);
+    let done = run(&stage, &["diff", "--json", path(&file)]).await;
+    assert_eq!(done.result.unwrap(), Exit::Different);
+    assert_eq!(done.printed, format!("{CHANGED}\n"));
 }
 
 #[tokio::test]
