@@ -65,7 +65,7 @@ pub struct Reach {
         help_heading = "The API"
     )]
     pub(crate) api: Option<Address>,
-    /// A file with the token [default: the text of RINGWAY_TOKEN; for the default API also
+    /// A file with the token [default: the text of RINGWAY_TOKEN; through the default socket also
     /// /etc/ringway/token]
     #[arg(
         long,

@@ -21,10 +21,13 @@ use crate::{
 /// # Errors
 /// When a token is named and cannot be had.
 pub(crate) fn reach(reach: &Reach) -> Result<Api, TokenError> {
-    let token = Token::find(reach.token_file.as_deref(), reach.api.is_none())?;
+    let address = reach.api.clone().unwrap_or_else(Address::find);
+    // Any user may listen on the default port while the gateway does not; only the gateway makes
+    // that socket.
+    let is_installed = reach.api.is_none() && matches!(address, Address::Unix(_));
     Ok(Api {
-        address: reach.api.clone().unwrap_or_else(Address::find),
-        token,
+        token: Token::find(reach.token_file.as_deref(), is_installed)?,
+        address,
         timeout: reach.timeout,
     })
 }

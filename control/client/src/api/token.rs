@@ -39,20 +39,23 @@ pub(crate) enum TokenError {
 }
 
 impl Token {
-    /// The token of `file`; else of the variable [`VARIABLE`]; else, when the API of this machine
-    /// is asked at its usual place, of [`INSTALLED`] where that can be read. A token is sent to no
-    /// place that it was not given for.
+    /// The token of `file`; else of the variable [`VARIABLE`]; else, through the socket of the
+    /// installed gateway, of [`INSTALLED`] where that can be read. A token is sent to no place that
+    /// it was not given for.
     ///
     /// # Errors
     /// When a file or variable that was named holds none.
-    pub(crate) fn find(file: Option<&Path>, usual_place: bool) -> Result<Option<Self>, TokenError> {
+    pub(crate) fn find(
+        file: Option<&Path>,
+        is_installed: bool,
+    ) -> Result<Option<Self>, TokenError> {
         if let Some(path) = file {
             return Self::read(path).map(Some);
         }
         if let Some(text) = env::var_os(VARIABLE).filter(|text| !text.is_empty()) {
             return Self::parse(&text.to_string_lossy(), VARIABLE).map(Some);
         }
-        if !usual_place {
+        if !is_installed {
             return Ok(None);
         }
         match Self::read(Path::new(INSTALLED)) {
