@@ -9,6 +9,7 @@
 //!        notices ◄── watch: one thread, groups of every namespace
 //! ```
 
+mod endings;
 mod error;
 mod holder;
 mod nftables;
@@ -41,18 +42,19 @@ use crossbeam_channel::Receiver;
 use engine_sys::netns::Netns;
 use nix::errno::Errno;
 
-pub use self::{
-    error::{ApplyError, ObserveError, OpenError, Refusal, SampleError, UserspaceError},
-    sample::{PeerSample, Sampled},
-    socket::NetlinkError,
-    watch::Notice,
-};
 use self::{
+    endings::Endings,
     rtnl::Rtnl,
     socket::{Family, Socket},
     spaces::{Space, Spaces},
     userspace::{Carriers, Userspace},
     watch::Watch,
+};
+pub use self::{
+    error::{ApplyError, ObserveError, OpenError, Refusal, SampleError, UserspaceError},
+    sample::{PeerSample, Sampled},
+    socket::NetlinkError,
+    watch::Notice,
 };
 use crate::{
     kernel::{Kernel, Observed, Ownership},
@@ -99,6 +101,7 @@ pub struct Linux {
     host: Rtnl,
     carriers: Carriers,
     devices: BTreeMap<NonZeroU16, Userspace>,
+    endings: Endings,
     /// Where each network was looked at last, and which device of the kernel's it has.
     seen: BTreeMap<NonZeroU16, Seen>,
     watch: Watch,
@@ -131,6 +134,7 @@ impl Linux {
             host: Rtnl::new(route),
             carriers: Carriers::new(config.threads),
             devices: BTreeMap::new(),
+            endings: Endings::default(),
             seen: BTreeMap::new(),
             watch,
             config,

@@ -176,24 +176,22 @@ impl Spaces {
         self.hold(&source, Arc::new(netns))
     }
 
-    /// Takes the name of `network-<port>` away, if it is this namespace's, and lets go of it.
-    pub(super) fn remove(&mut self, port: NonZeroU16) -> Result<(), Refusal> {
-        let source = NamespaceSource::Made(port);
-        if let Some(space) = self.held.get(&source) {
-            let name = NamespaceName::of_network(port.get());
-            match self.names.look(&name, space.netns.identity()) {
-                Found::Same => self.names.unbind(&name).map_err(Refusal::Unname)?,
-                Found::Nothing | Found::Other => {}
-                Found::Unknown(error) => return Err(Refusal::Unname(error)),
-            }
+    /// Takes the name of `network-<port>` away, if it is that of the namespace that is held.
+    pub(super) fn unname(&self, port: NonZeroU16) -> Result<(), Refusal> {
+        let Some(space) = self.held.get(&NamespaceSource::Made(port)) else {
+            return Ok(());
+        };
+        let name = NamespaceName::of_network(port.get());
+        match self.names.look(&name, space.netns.identity()) {
+            Found::Same => self.names.unbind(&name).map_err(Refusal::Unname),
+            Found::Nothing | Found::Other => Ok(()),
+            Found::Unknown(error) => Err(Refusal::Unname(error)),
         }
-        self.held.remove(&source);
-        Ok(())
     }
 
     /// Lets go of a namespace and leaves it as it is.
-    pub(super) fn release(&mut self, source: &NamespaceSource) {
-        self.held.remove(source);
+    pub(super) fn release(&mut self, source: &NamespaceSource) -> Option<Space> {
+        self.held.remove(source)
     }
 
     /// Lets go of every namespace but these.

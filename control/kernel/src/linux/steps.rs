@@ -92,8 +92,9 @@ impl Linux {
         let owned = ownership.owned(step.network);
         self.spaces.find(&step.place, owned.as_ref())?;
         if self.spaces.is_owned(&step.place, owned.as_ref()) {
-            self.silence(step)?;
-            self.spaces.remove(port)?;
+            self.free_port(step)?;
+            self.spaces.unname(port)?;
+            self.part_with(step);
         }
         self.forget(step.network);
         Ok(ownership.disown(step.network)?)
@@ -102,26 +103,38 @@ impl Linux {
     fn disown(&mut self, step: &Step, ownership: &mut dyn Ownership) -> Result<(), Refusal> {
         let owned = ownership.owned(step.network);
         // It lives on without its name, which somebody else took.
-        if self.spaces.is_owned(&step.place, owned.as_ref()) {
-            self.silence(step)?;
+        let is_owned = self.spaces.is_owned(&step.place, owned.as_ref());
+        if is_owned {
+            self.free_port(step)?;
         }
         ownership.disown(step.network)?;
-        self.forget(step.network);
         if matches!(step.place, NamespaceSource::Made(_)) {
-            self.spaces.release(&step.place);
+            self.part_with(step);
         }
+        self.forget(step.network);
         Ok(())
     }
 
-    /// Frees the UDP port of a device whose namespace is about to end. To remove the device would do
-    /// as well, and take the kernel ten times as long (`netdev_run_todo` in `net/core/dev.c` waits
-    /// for every user of it): hundreds of namespaces end together.
-    fn silence(&mut self, step: &Step) -> Result<(), Refusal> {
-        self.devices.remove(&step.network);
+    /// Frees the UDP port of a device whose namespace is about to end. The device ends with it: to
+    /// wait for that takes ten times as long (`netdev_run_todo` in `net/core/dev.c`), and hundreds
+    /// of namespaces end together.
+    fn free_port(&mut self, step: &Step) -> Result<(), Refusal> {
+        if let Some(device) = self.devices.get(&step.network) {
+            return Ok(device.free_port()?);
+        }
         let space = self.space(&step.place)?;
         match space.rtnl.link(&device_name(step.network))? {
             Some(link) => Ok(space.rtnl.lower(link.index)?),
             None => Ok(()),
+        }
+    }
+
+    /// Lets go of a namespace and of the device in it.
+    fn part_with(&mut self, step: &Step) {
+        let space = self.spaces.release(&step.place);
+        let device = self.devices.remove(&step.network);
+        if let (Some(space), Some(device)) = (space, device) {
+            self.endings.begin(step.network, space, device);
         }
     }
 
@@ -152,6 +165,7 @@ impl Linux {
     ) -> Result<(), Refusal> {
         let name = device_name(step.network);
         let owned = ownership.owned(step.network);
+        self.endings.wait_for(step.network);
         if matches!(step.place, NamespaceSource::Made(_)) {
             self.require_owned(step, ownership)?;
         } else {
@@ -200,13 +214,16 @@ impl Linux {
     }
 
     /// Removes `wg<port>`, whatever it is. One that is gone is no failure.
+    ///
+    /// The kernel takes some 30 ms to end a link. A userspace device's goes before the device does,
+    /// so that this thread waits for it and not the one that carries the packets of others.
     fn remove_link(&mut self, step: &Step) -> Result<(), Refusal> {
-        self.devices.remove(&step.network);
         let space = self.space(&step.place)?;
-        match space.rtnl.link(&device_name(step.network))? {
-            Some(link) => Ok(space.rtnl.remove_link(link.index)?),
-            None => Ok(()),
+        if let Some(link) = space.rtnl.link(&device_name(step.network))? {
+            space.rtnl.remove_link(link.index)?;
         }
+        self.devices.remove(&step.network);
+        Ok(())
     }
 
     fn configure_device(&mut self, step: &Step, change: &DeviceChange) -> Result<(), Refusal> {

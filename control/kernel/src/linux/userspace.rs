@@ -8,7 +8,7 @@ use control_plan::{
     step::{DeviceChange, PeerChange, PeerSettings},
 };
 use engine_sys::netns::Netns;
-use engine_wireguard::{Change, Device, Key, Open, PeerState, Pool};
+use engine_wireguard::{Change, ConfigureError, Device, Key, Open, PeerState, Pool};
 
 use super::{error::UserspaceError, wireguard::Shown};
 use crate::keys;
@@ -95,6 +95,18 @@ impl Userspace {
         self.device
             .configure(change)
             .map_err(UserspaceError::Configure)
+    }
+
+    /// Listens on some other port from now on. A device whose link was deleted has none.
+    pub(super) fn free_port(&self) -> Result<(), UserspaceError> {
+        let elsewhere = Change {
+            listen_port: Some(0),
+            ..Change::default()
+        };
+        match self.device.configure(elsewhere) {
+            Ok(()) | Err(ConfigureError::Gone { .. }) => Ok(()),
+            Err(refused) => Err(UserspaceError::Configure(refused)),
+        }
     }
 
     pub(super) fn set_mtu(&self, tenant: &Netns, mtu: u16) -> Result<(), UserspaceError> {
