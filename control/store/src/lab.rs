@@ -5,12 +5,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use control_api::{place::NetworkName, state::PublicKey};
+use control_api::{
+    answer::{Traffic, TrafficInfo},
+    place::NetworkName,
+    state::PublicKey,
+};
 use tempfile::TempDir;
 
 use crate::{
-    PeerSample, PeerTotal, Raw, RelaySample, Retention, Sample, Store, Traffic, TrafficInfo,
-    TrafficQuery, WriteError, writer::Writer,
+    PeerSample, PeerTotal, Raw, RelaySample, Retention, Sample, Store, TrafficQuery, WriteError,
+    writer::Writer,
 };
 
 /// A store, and the directory that goes with it.

@@ -53,7 +53,4 @@ pub use retention::Retention;
 pub use sample::{PeerSample, RelaySample, Sample};
 pub use store::Store;
 pub use totals::{ClientTotal, PeerTotal, RouteTotal};
-pub use traffic::{
-    ANSWER_ROWS_MAX, ClientRelayed, DeviceTraffic, Group, NetworkFilter, NetworkRelayed,
-    NetworkTraffic, Relayed, RouteRelayed, RoutesTraffic, Traffic, TrafficInfo, TrafficQuery,
-};
+pub use traffic::{ANSWER_ROWS_MAX, Group, NetworkFilter, TrafficQuery};

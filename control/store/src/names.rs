@@ -2,11 +2,9 @@
 
 use std::{fmt::Write as _, net::IpAddr};
 
+use control_api::answer::OTHER_CLIENTS;
 use control_api::{place::NetworkName, state::PublicKey};
 use rusqlite::{Error, Row, types::Type};
-
-/// What stands for all clients that are not told apart.
-pub(crate) const OTHER_CLIENTS: &str = "other";
 
 /// A network by its columns `name` and `public_key`: its key, or else `port:PORT` or its name.
 pub(crate) fn network_label(row: &Row<'_>, first: usize) -> rusqlite::Result<String> {

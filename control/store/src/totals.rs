@@ -2,12 +2,16 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use control_api::{place::NetworkName, state::PublicKey};
+use control_api::{
+    answer::{Relayed, Traffic},
+    place::NetworkName,
+    state::PublicKey,
+};
 use control_plan::sample::Raw;
 use rusqlite::{Error, Row, types::Type};
 
 use crate::{
-    Answer, ReadError, Relayed, Store, Traffic,
+    Answer, ReadError, Store,
     names::{client, key, peer_key},
     number::{from_amount, from_bits},
 };

@@ -17,6 +17,14 @@ pub struct Traffic {
     pub tx: u64,
 }
 
+impl Traffic {
+    /// Adds another span's. Stops at the largest number.
+    pub fn add(&mut self, other: Self) {
+        self.rx = self.rx.saturating_add(other.rx);
+        self.tx = self.tx.saturating_add(other.tx);
+    }
+}
+
 /// What peers received and sent in a span of time: strictly after `start_time`, up to and with
 /// `stop_time`. Asking again from `stop_time` on counts every byte once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -52,6 +60,14 @@ pub struct DeviceTraffic {
     pub times: BTreeMap<u64, Traffic>,
 }
 
+impl DeviceTraffic {
+    /// Adds what had been counted at a time.
+    pub fn add(&mut self, time: u64, traffic: Traffic) {
+        self.traffic.add(traffic);
+        self.times.entry(time).or_default().add(traffic);
+    }
+}
+
 /// Bytes and connections that were relayed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Relayed {
@@ -61,6 +77,15 @@ pub struct Relayed {
     pub bytes_out: u64,
     /// Connections that were opened.
     pub connections: u64,
+}
+
+impl Relayed {
+    /// Adds another span's. Stops at the largest number.
+    pub fn add(&mut self, other: Self) {
+        self.bytes_in = self.bytes_in.saturating_add(other.bytes_in);
+        self.bytes_out = self.bytes_out.saturating_add(other.bytes_out);
+        self.connections = self.connections.saturating_add(other.connections);
+    }
 }
 
 /// What was relayed in a span of time: strictly after `start_time`, up to and with `stop_time`.

@@ -8,8 +8,8 @@ use axum::{
     http::{HeaderValue, header},
     response::Response,
 };
-use control_api::answer::Refused;
-use control_store::{Group, RoutesTraffic, TrafficInfo, TrafficQuery};
+use control_api::answer::{Refused, RoutesTraffic, TrafficInfo};
+use control_store::{Group, TrafficQuery};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 

@@ -93,7 +93,7 @@ fn answers_can_be_awaited() {
         (id, lab.store.traffic(TrafficQuery::default()).await)
     });
     assert_eq!(id.unwrap(), 1);
-    assert_eq!(info.unwrap(), crate::TrafficInfo::default());
+    assert_eq!(info.unwrap(), control_api::answer::TrafficInfo::default());
 }
 
 #[test]

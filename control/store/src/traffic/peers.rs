@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
+use control_api::answer::{DeviceTraffic, Traffic, TrafficInfo};
 use rusqlite::Transaction;
 
 use super::{
-    DeviceTraffic, Group, Traffic, TrafficInfo, TrafficQuery,
+    Group, TrafficQuery,
     select::{Kind, Selection},
 };
 use crate::{
@@ -60,38 +61,29 @@ fn read(transaction: &Transaction<'_>, query: &TrafficQuery) -> rusqlite::Result
         device.add(Group::start(query.group, time), traffic);
     }
     for (peer, device) in devices {
-        info.insert(transaction, peer, device)?;
+        insert(&mut info, transaction, peer, device)?;
     }
     Ok(info)
 }
 
-impl DeviceTraffic {
-    fn add(&mut self, time: u64, traffic: Traffic) {
-        self.traffic.add(traffic);
-        self.times.entry(time).or_default().add(traffic);
+fn insert(
+    info: &mut TrafficInfo,
+    transaction: &Transaction<'_>,
+    peer: i64,
+    device: DeviceTraffic,
+) -> rusqlite::Result<()> {
+    let sql = "SELECT n.name, n.public_key, p.public_key
+        FROM peers AS p JOIN networks AS n ON n.id = p.network WHERE p.id = ?";
+    let (network, peer) = transaction.prepare_cached(sql)?.query_row([peer], |row| {
+        Ok((network_label(row, 0)?, key_text(row, 2)?))
+    })?;
+    info.traffic.add(device.traffic);
+    let network = info.networks.entry(network).or_default();
+    network.traffic.add(device.traffic);
+    // A peer of a network that had several names is shown once.
+    let shown = network.devices.entry(peer).or_default();
+    for (time, traffic) in device.times {
+        shown.add(time, traffic);
     }
-}
-
-impl TrafficInfo {
-    fn insert(
-        &mut self,
-        transaction: &Transaction<'_>,
-        peer: i64,
-        device: DeviceTraffic,
-    ) -> rusqlite::Result<()> {
-        let sql = "SELECT n.name, n.public_key, p.public_key
-            FROM peers AS p JOIN networks AS n ON n.id = p.network WHERE p.id = ?";
-        let (network, peer) = transaction.prepare_cached(sql)?.query_row([peer], |row| {
-            Ok((network_label(row, 0)?, key_text(row, 2)?))
-        })?;
-        self.traffic.add(device.traffic);
-        let network = self.networks.entry(network).or_default();
-        network.traffic.add(device.traffic);
-        // A peer of a network that had several names is shown once.
-        let shown = network.devices.entry(peer).or_default();
-        for (time, traffic) in device.times {
-            shown.add(time, traffic);
-        }
-        Ok(())
-    }
+    Ok(())
 }

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use control_api::answer::{Relayed, RoutesTraffic};
 use rusqlite::Transaction;
 
 use super::{
-    Group, Relayed, RoutesTraffic, TrafficQuery,
+    Group, TrafficQuery,
     select::{Kind, Selection},
 };
 use crate::{
@@ -71,39 +72,37 @@ fn read(transaction: &Transaction<'_>, query: &TrafficQuery) -> rusqlite::Result
         shown.or_default().add(traffic);
     }
     for (id, relay) in relays {
-        answer.insert(transaction, id, relay)?;
+        insert(&mut answer, transaction, id, relay)?;
     }
     Ok(answer)
 }
 
-impl RoutesTraffic {
-    fn insert(
-        &mut self,
-        transaction: &Transaction<'_>,
-        id: i64,
-        relay: Relay,
-    ) -> rusqlite::Result<()> {
-        let sql = "SELECT n.name, n.public_key, r.route, r.client, r.peer
-            FROM relays AS r JOIN networks AS n ON n.id = r.network WHERE r.id = ?";
-        let (network, route, client, peer) =
-            transaction.prepare_cached(sql)?.query_row([id], |row| {
-                let route: String = row.get(2)?;
-                let client = client_text(row, 3)?;
-                Ok((network_label(row, 0)?, route, client, peer_text(row, 4)?))
-            })?;
-        self.traffic.add(relay.traffic);
-        let network = self.networks.entry(network).or_default();
-        network.traffic.add(relay.traffic);
-        let route = network.routes.entry(route).or_default();
-        route.traffic.add(relay.traffic);
-        let client = route.clients.entry(client).or_default();
-        client.traffic.add(relay.traffic);
-        if let Some(peer) = peer {
-            client.peers.entry(peer).or_default().add(relay.traffic);
-        }
-        for (time, traffic) in relay.times {
-            client.times.entry(time).or_default().add(traffic);
-        }
-        Ok(())
+fn insert(
+    answer: &mut RoutesTraffic,
+    transaction: &Transaction<'_>,
+    id: i64,
+    relay: Relay,
+) -> rusqlite::Result<()> {
+    let sql = "SELECT n.name, n.public_key, r.route, r.client, r.peer
+        FROM relays AS r JOIN networks AS n ON n.id = r.network WHERE r.id = ?";
+    let (network, route, client, peer) =
+        transaction.prepare_cached(sql)?.query_row([id], |row| {
+            let route: String = row.get(2)?;
+            let client = client_text(row, 3)?;
+            Ok((network_label(row, 0)?, route, client, peer_text(row, 4)?))
+        })?;
+    answer.traffic.add(relay.traffic);
+    let network = answer.networks.entry(network).or_default();
+    network.traffic.add(relay.traffic);
+    let route = network.routes.entry(route).or_default();
+    route.traffic.add(relay.traffic);
+    let client = route.clients.entry(client).or_default();
+    client.traffic.add(relay.traffic);
+    if let Some(peer) = peer {
+        client.peers.entry(peer).or_default().add(relay.traffic);
     }
+    for (time, traffic) in relay.times {
+        client.times.entry(time).or_default().add(traffic);
+    }
+    Ok(())
 }

@@ -1,3 +1,5 @@
+use control_api::answer::{Relayed, TrafficInfo};
+
 use super::*;
 use crate::lab::{Lab, PORT, key, network_key, peer, peers, port, raw, relay, relays};
 

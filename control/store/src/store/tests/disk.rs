@@ -6,6 +6,7 @@ use std::{
     path::Path,
 };
 
+use control_api::answer::Traffic;
 use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
@@ -14,7 +15,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use crate::{
-    CommitError, NewGeneration, Store, Traffic, TrafficQuery,
+    CommitError, NewGeneration, Store, TrafficQuery,
     lab::{Lab, key, peer, peers, raw, relay, relays},
 };
 

@@ -1,7 +1,9 @@
 use std::time::Duration;
 
+use control_api::answer::RoutesTraffic;
+
 use crate::{
-    Group, Retention, RoutesTraffic, TrafficQuery,
+    Group, Retention, TrafficQuery,
     lab::{Lab, peer, peers, raw, relay, relays},
 };
 
