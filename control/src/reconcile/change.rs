@@ -154,11 +154,12 @@ impl Reconciler {
             (&mut self.publisher, &mut self.engine, self.generation);
         let mut is_running = true;
         self.networks
-            .carry_out(&self.desired, planning, |networks| {
-                if let Some(prepared) = prepared {
+            .carry_out(&self.desired, planning, |networks| match prepared {
+                Some(prepared) => {
                     let publication = publisher.open(prepared, generation, &mut networks.kernel);
                     is_running = publish_to(engine, publication, generation);
                 }
+                None => publisher.stands_for(generation),
             });
         if is_running {
             self.running = generation;

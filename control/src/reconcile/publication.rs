@@ -93,6 +93,12 @@ impl Publisher {
         }
     }
 
+    /// Notes that what the workers run stands for another desired generation, too: nothing in it
+    /// concerns them.
+    pub(crate) fn stands_for(&mut self, desired: u64) {
+        self.generations.insert(self.count, desired);
+    }
+
     /// Whether other namespaces are there now than the workers hold.
     pub(crate) fn is_stale(&self, kernel: &mut Linux) -> bool {
         let mut now = |source| kernel.namespace(source).ok().map(|netns| netns.identity());
