@@ -7,6 +7,7 @@
 mod api;
 pub(crate) mod engine_config;
 mod inherited;
+mod notices;
 mod reload;
 mod start;
 
@@ -72,7 +73,7 @@ pub(crate) fn run(boot_file: &Path) -> anyhow::Result<ExitCode> {
 
 async fn serve(mut gateway: Gateway<'_>, mut signals: Signals) -> anyhow::Result<()> {
     let api = Api::start(&mut gateway);
-    tell(&[NotifyState::Ready]);
+    gateway.notices.tell([NotifyState::Ready]);
     let mut watchdog = interval(WATCHDOG_PERIOD);
     watchdog.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
@@ -83,7 +84,7 @@ async fn serve(mut gateway: Gateway<'_>, mut signals: Signals) -> anyhow::Result
             () = gateway.lost() => anyhow::bail!("the reconcile thread has ended"),
         }
     }
-    tell(&[NotifyState::Stopping]);
+    gateway.notices.tell([NotifyState::Stopping]);
     let patience = gateway.drain_timeout;
     tracing::info!(
         timeout_s = patience.as_secs(),
@@ -134,7 +135,7 @@ impl Gateway<'_> {
     fn report_life(&self) {
         let silence = self.heartbeat.silence();
         if silence < SILENCE_MAX {
-            tell(&[NotifyState::Watchdog]);
+            self.notices.tell([NotifyState::Watchdog]);
         } else {
             let silence_s = silence.as_secs();
             tracing::error!(silence_s, "the reconcile thread does not get on");
@@ -162,12 +163,5 @@ fn log_problems(found: &[Found]) {
         if problems.unlisted() > 0 {
             tracing::error!(%file, more = problems.unlisted(), "and more problems");
         }
-    }
-}
-
-/// Tells the service manager, where there is one.
-fn tell(news: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(news) {
-        tracing::warn!(%error, "the service manager cannot be told");
     }
 }

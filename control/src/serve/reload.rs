@@ -8,7 +8,7 @@ use control_api::boot::Boot;
 use sd_notify::NotifyState;
 use tokio::sync::oneshot;
 
-use super::{api::Api, log_problems, start::Gateway, tell};
+use super::{api::Api, log_problems, start::Gateway};
 use crate::{
     files::{self, BootFile, Found},
     reconcile::Order,
@@ -18,7 +18,7 @@ impl Gateway<'_> {
     /// Reads the boot file again.
     pub(super) async fn reload(&mut self, api: &Api) {
         match NotifyState::monotonic_usec_now() {
-            Ok(now) => tell(&[NotifyState::Reloading, now]),
+            Ok(now) => self.notices.tell([NotifyState::Reloading, now]),
             Err(error) => tracing::warn!(%error, "the service manager cannot be told"),
         }
         // Log rotation does not depend on good files.
@@ -31,7 +31,7 @@ impl Gateway<'_> {
             log_problems(&[found]);
             tracing::error!("the boot file is refused, and the running state stays");
         }
-        tell(&[NotifyState::Ready]);
+        self.notices.tell([NotifyState::Ready]);
     }
 
     async fn take_over(&mut self, file: BootFile, api: &Api) -> Result<(), Found> {

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{DirBuilder, File},
+    io,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
@@ -27,7 +28,7 @@ use nix::{
 };
 use tokio::sync::{broadcast, oneshot, watch};
 
-use super::{Inherited, engine_config, log_problems};
+use super::{Inherited, engine_config, log_problems, notices::Notices};
 use crate::{
     connection_log::ConnectionLog,
     files::{self, BootFile, Found},
@@ -57,6 +58,7 @@ pub(super) struct Gateway<'a> {
     pub(super) drain_timeout: Duration,
     pub(super) connections: ConnectionLog,
     pub(super) logs: &'a Logs,
+    pub(super) notices: Notices,
     _lock: Flock<File>,
     orders: Sender<Order>,
     ended: oneshot::Receiver<Ended>,
@@ -122,12 +124,7 @@ impl<'a> Gateway<'a> {
             Engine::start(config, publication).context("starting the engine")
         })?;
         log_start(reconciler.engine());
-        let (orders, received) = crossbeam_channel::bounded(ORDERS_MAX);
-        let (end, ended) = oneshot::channel();
-        thread::Builder::new()
-            .name("reconcile".into())
-            .spawn(move || drop(end.send(reconciler.run(&received))))
-            .context("starting the reconcile thread")?;
+        let (orders, ended) = run(reconciler).context("starting the reconcile thread")?;
         Ok(Self {
             boot_file: boot_file.to_owned(),
             drain_timeout: boot.drain_timeout,
@@ -140,6 +137,7 @@ impl<'a> Gateway<'a> {
             heartbeat,
             connections,
             logs,
+            notices: Notices::start().context("starting the thread of notices")?,
             _lock: lock,
             orders,
             ended,
@@ -214,6 +212,16 @@ impl<'a> Gateway<'a> {
             "ended"
         );
     }
+}
+
+/// Starts the reconcile thread: the way of orders to it, and how it ends.
+fn run(reconciler: Reconciler) -> io::Result<(Sender<Order>, oneshot::Receiver<Ended>)> {
+    let (orders, received) = crossbeam_channel::bounded(ORDERS_MAX);
+    let (end, ended) = oneshot::channel();
+    thread::Builder::new()
+        .name("reconcile".into())
+        .spawn(move || drop(end.send(reconciler.run(&received))))?;
+    Ok((orders, ended))
 }
 
 /// Makes sure that no other gateway has the same store, and so the same networks. Held for as long
