@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader, Read},
+    net::Shutdown,
     os::unix::net::UnixDatagram,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -36,7 +37,7 @@ pub struct Gateway {
     directory: PathBuf,
     records: Lines,
     log: Lines,
-    notified: UnixDatagram,
+    notices: Notices,
     sockets_before: usize,
     finished: Mutex<bool>,
     expected_errors: Mutex<Vec<String>>,
@@ -92,9 +93,20 @@ impl Gateway {
     pub fn start(start: Start<'_>, directory: &Path, boot: &Value, state: &Value) -> Result<Self> {
         fs::write(directory.join("ringway.yaml"), boot.to_string())?;
         fs::write(directory.join("state.json"), state.to_string())?;
+        Self::launch(start, directory)
+    }
+
+    /// [`Gateway::start`] on the files that are there.
+    ///
+    /// # Errors
+    /// When it ends before, or does not become ready.
+    pub fn launch(start: Start<'_>, directory: &Path) -> Result<Self> {
         let notify = directory.join("notify");
-        let notified = UnixDatagram::bind(&notify)?;
-        notified.set_nonblocking(true)?;
+        if notify.exists() {
+            // Of the one that ended.
+            fs::remove_file(&notify)?;
+        }
+        let notices = Notices::collect(UnixDatagram::bind(&notify)?)?;
         let mut command = Command::new("/bin/sh");
         command
             .arg("-c")
@@ -120,7 +132,7 @@ impl Gateway {
             records: Lines::collect(child.stdout.take().context("no stdout")?)?,
             log: Lines::collect(child.stderr.take().context("no stderr")?)?,
             child: Mutex::new(child),
-            notified,
+            notices,
             sockets_before: 0,
             finished: Mutex::new(false),
             expected_errors: Mutex::default(),
@@ -143,11 +155,9 @@ impl Gateway {
     /// # Errors
     /// When it does not, or ends.
     pub fn wait_for_notice(&self, notice: &str) -> Result<()> {
-        let mut buffer = [0; 4096];
         let told = eventually(&format!("{notice} from ringway"), || {
-            if let Ok(length) = self.notified.recv(&mut buffer) {
-                let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
-                return text.lines().any(|line| line == notice).then_some(Ok(()));
+            if self.notices.take(notice) {
+                return Some(Ok(()));
             }
             let ended = lock(&self.child).try_wait().ok().flatten();
             ended.map(|status| Err(anyhow::anyhow!("ringway ended: {status}")))
@@ -265,6 +275,27 @@ impl Gateway {
         Ok(status)
     }
 
+    /// Ends it in the middle of whatever it does.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn kill(&self) -> Result<()> {
+        self.signal(Signal::SIGKILL)?;
+        self.wait_for_exit(PATIENCE)?;
+        Ok(())
+    }
+
+    /// Ends it in order.
+    ///
+    /// # Errors
+    /// When it does not end with success.
+    pub fn stop(&self) -> Result<()> {
+        self.signal(Signal::SIGTERM)?;
+        let status = self.wait_for_exit(PATIENCE)?;
+        ensure!(status.success(), "ringway ended with {status}");
+        Ok(())
+    }
+
     /// Waits until it holds no more sockets than when it was ready: no connection lives.
     ///
     /// # Errors
@@ -322,6 +353,49 @@ impl Drop for Gateway {
         // Both fail only when it is gone already.
         let _ = child.kill();
         let _ = child.wait();
+    }
+}
+
+/// What a gateway told its service manager, read as it comes: a manager that does not read would be
+/// another test.
+#[derive(Debug)]
+struct Notices {
+    socket: UnixDatagram,
+    told: Arc<Mutex<Vec<String>>>,
+}
+
+impl Notices {
+    fn collect(socket: UnixDatagram) -> Result<Self> {
+        let told = Arc::<Mutex<Vec<String>>>::default();
+        let (reading, collected) = (socket.try_clone()?, told.clone());
+        let collect = move || {
+            let mut buffer = [0; 4096];
+            while let Ok(length @ 1..) = reading.recv(&mut buffer) {
+                let text = String::from_utf8_lossy(&buffer[..length]);
+                lock(&collected).extend(text.lines().map(str::to_owned));
+            }
+        };
+        thread::Builder::new()
+            .name("notices".into())
+            .spawn(collect)?;
+        Ok(Self { socket, told })
+    }
+
+    /// Whether it was told; what came up to then is forgotten.
+    fn take(&self, notice: &str) -> bool {
+        let mut told = lock(&self.told);
+        let found = told.iter().position(|line| line == notice);
+        if let Some(index) = found {
+            told.drain(..=index);
+        }
+        found.is_some()
+    }
+}
+
+impl Drop for Notices {
+    fn drop(&mut self) {
+        // Wakes the reader: there is nothing more to read.
+        let _ = self.socket.shutdown(Shutdown::Both);
     }
 }
 

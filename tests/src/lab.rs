@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use crate::{
     gateway::{Gateway, SOCKET, Start},
     leak::Surroundings,
+    peer::{Client, Peer, SOCKETS},
     tls::Authority,
 };
 
@@ -89,6 +90,7 @@ pub struct Lab {
     directory: PathBuf,
     namespaces: Namespaces,
     gateways: Vec<Arc<Gateway>>,
+    peers: u8,
     authority: Authority,
     before: Surroundings,
     remove: Vec<PathBuf>,
@@ -122,6 +124,7 @@ impl Lab {
             directory,
             namespaces: Namespaces::default(),
             gateways: Vec::new(),
+            peers: 0,
             authority: Authority::new()?,
             before,
             remove: Vec::new(),
@@ -220,6 +223,31 @@ impl Lab {
         Ok(gateway)
     }
 
+    /// Starts `ringway serve` once more on the files of one that ended, and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub fn restart(&mut self, ended: &Gateway) -> Result<Arc<Gateway>> {
+        let start = Start {
+            ringway: &self.ringway,
+            before: "",
+            stdin: Stdio::null(),
+        };
+        let gateway = Arc::new(Gateway::launch(start, ended.directory())?);
+        self.gateways.push(gateway.clone());
+        Ok(gateway)
+    }
+
+    /// Starts a WireGuard client in a namespace of its own.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn peer(&mut self, client: Client) -> Result<Peer> {
+        let number = self.peers;
+        self.peers = number.checked_add(1).context("too many peers")?;
+        Peer::start(client, number, &self.directory)
+    }
+
     /// Has the end of the test remove a name that a gateway made.
     pub fn remove_later(&mut self, name: &Path) {
         self.remove.push(name.to_owned());
@@ -267,8 +295,11 @@ impl Lab {
     }
 }
 
-/// Removes every name of a namespace. They are all the suite's own.
+/// Removes every name of a namespace, and every socket of a device. They are all the suite's own.
 fn sweep() -> Result<()> {
+    if fs::exists(SOCKETS)? {
+        fs::remove_dir_all(SOCKETS)?;
+    }
     for entry in fs::read_dir(DIRECTORY)? {
         let path = entry?.path();
         unname(&path).or_else(|_| fs::remove_file(&path))?;

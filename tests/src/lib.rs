@@ -13,14 +13,18 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod flow;
 pub mod gateway;
 pub mod isolation;
 pub mod lab;
 pub mod leak;
+pub mod network;
+pub mod peer;
 pub mod proxy;
 pub mod random;
 pub mod runner;
 pub mod server;
 pub mod stream;
 pub mod tls;
+pub mod tool;
 pub mod wait;

@@ -1,4 +1,5 @@
-//! The runner of the suites. It looks like libtest, and runs each test once for each driver.
+//! The runner of the suites. It looks like libtest, and runs each test once for each driver, or once
+//! where the driver does not matter.
 
 use std::{
     env,
@@ -55,7 +56,17 @@ pub fn say(line: &str) {
 
 /// The `main` of a suite.
 pub fn main(tests: &[Test]) -> ExitCode {
-    run(tests).unwrap_or_else(|error| {
+    report(run(tests, &Driver::ALL))
+}
+
+/// The `main` of a suite that is about the control plane, where it does not matter what the workers
+/// wait with: each test runs once.
+pub fn main_once(tests: &[Test]) -> ExitCode {
+    report(run(tests, &Driver::ALL[..1]))
+}
+
+fn report(ran: Result<ExitCode>) -> ExitCode {
+    ran.unwrap_or_else(|error| {
         say(&format!(
             "error: {error:#}\n\ntest result: FAILED. nothing was tested"
         ));
@@ -67,9 +78,9 @@ pub fn main(tests: &[Test]) -> ExitCode {
 /// keys of the boot file.
 const RINGWAY: &str = "LAB_RINGWAY";
 
-fn run(tests: &[Test]) -> Result<ExitCode> {
+fn run(tests: &[Test], drivers: &[Driver]) -> Result<ExitCode> {
     let selection = Selection::from_arguments(env::args().skip(1));
-    let (cases, left_out) = selection.cases(tests)?;
+    let (cases, left_out) = selection.cases(tests, drivers)?;
     if selection.list {
         for case in &cases {
             say(&format!("{}: test", case.name()));
@@ -132,13 +143,13 @@ impl Selection {
     }
 
     /// The cases that are asked for, and how many others there are.
-    fn cases(&self, tests: &[Test]) -> Result<(Vec<Case>, usize)> {
+    fn cases(&self, tests: &[Test], drivers: &[Driver]) -> Result<(Vec<Case>, usize)> {
         let drivers = match env::var("RINGWAY_DRIVER") {
             Ok(label) => match Driver::ALL.iter().find(|driver| driver.label() == label) {
                 Some(&driver) => vec![driver],
                 None => bail!("RINGWAY_DRIVER is {label}: it can be io_uring or epoll"),
             },
-            Err(_) => Driver::ALL.to_vec(),
+            Err(_) => drivers.to_vec(),
         };
         let of = |driver| tests.iter().map(move |&test| Case { test, driver });
         let all = drivers.into_iter().flat_map(of);

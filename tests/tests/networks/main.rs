@@ -1,0 +1,14 @@
+//! What the control plane promises about networks: made as declared, kept as declared, taken up
+//! again after any end, and every byte known. The peers are wireguard-go, boringtun and gotatun.
+//!
+//! How the workers wait does not matter here, so every test runs once.
+
+mod accounts;
+mod conformance;
+mod restart;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tests::runner::main_once(&[conformance::TESTS, accounts::TESTS, restart::TESTS].concat())
+}
