@@ -1,15 +1,21 @@
 //! What changes underneath is noticed, seen for what it is, and repaired.
 
+use std::time::{Duration, Instant};
+
 use control_plan::{
     actual::{Firewall, FirewallState, NamespaceState},
     plan::Refused,
 };
 use engine_sys::netns::Netns;
-use nix::mount::{MntFlags, umount2};
+use nix::{
+    errno::Errno,
+    mount::{MntFlags, umount2},
+};
 use serde_json::json;
 
 use super::lab::*;
 use crate::{
+    Kernel as _,
     linux::{Notice, nftables::TAMPERING},
     name::NamespaceName,
 };
@@ -125,6 +131,22 @@ fn a_namespace_that_is_gone_at_the_start_is_made_again() {
         umount2(&lab.path(51820), MntFlags::MNT_DETACH).unwrap();
         lab.restart();
         assert_eq!(lab.network(51820).namespace, NamespaceState::Absent);
+        // The kernel ends the old one, and what listens there, in its own time.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let port_is_taken = |lab: &mut Lab| {
+            let plan = lab.plan(&wanted);
+            let mut steps = plan.steps();
+            steps.any(|step| match lab.linux.apply(step, &mut lab.records) {
+                Ok(()) => false,
+                Err(error) => {
+                    assert_eq!(error.source.errno(), Some(Errno::EADDRINUSE), "{error}");
+                    true
+                }
+            })
+        };
+        while port_is_taken(lab) {
+            assert!(Instant::now() < deadline, "the port stays taken");
+        }
         lab.settle(&wanted);
     });
 }
@@ -169,7 +191,7 @@ fn ringways_own_steps_are_told_and_end() {
         assert!(
             lab.linux
                 .notices()
-                .recv_timeout(std::time::Duration::from_millis(300))
+                .recv_timeout(Duration::from_millis(300))
                 .is_err(),
             "looking is not changing"
         );
@@ -191,7 +213,7 @@ fn in_a_shared_namespace_only_what_is_about_the_device_is_told() {
             .add_address(lo.index, "192.0.2.1/32".parse().unwrap())
             .unwrap();
         let notices = lab.linux.notices();
-        let heard = notices.recv_timeout(std::time::Duration::from_millis(300));
+        let heard = notices.recv_timeout(Duration::from_millis(300));
         assert!(heard.is_err(), "{heard:?}");
         let link = inside.link("wg51820").unwrap().unwrap();
         inside
