@@ -132,12 +132,8 @@ pub(super) fn remove(
     };
     let mut steps = Steps::new(port, &place, &mut plan.after);
     match (owned, actual.namespace) {
-        (Owned::Namespace(_), NamespaceState::Owned) => {
-            if actual.device.is_some() {
-                steps.push(Action::RemoveDevice);
-            }
-            steps.push(Action::RemoveNamespace);
-        }
+        // Its device goes with it.
+        (Owned::Namespace(_), NamespaceState::Owned) => steps.push(Action::RemoveNamespace),
         (Owned::DeviceIn(_), NamespaceState::Owned | NamespaceState::Foreign)
             if actual.device.is_some() =>
         {
