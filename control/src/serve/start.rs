@@ -22,6 +22,7 @@ use control_kernel::{Linux, LinuxConfig};
 use control_store::{NewGeneration, Retention, Store};
 use crossbeam_channel::Sender;
 use engine::{Drained, Engine};
+use engine_sys::process::raise_descriptor_limit;
 use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg},
@@ -104,6 +105,8 @@ impl<'a> Gateway<'a> {
         // Before anything is touched: a gateway that cannot be asked changes nothing.
         let listener = listen(&boot.api.listen)
             .with_context(|| format!("serving the API at {}", boot.api.listen))?;
+        // Ten descriptors for each network, before the engine asks for its own.
+        raise_descriptor_limit().context("raising the limit of open files")?;
         let kernel = Linux::open(kernel_config(&boot)).context("preparing the kernel's side")?;
         let (connections, outlet) =
             ConnectionLog::start(&boot.log.file, boot.log.queue_records_max)
