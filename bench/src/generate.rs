@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 
 pub(crate) mod acceptor;
+pub(crate) mod burn;
 pub(crate) mod client_hello;
 mod dial;
 pub(crate) mod echo;
@@ -46,6 +47,8 @@ pub(crate) enum Generate {
     Hello(hello::Hello),
     /// Client: opens connections, sends one message on each, and keeps them open
     Hold(hold::Hold),
+    /// Neither: burns processor time
+    Burn(burn::Burn),
 }
 
 /// Runs a generator until its end.
@@ -62,6 +65,7 @@ pub(crate) fn run(generate: &Generate) -> Result<()> {
         Generate::Acceptor(acceptor) => acceptor.run(),
         Generate::Hello(hello) => hello.run(),
         Generate::Hold(hold) => hold.run(),
+        Generate::Burn(burn) => burn.run(),
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use nix::unistd::Pid;
 
 use crate::generate::event::{Count, Event, Measured};
 
@@ -84,6 +85,11 @@ impl Generator {
         };
         let line = line?;
         serde_json::from_str(&line).with_context(|| format!("{} said {line:?}", self.name))
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed())
     }
 
     /// Waits for `expected`, over any other news.

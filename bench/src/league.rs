@@ -51,6 +51,7 @@ pub(crate) fn run(lab: &Lab, workload: Workload) -> Result<Results> {
         rounds: lab.rounds,
         seconds: lab.seconds,
         figures: contest.figures(),
+        compared: contest.compares(),
         samples,
         verdicts: Vec::new(),
     };

@@ -17,6 +17,9 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod accounts;
+mod api;
+mod gateway;
 mod generate;
 mod generator;
 mod lab;
@@ -28,9 +31,11 @@ mod process;
 mod readiness;
 mod report;
 mod results;
+mod room;
 mod runtime;
 mod statistics;
 mod target;
+mod tenants;
 mod tools;
 mod workload;
 

@@ -13,6 +13,12 @@ use nix::{
     unistd::Pid,
 };
 
+mod memory;
+mod threads;
+
+pub(crate) use memory::{proportional_set, settled_slab};
+pub(crate) use threads::{beside_workers, kernel_work};
+
 /// State of a listening socket in `/proc/net/tcp` (include/net/tcp_states.h, TCP_LISTEN).
 const LISTENING: &str = "0A";
 
@@ -74,47 +80,26 @@ pub(crate) fn cpu_time(root: Pid) -> Result<Duration> {
     Ok(own + others.filter_map(cpu_time_of).sum::<Duration>())
 }
 
+/// Processor time of one process with all its threads, without what comes from it.
+///
+/// # Errors
+/// When it is gone.
+pub(crate) fn cpu_time_of_one(pid: Pid) -> Result<Duration> {
+    cpu_time_of(pid).context("the process is gone")
+}
+
 fn cpu_time_of(pid: Pid) -> Option<Duration> {
     let clock = clock_getcpuclockid(pid).ok()?;
     clock_gettime(clock).ok().map(Duration::from)
 }
 
-/// Proportional set size in bytes, of `root` and what comes from it: its own pages, and its part
-/// of those that it shares (proc_pid_smaps(5)).
-///
-/// # Errors
-/// When `root` is gone.
-pub(crate) fn proportional_set(root: Pid) -> Result<u64> {
-    let mut sum = 0;
-    for pid in family(root)? {
-        let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))
-            .with_context(|| format!("no memory account of process {pid}"))?;
-        sum += kilobytes(&text, "Pss:").context("no Pss in smaps_rollup")? * 1024;
-    }
-    Ok(sum)
-}
-
-/// The kernel's own objects, in bytes: sockets, files, inodes, timers (proc_meminfo(5), Slab).
-///
-/// # Errors
-/// When `/proc/meminfo` cannot be read.
-pub(crate) fn slab() -> Result<u64> {
-    let text = fs::read_to_string("/proc/meminfo")?;
-    Ok(kilobytes(&text, "Slab:").context("no Slab in /proc/meminfo")? * 1024)
-}
-
-fn kilobytes(text: &str, key: &str) -> Option<u64> {
-    let line = text.lines().find(|line| line.starts_with(key))?;
-    line.split_whitespace().nth(1)?.parse().ok()
-}
-
-/// The TCP ports that somebody listens on in this network namespace.
+/// The TCP ports that somebody listens on in the network namespace of this thread.
 ///
 /// # Errors
 /// When `/proc` cannot be read.
 pub(crate) fn listening_ports() -> Result<HashSet<u16>> {
     let mut ports = HashSet::new();
-    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+    for table in ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"] {
         let file = File::open(table).with_context(|| format!("cannot read {table}"))?;
         for line in BufReader::new(file).lines().skip(1) {
             // Listening sockets come first (net/ipv4/tcp_ipv4.c, tcp_seek_last_pos); after them
@@ -168,26 +153,11 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_was_written_shows_in_the_proportional_set() {
-        let own = Pid::this();
-        let before = proportional_set(own).unwrap();
-        let block = vec![1_u8; 64 << 20];
-        let after = proportional_set(own).unwrap();
-        assert!(after > before + (48 << 20), "{before} {after}");
-        assert_eq!(block.last(), Some(&1));
-    }
-
-    #[test]
     fn only_listening_ports_are_found() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         assert!(listening_ports().unwrap().contains(&port));
         drop(listener);
         assert!(!listening_ports().unwrap().contains(&port));
-    }
-
-    #[test]
-    fn the_kernel_says_how_much_slab_it_has() {
-        assert!(slab().unwrap() > 1 << 20);
     }
 }

@@ -88,14 +88,6 @@ impl Process {
         Pid::from_raw(self.child.id().cast_signed())
     }
 
-    /// Sends it a signal.
-    ///
-    /// # Errors
-    /// When it is gone.
-    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
-        kill(self.pid(), signal).with_context(|| format!("cannot signal {}", self.name))
-    }
-
     /// Whether it has not ended by itself.
     ///
     /// # Errors

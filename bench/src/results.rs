@@ -78,9 +78,18 @@ pub(crate) struct Results {
     pub(crate) rounds: u32,
     pub(crate) seconds: f64,
     pub(crate) figures: Vec<Figure>,
+    /// Whether the rows of a case are contestants on the same work; otherwise they are different
+    /// work, in the order that it was measured.
+    #[serde(default = "usually")]
+    pub(crate) compared: bool,
     pub(crate) samples: Vec<Sample>,
     /// What was aimed at, and whether it was reached.
     pub(crate) verdicts: Vec<Verdict>,
+}
+
+/// Rows are compared where a file of results does not say.
+fn usually() -> bool {
+    true
 }
 
 /// One contestant's figure over all rounds.
@@ -100,11 +109,13 @@ impl Results {
         distinct(self.samples.iter().map(|sample| sample.case.as_str()))
     }
 
-    /// The contestants of a case, the subject first.
+    /// The contestants of a case; the subject first, when the others are compared with it.
     pub(crate) fn contestants(&self, case: &str) -> Vec<&str> {
         let samples = self.samples.iter().filter(|sample| sample.case == case);
         let mut names = distinct(samples.map(|sample| sample.contestant.as_str()));
-        names.sort_by_key(|name| *name != self.subject);
+        if self.compared {
+            names.sort_by_key(|name| *name != self.subject);
+        }
         names
     }
 
@@ -126,7 +137,7 @@ impl Results {
             contestant: contestant.to_owned(),
             figure: figure.key.clone(),
             spread: Spread::of(&values)?,
-            subject_ratio: (contestant != self.subject)
+            subject_ratio: (self.compared && contestant != self.subject)
                 .then(|| Ratio::of(&subject, &rounds))
                 .flatten(),
         })
@@ -188,6 +199,7 @@ pub(crate) mod tests {
                 Figure::higher("rate", "connections", "/s"),
                 Figure::lower("cpu", "proxy CPU", "µs/connection"),
             ],
+            compared: true,
             samples: vec![
                 sample("HAProxy", 0, 10_000.0, &[]),
                 sample("Ringway", 0, 12_000.0, &[]),
@@ -211,6 +223,18 @@ pub(crate) mod tests {
         let other = results.summary(case, "HAProxy", figure).unwrap();
         assert!((other.subject_ratio.unwrap().per_round - 1.2).abs() < 1e-9);
         assert_eq!(other.spread.median, 10_000.0);
+    }
+
+    #[test]
+    fn different_work_keeps_its_order_and_has_no_ratios() {
+        let results = Results {
+            compared: false,
+            ..example()
+        };
+        let case = results.cases()[0];
+        assert_eq!(results.contestants(case), ["HAProxy", "Ringway"]);
+        let summaries = results.summaries();
+        assert!(summaries.iter().all(|one| one.subject_ratio.is_none()));
     }
 
     #[test]

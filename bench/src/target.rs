@@ -26,6 +26,9 @@ pub(crate) enum Against {
     Contestant(&'static str, f64),
     /// The named contestant's and that much more, where lower is better.
     Over(&'static str, f64),
+    /// A figure that was asked for: the named contestant's own is held against it, not the
+    /// subject's.
+    Asked(&'static str, f64),
 }
 
 /// Whether an aim was reached.
@@ -55,7 +58,11 @@ impl Target {
             let summary = results.summary(case, contestant, figure)?;
             Some(summary.spread.median)
         };
-        let own = median(&results.subject)?;
+        let of = match self.against {
+            Against::Asked(name, _) => name,
+            Against::BestPeer(_) | Against::Contestant(..) | Against::Over(..) => &results.subject,
+        };
+        let own = median(of)?;
         let (limit, aim) = match self.against {
             Against::BestPeer(factor) => {
                 let (name, best) = best_peer(results, case, figure.better, median)?;
@@ -68,6 +75,7 @@ impl Target {
                 median(name)? + more,
                 format!("{more} {} over {name}", figure.unit),
             ),
+            Against::Asked(name, asked) => (asked, format!("what is asked of {name}")),
         };
         let (reached, bound) = match figure.better {
             Better::Higher => (own >= limit, "at least"),

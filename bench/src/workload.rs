@@ -11,6 +11,7 @@ use crate::{
     target::{DIRECT, Target},
 };
 
+mod apply;
 mod exchange;
 mod hello;
 mod idle;
@@ -18,8 +19,10 @@ mod latency;
 mod names;
 mod netns;
 mod outside;
+mod quiet;
 mod relay;
 mod runtimes;
+mod traffic;
 mod way;
 
 /// The name that workloads with one name ask for.
@@ -44,6 +47,12 @@ pub(crate) enum Workload {
     Latency,
     /// The same relay on several async runtimes
     Runtime,
+    /// Networks made, changed and removed over the API; what they cost at rest
+    Apply,
+    /// Requests on the API with a million rows of accounts
+    Traffic,
+    /// Small messages while networks come and go
+    Quiet,
 }
 
 impl Workload {
@@ -58,6 +67,9 @@ impl Workload {
             Self::Names => Box::new(names::Names),
             Self::Latency => Box::new(latency::Fairness),
             Self::Runtime => Box::new(runtimes::Runtimes),
+            Self::Apply => Box::new(apply::Apply),
+            Self::Traffic => Box::new(traffic::Requests::default()),
+            Self::Quiet => Box::new(quiet::Quiet::default()),
         }
     }
 
@@ -75,6 +87,10 @@ pub(crate) trait Contest {
     /// Whom all others are compared with.
     fn subject(&self) -> Contestant {
         Contestant::Peer(Peer::Ringway)
+    }
+    /// Whether contestants do the same work, so that their figures can be compared.
+    fn compares(&self) -> bool {
+        true
     }
     /// What is read off, most important first.
     fn figures(&self) -> Vec<Figure>;

@@ -6,14 +6,29 @@ use anyhow::Result;
 use serde_json::{Map, Value, json};
 
 use super::{CONNECTIONS_MAX, IDLE_SECONDS, Job, Listener, Routing, WORKERS, write};
+use crate::api::Api;
 
 /// Key of the one network that the names belong to.
 const NETWORK: &str = "51820";
 
+/// Names in a gateway's folder: its API's socket, and its accounts.
+pub(crate) const SOCKET: &str = "api.sock";
+pub(crate) const STORE: &str = "ringway.db";
+/// Seconds that an answer of the API may take: more than any run lasts.
+const REQUEST_SECONDS: u32 = 600;
+
 pub(super) fn prepare(command: &mut Command, job: &Job, dir: &Path) -> Result<()> {
-    publish(job, dir)?;
+    write(dir, "state.json", &state(job).to_string())?;
+    serve(command, &boot(job, dir), dir)
+}
+
+/// Has `command` serve with a boot file in `dir`.
+///
+/// # Errors
+/// When the file cannot be written.
+pub(crate) fn serve(command: &mut Command, boot: &Value, dir: &Path) -> Result<()> {
     // The boot file is YAML, and JSON is YAML too.
-    let path = write(dir, "ringway.yaml", &boot(job, dir).to_string())?;
+    let path = write(dir, "ringway.yaml", &boot.to_string())?;
     command.arg("serve").arg("--config").arg(path);
     // Every RINGWAY_ variable is a key of the boot file to it, those of the bench included.
     for (name, _) in std::env::vars_os() {
@@ -24,14 +39,28 @@ pub(super) fn prepare(command: &mut Command, job: &Job, dir: &Path) -> Result<()
     Ok(())
 }
 
-/// Writes the state document of `job`; a running process reads it at SIGHUP.
+/// Makes what `job` routes the desired state of the gateway in `dir`, and waits until every worker
+/// runs it.
 ///
 /// # Errors
-/// When the file cannot be written.
+/// When the gateway refuses it.
 pub(crate) fn publish(job: &Job, dir: &Path) -> Result<()> {
-    let new = write(dir, "state.json.new", &state(job).to_string())?;
-    std::fs::rename(new, dir.join("state.json"))?;
+    Api::at(&dir.join(SOCKET)).apply(&state(job).to_string())?;
     Ok(())
+}
+
+/// What every boot file has: everything of the gateway's own in `dir`, nothing of the machine's.
+pub(crate) fn surroundings(dir: &Path) -> Value {
+    json!({
+        "workers": WORKERS,
+        "api": {
+            "listen": format!("unix:{}", dir.join(SOCKET).display()),
+            "limits": { "request_timeout": format!("{REQUEST_SECONDS}s") },
+        },
+        "store": dir.join(STORE),
+        "log": { "level": "error", "file": "none" },
+        "limits": { "connections_max": CONNECTIONS_MAX },
+    })
 }
 
 fn boot(job: &Job, dir: &Path) -> Value {
@@ -40,13 +69,11 @@ fn boot(job: &Job, dir: &Path) -> Value {
         .iter()
         .map(|listener| boot_listener(job, listener))
         .collect();
-    json!({
-        "workers": WORKERS,
-        "listeners": listeners,
-        "state": dir.join("state.json"),
-        "log": { "level": "error", "file": "none" },
-        "limits": { "connections_max": CONNECTIONS_MAX },
-    })
+    let mut boot = surroundings(dir);
+    boot["listeners"] = listeners.into();
+    // Seeds the store, which is empty.
+    boot["state"] = json!(dir.join("state.json"));
+    boot
 }
 
 fn boot_listener(job: &Job, listener: &Listener) -> Value {

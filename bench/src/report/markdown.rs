@@ -71,11 +71,16 @@ fn table(results: &Results, case: &str) -> String {
         })
         .collect();
     let mut text = String::from("| |");
+    let (ratio, line) = if results.compared {
+        (" ÷ |", "---:|---:|")
+    } else {
+        ("", "---:|")
+    };
     for figure in &figures {
-        let _ = write!(text, " {}, {} | ÷ |", figure.name, figure.unit);
+        let _ = write!(text, " {}, {} |{ratio}", figure.name, figure.unit);
     }
     text.push_str("\n|---|");
-    text.push_str(&"---:|---:|".repeat(figures.len()));
+    text.push_str(&line.repeat(figures.len()));
     text.push('\n');
     let mut notes = String::new();
     for contestant in contestants {
@@ -98,19 +103,20 @@ fn table(results: &Results, case: &str) -> String {
 }
 
 fn cells(results: &Results, case: &str, contestant: &str, figure: &Figure) -> String {
-    let Some(summary) = results.summary(case, contestant, figure) else {
-        return " | |".to_owned();
-    };
-    let spread = summary.spread;
-    let ratio = summary.subject_ratio.map_or_else(String::new, |ratio| {
+    let summary = results.summary(case, contestant, figure);
+    let value = summary.as_ref().map_or_else(String::new, |summary| {
+        let spread = summary.spread;
+        let [median, min, max] = [spread.median, spread.min, spread.max].map(number);
+        format!(" {median} ({min}–{max})")
+    });
+    if !results.compared {
+        return format!("{value} |");
+    }
+    let ratio = summary.and_then(|summary| summary.subject_ratio);
+    let ratio = ratio.map_or_else(String::new, |ratio| {
         format!(" {:.2} ({:.2})", ratio.of_medians, ratio.per_round)
     });
-    format!(
-        " {} ({}–{}) |{ratio} |",
-        number(spread.median),
-        number(spread.min),
-        number(spread.max)
-    )
+    format!("{value} |{ratio} |")
 }
 
 /// Three significant digits, and thousands set apart.
@@ -170,6 +176,23 @@ mod tests {
         assert!(text.contains("- ⚠ HAProxy: 2 wrong answers"), "{text}");
         assert!(text.contains("sozu: absent (not installed)"), "{text}");
         assert!(text.contains("64 \\<connections\\>"), "{text}");
+    }
+
+    #[test]
+    fn different_work_has_no_column_of_ratios() {
+        let results = Results {
+            compared: false,
+            ..example()
+        };
+        let text = section(&results);
+        assert!(
+            text.contains("| | connections, /s | proxy CPU, µs/connection |"),
+            "{text}"
+        );
+        assert!(
+            text.contains("| Ringway | 12,000 (10,800–13,200) | 83.3"),
+            "{text}"
+        );
     }
 
     #[test]

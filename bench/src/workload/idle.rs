@@ -36,12 +36,6 @@ const ARRIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Number of the case without names.
 const FORWARDED: usize = 0;
 
-/// When two looks this far apart differ by less than [`SETTLED_BYTES`], the kernel has freed what
-/// it frees late (closed sockets, RCU).
-const LOOK_EVERY: Duration = Duration::from_millis(200);
-const SETTLED_BYTES: u64 = 256 * 1024;
-const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
-
 impl Contest for Idle {
     fn title(&self) -> &'static str {
         "Memory of idle relayed connections, 200 bytes sent once on each"
@@ -90,7 +84,7 @@ impl Contest for Idle {
         let mut way = Way::open(lab, contestant, routing)?;
         let user = |way: &Way| way.account().map(measure::proportional_set).transpose();
         let arrived_before = server.count()?.bytes;
-        let kernel_before = settled_slab()?;
+        let kernel_before = measure::settled_slab()?;
         let user_before = user(&way)?;
         let (connect, count) = (way.connect.to_string(), connections(lab).to_string());
         let arguments = ["hold", "--connect", &connect, "--connections", &count];
@@ -102,7 +96,7 @@ impl Contest for Idle {
             &mut server,
             arrived_before + each_sent * u64::from(connections(lab)),
         )?;
-        let kernel_after = settled_slab()?;
+        let kernel_after = measure::settled_slab()?;
         let user_after = user(&way)?;
         way.check_running()?;
 
@@ -139,19 +133,5 @@ fn connections(lab: &Lab) -> u32 {
         CONNECTIONS_QUICK
     } else {
         CONNECTIONS
-    }
-}
-
-/// The slab, once it stands still; or as it is after a while.
-fn settled_slab() -> Result<u64> {
-    let start = Instant::now();
-    let mut before = measure::slab()?;
-    loop {
-        thread::sleep(LOOK_EVERY);
-        let now = measure::slab()?;
-        if now.abs_diff(before) < SETTLED_BYTES || start.elapsed() > SETTLE_TIMEOUT {
-            return Ok(now);
-        }
-        before = now;
     }
 }

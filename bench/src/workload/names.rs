@@ -7,7 +7,6 @@ use std::{
 };
 
 use anyhow::{Result, bail};
-use nix::sys::signal::Signal;
 
 use super::{Case, Contest, Contestant, NAME, Outcome, hello};
 use crate::{
@@ -29,7 +28,7 @@ const QUIET: &str = "100,000 names, nothing published";
 /// Exchanges a second while names are published: low, so that the other core has room for the
 /// control thread, and one exchange waits at any moment.
 const RATE: &str = "5000";
-/// Time between two publications.
+/// Time between the end of a publication and the next one.
 const PUBLISH_EVERY: Duration = Duration::from_millis(700);
 /// What every document has beside the names that are asked for, so that each one differs.
 const MARK: &str = "generation.bench.test";
@@ -151,7 +150,6 @@ fn exchanges(lab: &Lab, publishing: bool) -> Result<Outcome> {
             .iter_mut()
             .for_each(|listener| listener.port = port);
         ringway::publish(&job, proxy.dir.path())?;
-        proxy.process.signal(Signal::SIGHUP)?;
         thread::sleep(PUBLISH_EVERY);
     }
     let measured = client.result()?;

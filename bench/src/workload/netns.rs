@@ -1,9 +1,7 @@
 //! Dialing in a tenant's namespace against dialing on the host: the same hello connections, the
 //! target on the loopback device of either namespace, so that the path is the same.
 
-use std::process::Command;
-
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 
 use super::{Case, Contest, Contestant, NAME, Outcome, hello};
 use crate::{
@@ -11,6 +9,7 @@ use crate::{
     lab::{Lab, listener, observe},
     peer::{Job, Peer, Routing},
     results::Figure,
+    room::ip,
     target::{Against, Target},
 };
 
@@ -91,14 +90,4 @@ impl Drop for Made {
     fn drop(&mut self) {
         let _ = ip(&["netns", "delete", &self.0]);
     }
-}
-
-fn ip(arguments: &[&str]) -> Result<()> {
-    let output = Command::new("ip").args(arguments).output();
-    let output = output.context("cannot run ip (iproute2)")?;
-    if !output.status.success() {
-        let error = String::from_utf8_lossy(&output.stderr);
-        bail!("ip {}: {}", arguments.join(" "), error.trim());
-    }
-    Ok(())
 }

@@ -1,0 +1,91 @@
+//! A network and a `/run` of the bench's own, so that networks which a gateway makes touch nothing
+//! of the machine's, and go with it.
+
+use std::{process::Command, thread};
+
+use anyhow::{Context, Result, bail};
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
+
+/// Does `work` in a network namespace and a mount namespace of its own: loopback is up, `/run` is
+/// empty. Processes and threads that it starts are in there too, and keep both alive; when the
+/// last one has ended, the kernel takes everything away that was made inside.
+///
+/// # Errors
+/// When the kernel refuses, which takes root or `CAP_SYS_ADMIN` and `CAP_NET_ADMIN`; and what the
+/// work says.
+pub(crate) fn within<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let inside = || {
+        enter()?;
+        work()
+    };
+    // A thread of its own: it cannot come back, and the others stay where they are.
+    thread::scope(|scope| match scope.spawn(inside).join() {
+        Ok(result) => result,
+        Err(_) => bail!("a measure panicked"),
+    })
+}
+
+fn enter() -> Result<()> {
+    // A thread shares its root directory with its process, which keeps both in one mount
+    // namespace: CLONE_FS comes with it (unshare(2)).
+    let all = CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET;
+    unshare(all).context("a gateway needs namespaces of its own to be measured in (root)")?;
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
+        .context("cannot make the mounts private")?;
+    mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), none)
+        .context("cannot mount an empty /run")?;
+    ip(&["link", "set", "lo", "up"])
+}
+
+/// Whether this kernel carries WireGuard itself: it makes a device, or has no such kind.
+pub(crate) fn has_kernel_wireguard() -> bool {
+    within(|| ip(&["link", "add", "probe", "type", "wireguard"])).is_ok()
+}
+
+/// Runs ip(8).
+///
+/// # Errors
+/// With what it says when it fails.
+pub(crate) fn ip(arguments: &[&str]) -> Result<()> {
+    let output = Command::new("ip").args(arguments).output();
+    let output = output.context("cannot run ip (iproute2)")?;
+    if !output.status.success() {
+        let error = String::from_utf8_lossy(&output.stderr);
+        bail!("ip {}: {}", arguments.join(" "), error.trim());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, net::TcpListener, path::Path};
+
+    use super::*;
+    use crate::measure;
+
+    #[test]
+    fn what_happens_in_a_room_is_not_seen_outside() {
+        let mark = Path::new("/run/ringway-bench-mark");
+        let inside = within(|| {
+            fs::write(mark, "")?;
+            ip(&["link", "add", "room0", "type", "veth", "peer", "room1"])?;
+            let listener = TcpListener::bind("127.0.0.1:0")?;
+            let port = listener.local_addr()?.port();
+            assert!(measure::listening_ports()?.contains(&port));
+            assert!(ip(&["link", "show", "room0"]).is_ok());
+            // A thread of the room is in it, too.
+            thread::scope(|scope| {
+                let there = scope.spawn(|| mark.exists()).join();
+                assert!(there.is_ok_and(|there| there));
+            });
+            Ok(())
+        });
+        inside.unwrap();
+        assert!(!mark.exists());
+        assert!(ip(&["link", "show", "room0"]).is_err());
+    }
+}
