@@ -35,7 +35,7 @@ use crate::{
 
 /// Names the backends that are tested, and makes sure that the kernel's is where it is required.
 pub(super) fn backends() -> Vec<Backend> {
-    let required = env::var("RINGWAY_TEST_MODULE").is_ok_and(|value| value == "required");
+    let required = env::var("LAB_WIREGUARD_MODULE").is_ok_and(|value| value == "required");
     if required {
         vec![Backend::Kernel, Backend::Userspace]
     } else {
