@@ -1,7 +1,7 @@
 //! What the API shows: desired against actual, as of the last look.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     num::NonZeroU16,
     path::{Path, PathBuf},
@@ -14,13 +14,16 @@ use control_api::{
         PeerStatus, RouteStatus, Status, StoreStatus, WireGuardStatus, WorkerStatus,
     },
     boot::Protocol,
-    state::{Namespace, Network, WireGuard},
+    state::{Namespace, Network, Scheme, WireGuard},
 };
 use control_http::View;
 use control_plan::{actual, plan::place_of};
 use engine::{Counters, RouteCounters};
 
 use super::Reconciler;
+
+/// Routes of a network beyond which those that were never used are left out of its status.
+const UNUSED_ROUTES_SHOWN_MAX: usize = 100;
 
 impl Reconciler {
     /// Shows everything as it is now.
@@ -147,7 +150,7 @@ impl Reconciler {
                 Some(wireguard) => self.peer_statuses(port, wireguard),
                 None => BTreeMap::new(),
             },
-            routes: routes.iter().map(|route| route_status(route)).collect(),
+            routes: route_statuses(network, routes),
             connections: sum(|route| route.tally.live()),
             bytes_in: sum(|route| route.tally.bytes_in),
             bytes_out: sum(|route| route.tally.bytes_out),
@@ -213,6 +216,25 @@ fn by_network(counters: &Counters) -> BTreeMap<&str, Vec<&RouteCounters>> {
         networks.entry(&route.network).or_default().push(route);
     }
     networks
+}
+
+/// The routes that were used, and then those that were not, as many as are shown.
+fn route_statuses(network: &Network, used: &[&RouteCounters]) -> Vec<RouteStatus> {
+    let mut statuses: Vec<RouteStatus> = used.iter().map(|route| route_status(route)).collect();
+    let labels: BTreeSet<&str> = used.iter().map(|route| &*route.label).collect();
+    let served = network
+        .proxy
+        .keys()
+        .filter(|key| key.scheme == Scheme::Https);
+    let unused = served
+        .map(|key| key.pattern.to_string())
+        .filter(|label| !labels.contains(&**label));
+    let room = UNUSED_ROUTES_SHOWN_MAX.saturating_sub(statuses.len());
+    statuses.extend(unused.take(room).map(|route| RouteStatus {
+        route,
+        ..RouteStatus::default()
+    }));
+    statuses
 }
 
 fn route_status(route: &RouteCounters) -> RouteStatus {
