@@ -28,6 +28,9 @@ use crate::linux::socket::{Family, split};
 /// `linux/rtnetlink.h`).
 const ROUTE_GROUPS: [u32; 5] = [1, 5, 9, 7, 11];
 
+/// Whether IPv4 and IPv6 packets are forwarded (`RTNLGRP_IPV4_NETCONF` and its sibling).
+const FORWARDING_GROUPS: [u32; 2] = [24, 25];
+
 /// `NFNLGRP_NFTABLES` in `linux/netfilter/nfnetlink.h`.
 const NFTABLES_GROUP: u32 = 7;
 
@@ -67,7 +70,8 @@ impl Source {
         Ok(Self::Names(inotify))
     }
 
-    /// Links, addresses and routes; where the namespace is the network's own, its table, too.
+    /// Links, addresses and routes; where the namespace is the network's own, its table and its
+    /// forwarding, too.
     pub(super) fn of_network(
         network: NonZeroU16,
         netns: &Netns,
@@ -86,11 +90,14 @@ impl Source {
             })
         };
         netns.run(|| {
-            let mut sources = vec![open(Family::Route, &ROUTE_GROUPS)?];
-            if only.is_none() {
-                sources.push(open(Family::Netfilter, &[NFTABLES_GROUP])?);
+            if only.is_some() {
+                return Ok(vec![open(Family::Route, &ROUTE_GROUPS)?]);
             }
-            Ok(sources)
+            let groups = [&ROUTE_GROUPS[..], &FORWARDING_GROUPS].concat();
+            Ok(vec![
+                open(Family::Route, &groups)?,
+                open(Family::Netfilter, &[NFTABLES_GROUP])?,
+            ])
         })
     }
 
