@@ -1,13 +1,13 @@
 //! A client of the gateway's API that is none of its own code: HTTP/1.1 over a Unix socket.
 
 use std::{
-    io::{Read as _, Write as _},
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 /// How long an answer may take: making a hundred thousand names included.
@@ -78,6 +78,23 @@ impl Api {
         parse(&String::from_utf8(answer)?).with_context(|| format!("{method} {path}"))
     }
 
+    /// Follows the events: those after a number, or from now on.
+    ///
+    /// # Errors
+    /// When they are refused.
+    pub fn events(&self, after: Option<u64>) -> Result<Events> {
+        let mut stream = UnixStream::connect(&self.socket)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let after = after.map(|id| format!("last-event-id: {id}\r\n"));
+        let after = after.unwrap_or_default();
+        let ask = format!("GET /api/v1/events HTTP/1.1\r\nhost: localhost\r\n{after}\r\n");
+        stream.write_all(ask.as_bytes())?;
+        let mut lines = BufReader::new(stream).lines();
+        let status = lines.next().context("no answer")??;
+        ensure!(status.starts_with("HTTP/1.1 200"), "{status}");
+        Ok(Events { lines })
+    }
+
     /// What a GET answers with 200, as JSON.
     ///
     /// # Errors
@@ -100,6 +117,34 @@ impl Api {
     /// When there is no answer.
     pub fn try_apply(&self, document: &str) -> Result<Answer> {
         self.ask("POST", "/api/v1/apply?wait=true", Some(document))
+    }
+}
+
+/// Events as they come.
+#[derive(Debug)]
+pub struct Events {
+    lines: io::Lines<BufReader<UnixStream>>,
+}
+
+impl Events {
+    /// Waits for the next event that is like that, and answers it.
+    ///
+    /// # Errors
+    /// When none comes in [`PATIENCE`].
+    pub fn wait_for(&mut self, what: &str, like: impl Fn(&Value) -> bool) -> Result<Value> {
+        let deadline = Instant::now() + PATIENCE;
+        for line in &mut self.lines {
+            let line = line.with_context(|| format!("waiting for the event: {what}"))?;
+            // Comments keep the connection alive.
+            ensure!(Instant::now() < deadline, "no event: {what}");
+            if let Some(data) = line.strip_prefix("data: ") {
+                let event = serde_json::from_str(data)?;
+                if like(&event) {
+                    return Ok(event);
+                }
+            }
+        }
+        bail!("the events ended without: {what}")
     }
 }
 

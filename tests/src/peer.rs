@@ -29,6 +29,9 @@ const TOOLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/tools/bin");
 /// Where userspace devices take their configuration.
 pub const SOCKETS: &str = "/run/wireguard";
 
+/// Has boringtun follow the addresses of its machine.
+const UNCONNECTED: &str = "--disable-connected-udp";
+
 /// A client that is none of our code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Client {
@@ -55,9 +58,9 @@ impl Client {
         command.arg("--foreground");
         match self {
             Self::WireGuardGo => {}
-            Self::BoringTun | Self::GotaTun => {
-                command.arg("--disable-drop-privileges");
-            }
+            // A connected socket keeps the address that it had.
+            Self::BoringTun => drop(command.args(["--disable-drop-privileges", UNCONNECTED])),
+            Self::GotaTun => drop(command.arg("--disable-drop-privileges")),
         }
         command.arg(device);
         command
@@ -173,11 +176,6 @@ impl Peer {
         device_name(self.number)
     }
 
-    /// Where its packets come from, but for the port.
-    pub fn address(&self) -> IpAddr {
-        outer(self.number, 2).addr()
-    }
-
     /// Where it reaches the lab's host, and so the gateway, over IPv4.
     pub fn host(&self) -> IpAddr {
         outer(self.number, 1).addr()
@@ -186,6 +184,20 @@ impl Peer {
     /// Where it reaches the lab's host over IPv6.
     pub fn host_v6(&self) -> IpAddr {
         outer_v6(self.number, 1).addr()
+    }
+
+    /// Moves it to another outer address, of the same family.
+    ///
+    /// # Errors
+    /// When it is there already.
+    pub fn move_away(&self) -> Result<()> {
+        let (old, new) = (outer(self.number, 2), outer(self.number, 3));
+        let change = |what: &str, address: IpNet| {
+            Tool::new("ip", &format!("address {what} {address} dev uplink")).run_in(&self.netns)
+        };
+        change("delete", old)?;
+        change("add", new)?;
+        Ok(())
     }
 
     /// Gives its device an inner address.
@@ -231,12 +243,12 @@ impl Peer {
         Ok(())
     }
 
-    /// Changes its device with `wg set`.
+    /// Speaks from another port.
     ///
     /// # Errors
     /// When it does not take that.
-    pub fn set(&self, change: &str) -> Result<()> {
-        Tool::new("wg", &format!("set {} {change}", self.device())).run()?;
+    pub fn speak_from(&self, port: u16) -> Result<()> {
+        Tool::new("wg", &format!("set {} listen-port {port}", self.device())).run()?;
         Ok(())
     }
 
@@ -298,17 +310,6 @@ impl Peer {
         Ok(self.netns.enter(bind)?.into())
     }
 
-    /// When it last shook hands with its gateway, in seconds since 1970; 0 for never.
-    ///
-    /// # Errors
-    /// When it does not say.
-    pub fn last_handshake(&self) -> Result<u64> {
-        let show = format!("show {} latest-handshakes", self.device());
-        let shown = Tool::new("wg", &show).run()?;
-        let time = shown.split_whitespace().nth(1).context("no gateway")?;
-        Ok(time.parse()?)
-    }
-
     fn socket(&self) -> PathBuf {
         Path::new(SOCKETS).join(format!("{}.sock", self.device()))
     }
@@ -336,7 +337,7 @@ fn device_name(number: u8) -> String {
 }
 
 fn outer(number: u8, host: u8) -> IpNet {
-    IpNet::new_assert([198, 18, number, host].into(), 30)
+    IpNet::new_assert([198, 18, number, host].into(), 29)
 }
 
 fn outer_v6(number: u8, host: u16) -> IpNet {

@@ -1,8 +1,8 @@
 //! Whole documents, one after the other: what is declared answers, and what is not is gone.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use tests::{
     gateway::Gateway,
@@ -13,6 +13,7 @@ use tests::{
     runner::Test,
     tests,
     tool::Tool,
+    wait::eventually,
 };
 
 pub(crate) const TESTS: &[Test] = tests![
@@ -108,27 +109,44 @@ fn all_answer(tenants: &[Tenant]) -> Result<()> {
     Ok(())
 }
 
-/// Namespaces, devices, sockets, tables: all gone.
+/// Namespaces, devices, sockets, tables: all gone. Userspace devices end in the background, right
+/// after they were removed.
 pub(crate) fn nothing_is_left(gateway: &Gateway) -> Result<()> {
-    let names = fs::read_dir("/run/netns")?.count();
-    ensure!(names == 0, "{names} names of namespaces are left");
-    let sockets = fs::read_dir(SOCKETS)?.filter_map(|entry| {
-        let name = entry.ok()?.file_name().into_string().ok()?;
-        (!name.starts_with("wgpeer")).then_some(name)
+    let mut last = Vec::new();
+    let gone = eventually("nothing is left", || {
+        last = leftovers().unwrap_or_else(|error| vec![format!("{error:#}")]);
+        last.is_empty().then_some(())
     });
-    let sockets: Vec<String> = sockets.collect();
-    ensure!(sockets.is_empty(), "{sockets:?} are left");
-    let ports = fs::read_to_string("/proc/self/net/udp")?.lines().count();
-    ensure!(ports == 1, "{} UDP sockets are left", ports - 1);
-    ensure!(Tool::new("nft", "list ruleset").run()?.is_empty());
-    let links = fs::read_to_string("/proc/self/net/dev")?;
-    ensure!(!links.contains(" wg"), "a device is left: {links}");
-    ensure!(
-        Path::new("/proc")
-            .join(gateway.process().to_string())
-            .exists()
-    );
+    gone.with_context(|| format!("{last:?}"))?;
     gateway.wait_until_quiet()
+}
+
+fn leftovers() -> Result<Vec<String>> {
+    let names = |directory: &str| {
+        let entries =
+            fs::read_dir(directory)?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        anyhow::Ok(entries.collect::<Vec<String>>())
+    };
+    let mut left = names("/run/netns")?;
+    left.extend(
+        names(SOCKETS)?
+            .into_iter()
+            .filter(|name| !name.starts_with("wgpeer")),
+    );
+    for sockets in ["udp", "udp6"] {
+        let table = fs::read_to_string(format!("/proc/self/net/{sockets}"))?;
+        left.extend(table.lines().skip(1).map(str::to_owned));
+    }
+    let links = fs::read_to_string("/proc/self/net/dev")?;
+    let devices = links.lines().filter(|line| line.trim().starts_with("wg"));
+    left.extend(devices.map(str::to_owned));
+    left.extend(
+        Tool::new("nft", "list ruleset")
+            .run()?
+            .lines()
+            .map(str::to_owned),
+    );
+    Ok(left)
 }
 
 fn a_hundred_networks_of_five_peers_are_made_in_time(lab: &mut Lab) -> Result<()> {

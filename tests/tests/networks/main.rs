@@ -4,11 +4,28 @@
 //! How the workers wait does not matter here, so every test runs once.
 
 mod accounts;
+mod alarms;
+mod changes;
 mod conformance;
+mod drift;
+mod owners;
+mod peers;
 mod restart;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    tests::runner::main_once(&[conformance::TESTS, accounts::TESTS, restart::TESTS].concat())
+    tests::runner::main_once(
+        &[
+            conformance::TESTS,
+            peers::TESTS,
+            changes::TESTS,
+            drift::TESTS,
+            owners::TESTS,
+            restart::TESTS,
+            accounts::TESTS,
+            alarms::TESTS,
+        ]
+        .concat(),
+    )
 }
