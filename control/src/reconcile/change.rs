@@ -15,7 +15,6 @@ use control_store::{CommitError, NewGeneration};
 use super::{
     Reconciler,
     clock::unix_now,
-    owners::Owners,
     publication::{Prepared, publish_to},
     round::Planning,
 };
@@ -167,7 +166,7 @@ impl Reconciler {
         if is_partial {
             self.networks.round(&self.desired, Some(&scope));
         }
-        self.networks.owners = Owners::of(&self.desired);
+        self.networks.owners.take_up(&self.desired, &scope);
         let gone = before.networks.keys();
         self.networks
             .part_with(gone.filter(|port| !self.desired.networks.contains_key(port)));
@@ -175,7 +174,8 @@ impl Reconciler {
         let actor = actor.to_owned();
         let applied = Happening::StateApplied { generation, actor };
         self.networks.news.tell(vec![applied]);
-        self.sample();
+        // The others have their turn at the next tick, which also tells what somebody else changed.
+        self.networks.sample_networks(&scope);
         self.show();
     }
 

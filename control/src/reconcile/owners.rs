@@ -1,8 +1,12 @@
 //! Which peer is behind an address of a network, and who the network is to its peers.
 
-use std::{collections::BTreeMap, net::IpAddr, num::NonZeroU16};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    num::NonZeroU16,
+};
 
-use control_api::state::{Desired, PublicKey};
+use control_api::state::{self, Desired, PublicKey};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use prefix_trie::PrefixMap;
 
@@ -20,28 +24,20 @@ struct Network {
 impl Owners {
     /// Those of a desired state.
     pub(crate) fn of(desired: &Desired) -> Self {
-        let mut owners = Self::default();
-        for (port, network) in &desired.networks {
-            let (Some(wireguard), Some(public_key)) = (&network.wireguard, network.public_key())
-            else {
-                continue;
-            };
-            let mut prefixes = Network {
-                public_key,
-                v4: PrefixMap::new(),
-                v6: PrefixMap::new(),
-            };
-            for (key, peer) in &wireguard.peers {
-                for prefix in &peer.allowed_ips {
-                    match prefix {
-                        IpNet::V4(prefix) => drop(prefixes.v4.insert(prefix.trunc(), *key)),
-                        IpNet::V6(prefix) => drop(prefixes.v6.insert(prefix.trunc(), *key)),
-                    }
-                }
+        let networks = desired.networks.iter();
+        let networks = networks.filter_map(|(port, network)| Some((*port, Network::of(network)?)));
+        Self(networks.collect())
+    }
+
+    /// Takes up a new desired state that is another one in these networks only: deriving a key takes
+    /// too long to do it for all of them.
+    pub(crate) fn take_up(&mut self, desired: &Desired, changed: &BTreeSet<NonZeroU16>) {
+        for port in changed {
+            match desired.networks.get(port).and_then(Network::of) {
+                Some(network) => drop(self.0.insert(*port, network)),
+                None => drop(self.0.remove(port)),
             }
-            owners.0.insert(*port, prefixes);
         }
-        owners
     }
 
     /// Who a network is to its peers. Deriving a key takes too long to do it at every look.
@@ -62,6 +58,27 @@ impl Owners {
                 found.map(|(_, key)| *key)
             }
         }
+    }
+}
+
+impl Network {
+    /// Absent where there is no device.
+    fn of(network: &state::Network) -> Option<Self> {
+        let wireguard = network.wireguard.as_ref()?;
+        let mut prefixes = Self {
+            public_key: network.public_key()?,
+            v4: PrefixMap::new(),
+            v6: PrefixMap::new(),
+        };
+        for (key, peer) in &wireguard.peers {
+            for prefix in &peer.allowed_ips {
+                match prefix {
+                    IpNet::V4(prefix) => drop(prefixes.v4.insert(prefix.trunc(), *key)),
+                    IpNet::V6(prefix) => drop(prefixes.v6.insert(prefix.trunc(), *key)),
+                }
+            }
+        }
+        Some(prefixes)
     }
 }
 
@@ -98,5 +115,33 @@ mod tests {
         assert_eq!(peer("10.0.0.3"), wide.parse().ok());
         assert_eq!(peer("fd00::1"), wide.parse().ok());
         assert_eq!(peer("192.0.2.1"), None);
+    }
+    #[test]
+    fn a_change_is_taken_up_in_the_networks_that_it_is_about() {
+        let state = |entries: &[(u16, &str)]| {
+            let entries = entries.iter().map(|(port, key)| {
+                let network = json!({
+                    "private_key": key.repeat(32), "address": ["10.0.0.1/24"], "peers": {}, "proxy": {},
+                });
+                (port.to_string(), network)
+            });
+            let document: serde_json::Map<_, _> = entries.collect();
+            let read = state::parse(&serde_json::Value::Object(document).to_string());
+            read.unwrap().value
+        };
+        let ports = |numbers: &[u16]| -> BTreeSet<_> {
+            numbers
+                .iter()
+                .filter_map(|port| NonZeroU16::new(*port))
+                .collect()
+        };
+        let before = state(&[(7, "0c"), (8, "0d"), (9, "0e")]);
+        let after = state(&[(7, "0c"), (8, "0f"), (10, "1a")]);
+        let mut owners = Owners::of(&before);
+        owners.take_up(&after, &ports(&[8, 9, 10]));
+        let fresh = Owners::of(&after);
+        for port in ports(&[7, 8, 9, 10]) {
+            assert_eq!(owners.public_key(port), fresh.public_key(port), "{port}");
+        }
     }
 }

@@ -43,8 +43,15 @@ impl Networks {
 
     /// Looks at the peers of one network, before what counts them is gone.
     pub(super) fn sample_network(&mut self, network: NonZeroU16) {
+        self.sample_networks(&BTreeSet::from([network]));
+    }
+
+    /// Looks at the peers of some networks that Ringway itself has just changed.
+    pub(super) fn sample_networks(&mut self, networks: &BTreeSet<NonZeroU16>) {
         let (mut peers, mut news) = (Vec::new(), Vec::new());
-        self.look_at(network, &mut peers, &mut news);
+        for network in networks {
+            self.look_at(*network, &mut peers, &mut news);
+        }
         self.news.tell(news);
         self.record(peers, Vec::new());
     }
