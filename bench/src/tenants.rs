@@ -20,7 +20,7 @@ pub(crate) fn private_key(network: u16) -> String {
 /// The public key of one of its peers, in hex. Nobody has the private key to it: these peers are
 /// only ever known, never heard.
 pub(crate) fn peer_key(network: u16, peer: u16) -> String {
-    key(u64::from(network) << 32 | u64::from(peer) + 1)
+    key((u64::from(network) << 32) + u64::from(peer) + 1)
 }
 
 /// Networks with so many peers each. All have the same addresses, as tenants may.
@@ -54,9 +54,9 @@ pub(crate) fn document(networks: Range<u16>, peers: u16) -> Map<String, Value> {
 fn key(number: u64) -> String {
     let word = |n: u64| {
         let mut word = (number * 4 + n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        word ^ word >> 31
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word ^ (word >> 31)
     };
     (0..4).map(|n| format!("{:016x}", word(n))).collect()
 }

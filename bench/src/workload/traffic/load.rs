@@ -34,8 +34,8 @@ pub(super) struct Taken {
 }
 
 impl Load<'_> {
-    /// Asks on that many connections at once. What ends in the measured time counts, and of the
-    /// first request of each connection after it, so that long answers have their weight.
+    /// Asks on that many connections at once. What begins in the measured time counts, however
+    /// late it ends.
     ///
     /// # Errors
     /// When a request is not answered with 200.
