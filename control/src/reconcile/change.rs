@@ -9,7 +9,10 @@ use control_api::{
     state::{Desired, EditError, edit},
 };
 use control_http::{ChangeRefused, ChangeRequest};
-use control_plan::{Changed, changed, plan::Plan};
+use control_plan::{
+    Changed, changed,
+    plan::{Plan, place_of},
+};
 use control_store::{CommitError, NewGeneration};
 
 use super::{
@@ -165,6 +168,13 @@ impl Reconciler {
         }
         if is_partial {
             self.networks.round(&self.desired, Some(&scope));
+        }
+        let place = |desired: &Desired, port| desired.networks.get(port).map(place_of);
+        if scope
+            .iter()
+            .any(|port| place(&before, port) != place(&self.desired, port))
+        {
+            self.networks.release_places(&self.desired);
         }
         self.networks.owners.take_up(&self.desired, &scope);
         let gone = before.networks.keys();

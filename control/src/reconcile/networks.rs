@@ -14,7 +14,12 @@ use control_api::{
 };
 use control_http::Reconciles;
 use control_kernel::Linux;
-use control_plan::{actual::Backend, plan::Known, sample::Delta};
+use control_plan::{
+    NamespaceSource,
+    actual::Backend,
+    plan::{Known, place_of, places},
+    sample::Delta,
+};
 use control_store::{ReadError, Store};
 use tokio::sync::broadcast;
 
@@ -97,5 +102,17 @@ impl Networks {
             }
         }
         Ok(())
+    }
+
+    /// Lets go of the namespaces that neither the desired state nor a record names any longer.
+    pub(super) fn release_places(&mut self, desired: &Desired) {
+        let recorded = places(desired, self.records.all(), None).into_values();
+        let wanted: BTreeSet<NamespaceSource> = desired
+            .networks
+            .values()
+            .map(place_of)
+            .chain(recorded)
+            .collect();
+        self.kernel.release_all_but(|place| wanted.contains(place));
     }
 }
