@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod curl;
 pub mod flow;
 pub mod gateway;
 pub mod isolation;

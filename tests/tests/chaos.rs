@@ -1,23 +1,35 @@
-//! Namespaces that lose their names or their contents: a tenant's misfortune is its own.
+//! Namespaces that lose their names or their contents: a tenant's misfortune is its own. What
+//! becomes of namespaces that are Ringway's own is in the suite of networks.
 
-use std::{fs, io::Write as _, net::TcpStream, path::Path, process::ExitCode};
+use std::{
+    fs,
+    io::Write as _,
+    net::{TcpListener, TcpStream},
+    path::Path,
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
-use control_kernel::links::{self, State};
+use control_kernel::{
+    links::{self, State},
+    namespaces::Namespaces,
+};
 use engine_sys::netns::Netns;
-use nix::mount::{MntFlags, umount2};
+use ipnet::IpNet;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::json;
 use tests::{
-    lab::{GATEWAY, Lab, Tenant, tls},
+    lab::{GATEWAY, Lab, MACHINE, Tenant, tls},
     server::{self, Server},
     stream, tests, tls as client,
-    wait::eventually,
+    wait::{eventually, within},
 };
 
 fn main() -> ExitCode {
     tests::runner::main(tests![
-        a_deleted_name_ends_nothing_and_is_made_again,
-        a_name_given_to_another_namespace_is_left_alone,
+        a_deleted_name_ends_nothing_and_stays_its_owners,
+        a_name_that_leads_elsewhere_takes_new_connections_along,
         a_tenant_without_its_link_fails_alone,
         a_missing_namespace_is_made_with_its_loopback,
         a_named_namespace_is_taken_up_when_it_appears,
@@ -47,55 +59,82 @@ fn path(tenant: &Tenant) -> std::path::PathBuf {
     Path::new("/run/netns").join(&tenant.name)
 }
 
-fn a_deleted_name_ends_nothing_and_is_made_again(lab: &mut Lab) -> Result<()> {
-    let tenant = lab.tenant(51_820)?;
+fn a_deleted_name_ends_nothing_and_stays_its_owners(lab: &mut Lab) -> Result<()> {
+    let (tenant, other) = (lab.tenant(51_820)?, lab.tenant(51_821)?);
     let _server = Server::start(tenant.listen(443)?, server::echo)?;
     let state = tenant.state(json!({ "blue.example": ["10.0.0.2:443"] }));
     let gateway = lab.gateway(tls(json!({})), state)?;
     let mut before = live("blue.example")?;
-    let mut count = 1;
-    for _ in 0..3 {
-        delete(&path(&tenant))?;
-        still_lives(&mut before)?;
-        // New connections all the while, until the name is back.
-        eventually("the name leads to the same namespace again", || {
-            let connected = live("blue.example").and_then(|mut stream| still_lives(&mut stream));
-            count += 1;
-            if let Err(error) = connected {
-                return Some(Err(error));
-            }
-            let found = Netns::open(&path(&tenant)).ok()?;
-            (found.identity() == tenant.netns.identity()).then_some(Ok(()))
-        })??;
-    }
+    delete(&path(&tenant))?;
     still_lives(&mut before)?;
+    drop(live("blue.example").context("it dials from the namespace that it holds")?);
+    // A change of something else has the gateway look at everything; the name is not its to make.
+    let both = json!({
+        "51820": tenant.network(json!({ "blue.example": ["10.0.0.2:443"] })),
+        "51821": other.network(json!({ "green.example": ["10.0.0.2:443"] })),
+    });
+    gateway.api().apply(&both)?;
+    still_lives(&mut before)?;
+    drop(live("blue.example").context("after the change")?);
+    ensure!(
+        !path(&tenant).exists(),
+        "a name that is not its own was made"
+    );
     drop(before);
-    let records = gateway.wait_for_records(count)?;
+    let records = gateway.wait_for_records(3)?;
     ensure!(
         records.iter().all(|record| record["outcome"] == "done"),
         "{records:?}"
     );
-    Ok(())
+    // Lets go of the second namespace, too, which it did not hold when it began.
+    gateway.api().apply(&json!({}))?;
+    give_back(&tenant)
 }
 
-fn a_name_given_to_another_namespace_is_left_alone(lab: &mut Lab) -> Result<()> {
+/// Makes the tenant's name again, as its owner would.
+fn give_back(tenant: &Tenant) -> Result<()> {
+    let name = path(tenant);
+    fs::File::create(&name)?;
+    let bind = || {
+        // The thread's own namespace is the tenant's here.
+        let own = Path::new("/proc/thread-self/ns/net");
+        let none = None::<&str>;
+        mount(Some(own), &name, none, MsFlags::MS_BIND, none).map_err(std::io::Error::from)
+    };
+    tenant.netns.run(bind).context("naming the namespace again")
+}
+
+fn a_name_that_leads_elsewhere_takes_new_connections_along(lab: &mut Lab) -> Result<()> {
     let tenant = lab.tenant(51_820)?;
     let _server = Server::start(tenant.listen(443)?, server::echo)?;
     let state = tenant.state(json!({ "blue.example": ["10.0.0.2:443"] }));
-    let gateway = lab.gateway(tls(json!({})), state)?;
+    lab.gateway(tls(json!({})), state)?;
     let mut stream = live("blue.example")?;
     delete(&path(&tenant))?;
-    let mut others = control_kernel::namespaces::Namespaces::default();
+    let mut others = Namespaces::default();
     let other = others.ensure(&tenant.name)?;
-    gateway.wait_for_log("the name leads to something else now")?;
-    still_lives(&mut stream)?;
-    live("blue.example").context("it dials from the namespace that it holds")?;
+    // Its machine is the namespace itself.
+    links::within(&other, async |links| {
+        let machine = IpNet::new_assert(MACHINE.into(), 32);
+        links.add_address("lo", machine).await?;
+        links.set("lo", State::Up).await
+    })?;
+    let bind = || Ok(TcpListener::bind((MACHINE, 443))?.into());
+    let _other = Server::start(other.enter(bind)?.into(), server::greet("elsewhere"))?;
+    let hello = client::hello("blue.example")?;
+    within(
+        Duration::from_secs(2),
+        "new connections go elsewhere",
+        || {
+            let mut stream = stream::connect(GATEWAY).ok()?;
+            stream.write_all(&hello).ok()?;
+            stream::expect(&mut stream, b"elsewhere").ok()
+        },
+    )?;
+    still_lives(&mut stream).context("a live connection goes on where it is")?;
     ensure!(Netns::open(&path(&tenant))?.identity() == other.identity());
     others.remove(&tenant.name)?;
-    eventually("the name is free and made again", || {
-        let found = Netns::open(&path(&tenant)).ok()?;
-        (found.identity() == tenant.netns.identity()).then_some(())
-    })
+    give_back(&tenant)
 }
 
 fn a_tenant_without_its_link_fails_alone(lab: &mut Lab) -> Result<()> {
@@ -133,15 +172,12 @@ fn a_tenant_without_its_link_fails_alone(lab: &mut Lab) -> Result<()> {
     links::within(&blue.netns, async |links| {
         links.veth("lan", "uplink", &blue.machine).await?;
         links
-            .add_address(
-                "lan",
-                ipnet::IpNet::new_assert(tests::lab::TENANT.into(), 24),
-            )
+            .add_address("lan", IpNet::new_assert(tests::lab::TENANT.into(), 24))
             .await?;
         links.set("lan", State::Up).await
     })?;
     links::within(&blue.machine, async |links| {
-        let machine = ipnet::IpNet::new_assert(tests::lab::MACHINE.into(), 24);
+        let machine = IpNet::new_assert(MACHINE.into(), 24);
         links.add_address("uplink", machine).await?;
         links.set("uplink", State::Up).await
     })?;
@@ -160,7 +196,7 @@ fn a_missing_namespace_is_made_with_its_loopback(lab: &mut Lab) -> Result<()> {
     lab.gateway(tls(json!({})), state)?;
     let name = Path::new("/run/netns/network-51899");
     let netns = Netns::open(name).context("the namespace was made")?;
-    let bind = || Ok(std::net::TcpListener::bind("127.0.0.1:443")?.into());
+    let bind = || Ok(TcpListener::bind("127.0.0.1:443")?.into());
     let _server = Server::start(netns.enter(bind)?.into(), server::echo)?;
     drop(live("blue.example")?);
     // It is the gateway's to keep; the lab removes it here, so that nothing is left.
@@ -184,5 +220,7 @@ fn a_named_namespace_is_taken_up_when_it_appears(lab: &mut Lab) -> Result<()> {
     let _server = Server::start(tenant.listen(443)?, server::echo)?;
     let stream = eventually("the namespace is taken up", || live("blue.example").ok())?;
     drop(stream);
+    // Lets go of it: it was not held when the gateway began.
+    gateway.api().apply(&json!({}))?;
     Ok(())
 }
