@@ -130,7 +130,7 @@ impl Events {
     /// Waits for the next event that is like that, and answers it.
     ///
     /// # Errors
-    /// When none comes in [`PATIENCE`].
+    /// When none comes within a minute.
     pub fn wait_for(&mut self, what: &str, like: impl Fn(&Value) -> bool) -> Result<Value> {
         let deadline = Instant::now() + PATIENCE;
         for line in &mut self.lines {
