@@ -29,9 +29,6 @@ const TOOLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/tools/bin");
 /// Where userspace devices take their configuration.
 pub const SOCKETS: &str = "/run/wireguard";
 
-/// Has boringtun follow the addresses of its machine.
-const UNCONNECTED: &str = "--disable-connected-udp";
-
 /// A client that is none of our code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Client {
@@ -58,9 +55,9 @@ impl Client {
         command.arg("--foreground");
         match self {
             Self::WireGuardGo => {}
-            // A connected socket keeps the address that it had.
-            Self::BoringTun => drop(command.args(["--disable-drop-privileges", UNCONNECTED])),
-            Self::GotaTun => drop(command.arg("--disable-drop-privileges")),
+            Self::BoringTun | Self::GotaTun => {
+                command.arg("--disable-drop-privileges");
+            }
         }
         command.arg(device);
         command
@@ -186,17 +183,34 @@ impl Peer {
         outer_v6(self.number, 1).addr()
     }
 
-    /// Moves it to another outer address, of the same family.
+    /// Puts a router in its way that gives its packets another address and port, as when somebody
+    /// takes a laptop elsewhere. The client itself learns nothing of it.
     ///
     /// # Errors
-    /// When it is there already.
-    pub fn move_away(&self) -> Result<()> {
-        let (old, new) = (outer(self.number, 2), outer(self.number, 3));
-        let change = |what: &str, address: IpNet| {
-            Tool::new("ip", &format!("address {what} {address} dev uplink")).run_in(&self.netns)
-        };
-        change("delete", old)?;
-        change("add", new)?;
+    /// When the kernel cannot translate addresses.
+    pub fn roam_away(&self) -> Result<()> {
+        let elsewhere = outer(self.number, 3);
+        Tool::new("ip", &format!("address add {elsewhere} dev uplink")).run_in(&self.netns)?;
+        let rule = format!(
+            "oifname uplink meta l4proto udp snat to {}:40000",
+            elsewhere.addr()
+        );
+        for command in [
+            "add table ip roam",
+            "add chain ip roam out { type nat hook postrouting priority 100; }",
+            &format!("add rule ip roam out {rule}"),
+        ] {
+            Tool::new("nft", command).run_in(&self.netns)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the router away again.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn roam_home(&self) -> Result<()> {
+        Tool::new("nft", "delete table ip roam").run_in(&self.netns)?;
         Ok(())
     }
 
@@ -240,15 +254,6 @@ impl Peer {
         );
         let set = Tool::new("wg", "setconf").argument(self.device());
         set.argument("/dev/stdin").run_on(&text)?;
-        Ok(())
-    }
-
-    /// Speaks from another port.
-    ///
-    /// # Errors
-    /// When it does not take that.
-    pub fn speak_from(&self, port: u16) -> Result<()> {
-        Tool::new("wg", &format!("set {} listen-port {port}", self.device())).run()?;
         Ok(())
     }
 

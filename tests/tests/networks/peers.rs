@@ -160,10 +160,8 @@ fn a_peer_that_roams_keeps_its_connections(lab: &mut Lab) -> Result<()> {
         let mut events = gateway.api().events(Some(0))?;
         let is_connected = |event: &Value| event["kind"] == "peer_connected";
         events.wait_for("the peer is connected", is_connected)?;
-        // To another port, and then to another address.
         let key = &peer.keys.public;
-        let moves = [|peer: &Peer| peer.speak_from(40_000), Peer::move_away];
-        for roam in moves {
+        for roam in [Peer::roam_away, Peer::roam_home] {
             let before = network.endpoint(key)?;
             roam(&peer)?;
             peer.wait_for_ping("10.0.0.1")?;
