@@ -4,7 +4,11 @@
 //! `drain_timeout` and `log.level`; the connection log's file is opened again. Whatever else
 //! differs waits for a restart, and is named in the log. Connections go on.
 
-use control_api::boot::Boot;
+use control_api::{
+    Problem, Problems, Severity,
+    boot::{ApiListen, Boot},
+};
+use control_http::Tokens;
 use sd_notify::NotifyState;
 use tokio::sync::oneshot;
 
@@ -41,6 +45,14 @@ impl Gateway<'_> {
             tokens,
             found,
         } = file;
+        let refused = |problems: &Problems| Found {
+            file: self.boot_file.clone(),
+            problems: files::locate(&text, problems),
+        };
+        // Of the boot file that Ringway was started with: where the API listens never changes.
+        if let Err(open) = require_token(&self.boot.api.listen, &tokens) {
+            return Err(refused(&open));
+        }
         let (reply, answer) = oneshot::channel();
         let asked = boot.clone();
         self.order(Order::Boot {
@@ -51,10 +63,7 @@ impl Gateway<'_> {
             // The reconcile thread has ended, and so does the gateway.
             return Ok(());
         };
-        let waiting = answer.map_err(|problems| Found {
-            file: self.boot_file.clone(),
-            problems: files::locate(&text, &problems),
-        })?;
+        let waiting = answer.map_err(|problems| refused(&problems))?;
         log_problems(&[found]);
         if !waiting.is_empty() {
             tracing::warn!(
@@ -67,6 +76,27 @@ impl Gateway<'_> {
         api.set_tokens(tokens);
         Ok(())
     }
+}
+
+/// Makes sure that an API that other machines reach does not lose its last token: a boot file is
+/// held against the place that it names itself, and that one waits for a restart.
+fn require_token(running: &ApiListen, tokens: &Tokens) -> Result<(), Problems> {
+    if !running.is_beyond_loopback() || !tokens.is_empty() {
+        return Ok(());
+    }
+    let mut problems = Problems::default();
+    problems.push(Problem {
+        pointer: "/api".to_owned(),
+        hint: Some("restart Ringway to have the API elsewhere, or keep a token".to_owned()),
+        ..Problem::whole(
+            Severity::Error,
+            format!(
+                "the API still listens on {running}, which can be reached from other machines, \
+                and without a token whoever reaches it would be an admin"
+            ),
+        )
+    });
+    Err(problems)
 }
 
 /// Takes over what a running gateway can change: see the keys that the reference table marks.
@@ -91,13 +121,33 @@ pub(crate) fn adopt(running: &mut Boot, new: &Boot) {
 mod tests {
     use std::collections::BTreeMap;
 
-    use control_api::boot;
+    use control_api::boot::{self, Role, TokenName};
 
     use super::*;
 
     fn boot(text: &str) -> Boot {
         let no_variables = BTreeMap::<String, String>::new();
         boot::parse(text, &no_variables).unwrap().value
+    }
+
+    #[test]
+    fn an_api_that_others_reach_keeps_a_token() {
+        let listen = |text: &str| text.parse::<ApiListen>().unwrap();
+        let name: TokenName = "x".parse().unwrap();
+        let token = "a-token-that-is-long-enough".parse().unwrap();
+        let some = Tokens::new([(&name, Role::Reader, &token)]);
+        let none = Tokens::new([]);
+        for (running, tokens, is_taken) in [
+            ("0.0.0.0:8080", &none, false),
+            ("[2001:db8::1]:8080", &none, false),
+            ("0.0.0.0:8080", &some, true),
+            ("127.0.0.1:8080", &none, true),
+            ("unix:/run/ringway.sock", &none, true),
+            ("off", &none, true),
+        ] {
+            let required = require_token(&listen(running), tokens);
+            assert_eq!(required.is_ok(), is_taken, "{running}: {required:?}");
+        }
     }
 
     /// The keys that are marked as taken at SIGHUP, and those that are taken, are the same.
