@@ -1,9 +1,11 @@
 //! The `ringway` binary: it wires control and the engine together.
 //!
 //! ```text
-//!   ringway serve ─► boot file, state ─► namespaces ─► snapshot ─► engine
-//!                          ▲ SIGHUP                                  │ records
-//!   ringway check ─► the same parsers             connection log ◄───┘
+//!   ringway serve ─► boot file, store ─► reconcile ─► namespaces, WireGuard, snapshot ─► engine
+//!                          ▲ SIGHUP         ▲ ▼ desired, accounts                         │ records
+//!                                         API, store               connection log ◄───────┘
+//!   ringway apply|diff|config|status|traffic|events|… ─► the API of a running `serve`
+//!   ringway check ─► the same parsers
 //!   ringway demo  ─► `serve` and peers as processes of its own, asked over the API
 //! ```
 #![forbid(unsafe_code)]
