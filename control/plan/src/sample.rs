@@ -74,7 +74,8 @@ impl Delta {
 /// by itself, added up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
-    first: Raw,
+    /// Absent where what came before it is known, and all that was counted since is in `between`.
+    first: Option<Raw>,
     between: Delta,
     last: Raw,
 }
@@ -84,23 +85,42 @@ impl Span {
     #[must_use]
     pub fn of(raw: Raw) -> Self {
         Self {
-            first: raw,
+            first: Some(raw),
             between: Delta::default(),
             last: raw,
         }
     }
 
+    /// A single reading after one that is counted elsewhere, of the same counters.
+    #[must_use]
+    pub fn following(before: Raw, raw: Raw) -> Self {
+        Self {
+            first: None,
+            between: raw.since(Some(before)),
+            last: raw,
+        }
+    }
+
+    /// Whether it is known what came before.
+    #[must_use]
+    pub fn is_following(self) -> bool {
+        self.first.is_none()
+    }
+
     /// Appends readings that were made later.
     pub fn append(&mut self, later: Self) {
-        let step = later.first.since(Some(self.last));
+        let step = later.first.map(|first| first.since(Some(self.last)));
+        let step = step.unwrap_or_default();
         self.between = self.between.plus(step).plus(later.between);
         self.last = later.last;
     }
 
-    /// What was counted since a reading that was made earlier, up to the last one.
+    /// What was counted since a reading that was made earlier, up to the last one. Where it is known
+    /// what came before, that counts, and not `before`.
     #[must_use]
     pub fn after(self, before: Option<Raw>) -> Delta {
-        self.first.since(before).plus(self.between)
+        let until_first = self.first.map(|first| first.since(before));
+        until_first.unwrap_or_default().plus(self.between)
     }
 
     /// The last reading.

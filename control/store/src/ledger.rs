@@ -35,7 +35,9 @@ pub(crate) struct Ledger(Mutex<Books>);
 #[derive(Debug, Default)]
 struct Books {
     batch: Batch,
-    resting: HashMap<PeerId, Reading>,
+    /// The last reading of a network's peer, and which account it is counted in: a device that gets
+    /// another key goes on counting, for another account.
+    resting: HashMap<(NonZeroU16, PublicKey), (PublicKey, Reading)>,
     hour: u64,
     clients: HashMap<RouteId, HashSet<(IpAddr, Option<PublicKey>)>>,
     clients_max: usize,
@@ -172,11 +174,21 @@ impl Books {
         if self.resting.len() >= RESTING_MAX {
             self.resting.clear();
         }
-        if self.resting.insert(id, reading) == Some(reading) {
-            return;
-        }
+        let last = self
+            .resting
+            .insert((id.network, id.peer), (id.network_key, reading));
+        let span = match last {
+            Some((key, last)) if key == id.network_key => {
+                if last == reading {
+                    return;
+                }
+                Span::of(reading.raw)
+            }
+            Some((_, last)) => Span::following(last.raw, reading.raw),
+            None => Span::of(reading.raw),
+        };
         let change = PeerChange {
-            span: Span::of(reading.raw),
+            span,
             last_handshake: reading.last_handshake,
             endpoint: reading.endpoint,
         };

@@ -24,7 +24,8 @@ pub struct Sample {
 pub struct PeerSample {
     /// The network's port.
     pub network: NonZeroU16,
-    /// The network's public key. A port that gets another key begins a new account.
+    /// The network's public key. A port that gets another key begins a new account, with what
+    /// its device counts from then on.
     pub network_key: PublicKey,
     /// The peer.
     pub peer: PublicKey,

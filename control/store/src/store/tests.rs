@@ -1,3 +1,5 @@
+use control_api::answer::Traffic;
+
 use super::*;
 use crate::{
     NewGeneration, TrafficQuery,
@@ -28,6 +30,55 @@ fn a_restart_changes_no_total() {
         .record_sample(&peers(12, &[peer(1, raw(2, 20, 0))]));
     lab.store.flush().wait().unwrap();
     assert_eq!((lab.total(key(1)).rx, lab.total(key(1)).tx), (37, 1));
+}
+
+/// A device keeps its counters when it gets another key, and so a new account.
+#[test]
+fn a_network_that_gets_another_key_counts_no_byte_twice() {
+    #[derive(Clone, Copy, Debug)]
+    enum Between {
+        Nothing,
+        Flush,
+        Restart,
+    }
+    const ALL: [Between; 3] = [Between::Nothing, Between::Flush, Between::Restart];
+    let ways = ALL.map(|a| ALL.map(|b| ALL.map(|c| [a, b, c])));
+    for way in ways.as_flattened().as_flattened() {
+        let mut lab = Lab::new();
+        // To another key and back, twice: the one that comes back has an account already.
+        for (time, (network, rx)) in (1..).zip([(0, 10), (1, 17), (0, 20), (1, 28)]) {
+            let mut sample = peer(1, raw(1, rx, 2 * rx));
+            sample.network_key = key(2_000_000 + network);
+            lab.store.record_sample(&peers(time, &[sample]));
+            match way.get(usize::try_from(time - 1).unwrap()) {
+                Some(Between::Nothing) => {}
+                Some(Between::Restart) => lab = lab.restart(),
+                Some(Between::Flush) | None => lab.store.flush().wait().unwrap(),
+            }
+        }
+        let totals = lab.store.peer_totals().wait().unwrap();
+        let totals: Vec<_> = totals.iter().map(|it| it.traffic).collect();
+        let counted = |rx| Traffic { rx, tx: 2 * rx };
+        assert_eq!(totals, [counted(10 + 3), counted(7 + 8)], "{way:?}");
+        assert_eq!(lab.traffic_since(0).traffic, counted(28), "{way:?}");
+    }
+}
+
+#[test]
+fn a_network_that_is_made_anew_with_another_key_begins_at_zero() {
+    for restarts in [false, true] {
+        let mut lab = Lab::new();
+        lab.store
+            .record_sample(&peers(1, &[peer(1, raw(1, 10, 1))]));
+        if restarts {
+            lab = lab.restart();
+        }
+        let mut anew = peer(1, raw(2, 12, 1));
+        anew.network_key = key(2_000_000);
+        lab.store.record_sample(&peers(2, &[anew]));
+        lab.store.flush().wait().unwrap();
+        assert_eq!(lab.traffic_since(0).traffic, Traffic { rx: 22, tx: 2 });
+    }
 }
 
 #[test]

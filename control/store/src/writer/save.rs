@@ -24,33 +24,47 @@ pub(super) fn save(
         clock.write(transaction)?;
     }
     let mut networks = Networks::default();
-    for (id, change) in &batch.peers {
+    // Those that follow what another account of the same peer counts come after it: what came before
+    // that one is asked of the file, which is not to answer what came later.
+    let (following, first): (Vec<_>, Vec<_>) = batch
+        .peers
+        .iter()
+        .partition(|(_, change)| change.span.is_following());
+    for (id, change) in first.into_iter().chain(following) {
         let name = NetworkName::Port(id.network);
-        let network = networks.id(transaction, &name, Some(id.network_key))?;
+        let network = networks.find(transaction, &name, Some(id.network_key))?;
         save_peer(transaction, network, id, change, clock.sampled)?;
     }
     for (id, change) in &batch.relays {
         let route = &id.route;
-        let network = networks.id(transaction, &route.network, route.network_key)?;
-        save_relay(transaction, network, id, change)?;
+        let network = networks.find(transaction, &route.network, route.network_key)?;
+        save_relay(transaction, network.id, id, change)?;
     }
     answers::note(transaction, &batch.answers)
 }
 
 /// The networks of a batch, each looked up once.
 #[derive(Default)]
-struct Networks(HashMap<(NetworkName, Option<PublicKey>), i64>);
+struct Networks(HashMap<(NetworkName, Option<PublicKey>), Network>);
+
+/// A network's row.
+#[derive(Clone, Copy)]
+struct Network {
+    id: i64,
+    /// Whether there is one of its name with another key.
+    had_other_keys: bool,
+}
 
 impl Networks {
-    fn id(
+    fn find(
         &mut self,
         transaction: &Transaction<'_>,
         name: &NetworkName,
         key: Option<PublicKey>,
-    ) -> rusqlite::Result<i64> {
+    ) -> rusqlite::Result<Network> {
         let known = (name.clone(), key);
-        if let Some(id) = self.0.get(&known) {
-            return Ok(*id);
+        if let Some(network) = self.0.get(&known) {
+            return Ok(*network);
         }
         let values = params![name.to_string(), key_bytes(key.as_ref())];
         // An update that changes nothing answers the id of what is there already.
@@ -59,8 +73,15 @@ impl Networks {
         let id = transaction
             .prepare_cached(sql)?
             .query_row(values, |row| row.get(0))?;
-        self.0.insert(known, id);
-        Ok(id)
+        let sql = "SELECT EXISTS (SELECT 1 FROM networks WHERE name = ? AND id <> ?)";
+        let network = Network {
+            id,
+            had_other_keys: transaction
+                .prepare_cached(sql)?
+                .query_row((name.to_string(), id), |row| row.get(0))?,
+        };
+        self.0.insert(known, network);
+        Ok(network)
     }
 }
 
@@ -73,14 +94,18 @@ struct Account {
 
 fn save_peer(
     transaction: &Transaction<'_>,
-    network: i64,
+    network: Network,
     id: &PeerId,
     change: &PeerChange,
     time: u64,
 ) -> rusqlite::Result<()> {
     let key = id.peer.as_bytes();
-    let account = account(transaction, network, key)?;
-    let before = account.as_ref().map(|account| account.raw);
+    let account = account(transaction, network.id, key)?;
+    let before = if network.had_other_keys {
+        last_raw(transaction, network.id, key)?
+    } else {
+        account.as_ref().map(|account| account.raw)
+    };
     let raw = change.span.last();
     let booked = account.as_ref().map_or(Delta::default(), |it| it.total);
     let total = booked.plus(change.span.after(before));
@@ -104,7 +129,7 @@ fn save_peer(
                     raw_rx, raw_tx, total_rx, total_tx, last_handshake, endpoint)
                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
             transaction.prepare_cached(sql)?.execute(params![
-                network, key, time, time, epoch, raw_rx, raw_tx, rx, tx, handshake, endpoint,
+                network.id, key, time, time, epoch, raw_rx, raw_tx, rx, tx, handshake, endpoint,
             ])?;
         }
     }
@@ -132,6 +157,30 @@ fn account(
                     rx: from_amount(row.get(4)?),
                     tx: from_amount(row.get(5)?),
                 },
+            })
+        })
+        .optional()
+}
+
+/// What a peer's counters said last, whichever key its network had then: a device that gets another
+/// key counts on. The epoch tells whether it still is that device.
+fn last_raw(
+    transaction: &Transaction<'_>,
+    network: i64,
+    key: &[u8; 32],
+) -> rusqlite::Result<Option<Raw>> {
+    // Of two that were written together, the one that counted more is the later.
+    let sql = "SELECT p.epoch, p.raw_rx, p.raw_tx FROM networks AS mine
+        JOIN networks AS n ON n.name = mine.name
+        JOIN peers AS p ON p.network = n.id AND p.public_key = ?2
+        WHERE mine.id = ?1 ORDER BY p.changed DESC, p.raw_rx DESC, p.raw_tx DESC LIMIT 1";
+    transaction
+        .prepare_cached(sql)?
+        .query_row((network, key), |row| {
+            Ok(Raw {
+                epoch: from_bits(row.get(0)?),
+                rx: from_bits(row.get(1)?),
+                tx: from_bits(row.get(2)?),
             })
         })
         .optional()
