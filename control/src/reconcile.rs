@@ -44,13 +44,13 @@ use control_http::{ChangeRefused, Reconciles, View};
 use control_kernel::{Linux, linux::Notice};
 use control_plan::actual::Backend;
 use control_store::Store;
-use crossbeam_channel::{Receiver, never, select, tick};
-use engine::{Drained, Engine, Publication};
+use crossbeam_channel::{never, select, tick};
+use engine::{Counters, Drained, Engine, Publication};
 use tokio::sync::{broadcast, watch};
 
 pub(crate) use self::{
     clock::unix_now,
-    order::{Drain, Order},
+    order::{CHANGES_MAX, Desk, Drain, Order, Waiting},
 };
 use self::{networks::Networks, publication::Publisher};
 
@@ -77,6 +77,10 @@ pub(crate) struct Reconciler {
     networks: Networks,
     publisher: Publisher,
     engine: Engine,
+    /// What the engine had counted when it was asked last.
+    counters: Arc<Counters>,
+    /// Present from the first order to drain on.
+    draining: Option<Draining>,
     view: watch::Sender<Arc<View>>,
     started: Duration,
     ticks: u32,
@@ -208,6 +212,8 @@ impl Reconciler {
             networks,
             publisher,
             engine,
+            counters: Arc::default(),
+            draining: None,
             view,
             started,
             ticks: 0,
@@ -224,28 +230,35 @@ impl Reconciler {
     }
 
     /// Works until it is told to drain and that is over.
-    pub(crate) fn run(mut self, orders: &Receiver<Order>) -> Ended {
+    pub(crate) fn run(mut self, waiting: Waiting) -> Ended {
         let ticks = tick(TICK);
         let mut notices = self.networks.kernel.notices();
         let mut looks = never();
-        let mut drain: Option<Draining> = None;
+        let Waiting {
+            orders,
+            mut changes,
+        } = waiting;
         loop {
             self.networks.heartbeat.beat();
             select! {
                 recv(orders) -> order => match order {
-                    Ok(Order::Change(request)) if drain.is_some() => {
-                        let _ = request.reply.send(Err(ChangeRefused::ShuttingDown));
-                    }
-                    Ok(Order::Change(request)) => self.change(request),
                     Ok(Order::Boot { boot, reply }) => {
                         // Whoever asked may have ended.
                         let _ = reply.send(self.take_boot(*boot));
                     }
                     Ok(Order::Drain(until)) => {
-                        self.begin_drain(until, &mut drain);
+                        self.begin_drain(until);
                         looks = tick(LOOK_INTERVAL);
                     }
                     Err(_) => return Ended::default(),
+                },
+                recv(changes) -> request => match request {
+                    Ok(request) if self.draining.is_some() => {
+                        let _ = request.reply.send(Err(ChangeRefused::ShuttingDown));
+                    }
+                    Ok(request) => self.change(request),
+                    // The API is off.
+                    Err(_) => changes = never(),
                 },
                 recv(notices) -> notice => match notice {
                     Ok(notice) => self.note(notice),
@@ -257,8 +270,8 @@ impl Reconciler {
                 recv(ticks) -> _ => self.tick(),
                 recv(looks) -> _ => {}
             }
-            if drain.as_ref().is_some_and(Draining::is_over) {
-                return self.finish(drain);
+            if self.draining.as_ref().is_some_and(Draining::is_over) {
+                return self.finish();
             }
         }
     }
@@ -304,30 +317,44 @@ impl Reconciler {
         self.show();
     }
 
+    /// Asks the workers what they counted. Each answers between two turns of its loop, so they are
+    /// asked once for whatever is done with it.
+    fn count(&mut self) {
+        self.counters = Arc::new(self.engine.counters().clone());
+    }
+
     /// Hands everything that was counted to the store.
     fn sample(&mut self) -> BTreeSet<NonZeroU16> {
-        self.engine.counters();
+        self.count();
         let clients = self.engine.take_clients();
         self.networks.sample(&self.desired, &clients)
     }
 
-    fn begin_drain(&self, until: Drain, drain: &mut Option<Draining>) {
+    fn begin_drain(&mut self, until: Drain) {
         let workers = self.engine.begin_drain(until.deadline);
-        match drain {
+        match &mut self.draining {
             // Only moves the deadline: the workers answer to whoever began.
-            Some(drain) => drain.deadline = until.deadline,
+            Some(draining) => draining.deadline = until.deadline,
             None => {
-                *drain = Some(Draining {
+                self.draining = Some(Draining {
                     workers,
                     deadline: until.deadline,
                 });
+                // Whoever balances load over gateways learns it before clients are refused longer.
+                self.show();
             }
         }
     }
 
+    /// Whether clients are accepted and every worker runs the desired state.
+    fn is_ready(&self) -> bool {
+        self.draining.is_none() && self.running == self.generation
+    }
+
     /// Counts a last time. Networks stay as they are: the next start takes them over.
-    fn finish(mut self, drain: Option<Draining>) -> Ended {
-        let drained = drain.map(|drain| self.engine.finish(&drain.workers, Duration::ZERO));
+    fn finish(mut self) -> Ended {
+        let draining = self.draining.take();
+        let drained = draining.map(|it| self.engine.finish(&it.workers, Duration::ZERO));
         let clients = drained.as_ref().map(|drained| drained.clients.as_slice());
         self.networks
             .sample(&self.desired, clients.unwrap_or_default());
@@ -335,7 +362,7 @@ impl Reconciler {
     }
 
     fn report_drops(&mut self) {
-        let dropped = self.engine.counters().records_dropped;
+        let dropped = self.counters.records_dropped;
         if dropped > self.drops_reported {
             let new = dropped - self.drops_reported;
             tracing::warn!(

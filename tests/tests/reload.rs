@@ -201,6 +201,13 @@ fn a_drain_lets_connections_end_and_takes_no_new_ones(lab: &mut Lab) -> Result<(
     tests::wait::eventually("new connections are refused", || {
         stream::connect(GATEWAY).is_err().then_some(())
     })?;
+    // Whoever spreads clients over gateways is told, for as long as the last of them stays.
+    let status = |path| gateway.api().ask("GET", path, None);
+    tests::wait::eventually("it is not ready any more", || {
+        (status("/readyz").ok()?.status == 503).then_some(())
+    })?;
+    let shown = status("/api/v1/status")?.ok()?;
+    ensure!(shown["ready"] == false, "{shown}");
     still_lives(&mut stream)?;
     stream::half_close(&stream)?;
     ensure!(

@@ -186,6 +186,7 @@ impl Reconciler {
         self.networks.news.tell(vec![applied]);
         // The others have their turn at the next tick, which also tells what somebody else changed.
         self.networks.sample_networks(&scope);
+        self.count();
         self.show();
     }
 
@@ -204,6 +205,7 @@ impl Reconciler {
         self.boot = next;
         self.hand_out(prepared);
         self.networks.round(&self.desired, None);
+        self.count();
         self.show();
         Ok(waiting)
     }

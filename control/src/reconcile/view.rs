@@ -26,23 +26,18 @@ use super::Reconciler;
 const UNUSED_ROUTES_SHOWN_MAX: usize = 100;
 
 impl Reconciler {
-    /// Shows everything as it is now.
-    pub(super) fn show(&mut self) {
-        let view = self.look();
-        self.view.send_replace(Arc::new(view));
-    }
-
-    pub(super) fn look(&mut self) -> View {
-        let counters = Arc::new(self.engine.counters().clone());
-        View {
+    /// Shows everything as it is now, with what was counted when the workers were asked last.
+    pub(super) fn show(&self) {
+        let view = View {
             desired: Arc::clone(&self.desired),
             generation: self.generation,
             running_generation: self.running,
-            status: self.status(&counters),
-            counters,
+            status: self.status(&self.counters),
+            counters: Arc::clone(&self.counters),
             reconciles: self.networks.reconciles,
-            ready: self.running == self.generation,
-        }
+            ready: self.is_ready(),
+        };
+        self.view.send_replace(Arc::new(view));
     }
 
     fn status(&self, counters: &Counters) -> Status {
@@ -66,7 +61,7 @@ impl Reconciler {
             started: self.started.as_secs(),
             // As of the request, the API knows.
             uptime_seconds: 0,
-            ready: self.running == self.generation,
+            ready: self.is_ready(),
             generation: GenerationStatus {
                 desired: self.generation,
                 running: self.running,

@@ -20,7 +20,6 @@ use control_api::{
 use control_http::{BindError, ChangeRequest, Listener, Tokens, View};
 use control_kernel::{Linux, LinuxConfig};
 use control_store::{NewGeneration, Retention, Store};
-use crossbeam_channel::Sender;
 use engine::{Drained, Engine};
 use engine_sys::process::raise_descriptor_limit;
 use nix::{
@@ -34,15 +33,13 @@ use crate::{
     connection_log::ConnectionLog,
     files::{self, BootFile, Found},
     logs::Logs,
-    reconcile::{Ended, Heartbeat, Order, Reconciler, Setting, unix_now, wanted_backend},
+    reconcile::{
+        CHANGES_MAX, Desk, Ended, Heartbeat, Order, Reconciler, Setting, unix_now, wanted_backend,
+    },
 };
 
-/// Orders that wait for the reconcile thread.
-const ORDERS_MAX: usize = 64;
 /// Events that a slow listener may be behind before it misses some.
 const EVENTS_WAITING_MAX: usize = 1024;
-/// Changes that wait for the one before.
-const CHANGES_WAITING_MAX: usize = 32;
 
 /// A running gateway, as its control thread sees it.
 #[derive(Debug)]
@@ -61,7 +58,7 @@ pub(super) struct Gateway<'a> {
     pub(super) logs: &'a Logs,
     pub(super) notices: Notices,
     _lock: Flock<File>,
-    orders: Sender<Order>,
+    desk: Desk,
     ended: oneshot::Receiver<Ended>,
     outcome: Option<Ended>,
 }
@@ -127,7 +124,7 @@ impl<'a> Gateway<'a> {
             Engine::start(config, publication).context("starting the engine")
         })?;
         log_start(reconciler.engine());
-        let (orders, ended) = run(reconciler).context("starting the reconcile thread")?;
+        let (desk, ended) = run(reconciler).context("starting the reconcile thread")?;
         Ok(Self {
             boot_file: boot_file.to_owned(),
             drain_timeout: boot.drain_timeout,
@@ -142,7 +139,7 @@ impl<'a> Gateway<'a> {
             logs,
             notices: Notices::start().context("starting the thread of notices")?,
             _lock: lock,
-            orders,
+            desk,
             ended,
             outcome: None,
         })
@@ -151,19 +148,19 @@ impl<'a> Gateway<'a> {
     /// Has the reconcile thread do something; it is lost if it has ended.
     pub(super) fn order(&self, order: Order) {
         // Bounded by what the control thread waits for, so there is room.
-        if self.orders.try_send(order).is_err() {
+        if self.desk.orders.try_send(order).is_err() {
             tracing::error!("the reconcile thread takes no orders");
         }
     }
 
     /// The way for changes from the API to the reconcile thread.
     pub(super) fn changes(&self) -> tokio::sync::mpsc::Sender<ChangeRequest> {
-        let (changes, mut requests) = tokio::sync::mpsc::channel(CHANGES_WAITING_MAX);
-        let orders = self.orders.clone();
+        let (changes, mut requests) = tokio::sync::mpsc::channel(CHANGES_MAX);
+        let desk = self.desk.changes.clone();
         tokio::spawn(async move {
             while let Some(request) = requests.recv().await {
                 // A request that is dropped is answered as unavailable.
-                if orders.try_send(Order::Change(request)).is_err() {
+                if desk.try_send(request).is_err() {
                     tracing::warn!("a change is not taken: too many wait");
                 }
             }
@@ -218,13 +215,13 @@ impl<'a> Gateway<'a> {
 }
 
 /// Starts the reconcile thread: the way of orders to it, and how it ends.
-fn run(reconciler: Reconciler) -> io::Result<(Sender<Order>, oneshot::Receiver<Ended>)> {
-    let (orders, received) = crossbeam_channel::bounded(ORDERS_MAX);
+fn run(reconciler: Reconciler) -> io::Result<(Desk, oneshot::Receiver<Ended>)> {
+    let (desk, waiting) = Desk::open();
     let (end, ended) = oneshot::channel();
     thread::Builder::new()
         .name("reconcile".into())
-        .spawn(move || drop(end.send(reconciler.run(&received))))?;
-    Ok((orders, ended))
+        .spawn(move || drop(end.send(reconciler.run(waiting))))?;
+    Ok((desk, ended))
 }
 
 /// Makes sure that no other gateway has the same store, and so the same networks. Held for as long

@@ -13,6 +13,7 @@ use tests::{
 pub(crate) const TESTS: &[Test] = tests![
     roles_may_do_what_they_may,
     tokens_change_when_the_boot_file_is_read_again,
+    an_api_that_others_reach_keeps_its_tokens,
     guessing_is_slowed_down,
 ];
 
@@ -88,6 +89,23 @@ fn tokens_change_when_the_boot_file_is_read_again(lab: &mut Lab) -> Result<()> {
     gateway.reload(&again)?;
     next.get("/api/v1/status")?;
     old.refuse(401, "GET", "/api/v1/status", None)?;
+    Ok(())
+}
+
+/// The new file by itself is a good one: it names loopback, and that waits for a restart.
+fn an_api_that_others_reach_keeps_its_tokens(lab: &mut Lab) -> Result<()> {
+    let mut open = boot(READER);
+    open["api"]["listen"] = json!("0.0.0.0:8080");
+    let gateway = lab.gateway(open, json!({}))?;
+    let file = gateway.directory().join("ringway.yaml");
+    let mut next: Value = serde_json::from_slice(&std::fs::read(file)?)?;
+    next["api"] = json!({ "listen": "127.0.0.1:8080" });
+    gateway.expect_error("without a token whoever reaches it would be an admin");
+    gateway.expect_error("the boot file is refused");
+    gateway.reload(&next)?;
+    let nobody = Curl::to(ADDRESS);
+    nobody.refuse(401, "GET", "/api/v1/status", None)?;
+    nobody.token(READER).get("/api/v1/status")?;
     Ok(())
 }
 
