@@ -1,0 +1,183 @@
+//! What the fields of a message say about its framing and its connection.
+
+use crate::{
+    field::{Field, Known},
+    octet,
+    refusal::Refusal,
+};
+
+/// Where the content of a request ends (RFC 9112 section 6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// There is none.
+    None,
+    /// After so many bytes.
+    Length(u64),
+    /// Where the chunks end; in HTTP/2, where the stream ends.
+    Chunked,
+}
+
+/// What Connection names (RFC 9110 section 7.6.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Connection {
+    /// `close`
+    pub close: bool,
+    /// `keep-alive`
+    pub keep_alive: bool,
+    /// `upgrade`
+    pub upgrade: bool,
+    /// Anything else: fields that end at this hop.
+    pub names: bool,
+}
+
+impl Connection {
+    fn add(&mut self, value: &[u8]) {
+        for option in octet::list(value) {
+            if option.eq_ignore_ascii_case(b"close") {
+                self.close = true;
+            } else if option.eq_ignore_ascii_case(b"keep-alive") {
+                self.keep_alive = true;
+            } else if option.eq_ignore_ascii_case(b"upgrade") {
+                self.upgrade = true;
+            } else {
+                self.names = true;
+            }
+        }
+    }
+}
+
+/// A field that may come once.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Once<'a> {
+    #[default]
+    Never,
+    One(&'a [u8]),
+    Several,
+}
+
+impl<'a> Once<'a> {
+    fn add(&mut self, value: &'a [u8]) {
+        *self = match self {
+            Self::Never => Self::One(value),
+            Self::One(_) | Self::Several => Self::Several,
+        };
+    }
+}
+
+/// The fields that decide about framing, connection and routing, gathered in one pass.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Facts<'a> {
+    pub(crate) connection: Connection,
+    pub(crate) host: Once<'a>,
+    pub(crate) length: Once<'a>,
+    pub(crate) coding: Once<'a>,
+    pub(crate) upgrade: Once<'a>,
+    /// `100-continue`
+    pub(crate) expects_continue: bool,
+    /// An expectation other than that.
+    pub(crate) expects_other: bool,
+    /// TE names `trailers`.
+    pub(crate) te_trailers: bool,
+    /// A field that has no place in HTTP/2 (RFC 9113 section 8.2.2).
+    pub(crate) of_connection: bool,
+}
+
+impl<'a> Facts<'a> {
+    /// Gathers what some fields say.
+    pub(crate) fn of(fields: impl IntoIterator<Item = Field<'a>>) -> Self {
+        let mut facts = Self::default();
+        for field in fields {
+            if let Some(known) = Known::of(field.name) {
+                facts.add(known, field.value);
+            }
+        }
+        facts
+    }
+
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the other fields say nothing here"
+    )]
+    fn add(&mut self, known: Known, value: &'a [u8]) {
+        match known {
+            Known::Connection => {
+                self.connection.add(value);
+                self.of_connection = true;
+            }
+            Known::ContentLength => self.length.add(value),
+            Known::Expect => {
+                for expectation in octet::list(value) {
+                    let known = expectation.eq_ignore_ascii_case(b"100-continue");
+                    self.expects_continue |= known;
+                    self.expects_other |= !known;
+                }
+            }
+            Known::Host => self.host.add(value),
+            Known::Te => {
+                for coding in octet::list(value) {
+                    let trailers = coding.eq_ignore_ascii_case(b"trailers");
+                    self.te_trailers |= trailers;
+                    self.of_connection |= !trailers;
+                }
+            }
+            Known::TransferEncoding => {
+                self.coding.add(value);
+                self.of_connection = true;
+            }
+            Known::Upgrade => {
+                self.upgrade.add(value);
+                self.of_connection = true;
+            }
+            Known::HopByHop => self.of_connection = true,
+            _ => {}
+        }
+    }
+
+    /// What Content-Length says.
+    pub(crate) fn length(&self) -> Result<Option<u64>, Refusal> {
+        match self.length {
+            Once::Never => Ok(None),
+            Once::One(digits) => parse_length(digits).map(Some).ok_or(Refusal::Length),
+            Once::Several => Err(Refusal::SeveralLengths),
+        }
+    }
+
+    /// Whether the content is chunked. Nothing but `chunked` alone is taken.
+    pub(crate) fn chunked(&self) -> Result<bool, Refusal> {
+        match self.coding {
+            Once::Never => Ok(false),
+            Once::One(coding) if coding.eq_ignore_ascii_case(b"chunked") => Ok(true),
+            Once::One(_) => Err(Refusal::Coding),
+            Once::Several => Err(Refusal::SeveralCodings),
+        }
+    }
+
+    /// Framing as both fields together give it, for a version that knows transfer codings or not.
+    pub(crate) fn framing(&self, codings: bool) -> Result<Framing, Refusal> {
+        let length = self.length()?;
+        match (self.coding, length) {
+            (Once::Never, None) => return Ok(Framing::None),
+            (Once::Never, Some(length)) => return Ok(Framing::Length(length)),
+            (Once::One(_) | Once::Several, Some(_)) => return Err(Refusal::LengthAndCoding),
+            (Once::One(_) | Once::Several, None) => {}
+        }
+        if !codings {
+            return Err(Refusal::CodingVersion);
+        }
+        Ok(match self.chunked()? {
+            true => Framing::Chunked,
+            false => Framing::None,
+        })
+    }
+}
+
+/// Digits alone, and no more than 64 bits (RFC 9110 section 8.6).
+fn parse_length(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |length, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        length.checked_mul(10)?.checked_add(digit)
+    })
+}

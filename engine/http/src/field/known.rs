@@ -1,0 +1,102 @@
+//! The fields that the gateway itself reads, writes or removes.
+
+/// A field with a meaning for the gateway. Everything else passes as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Known {
+    /// `Connection`
+    Connection,
+    /// `Content-Length`
+    ContentLength,
+    /// `Expect`
+    Expect,
+    /// `Forwarded` (RFC 7239)
+    Forwarded,
+    /// `Host`
+    Host,
+    /// `TE`
+    Te,
+    /// `Trailer`
+    Trailer,
+    /// `Transfer-Encoding`
+    TransferEncoding,
+    /// `Upgrade`
+    Upgrade,
+    /// Fields of one connection without further meaning here: `Keep-Alive`, `Proxy-Connection`,
+    /// `Proxy-Authenticate`, `Proxy-Authorization`, `Proxy-Authentication-Info`, `HTTP2-Settings`.
+    HopByHop,
+    /// `X-Forwarded-For`
+    XForwardedFor,
+    /// `X-Forwarded-Proto`
+    XForwardedProto,
+    /// `X-Forwarded-Host`
+    XForwardedHost,
+    /// Every other `X-Forwarded-…`.
+    XForwardedOther,
+    /// `X-Real-IP`
+    XRealIp,
+    /// `X-Request-Id`
+    XRequestId,
+    /// `traceparent`
+    TraceParent,
+    /// `Strict-Transport-Security`
+    StrictTransportSecurity,
+    /// One of the others with `_` for `-`. CGI and its descendants take the two for the same name
+    /// (RFC 3875 section 4.1.18), so it could pass for a field of the gateway's own: it has no
+    /// meaning, and is not passed on.
+    Disguised,
+}
+
+impl Known {
+    /// Finds a name in the table.
+    pub fn of(name: &[u8]) -> Option<Self> {
+        // Most fields are told apart by their first letter.
+        let first = name.first()?.to_ascii_lowercase();
+        if !matches!(
+            first,
+            b'c' | b'e' | b'f' | b'h' | b'k' | b'p' | b's' | b't' | b'u' | b'x'
+        ) {
+            return None;
+        }
+        let mut folded = [0; 32];
+        let folded = folded.get_mut(..name.len().min(32))?;
+        let mut disguised = false;
+        for (to, from) in folded.iter_mut().zip(name) {
+            disguised |= *from == b'_';
+            *to = match from {
+                b'_' => b'-',
+                other => other.to_ascii_lowercase(),
+            };
+        }
+        let known = Self::of_folded(folded)?;
+        Some(if disguised { Self::Disguised } else { known })
+    }
+
+    fn of_folded(folded: &[u8]) -> Option<Self> {
+        Some(match folded {
+            b"connection" => Self::Connection,
+            b"content-length" => Self::ContentLength,
+            b"expect" => Self::Expect,
+            b"forwarded" => Self::Forwarded,
+            b"host" => Self::Host,
+            b"te" => Self::Te,
+            b"trailer" => Self::Trailer,
+            b"transfer-encoding" => Self::TransferEncoding,
+            b"upgrade" => Self::Upgrade,
+            b"keep-alive"
+            | b"proxy-connection"
+            | b"proxy-authenticate"
+            | b"proxy-authorization"
+            | b"proxy-authentication-info"
+            | b"http2-settings" => Self::HopByHop,
+            b"x-forwarded-for" => Self::XForwardedFor,
+            b"x-forwarded-proto" => Self::XForwardedProto,
+            b"x-forwarded-host" => Self::XForwardedHost,
+            b"x-real-ip" => Self::XRealIp,
+            b"x-request-id" => Self::XRequestId,
+            b"traceparent" => Self::TraceParent,
+            b"strict-transport-security" => Self::StrictTransportSecurity,
+            other if other.starts_with(b"x-forwarded-") => Self::XForwardedOther,
+            _ => return None,
+        })
+    }
+}

@@ -1,0 +1,32 @@
+//! The pure half of the HTTP reverse proxy: bytes and values in, bytes and values out.
+//!
+//! ```text
+//!   bytes ─► request::read ─► Request ─► rules::Table::find ─► Rule ─► forward::write_request ─► bytes
+//!   bytes ◄─ forward::write_response ◄─ Response ◄─ response::read ◄─ bytes
+//!                    content: chunked::Decoder, chunked::write_size
+//! ```
+//!
+//! Nothing here does IO, reads a clock or draws a random number: time, seeds and ids are arguments.
+//! What a head means ([`request::Request`], [`response::Response`]) is apart from how HTTP/1 writes
+//! it, so HTTP/2 goes through the same rules: `decoded` makes the same values of its heads.
+//!
+//! Strictness is one-sided: whatever could be understood in two ways is refused
+//! ([`refusal::Refusal`]), and whatever is passed on is written anew from what was understood.
+#![forbid(unsafe_code)]
+
+pub mod chunked;
+pub mod edit;
+pub mod facts;
+pub mod field;
+pub mod forward;
+pub mod host;
+pub mod limits;
+mod lines;
+pub mod method;
+mod octet;
+pub mod reading;
+pub mod refusal;
+pub mod request;
+pub mod response;
+pub mod scan;
+pub mod target;

@@ -1,0 +1,208 @@
+//! Heads of responses: what an upstream answers, and where its content ends.
+
+use std::mem::MaybeUninit;
+
+use crate::{
+    facts::{Connection, Facts},
+    field::{Field, Fields},
+    limits::{FIELDS_MAX, Limits},
+    lines,
+    method::{Method, Version},
+    reading::Reading,
+    refusal::Refusal,
+    request::Request,
+    scan::{Scan, Side},
+};
+
+/// What of the request decides how the response is read (RFC 9112 section 6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The method was HEAD: no content follows, whatever the fields say.
+    pub head: bool,
+    /// An upgrade was passed on: 101 is an answer to it.
+    pub upgrade: bool,
+}
+
+impl Asked {
+    /// What a request asks for.
+    pub fn by(request: &Request<'_>) -> Self {
+        Self {
+            head: request.method == Method::Head,
+            upgrade: request.upgrade.is_some(),
+        }
+    }
+}
+
+/// Where the content of a response ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// There is none.
+    None,
+    /// After so many bytes.
+    Length(u64),
+    /// Where the chunks end; in HTTP/2, where the stream ends.
+    Chunked,
+    /// With the connection.
+    UntilClose,
+}
+
+/// The head of a response.
+#[derive(Clone, Copy, Debug)]
+pub struct Response<'a> {
+    /// From 100 to 599.
+    pub status: u16,
+    /// The words behind it; may be empty.
+    pub reason: &'a str,
+    /// The version that the upstream speaks.
+    pub version: Version,
+    /// All fields.
+    pub fields: Fields<'a>,
+    /// Where the content ends.
+    pub framing: Framing,
+    /// The length that is declared, also where no content follows (HEAD, 304).
+    pub length: Option<u64>,
+    /// What Connection names.
+    pub connection: Connection,
+    /// Whether another request may be sent on the connection.
+    pub keep_alive: bool,
+    /// Bytes of the head: where the content begins.
+    pub head_len: usize,
+}
+
+impl Response<'_> {
+    /// Whether the connection goes on with another protocol.
+    pub fn is_upgrade(&self) -> bool {
+        self.status == 101
+    }
+
+    /// Whether another response follows to the same request (RFC 9110 section 15.2).
+    pub fn is_interim(&self) -> bool {
+        self.status < 200 && !self.is_upgrade()
+    }
+}
+
+/// Reads one head off the front of `bytes`: all bytes since the message before, each time with
+/// those of before in front. `scan` is made anew for each head.
+pub fn read<'a>(
+    bytes: &'a [u8],
+    asked: Asked,
+    limits: &Limits,
+    scan: &mut Scan,
+) -> Reading<Response<'a>> {
+    Reading::of(scan.advance(bytes, Side::Response, limits), |_, end| {
+        read_whole(&bytes[..end], asked)
+    })
+}
+
+/// Reads a head that has its empty line, and no LF without CR.
+fn read_whole<'a>(head: &'a [u8], asked: Asked) -> Result<Response<'a>, Refusal> {
+    let line_len = memchr::memchr(b'\n', head).unwrap_or(0) + 1;
+    let mut places = [const { MaybeUninit::<httparse::Header<'a>>::uninit() }; FIELDS_MAX];
+    let mut parsed = httparse::Response::new(&mut []);
+    let status = httparse::ParserConfig::default().parse_response_with_uninit_headers(
+        &mut parsed,
+        head,
+        &mut places,
+    );
+    let (Ok(httparse::Status::Complete(_)), Some(status), Some(minor)) =
+        (status, parsed.code, parsed.version)
+    else {
+        return Err(refusal_of(head, line_len));
+    };
+    // httparse skips empty lines in front; the line is the first one here, and one space follows
+    // the version.
+    if !(head.starts_with(b"HTTP/1.") && (100..600).contains(&status)) {
+        return Err(Refusal::StatusLine);
+    }
+    let facts = Facts::of(parsed.headers.iter().map(|header| Field {
+        name: header.name.as_bytes(),
+        value: header.value,
+    }));
+    let version = match minor {
+        0 => Version::Http10,
+        _ => Version::Http11,
+    };
+    let lines = head.get(line_len..head.len() - 2).unwrap_or_default();
+    let response = Response {
+        status,
+        reason: parsed.reason.unwrap_or_default(),
+        version,
+        fields: Fields::checked(lines),
+        framing: Framing::None,
+        length: facts.length()?,
+        connection: facts.connection,
+        keep_alive: false,
+        head_len: head.len(),
+    };
+    judge(response, asked, &facts)
+}
+
+/// Decides where the content ends (RFC 9112 section 6.3), and whether the connection can go on.
+pub(crate) fn judge<'a>(
+    response: Response<'a>,
+    asked: Asked,
+    facts: &Facts<'_>,
+) -> Result<Response<'a>, Refusal> {
+    use crate::facts::Framing as Declared;
+
+    if response.is_upgrade() && !asked.upgrade {
+        return Err(Refusal::UnaskedUpgrade);
+    }
+    let declared = facts.framing(response.version > Version::Http10)?;
+    let bare = response.status < 200 || response.status == 204;
+    let framing = match declared {
+        _ if bare || asked.head || response.status == 304 => Framing::None,
+        Declared::None => Framing::UntilClose,
+        Declared::Length(length) => Framing::Length(length),
+        Declared::Chunked => Framing::Chunked,
+    };
+    // These never have content (RFC 9112 section 6.1); an upstream that announces some anyway may
+    // send it, so the connection is not used again.
+    let announces = !matches!(declared, Declared::None | Declared::Length(0));
+    let modern = response.version > Version::Http10;
+    let connection = response.connection;
+    let keep_alive = !connection.close
+        && (modern || connection.keep_alive)
+        && framing != Framing::UntilClose
+        && !(bare && announces);
+    Ok(Response {
+        framing,
+        keep_alive,
+        ..response
+    })
+}
+
+/// Says why httparse did not take a head.
+#[cold]
+fn refusal_of(head: &[u8], line_len: usize) -> Refusal {
+    let (line, fields) = head.split_at(line_len.min(head.len()));
+    let line = line.strip_suffix(b"\r\n").unwrap_or(line);
+    let version = matches!(
+        line,
+        [
+            b'H',
+            b'T',
+            b'T',
+            b'P',
+            b'/',
+            b'1',
+            b'.',
+            b'0' | b'1',
+            b' ',
+            ..
+        ]
+    );
+    let digits = line
+        .get(9..12)
+        .is_some_and(|it| it.iter().all(u8::is_ascii_digit));
+    let reason = line.get(12..).unwrap_or_default();
+    let reason = match reason {
+        [] => true,
+        [b' ', words @ ..] => words.iter().copied().all(crate::octet::is_value),
+        _ => false,
+    };
+    if version && digits && reason {
+        return lines::refusal_of_fields(fields);
+    }
+    Refusal::StatusLine
+}
