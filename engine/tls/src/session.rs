@@ -1,0 +1,498 @@
+//! One TLS connection, from hello to close_notify, over a [`Wire`].
+//!
+//! rustls' unbuffered interface is driven instead of its buffered one: that one keeps 4 KiB for each
+//! connection at rest and reads the socket 4 KiB at a time, while here the ciphertext lies in the
+//! worker's [`Scratch`] and a session at rest is its keys.
+
+mod outbound;
+mod side;
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, io, sync::Arc};
+
+use rustls::{
+    ClientConfig, HandshakeKind, ProtocolVersion, ServerConfig,
+    client::UnbufferedClientConnection,
+    pki_types::{CertificateDer, ServerName},
+    server::UnbufferedServerConnection,
+    unbuffered::{ConnectionState, UnbufferedStatus},
+};
+
+use crate::{failure::SessionError, scratch::Scratch, wire::Wire};
+use outbound::Outbound;
+use side::Side;
+
+/// Longest plaintext of a record (RFC 8446 section 5.1).
+pub const RECORD_BYTES_MAX: usize = 1 << 14;
+/// Longest record on the wire: TLS 1.2 lets protection add 2048 bytes (RFC 5246 section 6.2.3).
+pub const RECORD_WIRE_BYTES_MAX: usize = 5 + RECORD_BYTES_MAX + 2048;
+/// Most bytes that a peer may send before its handshake is done, however slowly they come. A chain
+/// of ten RSA-4096 client certificates is about 20 KiB.
+pub const HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
+/// Most plaintext that one [`Session::send`] takes: four records. Also, but for record headers,
+/// the most ciphertext that is ever queued.
+pub const SEND_BYTES_MAX: usize = 4 * RECORD_BYTES_MAX;
+
+/// Most reads in a row, all ending in whole records, that give no plaintext: an honest peer has no
+/// use for more than one or two (session tickets, a key update), while empty records cost their
+/// sender less than us.
+const FRUITLESS_READS_MAX: u8 = 16;
+
+/// The gateway's side of a client's connection.
+pub type ServerSession = Session<UnbufferedServerConnection>;
+/// The gateway's side of a connection to an origin.
+pub type ClientSession = Session<UnbufferedClientConnection>;
+
+/// One TLS connection.
+///
+/// No call waits. [`SessionError::WouldBlock`] says that the wire was not ready: wait until it is
+/// readable, and also until it is writable if [`Session::wants_write`], and call again. After any
+/// other error but [`SessionError::NotOpen`] the session is over: [`Session::flush`] what is left
+/// of the alert, and drop it.
+pub struct Session<S> {
+    side: Box<S>,
+    /// Ciphertext that is not a whole record yet, or was more than the reader had room for.
+    held: Box<[u8]>,
+    /// Plaintext that the reader had no room for, and how much of it was read since.
+    plain: Box<[u8]>,
+    plain_at: u32,
+    /// Bytes that the peer sent so far, as long as the handshake lasts.
+    handshake_bytes: u32,
+    inbound: Inbound,
+    outbound: Outbound,
+}
+
+/// How far the peer's half of the stream is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Inbound {
+    Open,
+    /// close_notify came: the end that its sender meant.
+    Closed,
+    /// An error ended it.
+    Failed,
+}
+
+/// What the two sides agreed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Agreed<'a> {
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub version: &'static str,
+    /// The cipher suite by its IANA name.
+    pub cipher: &'static str,
+    /// The key exchange's group by its IANA name; none when TLS 1.2 resumed a session.
+    pub group: Option<&'static str>,
+    /// Whether an earlier session was resumed.
+    pub resumed: bool,
+    /// The application protocol (RFC 7301); none when the client offered none.
+    pub protocol: Option<&'a [u8]>,
+}
+
+impl ServerSession {
+    /// A session that has `received` from the client already: its hello, read to choose `config`.
+    ///
+    /// # Errors
+    /// [`SessionError::Protocol`] when the configuration cannot work, and
+    /// [`SessionError::HandshakeTooLong`].
+    pub fn accept(config: Arc<ServerConfig>, received: &[u8]) -> Result<Self, SessionError> {
+        let connection = UnbufferedServerConnection::new(config).map_err(SessionError::Protocol)?;
+        let mut session = Self::over(connection);
+        session.count(received.len())?;
+        session.held = received.into();
+        Ok(session)
+    }
+}
+
+impl ClientSession {
+    /// A session that will say its hello to `name` in the first [`Session::handshake`].
+    ///
+    /// # Errors
+    /// [`SessionError::Protocol`] when the configuration cannot work.
+    pub fn connect(
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+    ) -> Result<Self, SessionError> {
+        UnbufferedClientConnection::new(config, name)
+            .map(Self::over)
+            .map_err(SessionError::Protocol)
+    }
+}
+
+impl<S: Side> Session<S> {
+    fn over(side: S) -> Self {
+        Self {
+            side: Box::new(side),
+            held: Box::default(),
+            plain: Box::default(),
+            plain_at: 0,
+            handshake_bytes: 0,
+            inbound: Inbound::Open,
+            outbound: Outbound::default(),
+        }
+    }
+
+    /// Takes the handshake as far as the wire allows; `Ok` once it is done and said.
+    ///
+    /// # Errors
+    /// [`SessionError::WouldBlock`] until it is done.
+    pub fn handshake(
+        &mut self,
+        wire: &mut impl Wire,
+        scratch: &mut Scratch,
+    ) -> Result<(), SessionError> {
+        loop {
+            let result = self.take_in(scratch, 0, &mut []);
+            // The flight, or the alert that says what was wrong with the peer's.
+            let flushed = self.outbound.flush(wire);
+            result?;
+            if !self.is_handshaking() {
+                return flushed;
+            }
+            flushed?;
+            let room = scratch.inbound.len() - self.held.len();
+            if room == 0 {
+                return Err(SessionError::HandshakeTooLong);
+            }
+            let count = self.read(wire, scratch, room)?;
+            let result = self.take_in(scratch, count, &mut []);
+            if result.is_err() {
+                // The error says more than a failure to say it would.
+                let _ = self.outbound.flush(wire);
+            }
+            result?;
+        }
+    }
+
+    /// Reads plaintext into `into`. Zero, if `into` has room, means that the peer ended the stream
+    /// with close_notify; an end without it is [`SessionError::Truncated`].
+    ///
+    /// The wire is read until it has no more or some plaintext is there, each time no more of it than
+    /// about `into` has room for: what a slow reader does not ask for stays in the socket.
+    ///
+    /// # Errors
+    /// [`SessionError::WouldBlock`] when no whole record is there.
+    pub fn recv(
+        &mut self,
+        wire: &mut impl Wire,
+        scratch: &mut Scratch,
+        into: &mut [u8],
+    ) -> Result<usize, SessionError> {
+        if self.is_handshaking() {
+            return Err(SessionError::NotOpen);
+        }
+        let count = self.take_plain(into);
+        if count > 0 || into.is_empty() {
+            return Ok(count);
+        }
+        let result = self.recv_records(wire, scratch, into);
+        if self.outbound.wants_write() {
+            // An alert, or the answer to a key update. The result counts for more than this one's:
+            // a wire that fails here fails for the next write, too.
+            let _ = self.outbound.flush(wire);
+        }
+        result
+    }
+
+    fn recv_records(
+        &mut self,
+        wire: &mut impl Wire,
+        scratch: &mut Scratch,
+        into: &mut [u8],
+    ) -> Result<usize, SessionError> {
+        let mut count = 0;
+        if !self.held.is_empty() {
+            count = self.take_in(scratch, 0, into)?;
+        }
+        // Headers and tags on top, so that plaintext of the reader's size comes in one read.
+        let records = into.len().div_ceil(RECORD_BYTES_MAX);
+        let wanted = into
+            .len()
+            .saturating_add(records.saturating_mul(64))
+            .max(512);
+        let mut reads = 0;
+        while count == 0 {
+            match self.inbound {
+                Inbound::Open => {}
+                Inbound::Closed => return Ok(0),
+                Inbound::Failed => return Err(SessionError::NotOpen),
+            }
+            if self.outbound.is_full() {
+                // Whoever makes us answer without reading the answers waits.
+                return Err(SessionError::WouldBlock);
+            }
+            let before = self.held.len();
+            let room = scratch.inbound.len() - before;
+            if room == 0 || reads == FRUITLESS_READS_MAX {
+                return Err(self.fail(SessionError::Flood));
+            }
+            let received = self.read(wire, scratch, wanted.min(room))?;
+            count = self.take_in(scratch, received, into)?;
+            // The piece of a record is progress; whole records without plaintext are not.
+            reads += u8::from(self.held.len() < before + received);
+        }
+        Ok(count)
+    }
+
+    /// Encrypts as much of `from` as one call takes ([`SEND_BYTES_MAX`]) and hands it to the wire.
+    ///
+    /// What the wire has no room for is queued, [`Session::wants_write`] tells it, and nothing more
+    /// is taken before it has gone.
+    ///
+    /// # Errors
+    /// [`SessionError::WouldBlock`] when nothing was taken because earlier bytes are still queued.
+    pub fn send(
+        &mut self,
+        wire: &mut impl Wire,
+        scratch: &mut Scratch,
+        from: &[u8],
+    ) -> Result<usize, SessionError> {
+        if self.is_handshaking() || self.outbound.is_closed() {
+            return Err(SessionError::NotOpen);
+        }
+        self.outbound.flush(wire)?;
+        let part = &from[..from.len().min(SEND_BYTES_MAX)];
+        if part.is_empty() {
+            return Ok(0);
+        }
+        let bytes = self.encrypt(part, scratch)?;
+        self.outbound
+            .flush_or_queue(wire, &scratch.outbound[..bytes])?;
+        Ok(part.len())
+    }
+
+    /// Says close_notify: nothing more is sent, though the peer may go on sending. A session whose
+    /// handshake is not done has nothing to say.
+    ///
+    /// # Errors
+    /// [`SessionError::WouldBlock`] until it has left: [`Session::flush`] then.
+    pub fn close(
+        &mut self,
+        wire: &mut impl Wire,
+        scratch: &mut Scratch,
+    ) -> Result<(), SessionError> {
+        if self.inbound != Inbound::Failed && !self.is_handshaking() && self.outbound.close() {
+            self.take_in(scratch, 0, &mut [])?;
+            let state = self.side.process(&mut self.held).state;
+            if let Ok(ConnectionState::WriteTraffic(mut traffic)) = state
+                && let Ok(bytes) = traffic.queue_close_notify(&mut scratch.outbound)
+            {
+                self.outbound.queue(&scratch.outbound[..bytes]);
+            }
+        }
+        self.outbound.flush(wire)
+    }
+
+    /// Hands queued ciphertext to the wire.
+    ///
+    /// # Errors
+    /// [`SessionError::WouldBlock`] while some of it is still here.
+    pub fn flush(&mut self, wire: &mut impl Wire) -> Result<(), SessionError> {
+        self.outbound.flush(wire)
+    }
+
+    /// Whether ciphertext is queued that the wire had no room for.
+    pub fn wants_write(&self) -> bool {
+        self.outbound.wants_write()
+    }
+
+    /// Whether [`Session::recv`] may have something without the wire becoming readable.
+    pub fn has_received(&self) -> bool {
+        !self.plain.is_empty() || !self.held.is_empty() || self.inbound != Inbound::Open
+    }
+
+    /// Whether the handshake is still to be done.
+    pub fn is_handshaking(&self) -> bool {
+        self.side.shared().is_handshaking()
+    }
+
+    /// What was agreed on; none before the handshake is done.
+    pub fn agreed(&self) -> Option<Agreed<'_>> {
+        let state = self.side.shared();
+        if state.is_handshaking() {
+            return None;
+        }
+        Some(Agreed {
+            version: match state.protocol_version()? {
+                ProtocolVersion::TLSv1_3 => "TLSv1.3",
+                _ => "TLSv1.2",
+            },
+            cipher: state.negotiated_cipher_suite()?.suite().as_str()?,
+            group: state
+                .negotiated_key_exchange_group()
+                .and_then(|group| group.name().as_str()),
+            resumed: state.handshake_kind() == Some(HandshakeKind::Resumed),
+            protocol: state.alpn_protocol(),
+        })
+    }
+
+    /// The peer's certificate, which was verified; none when it sent none.
+    pub fn peer(&self) -> Option<&CertificateDer<'static>> {
+        self.side.shared().peer_certificates()?.first()
+    }
+
+    /// Reads the wire once behind what is held, which moves to the front of the scratch buffer.
+    fn read(
+        &mut self,
+        wire: &mut impl Wire,
+        scratch: &mut Scratch,
+        room: usize,
+    ) -> Result<usize, SessionError> {
+        let held = self.held.len();
+        match wire.recv(&mut scratch.inbound[held..held + room]) {
+            Ok(0) if self.is_handshaking() => Err(self.fail(SessionError::HandshakeEof)),
+            Ok(0) => Err(self.fail(SessionError::Truncated)),
+            Ok(count) => {
+                if self.is_handshaking() {
+                    self.count(count)?;
+                }
+                Ok(count)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Err(SessionError::WouldBlock)
+            }
+            Err(error) => Err(self.fail(SessionError::Wire(error))),
+        }
+    }
+
+    fn count(&mut self, bytes: usize) -> Result<(), SessionError> {
+        let total = (self.handshake_bytes as usize).saturating_add(bytes);
+        match u32::try_from(total) {
+            Ok(total) if total as usize <= HANDSHAKE_BYTES_MAX => self.handshake_bytes = total,
+            _ => return Err(self.fail(SessionError::HandshakeTooLong)),
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self, error: SessionError) -> SessionError {
+        self.inbound = Inbound::Failed;
+        error
+    }
+
+    /// Processes what is held and the `received` bytes behind it. Answers how much plaintext went
+    /// `into`; what did not fit is kept.
+    fn take_in(
+        &mut self,
+        scratch: &mut Scratch,
+        received: usize,
+        into: &mut [u8],
+    ) -> Result<usize, SessionError> {
+        let held = self.held.len();
+        let end = held + received;
+        scratch.inbound[..held].copy_from_slice(&self.held);
+        let (mut at, mut count) = (0, 0);
+        let result = loop {
+            let step = self.step(&mut scratch.inbound[at..end], &mut into[count..]);
+            let step = match step {
+                Ok(step) => step,
+                Err(error) => break Err(error),
+            };
+            at += step.consumed;
+            count += step.delivered;
+            let full = step.delivered > 0 && (count == into.len() || !self.plain.is_empty());
+            if step.rest || full {
+                break Ok(count);
+            }
+        };
+        if let Err(error) = result {
+            self.held = Box::default();
+            // Encodes the alert; the error itself counts for more than a failure to say it.
+            let _ = self.say();
+            return Err(self.fail(error));
+        }
+        self.held = scratch.inbound[at..end].into();
+        result
+    }
+
+    /// One state of the unbuffered machine.
+    fn step(&mut self, incoming: &mut [u8], into: &mut [u8]) -> Result<Step, SessionError> {
+        let UnbufferedStatus { mut discard, state } = self.side.process(incoming);
+        let (mut delivered, mut rest) = (0, false);
+        match state.map_err(SessionError::Protocol)? {
+            ConnectionState::ReadTraffic(mut traffic) => {
+                while let Some(record) = traffic.next_record() {
+                    let record = record.map_err(SessionError::Protocol)?;
+                    discard += record.discard;
+                    let fits = record.payload.len().min(into.len() - delivered);
+                    into[delivered..delivered + fits].copy_from_slice(&record.payload[..fits]);
+                    delivered += fits;
+                    if fits < record.payload.len() {
+                        let unread = &self.plain[self.plain_at as usize..];
+                        self.plain = [unread, &record.payload[fits..]].concat().into();
+                        self.plain_at = 0;
+                    }
+                }
+            }
+            ConnectionState::EncodeTlsData(mut data) => self.outbound.encode(&mut data)?,
+            // The queue owns the bytes now: as far as rustls is concerned they have left.
+            ConnectionState::TransmitTlsData(data) => data.done(),
+            ConnectionState::PeerClosed => self.inbound = Inbound::Closed,
+            ConnectionState::BlockedHandshake
+            | ConnectionState::WriteTraffic(_)
+            | ConnectionState::Closed => rest = true,
+            // Early data is off, and there are no other states.
+            _ => return Err(SessionError::NotOpen),
+        }
+        Ok(Step {
+            consumed: discard,
+            delivered,
+            rest,
+        })
+    }
+
+    /// Queues what rustls has to say, be it an alert.
+    fn say(&mut self) -> Result<(), SessionError> {
+        while self.side.shared().wants_write() {
+            let UnbufferedStatus { state, .. } = self.side.process(&mut []);
+            match state {
+                Ok(ConnectionState::EncodeTlsData(mut data)) => self.outbound.encode(&mut data)?,
+                _ => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Encrypts `part` to the front of the scratch buffer and answers its length there.
+    fn encrypt(&mut self, part: &[u8], scratch: &mut Scratch) -> Result<usize, SessionError> {
+        // rustls lets nobody write before it has been through what it was given: whole records that
+        // were not asked for yet become plaintext first.
+        self.take_in(scratch, 0, &mut [])?;
+        let state = self.side.process(&mut self.held).state;
+        if let Ok(ConnectionState::WriteTraffic(mut traffic)) = state
+            && let Ok(bytes) = traffic.encrypt(part, &mut scratch.outbound)
+        {
+            return Ok(bytes);
+        }
+        Err(self.fail(SessionError::NotOpen))
+    }
+
+    fn take_plain(&mut self, into: &mut [u8]) -> usize {
+        let unread = &self.plain[self.plain_at as usize..];
+        let count = unread.len().min(into.len());
+        into[..count].copy_from_slice(&unread[..count]);
+        if count == unread.len() {
+            (self.plain, self.plain_at) = (Box::default(), 0);
+        } else {
+            // A record's worth at most, which fits.
+            self.plain_at += u32::try_from(count).unwrap_or(u32::MAX);
+        }
+        count
+    }
+}
+
+struct Step {
+    consumed: usize,
+    delivered: usize,
+    /// Nothing more to be had of these bytes.
+    rest: bool,
+}
+
+impl<S: Side> fmt::Debug for Session<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("handshaking", &self.is_handshaking())
+            .field("inbound", &self.inbound)
+            .field("held", &self.held.len())
+            .field("outbound", &self.outbound)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,195 @@
+//! Peers in memory, and certificates for them.
+
+use std::{collections::VecDeque, io, sync::Arc, time::SystemTime};
+
+use engine_core::classify::{Hello, HelloReader, Verdict};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256,
+    PKCS_RSA_SHA256,
+};
+
+use crate::{
+    Bundle, Certificates, ClientSession, Policies, Policy, Scratch, ServerSession, SessionError,
+    Terms, Tickets, Wire,
+    policy::{AcceptError, Roots},
+    tickets::{Keys, Secret},
+};
+
+/// One end of a connection in memory.
+#[derive(Debug)]
+pub(crate) struct End {
+    pub(crate) inward: VecDeque<u8>,
+    pub(crate) outward: VecDeque<u8>,
+    /// How many bytes may lie in `outward`.
+    pub(crate) room: usize,
+    /// Nothing more comes behind `inward`.
+    pub(crate) cut: bool,
+    /// Most bytes that one call moves.
+    pub(crate) piece: usize,
+}
+
+impl Default for End {
+    fn default() -> Self {
+        Self {
+            inward: VecDeque::new(),
+            outward: VecDeque::new(),
+            room: usize::MAX,
+            cut: false,
+            piece: usize::MAX,
+        }
+    }
+}
+
+impl Wire for End {
+    fn recv(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.inward.is_empty() && !self.cut {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let piece = into.len().min(self.piece);
+        io::Read::read(&mut self.inward, &mut into[..piece])
+    }
+
+    fn send(&mut self, from: &[u8]) -> io::Result<usize> {
+        let room = self.room.saturating_sub(self.outward.len()).min(self.piece);
+        if room == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let count = from.len().min(room);
+        self.outward.extend(&from[..count]);
+        Ok(count)
+    }
+}
+
+/// Carries everything from one end to the other.
+pub(crate) fn carry(from: &mut End, to: &mut End) {
+    to.inward.append(&mut from.outward);
+}
+
+/// A certificate authority.
+pub(crate) struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pub(crate) der: Box<[u8]>,
+}
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "tests");
+        let certificate = params.self_signed(&key).unwrap();
+        Self {
+            der: certificate.der().to_vec().into(),
+            issuer: Issuer::new(params, key),
+        }
+    }
+
+    pub(crate) fn roots(&self) -> Roots {
+        [self.der.clone()].into()
+    }
+
+    /// PEM of a chain and of its key.
+    pub(crate) fn pem(&self, names: &[&str], key: &KeyPair) -> (String, String) {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        self.pem_of(CertificateParams::new(names).unwrap(), key)
+    }
+
+    pub(crate) fn pem_of(&self, mut params: CertificateParams, key: &KeyPair) -> (String, String) {
+        params.distinguished_name.push(DnType::CommonName, "leaf");
+        let leaf = params.signed_by(key, &self.issuer).unwrap();
+        (leaf.pem(), key.serialize_pem())
+    }
+
+    pub(crate) fn bundle(&self, names: &[&str]) -> Arc<Bundle> {
+        self.bundle_with(names, &curve_key())
+    }
+
+    pub(crate) fn bundle_with(&self, names: &[&str], key: &KeyPair) -> Arc<Bundle> {
+        let (chain, key) = self.pem(names, key);
+        Arc::new(Bundle::from_pem(chain.as_bytes(), key.as_bytes()).unwrap())
+    }
+}
+
+pub(crate) fn curve_key() -> KeyPair {
+    KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap()
+}
+
+/// An RSA key: made once, because that takes long.
+pub(crate) fn rsa_key() -> KeyPair {
+    static PEM: &str = include_str!("testing/rsa.pem");
+    KeyPair::from_pem_and_sign_algo(PEM, &PKCS_RSA_SHA256).unwrap()
+}
+
+pub(crate) fn tickets() -> Tickets {
+    Tickets::new(Keys::new(
+        &Secret::random().unwrap(),
+        SystemTime::UNIX_EPOCH,
+    ))
+}
+
+/// Terms with a policy's defaults for these certificates.
+pub(crate) fn terms(certificates: &Certificates, policy: &Policy) -> Arc<Terms> {
+    let mut policies = Policies::new(certificates.clone(), tickets()).unwrap();
+    policies.terms(policy).unwrap()
+}
+
+/// A client and a server with the wires between them.
+pub(crate) struct Both {
+    pub(crate) client: ClientSession,
+    pub(crate) server: ServerSession,
+    pub(crate) near: End,
+    pub(crate) far: End,
+    pub(crate) scratch: Scratch,
+}
+
+/// Reads the hello as the engine does.
+pub(crate) fn hello_of(bytes: &[u8]) -> Hello {
+    match HelloReader::new(64 * 1024).read(bytes) {
+        Verdict::Hello(hello) => hello,
+        other => panic!("{other:?}"),
+    }
+}
+
+impl Both {
+    /// Has the client say its hello and the server accept it.
+    pub(crate) fn meet(mut client: ClientSession, terms: &Terms) -> Result<Self, AcceptError> {
+        let (mut near, far, mut scratch) = (End::default(), End::default(), Scratch::default());
+        let waits = client.handshake(&mut near, &mut scratch);
+        assert!(matches!(waits, Err(SessionError::WouldBlock)), "{waits:?}");
+        let hello: Vec<u8> = near.outward.drain(..).collect();
+        let server = terms.accept(&hello_of(&hello), &hello)?;
+        Ok(Self {
+            client,
+            server,
+            near,
+            far,
+            scratch,
+        })
+    }
+
+    /// Goes on until both sides are done or one has failed. Answers client's and server's results.
+    pub(crate) fn shake(&mut self) -> (Result<(), SessionError>, Result<(), SessionError>) {
+        for _ in 0..100_000 {
+            let server = self.server.handshake(&mut self.far, &mut self.scratch);
+            carry(&mut self.far, &mut self.near);
+            let client = self.client.handshake(&mut self.near, &mut self.scratch);
+            carry(&mut self.near, &mut self.far);
+            let goes_on = |result: &Result<(), SessionError>| {
+                matches!(result, Ok(()) | Err(SessionError::WouldBlock))
+            };
+            if client.is_ok() && server.is_ok() || !goes_on(&client) || !goes_on(&server) {
+                return (client, server);
+            }
+        }
+        panic!("the handshake does not end");
+    }
+
+    /// A pair whose handshake went well.
+    pub(crate) fn shaken(client: ClientSession, terms: &Terms) -> Self {
+        let mut both = Self::meet(client, terms).unwrap();
+        let (client, server) = both.shake();
+        client.unwrap();
+        server.unwrap();
+        both
+    }
+}
