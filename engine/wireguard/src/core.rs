@@ -35,12 +35,12 @@ use crate::{
 mod allowed;
 pub(crate) mod configure;
 mod gate;
-mod message;
+pub(crate) mod message;
 pub(crate) mod outbox;
-mod packet;
+pub(crate) mod packet;
 pub(crate) mod path;
 mod peer;
-mod receive;
+pub(crate) mod receive;
 mod send;
 mod timers;
 mod tunnel;

@@ -15,7 +15,7 @@ use crate::{
     core::configure::TooMany,
     courier::{Courier, Ended},
     pool::{
-        self, Threads,
+        self, Offloads, Threads,
         worker::{Command, Refused},
     },
     state::State,
@@ -35,6 +35,7 @@ pub struct Device {
 pub(crate) struct Shared {
     pub(crate) name: String,
     pub(crate) host: Netns,
+    pub(crate) offloads: Offloads,
     pub(crate) id: usize,
     pub(crate) courier: Courier<Command>,
     /// How many devices its thread has.
@@ -170,9 +171,10 @@ impl Shared {
             source,
         };
         let sockets = match change.listen_port {
-            Some(port) if port != self.state().map_err(|_| gone())?.listen_port => {
-                Some(pool::bind(&self.host, port).map_err(|source| bind(port, source))?)
-            }
+            Some(port) if port != self.state().map_err(|_| gone())?.listen_port => Some(
+                pool::bind(&self.host, port, self.offloads.receive)
+                    .map_err(|source| bind(port, source))?,
+            ),
             Some(_) | None => None,
         };
         let port = sockets.as_ref().map_or(0, |sockets| sockets.port);

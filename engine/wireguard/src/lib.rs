@@ -28,10 +28,11 @@ mod device;
 mod key;
 mod pool;
 mod state;
+mod superpacket;
 mod uapi;
 
 pub use change::{Change, PeerChange};
 pub use device::{ConfigureError, Device, Gone, SetMtuError};
 pub use key::{Key, PublicKey};
-pub use pool::{Open, OpenError, Pool, StartError, UAPI_DIRECTORY};
+pub use pool::{Offload, Offloads, Open, OpenError, Pool, StartError, UAPI_DIRECTORY};
 pub use state::{PeerState, State};

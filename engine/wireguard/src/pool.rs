@@ -17,15 +17,20 @@ use std::{
     thread::JoinHandle,
 };
 
+pub use engine_sys::tun::Offload;
 use engine_sys::{datagram, netns::Netns, socket, tun};
 use nix::errno::Errno;
 
 use self::{
-    link::{Link, Sockets},
+    link::{Border, Link, Sockets},
     worker::Command,
 };
 use crate::{
-    core::Core,
+    core::{
+        Core,
+        message::DATA_OVERHEAD,
+        outbox::{RUN_BYTES_MAX, RUN_DATAGRAMS_MAX},
+    },
     courier::Courier,
     device::{Device, Shared},
     key::Key,
@@ -51,6 +56,34 @@ const PORT_TRIES: usize = 100;
 #[derive(Clone, Debug)]
 pub struct Pool {
     threads: Arc<Threads>,
+    offloads: Offloads,
+}
+
+/// In which ways a device moves many packets at once, where the kernel can. Without them everything
+/// works as well, and takes several times the processor time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offloads {
+    /// What the kernel leaves to be cut, or put together, at the link.
+    pub link: Offload,
+    /// The kernel cuts what is sent (UDP_SEGMENT).
+    pub send: bool,
+    /// The kernel puts together what is received (UDP_GRO).
+    pub receive: bool,
+}
+
+impl Offloads {
+    /// All of them.
+    pub const ALL: Self = Self {
+        link: Offload::TcpUdp,
+        send: true,
+        receive: true,
+    };
+    /// None of them: one packet, one datagram at a time.
+    pub const NONE: Self = Self {
+        link: Offload::None,
+        send: false,
+        receive: false,
+    };
 }
 
 /// What to open.
@@ -184,7 +217,15 @@ impl Pool {
         };
         Ok(Self {
             threads: Arc::new(threads),
+            offloads: Offloads::ALL,
         })
+    }
+
+    /// A handle to the same threads by which devices are opened with fewer offloads.
+    #[must_use]
+    pub fn with_offloads(mut self, offloads: Offloads) -> Self {
+        self.offloads = offloads;
+        self
     }
 
     /// Opens a device: a link in the tenant's namespace, which is down and has no addresses, a UDP
@@ -201,8 +242,9 @@ impl Pool {
                 name: name(),
                 source,
             })?;
-        let tun = open.tenant.enter(|| tun::open(open.name));
-        let tun = tun.map_err(|source| OpenError::Tun {
+        let offloads = self.offloads;
+        let border = Border::open(open.tenant, open.name, offloads.link);
+        let border = border.map_err(|source| OpenError::Tun {
             name: name(),
             source,
         })?;
@@ -211,13 +253,16 @@ impl Pool {
             mtu: open.mtu,
             source,
         })?;
-        let sockets = bind(open.host, open.listen_port).map_err(|source| OpenError::Bind {
-            name: name(),
-            port: open.listen_port,
-            source,
+        let sockets = bind(open.host, open.listen_port, offloads.receive).map_err(|source| {
+            OpenError::Bind {
+                name: name(),
+                port: open.listen_port,
+                source,
+            }
         })?;
         let core = Core::new(open.private_key, open.mtu, Box::new(random()));
-        let shared = self.hand_over(Link::new(core, tun, sockets), open.name, host)?;
+        let link = Link::new(core, border, sockets, offloads.send);
+        let shared = self.hand_over(link, open.name, host)?;
         let path = self.threads.directory.join(format!("{}.sock", open.name));
         let refused = |source| OpenError::Uapi {
             name: name(),
@@ -250,6 +295,7 @@ impl Pool {
         Ok(Arc::new(Shared {
             name: name.to_owned(),
             host,
+            offloads: self.offloads,
             id,
             courier,
             devices: worker.devices.clone(),
@@ -270,15 +316,34 @@ impl Drop for Threads {
     }
 }
 
-/// Sets the MTU of a link by its name.
+/// Sets the MTU of a link by its name, and how many packets the kernel leaves together for it.
 pub(crate) fn set_mtu(tenant: &Netns, name: &str, mtu: u16) -> io::Result<()> {
     let socket = tenant.enter(|| datagram::open(any_v4(0), 0))?;
-    tun::set_mtu(socket.as_fd(), name, mtu)
+    tun::set_mtu(socket.as_fd(), name, mtu)?;
+    // Where that is refused, some super-packets take two sends, which is slower and right.
+    let links = tenant.enter(tun::link_socket);
+    let _ = links.and_then(|links| tun::set_segments_max(links.as_fd(), name, run_of(mtu)));
+    Ok(())
 }
 
-/// Binds one port for IPv4 and IPv6 in a namespace; for IPv4 alone on a host without IPv6.
-pub(crate) fn bind(host: &Netns, port: u16) -> io::Result<Sockets> {
-    let open = |address: SocketAddr| host.enter(|| datagram::open(address, SOCKET_BUFFER_BYTES));
+/// How many full packets are sent in one call: so many a super-packet should hold, and no more.
+fn run_of(mtu: u16) -> u32 {
+    let datagram = usize::from(mtu) + DATA_OVERHEAD;
+    let run = (RUN_BYTES_MAX / datagram).clamp(1, RUN_DATAGRAMS_MAX);
+    u32::try_from(run).unwrap_or(1)
+}
+
+/// Binds one port for IPv4 and IPv6 in a namespace; for IPv4 alone on a host without IPv6. What
+/// arrives may come `together`.
+pub(crate) fn bind(host: &Netns, port: u16, together: bool) -> io::Result<Sockets> {
+    let open = |address: SocketAddr| {
+        let socket = host.enter(|| datagram::open(address, SOCKET_BUFFER_BYTES))?;
+        if !together {
+            // A kernel that cannot even be told never does it.
+            let _ = datagram::keep_apart(socket.as_fd());
+        }
+        Ok(socket)
+    };
     let mut tries = 0;
     loop {
         let v4: OwnedFd = open(any_v4(port))?;

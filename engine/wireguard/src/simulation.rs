@@ -15,5 +15,6 @@ mod change;
 mod core;
 mod key;
 mod state;
+mod superpacket;
 #[path = "simulation/tests.rs"]
 mod tests;

@@ -49,6 +49,15 @@ impl Message {
     }
 }
 
+/// The traffic class of a message that has no packet in it: the kernel's for handshakes (AF41,
+/// `HANDSHAKE_DSCP` in `drivers/net/wireguard/messages.h`), none for keep-alives and cookies.
+pub(crate) fn traffic_class(message: &[u8]) -> u8 {
+    match message.first() {
+        Some(1 | 2) => 0x88,
+        _ => 0,
+    }
+}
+
 /// The index that the sender of a handshake message wants to be answered at.
 pub(crate) fn sender_index(message: &[u8]) -> Option<u32> {
     word(message, 4)

@@ -7,17 +7,17 @@ use super::path::Path;
 /// The longest message: a packet of 65,535 bytes in a data message, with room for padding.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 65_535 + 16 + 32;
 /// The most that one UDP datagram, and a run of them in one call, carries over IPv4 (RFC 768).
-const RUN_BYTES_MAX: usize = 65_507;
+pub(crate) const RUN_BYTES_MAX: usize = 65_507;
 /// The most datagrams in a run: what the kernel cuts in one call (`UDP_MAX_SEGMENTS`).
-const RUN_DATAGRAMS_MAX: usize = 64;
+pub(crate) const RUN_DATAGRAMS_MAX: usize = 64;
 /// Enough for several runs, so that a batch is sealed before it is sent; small enough to stay in a
 /// core's cache.
 const OUTBOX_BYTES: usize = 4 * MESSAGE_BYTES_MAX;
 /// A bound on the list of runs, for when every datagram goes somewhere else.
 const RUNS_MAX: usize = 256;
 
-/// Datagrams to send, in order. Those that follow each other to one peer and have one length form a
-/// run, which the kernel can take in one call and cut.
+/// Datagrams to send, in order. Those that follow each other to one peer in one traffic class and have
+/// one length form a run, which the kernel can take in one call and cut.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     bytes: Box<[u8]>,
@@ -36,6 +36,8 @@ pub(crate) struct Run {
     pub(crate) path: Path,
     /// The slot of the peer that they are counted for; cookies are for none.
     pub(crate) peer: Option<usize>,
+    /// Their traffic class: DSCP and ECN.
+    pub(crate) class: u8,
 }
 
 impl Default for Outbox {
@@ -64,13 +66,13 @@ impl Outbox {
     }
 
     /// Takes the first `len` bytes of the room as a datagram.
-    pub(crate) fn push(&mut self, len: usize, path: Path, peer: Option<usize>) {
+    pub(crate) fn push(&mut self, len: usize, path: Path, peer: Option<usize>, class: u8) {
         let start = self.used;
         self.used += len;
         if let Some(last) = self
             .runs
             .last_mut()
-            .filter(|run| run.takes(len, path, peer))
+            .filter(|run| run.takes(len, path, peer, class))
         {
             last.len += len;
             last.count += 1;
@@ -83,6 +85,7 @@ impl Outbox {
             count: 1,
             path,
             peer,
+            class,
         });
     }
 
@@ -106,11 +109,11 @@ impl Run {
         segment.filter(|_| self.count > 1)
     }
 
-    fn takes(&self, len: usize, path: Path, peer: Option<usize>) -> bool {
+    fn takes(&self, len: usize, path: Path, peer: Option<usize>, class: u8) -> bool {
         // A shorter one ends a run, which shows in the sum.
         let open = self.len == self.segment * self.count && len <= self.segment;
         let fits = self.count < RUN_DATAGRAMS_MAX && self.len + len <= RUN_BYTES_MAX;
-        open && fits && self.path == path && self.peer == peer
+        open && fits && self.path == path && self.peer == peer && self.class == class
     }
 }
 
@@ -126,7 +129,7 @@ mod tests {
     fn runs(pushed: &[(usize, u16)]) -> Vec<(usize, Option<u16>)> {
         let mut outbox = Outbox::default();
         for (len, port) in pushed {
-            outbox.push(*len, address(*port), Some(1));
+            outbox.push(*len, address(*port), Some(1), 0);
         }
         let segment = |run: &Run| run.segment().map(NonZeroU16::get);
         let listed = outbox
@@ -143,12 +146,13 @@ mod tests {
     }
 
     #[test]
-    fn other_places_and_other_peers_are_other_runs() {
+    fn other_places_other_peers_and_other_classes_are_other_runs() {
         assert_eq!(runs(&[(100, 1), (100, 2)]), [(100, None), (100, None)]);
         let mut outbox = Outbox::default();
-        outbox.push(64, address(1), None);
-        outbox.push(64, address(1), Some(1));
-        assert_eq!(outbox.runs().count(), 2);
+        outbox.push(64, address(1), None, 0);
+        outbox.push(64, address(1), Some(1), 0);
+        outbox.push(64, address(1), Some(1), 2);
+        assert_eq!(outbox.runs().count(), 3);
     }
 
     #[test]
@@ -164,14 +168,14 @@ mod tests {
         let mut outbox = Outbox::default();
         let mut pushed = 0;
         while outbox.has_room() {
-            outbox.push(MESSAGE_BYTES_MAX, address(1), None);
+            outbox.push(MESSAGE_BYTES_MAX, address(1), None, 0);
             pushed += 1;
         }
         assert_eq!(pushed, OUTBOX_BYTES / MESSAGE_BYTES_MAX);
         outbox.clear();
         while outbox.has_room() {
-            outbox.push(0, address(1), None);
-            outbox.push(1, address(1), None);
+            outbox.push(0, address(1), None, 0);
+            outbox.push(1, address(1), None, 0);
         }
         assert!(outbox.runs().count() <= RUNS_MAX);
     }

@@ -2,11 +2,18 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::superpacket::checksum;
+
 const IPV4_HEADER: usize = 20;
 const IPV6_HEADER: usize = 40;
 /// Padding brings a packet to a multiple of this (the paper, section 5.4.6), so that its length
 /// says less about what is in it.
 const PADDING: usize = 16;
+/// The bits of ECN in a traffic class, and what they say.
+const CONGESTION: u8 = 3;
+const CAPABLE_1: u8 = 1;
+const CAPABLE_0: u8 = 2;
+const CONGESTED: u8 = 3;
 
 /// Where a packet goes; `None` for what is no whole IP header.
 pub(crate) fn destination(packet: &[u8]) -> Option<IpAddr> {
@@ -26,6 +33,61 @@ pub(crate) fn destination(packet: &[u8]) -> Option<IpAddr> {
 /// Whether a packet that was cut to the length in its header is still as long as a header.
 pub(crate) fn holds_its_header(packet: &[u8]) -> bool {
     destination(packet).is_some()
+}
+
+/// What a packet says of congestion: the two bits of ECN (RFC 3168) in its traffic class.
+pub(crate) fn congestion(packet: &[u8]) -> u8 {
+    traffic_class(packet).unwrap_or(0) & CONGESTION
+}
+
+fn traffic_class(packet: &[u8]) -> Option<u8> {
+    let [first, second] = *packet.first_chunk()?;
+    match first >> 4 {
+        4 => Some(second),
+        6 => Some(first << 4 | second >> 4),
+        _ => None,
+    }
+}
+
+/// The traffic class of the message that a packet goes in: its ECN, and nothing of its DSCP, which
+/// is between the tenant's machines (`ip_tunnel_ecn_encap` in `drivers/net/wireguard/send.c`). That
+/// congestion was met inside is not told again outside.
+pub(crate) fn class_outside(congestion: u8) -> u8 {
+    if congestion == CONGESTED {
+        CAPABLE_0
+    } else {
+        congestion
+    }
+}
+
+/// Tells a packet what its message met on the way, if it can be told (RFC 6040, section 4.2; the
+/// kernel's `INET_ECN_decapsulate`, of which it does not heed the advice to drop either).
+pub(crate) fn carry_congestion(packet: &mut [u8], class_outside: u8) {
+    let before = congestion(packet);
+    match (before, class_outside & CONGESTION) {
+        (0 | CONGESTED, _) => {}
+        (_, CONGESTED) => set_congestion(packet, CONGESTED),
+        (CAPABLE_0, CAPABLE_1) => set_congestion(packet, CAPABLE_1),
+        _ => {}
+    }
+}
+
+fn set_congestion(packet: &mut [u8], congestion: u8) {
+    let Some(([first, second], rest)) = packet.split_first_chunk_mut() else {
+        return;
+    };
+    if *first >> 4 == 6 {
+        *second = *second & !(CONGESTION << 4) | congestion << 4;
+        return;
+    }
+    let word = [*first, *second];
+    *second = *second & !CONGESTION | congestion;
+    // The header checksum, two bytes at 10.
+    if let Some(checksum) = rest.get_mut(8..).and_then(<[u8]>::first_chunk_mut) {
+        let before = u16::from_be_bytes(*checksum);
+        let words = [word, [*first, *second]].map(u16::from_be_bytes);
+        *checksum = checksum::changed(before, words[0], words[1]).to_be_bytes();
+    }
 }
 
 /// How long a packet of `len` bytes becomes with its padding: a multiple of 16, but never over the
@@ -52,6 +114,52 @@ mod tests {
         assert_eq!(destination(&v6[..39]), None);
         assert_eq!(destination(&[]), None);
         assert_eq!(destination(&[0x55; 40]), None);
+    }
+
+    /// An IPv4 and an IPv6 header with a traffic class.
+    fn headers(class: u8) -> [Vec<u8>; 2] {
+        let mut v4 = vec![
+            0x45, class, 0, 20, 1, 2, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
+        ];
+        let checksum = checksum::Sum::default().bytes(&v4).finish();
+        v4[10..12].copy_from_slice(&checksum.to_be_bytes());
+        let mut v6 = vec![0; 40];
+        v6[0] = 0x60 | class >> 4;
+        v6[1] = class << 4 | 5;
+        [v4, v6]
+    }
+
+    #[test]
+    fn marks_of_congestion_are_carried_in_and_leave_everything_else_as_it_is() {
+        // What was inside and outside, and what is inside then.
+        let cases = [
+            (0, 3, 0),
+            (0, 1, 0),
+            (2, 0, 2),
+            (2, 2, 2),
+            (2, 1, 1),
+            (2, 3, 3),
+            (1, 3, 3),
+            (1, 2, 1),
+            (3, 0, 3),
+        ];
+        for (inside, outside, expected) in cases {
+            for dscp in [0, 0xb8, 0xfc] {
+                let before = headers(dscp | inside);
+                for (mut packet, expected) in before.into_iter().zip(headers(dscp | expected)) {
+                    assert_eq!(congestion(&packet), inside);
+                    carry_congestion(&mut packet, outside | 0x88);
+                    assert_eq!(packet, expected, "{inside} {outside}");
+                }
+            }
+        }
+        carry_congestion(&mut [], 3);
+        carry_congestion(&mut [0x45, 1], 3);
+    }
+
+    #[test]
+    fn congestion_met_inside_is_not_told_outside() {
+        assert_eq!([0, 1, 2, 3].map(class_outside), [0, 1, 2, 2]);
     }
 
     #[test]

@@ -22,9 +22,13 @@ use crate::key::PublicKey;
 /// `INITIATIONS_PER_SECOND` of 50).
 const INITIATION_SPACING: Duration = Duration::from_millis(20);
 
+/// Room for any answer of boringtun.
+pub(crate) const PLAIN_BYTES_MIN: usize = INITIATION_BYTES;
+
 impl Core {
-    /// Takes a datagram and answers the packet that was in it, if it is one for the tenant. `plain`
-    /// is as long as the datagram, and has at least 148 bytes; the outbox has room.
+    /// Takes a datagram, which came in a traffic class, and answers the packet that was in it, if it
+    /// is one for the tenant: the first bytes of `plain`, which is as long as the datagram and has at
+    /// least [`PLAIN_BYTES_MIN`]. The outbox has room.
     ///
     /// Silence meets whatever is not authenticated. A peer is where its last authenticated data or
     /// response came from: an initiation does not count, since a recorded one can be sent again by
@@ -33,6 +37,7 @@ impl Core {
         &mut self,
         now: Now,
         path: Path,
+        class: u8,
         datagram: &[u8],
         plain: &'a mut [u8],
         outbox: &mut Outbox,
@@ -51,7 +56,9 @@ impl Core {
                 None
             }
             Message::Data { receiver } => {
-                self.take_data(now, path, receiver, datagram, plain, outbox)
+                let packet = self.take_data(now, path, receiver, datagram, plain, outbox)?;
+                packet::carry_congestion(packet, class);
+                Some(packet)
             }
         }
     }
@@ -81,9 +88,10 @@ impl Core {
                 live.moved = now.instant;
                 live.look();
                 let len = response.len();
+                let class = message::traffic_class(response);
                 peer.rx_bytes += INITIATION_BYTES as u64;
                 peer.tx_bytes += len as u64;
-                outbox.push(len, path, Some(slot));
+                outbox.push(len, path, Some(slot), class);
             }
             Said::Broken => self.broken(slot),
             // Up to here it took nothing but public keys, which anybody may have.
@@ -110,7 +118,7 @@ impl Core {
             Admission::Admitted => {}
             Admission::Answered(cookie) => {
                 let len = cookie.len();
-                outbox.push(len, path, None);
+                outbox.push(len, path, None, 0);
                 return None;
             }
             Admission::Refused => return None,
@@ -148,7 +156,7 @@ impl Core {
                 peer.endpoint = Some(path);
                 peer.rx_bytes += RESPONSE_BYTES as u64;
                 peer.tx_bytes += len as u64;
-                outbox.push(len, path, Some(slot));
+                outbox.push(len, path, Some(slot), 0);
                 self.send_staged(slot, now.instant, outbox);
             }
             Said::Broken => self.broken(slot),
@@ -183,7 +191,7 @@ impl Core {
         datagram: &[u8],
         plain: &'a mut [u8],
         outbox: &mut Outbox,
-    ) -> Option<&'a [u8]> {
+    ) -> Option<&'a mut [u8]> {
         let slot = self.slot_of(receiver)?;
         self.catch_up(slot, now, outbox);
         let live = self.peers.get_mut(slot)?.live.as_mut()?;

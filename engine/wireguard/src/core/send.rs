@@ -4,12 +4,13 @@ use std::time::Instant;
 
 use super::{
     Core, Now,
-    message::DATA_OVERHEAD,
+    message::{self, DATA_OVERHEAD},
     outbox::Outbox,
     packet,
     peer::{Peer, STAGED_MAX},
     tunnel::Said,
 };
+use crate::superpacket::Packets;
 
 /// Bytes that wait for handshakes, of all peers of a device: a tenant who speaks to thousands of
 /// peers that are not there fills no more memory than this. Further packets are dropped.
@@ -18,8 +19,6 @@ const STAGED_BYTES_MAX: usize = 4 << 20;
 /// Why a packet of the tenant went nowhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unsent {
-    /// It is no IP packet.
-    NoPacket,
     /// Nobody has its destination.
     NoPeer,
     /// It is not known where the peer is, or there is no key to speak to it with.
@@ -29,19 +28,18 @@ pub(crate) enum Unsent {
 }
 
 impl Core {
-    /// Sends a packet, the first `len` bytes of `buffer`, to the peer whose its destination is, or
-    /// keeps it until there is a session. Bytes after the packet become its padding, as far as
-    /// there are any. The outbox has room.
+    /// Sends packets that go to one place to the peer whose that is, as many as the outbox has room
+    /// for, or keeps them until there is a session. The outbox has room for at least one.
     pub(crate) fn send(
         &mut self,
         now: Now,
-        buffer: &mut [u8],
-        len: usize,
+        packets: &mut Packets<'_>,
         outbox: &mut Outbox,
     ) -> Result<(), Unsent> {
-        let packet = buffer.get(..len).ok_or(Unsent::NoPacket)?;
-        let destination = packet::destination(packet).ok_or(Unsent::NoPacket)?;
-        let slot = self.allowed.owner(destination).ok_or(Unsent::NoPeer)?;
+        let slot = self
+            .allowed
+            .owner(packets.destination())
+            .ok_or(Unsent::NoPeer)?;
         let mtu = self.mtu;
         let peer = self.enliven(slot, now.instant).ok_or(Unsent::NoEndpoint)?;
         if peer.endpoint.is_none() {
@@ -51,14 +49,30 @@ impl Core {
         self.send_staged(slot, now.instant, outbox);
         let peer = self.peers.get_mut(slot).ok_or(Unsent::NoPeer)?;
         if !peer.is_established() || !peer.staged.is_empty() || !outbox.has_room() {
-            let staged = self.stage(slot, &buffer[..len]);
-            self.initiate(slot, now.instant, outbox);
-            return staged;
+            return self.stage_all(slot, now.instant, packets, outbox);
         }
-        let padded = packet::padded(len, mtu).min(buffer.len());
-        buffer[len..padded].fill(0);
-        seal(peer, slot, now.instant, &buffer[..padded], outbox);
+        let congestion = packets.congestion();
+        while outbox.has_room() && packets.advance() {
+            let padded = packet::padded(packets.packet().len(), mtu);
+            let packet = packets.padded(padded);
+            seal(peer, slot, now.instant, packet, congestion, outbox);
+        }
         Ok(())
+    }
+
+    fn stage_all(
+        &mut self,
+        slot: usize,
+        now: Instant,
+        packets: &mut Packets<'_>,
+        outbox: &mut Outbox,
+    ) -> Result<(), Unsent> {
+        let mut staged = Ok(());
+        while packets.advance() {
+            staged = staged.and(self.stage(slot, packets.packet()));
+        }
+        self.initiate(slot, now, outbox);
+        staged
     }
 
     /// Starts a handshake with a peer whose place is known, unless one is going on.
@@ -74,10 +88,10 @@ impl Core {
         };
         match live.tunnel.initiate(room) {
             Said::Message(message) => {
-                let len = message.len();
+                let (len, class) = (message.len(), message::traffic_class(message));
                 live.moved = now;
                 peer.tx_bytes += len as u64;
-                outbox.push(len, endpoint, Some(slot));
+                outbox.push(len, endpoint, Some(slot), class);
                 true
             }
             Said::Broken => {
@@ -100,8 +114,9 @@ impl Core {
                 break;
             };
             self.staged_bytes -= packet.len();
+            let congestion = packet::congestion(&packet);
             packet.resize(packet::padded(packet.len(), mtu), 0);
-            seal(peer, slot, now, &packet, outbox);
+            seal(peer, slot, now, &packet, congestion, outbox);
         }
     }
 
@@ -143,7 +158,14 @@ impl Core {
 
 /// Seals a packet, or nothing as a keep-alive, into the outbox. There is a session, an endpoint, and
 /// room; without one of them nothing happens.
-pub(super) fn seal(peer: &mut Peer, slot: usize, now: Instant, packet: &[u8], outbox: &mut Outbox) {
+pub(super) fn seal(
+    peer: &mut Peer,
+    slot: usize,
+    now: Instant,
+    packet: &[u8],
+    congestion: u8,
+    outbox: &mut Outbox,
+) {
     let (Some(endpoint), Some(live)) = (peer.endpoint, peer.live.as_mut()) else {
         return;
     };
@@ -156,6 +178,6 @@ pub(super) fn seal(peer: &mut Peer, slot: usize, now: Instant, packet: &[u8], ou
         live.moved = now;
         peer.nudged = false;
         peer.tx_bytes += len as u64;
-        outbox.push(len, endpoint, Some(slot));
+        outbox.push(len, endpoint, Some(slot), packet::class_outside(congestion));
     }
 }

@@ -12,6 +12,7 @@ use crate::{
     core::outbox::Outbox,
     key::Key,
     state::State,
+    superpacket::{HEADER_BYTES, PADDING_ROOM, Packets},
 };
 
 pub(crate) mod world;
@@ -183,11 +184,11 @@ fn an_allowed_address_moves_at_once() {
     let mut removal = PeerChange::new(world.nodes[1].key.public());
     removal.remove = true;
     world.configure(0, removal);
-    let mut buffer = packet(inside(0), target, 1, 100);
+    let mut buffer = [packet(inside(0), target, 1, 100), vec![0; PADDING_ROOM]].concat();
+    let mut packets = Packets::read(&[0; HEADER_BYTES], &mut buffer, 100).unwrap();
     let now = world.now();
-    let sent = world.nodes[0]
-        .core
-        .send(now, &mut buffer, 100, &mut Outbox::default());
+    let core = &mut world.nodes[0].core;
+    let sent = core.send(now, &mut packets, &mut Outbox::default());
     assert_eq!(sent, Err(Unsent::NoPeer));
 }
 

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Core, Now, outbox::Outbox, send::seal, tunnel::Said};
+use super::{Core, Now, message, outbox::Outbox, send::seal, tunnel::Said};
 
 /// The time between two looks at a peer.
 const ROUND: Duration = Duration::from_secs(1);
@@ -110,7 +110,7 @@ impl Core {
         if !peer.is_established() {
             return self.initiate(slot, now, outbox);
         }
-        seal(peer, slot, now, &[], outbox);
+        seal(peer, slot, now, &[], 0, outbox);
         false
     }
 
@@ -140,11 +140,11 @@ impl Core {
         let said = live.tunnel.run_timers(room);
         match said {
             Said::Message(message) => {
-                let len = message.len();
+                let (len, class) = (message.len(), message::traffic_class(message));
                 if let Some(endpoint) = peer.endpoint {
                     live.moved = now;
                     peer.tx_bytes += len as u64;
-                    outbox.push(len, endpoint, Some(slot));
+                    outbox.push(len, endpoint, Some(slot), class);
                 }
                 live.look();
                 false

@@ -1,31 +1,41 @@
 //! The descriptors of one device, and its core between them.
 
 use std::{
-    io,
     net::SocketAddr,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
 };
 
-use engine_sys::datagram::{self, Inbox, Path};
-use nix::errno::Errno;
+use engine_sys::datagram::{self, Inbox};
 
-use crate::core::{
-    Core, Now,
-    outbox::{MESSAGE_BYTES_MAX, Outbox, Run},
-    path,
+pub(crate) use self::border::{Border, Lost};
+use self::{arena::Arena, transmit::transmit};
+use crate::{
+    core::{Core, Now, outbox::Outbox, path},
+    superpacket::{PADDING_ROOM, Packets},
 };
 
-/// Packets that are read from a tenant before others get their turn.
-const PACKETS_PER_TURN: usize = 128;
+mod arena;
+mod border;
+mod transmit;
+
+/// Bytes that are taken from a tenant or from peers before others get their turn: some 200 µs.
+const BYTES_PER_TURN: usize = 256 << 10;
+/// Packets and super-packets that are read from a tenant before others get their turn.
+const READS_PER_TURN: usize = 128;
+/// Buffers that are received into at least. When the last ones were far from full, it is as many as
+/// bytes like theirs make up a turn.
+const BUFFERS_MIN: usize = BYTES_PER_TURN >> 16;
 
 /// One device: its link, its port, its core.
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) core: Core,
-    pub(crate) tun: OwnedFd,
+    pub(crate) border: Border,
     pub(crate) sockets: Sockets,
     /// The kernel cuts runs for its sockets.
     cuts: bool,
+    /// Buffers to receive into in the next turn.
+    buffers: usize,
 }
 
 /// The UDP port of a device.
@@ -48,29 +58,24 @@ pub(crate) enum End {
     V6,
 }
 
-/// The link is gone: somebody deleted it, or its namespace.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Lost;
-
 /// Memory that a thread uses for whichever device it serves, so that a device at rest has none.
 #[derive(Debug)]
 pub(crate) struct Scratch {
     inbox: Inbox,
     outbox: Outbox,
-    /// A packet of the tenant, with room for its padding.
+    /// A packet or super-packet of the tenant, with room for padding.
     packet: Box<[u8]>,
-    /// What was in a datagram.
-    plain: Box<[u8]>,
+    arena: Arena,
 }
 
 impl Default for Scratch {
     fn default() -> Self {
-        let buffer = || vec![0; MESSAGE_BYTES_MAX].into_boxed_slice();
+        let packet = usize::from(u16::MAX) + PADDING_ROOM;
         Self {
             inbox: Inbox::default(),
             outbox: Outbox::default(),
-            packet: buffer(),
-            plain: buffer(),
+            packet: vec![0; packet].into_boxed_slice(),
+            arena: Arena::default(),
         }
     }
 }
@@ -89,12 +94,14 @@ impl Sockets {
 }
 
 impl Link {
-    pub(crate) fn new(core: Core, tun: OwnedFd, sockets: Sockets) -> Self {
+    /// `cuts` has the kernel cut runs, where it can.
+    pub(crate) fn new(core: Core, border: Border, sockets: Sockets, cuts: bool) -> Self {
         Self {
             core,
-            tun,
+            border,
             sockets,
-            cuts: true,
+            cuts,
+            buffers: BUFFERS_MIN,
         }
     }
 
@@ -115,20 +122,21 @@ impl Link {
     }
 
     fn serve_tenant(&mut self, now: Now, scratch: &mut Scratch) -> Result<(), Lost> {
-        // The core keeps 16 bytes of padding and 32 of its own off the longest packet.
-        let longest = usize::from(u16::MAX);
-        for _ in 0..PACKETS_PER_TURN {
-            let len = match nix::unistd::read(&self.tun, &mut scratch.packet[..longest]) {
-                Ok(len) => len,
-                // TUN says so when its link, or the namespace of it, is gone.
-                Err(Errno::EBADFD) => return Err(Lost),
-                Err(_) => break,
+        let Scratch { outbox, packet, .. } = scratch;
+        let (mut bytes, mut reads) = (0, 0);
+        while bytes < BYTES_PER_TURN && reads < READS_PER_TURN {
+            let Some((header, len)) = self.border.take(packet)? else {
+                break;
+            };
+            (bytes, reads) = (bytes + len, reads + 1);
+            let Some(mut packets) = Packets::read(&header, packet, len) else {
+                continue;
             };
             // What cannot be sent is dropped, as routers do.
-            let _ = self
-                .core
-                .send(now, &mut scratch.packet, len, &mut scratch.outbox);
-            self.make_room(&mut scratch.outbox);
+            while packets.has_next() && self.core.send(now, &mut packets, outbox).is_ok() {
+                self.make_room(outbox);
+            }
+            self.make_room(outbox);
         }
         Ok(())
     }
@@ -137,7 +145,7 @@ impl Link {
         let Scratch {
             inbox,
             outbox,
-            plain,
+            arena,
             ..
         } = scratch;
         let socket = match end {
@@ -145,26 +153,31 @@ impl Link {
             End::V4 | End::Tun => Some(&self.sockets.v4),
         };
         // What an earlier datagram met on its way is not for us to act on.
-        let received = socket.map_or(Ok(0), |socket| inbox.receive(socket.as_fd()));
-        for index in 0..received.unwrap_or(0) {
-            let Some((path, datagrams)) = inbox.arrival(index) else {
-                continue;
-            };
+        let receive = |socket: &OwnedFd| inbox.receive(socket.as_fd(), self.buffers);
+        let received = socket.map_or(Ok(0), receive).unwrap_or(0);
+        let mut bytes = 0;
+        let mut put = Ok(());
+        for arrival in (0..received).filter_map(|index| inbox.arrival(index)) {
+            bytes += arrival.bytes.len();
             let path = path::Path {
-                remote: path.remote,
-                local: path.local,
+                remote: arrival.path.remote,
+                local: arrival.path.local,
             };
-            for datagram in datagrams {
-                let packet = self.core.receive(now, path, datagram, plain, outbox);
-                // A link that is down takes nothing (EIO), as does one without memory: dropped.
-                let written = packet.map(|packet| nix::unistd::write(&self.tun, packet));
-                if written == Some(Err(Errno::EBADFD)) {
-                    return Err(Lost);
+            for datagram in arrival.datagrams() {
+                let plain = arena.room(datagram.len(), &mut self.border, &mut put);
+                let packet = self
+                    .core
+                    .receive(now, path, arrival.class, datagram, plain, outbox);
+                if let Some(len) = packet.map(<[u8]>::len) {
+                    arena.add(len, &mut self.border, &mut put);
                 }
                 self.make_room(outbox);
             }
         }
-        Ok(())
+        arena.empty(&mut self.border, &mut put);
+        let average = bytes / received.max(1);
+        self.buffers = (BYTES_PER_TURN / average.max(1)).clamp(BUFFERS_MIN, datagram::BATCH);
+        put
     }
 
     fn make_room(&mut self, outbox: &mut Outbox) {
@@ -186,56 +199,4 @@ impl Link {
         }
         outbox.clear();
     }
-}
-
-/// Sends a run and answers how many of its bytes were taken.
-fn transmit(socket: BorrowedFd<'_>, run: Run, bytes: &[u8], cuts: &mut bool) -> usize {
-    let path = Path {
-        remote: run.path.remote,
-        local: run.path.local,
-    };
-    let sent = match transmit_on(socket, path, run, bytes, cuts) {
-        Err(error) if path.local.is_some() && error.kind() != io::ErrorKind::WouldBlock => {
-            // The address that the peer spoke to may have gone from this host.
-            transmit_on(socket, Path::to(path.remote), run, bytes, cuts)
-        }
-        sent => sent,
-    };
-    sent.unwrap_or(0)
-}
-
-fn transmit_on(
-    socket: BorrowedFd<'_>,
-    path: Path,
-    run: Run,
-    bytes: &[u8],
-    cuts: &mut bool,
-) -> io::Result<usize> {
-    let Some(segment) = run.segment() else {
-        return datagram::send(socket, bytes, None, path).map(|()| bytes.len());
-    };
-    if *cuts {
-        match datagram::send(socket, bytes, Some(segment), path) {
-            Err(error) if is_refusal_to_cut(&error) => {
-                // This route is too narrow for a segment (EINVAL), which says nothing of others; or
-                // the link cannot do checksums (EIO), or the kernel no cutting.
-                *cuts = error.raw_os_error() == Some(Errno::EINVAL as i32);
-            }
-            sent => return sent.map(|()| bytes.len()),
-        }
-    }
-    let sent = datagram::send_each(socket, bytes, segment, path)?;
-    Ok((sent * usize::from(segment.get())).min(bytes.len()))
-}
-
-fn is_refusal_to_cut(error: &io::Error) -> bool {
-    let errno = error.raw_os_error().map(Errno::from_raw);
-    let refusals = [
-        Errno::EINVAL,
-        Errno::EIO,
-        Errno::EOPNOTSUPP,
-        Errno::ENOPROTOOPT,
-        Errno::EMSGSIZE,
-    ];
-    errno.is_some_and(|errno| refusals.contains(&errno))
 }

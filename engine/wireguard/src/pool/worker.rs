@@ -167,7 +167,7 @@ impl Worker {
         if served.link.serve(end, now, &mut self.scratch).is_err() {
             served.lost = true;
             // Its descriptor would be ready for ever.
-            let _ = self.epoll.delete(&served.link.tun);
+            let _ = self.epoll.delete(&served.link.border);
         }
         self.reschedule(id);
     }
@@ -242,7 +242,7 @@ impl Worker {
     fn open(&mut self, link: Box<Link>) -> io::Result<usize> {
         let id = self.links.vacant_key();
         // The descriptors leave epoll by being closed, when `link` is dropped half-way.
-        self.watch(link.tun.as_fd(), id, End::Tun)?;
+        self.watch(link.border.as_fd(), id, End::Tun)?;
         self.watch_sockets(&link.sockets, id)?;
         let id = self.links.insert(Served {
             link,

@@ -16,6 +16,7 @@ use crate::{
     },
     key::Key,
     state::PeerState,
+    superpacket::{HEADER_BYTES, PADDING_ROOM, Packets},
 };
 
 /// Numbers that follow from a seed (SplitMix64).
@@ -210,9 +211,12 @@ impl World {
     pub(crate) fn send_packet(&mut self, from: usize, packet: &[u8]) {
         let now = self.now();
         let mut buffer = packet.to_vec();
-        buffer.resize(packet.len() + 16, 0xee);
+        buffer.resize(packet.len() + PADDING_ROOM, 0xee);
         let core = &mut self.nodes[from].core;
-        let _ = core.send(now, &mut buffer, packet.len(), &mut self.outbox);
+        let alone = [0; HEADER_BYTES];
+        if let Some(mut packets) = Packets::read(&alone, &mut buffer, packet.len()) {
+            let _ = core.send(now, &mut packets, &mut self.outbox);
+        }
         self.post(from);
     }
 
@@ -221,9 +225,14 @@ impl World {
         let now = self.now();
         let mut plain = vec![0; MESSAGE_BYTES_MAX];
         let node = &mut self.nodes[to];
-        let heard = node
-            .core
-            .receive(now, Path::to(from), datagram, &mut plain, &mut self.outbox);
+        let heard = node.core.receive(
+            now,
+            Path::to(from),
+            0,
+            datagram,
+            &mut plain,
+            &mut self.outbox,
+        );
         node.heard.extend(heard.map(<[u8]>::to_vec));
         self.post(to);
     }
