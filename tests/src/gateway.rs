@@ -54,10 +54,11 @@ pub struct Start<'a> {
     pub stdin: Stdio,
 }
 
-/// Builds the program under test and answers where it is.
+/// Builds the program under test and answers where it is; and beside it, in `examples`, the device
+/// that some peers are carried by.
 ///
 /// # Errors
-/// When it does not build.
+/// When they do not build.
 pub fn build() -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
@@ -68,6 +69,10 @@ pub fn build() -> Result<PathBuf> {
         "control",
         "--bin",
         "ringway",
+        "--package",
+        "engine-wireguard",
+        "--example",
+        "device",
     ]);
     build.arg("--message-format=json-render-diagnostics");
     build
@@ -79,8 +84,10 @@ pub fn build() -> Result<PathBuf> {
     let messages = messages
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let mut programs =
-        messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
+    let is_ringway = |message: &Value| message["target"]["name"] == "ringway";
+    let mut programs = messages
+        .filter(is_ringway)
+        .filter_map(|message| message["executable"].as_str().map(PathBuf::from));
     programs.next_back().context("cargo names no program")
 }
 

@@ -8,6 +8,8 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
+use crate::{gateway::Gateway, peer::SOCKETS, tool::Tool, wait::eventually};
+
 /// The open descriptors of a process, counted by kind: `socket`, `pipe`, `anon_inode:[eventfd]`, or
 /// the path of a file.
 ///
@@ -68,6 +70,52 @@ pub fn cpu_ticks(process: u32) -> Result<u64> {
         .map(str::parse::<u64>)
         .collect::<Result<Vec<_>, _>>()?;
     Ok(times.iter().sum())
+}
+
+/// Namespaces, devices, sockets, tables: all gone. Userspace devices end in the background, right
+/// after they were removed.
+///
+/// # Errors
+/// Says what is left.
+pub fn nothing_is_left(gateway: &Gateway) -> Result<()> {
+    let mut last = Vec::new();
+    let gone = eventually("nothing is left", || {
+        last = leftovers().unwrap_or_else(|error| vec![format!("{error:#}")]);
+        last.is_empty().then_some(())
+    });
+    gone.with_context(|| format!("{last:?}"))?;
+    gateway.wait_until_quiet()
+}
+
+fn leftovers() -> Result<Vec<String>> {
+    let names = |directory: &str| {
+        if !fs::exists(directory)? {
+            return Ok(Vec::new());
+        }
+        let entries =
+            fs::read_dir(directory)?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        anyhow::Ok(entries.collect::<Vec<String>>())
+    };
+    let mut left = names("/run/netns")?;
+    left.extend(
+        names(SOCKETS)?
+            .into_iter()
+            .filter(|name| !name.starts_with("wgpeer")),
+    );
+    for sockets in ["udp", "udp6"] {
+        let table = fs::read_to_string(format!("/proc/self/net/{sockets}"))?;
+        left.extend(table.lines().skip(1).map(str::to_owned));
+    }
+    let links = fs::read_to_string("/proc/self/net/dev")?;
+    let devices = links.lines().filter(|line| line.trim().starts_with("wg"));
+    left.extend(devices.map(str::to_owned));
+    left.extend(
+        Tool::new("nft", "list ruleset")
+            .run()?
+            .lines()
+            .map(str::to_owned),
+    );
+    Ok(left)
 }
 
 /// What the lab holds for everybody: names of namespaces, mounts, links of the lab's own namespace.

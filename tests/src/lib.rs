@@ -14,6 +14,7 @@
 
 pub mod api;
 pub mod curl;
+pub mod digest;
 pub mod flow;
 pub mod gateway;
 pub mod isolation;
@@ -28,4 +29,5 @@ pub mod server;
 pub mod stream;
 pub mod tls;
 pub mod tool;
+pub mod underlay;
 pub mod wait;

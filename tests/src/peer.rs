@@ -1,15 +1,15 @@
-//! WireGuard clients that are not ours, each in a namespace of its own.
+//! WireGuard clients, each in a namespace of its own; all but one are not ours.
 //!
 //! ```text
 //!   lab ══veth══ peer's namespace
-//!   198.18.N.1   198.18.N.2   ─► wireguard-go | boringtun-cli | gotatun: wgpeerN, 10.0.0.2
+//!   198.18.N.1   198.18.N.2   ─► wireguard-go | boringtun-cli | gotatun | …: wgpeerN, 10.0.0.2
 //!   fd98:N::1    fd98:N::2
 //! ```
 //!
 //! The outer addresses are those that RFC 2544 keeps for benchmarks, so no tenant has them.
 
 use std::{
-    fs,
+    env, fs,
     net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
@@ -22,14 +22,14 @@ use control_kernel::links::{self, State};
 use engine_sys::netns::Netns;
 use ipnet::IpNet;
 
-use crate::{stream, tool::Tool, wait::eventually};
+use crate::{runner::RINGWAY, stream, tool::Tool, wait::eventually};
 
 /// Where `scripts/setup` puts the clients that Debian has no package of.
 const TOOLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/tools/bin");
 /// Where userspace devices take their configuration.
 pub const SOCKETS: &str = "/run/wireguard";
 
-/// A client that is none of our code.
+/// Who carries a peer's packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Client {
     /// wireguard-go, of the authors of WireGuard.
@@ -38,30 +38,57 @@ pub enum Client {
     BoringTun,
     /// gotatun, of Mullvad.
     GotaTun,
+    /// The kernel's own device, where it has the module: see [`Client::has_module`].
+    Kernel,
+    /// Ringway's device on its own, without a gateway: the example `device` of `engine-wireguard`.
+    Ringway,
 }
 
 impl Client {
-    /// All of them.
+    /// All programs that are none of our code.
     pub const ALL: [Self; 3] = [Self::WireGuardGo, Self::BoringTun, Self::GotaTun];
 
-    /// The command that carries a device in the foreground.
-    fn command(self, device: &str) -> Command {
+    /// Whether the kernel has the module. With `LAB_WIREGUARD_MODULE=required` in the environment
+    /// it counts as there, and what needs it fails where it is not.
+    ///
+    /// # Errors
+    /// Without a namespace to try it in.
+    pub fn has_module() -> Result<bool> {
+        if env::var("LAB_WIREGUARD_MODULE").is_ok_and(|value| value == "required") {
+            return Ok(true);
+        }
+        let made = Tool::new("ip", "link add try type wireguard").run_in(&Netns::create()?);
+        Ok(made.is_ok())
+    }
+
+    /// The command that carries a device in the foreground; none for the kernel's.
+    fn command(self, device: &str) -> Option<Command> {
         let tool = |name: &str| Command::new(Path::new(TOOLS).join(name));
         let mut command = match self {
             Self::WireGuardGo => Command::new("wireguard-go"),
             Self::BoringTun => tool("boringtun-cli"),
             Self::GotaTun => tool("gotatun"),
+            Self::Kernel => return None,
+            Self::Ringway => Command::new(ours()),
         };
-        command.arg("--foreground");
         match self {
-            Self::WireGuardGo => {}
-            Self::BoringTun | Self::GotaTun => {
-                command.arg("--disable-drop-privileges");
+            Self::WireGuardGo => {
+                command.arg("--foreground");
             }
+            Self::BoringTun | Self::GotaTun => {
+                command.args(["--foreground", "--disable-drop-privileges"]);
+            }
+            Self::Kernel | Self::Ringway => {}
         }
         command.arg(device);
-        command
+        Some(command)
     }
+}
+
+/// The example, where cargo puts it: beside the program under test.
+fn ours() -> PathBuf {
+    let ringway = env::var_os(RINGWAY).map(PathBuf::from).unwrap_or_default();
+    ringway.with_file_name("examples").join("device")
 }
 
 /// A key pair, as `wg` makes them.
@@ -119,7 +146,8 @@ pub struct Peer {
     /// Where it and its servers run.
     pub netns: Arc<Netns>,
     number: u8,
-    process: Child,
+    /// The kernel's device has none.
+    process: Option<Child>,
 }
 
 impl Peer {
@@ -143,29 +171,42 @@ impl Peer {
             links.set("uplink", State::Up).await?;
             links.set("lo", State::Up).await
         })?;
-        let said = fs::File::create(log.join(format!("{}.log", device_name(number))))?;
-        let mut command = client.command(&device_name(number));
-        command
-            .stdin(Stdio::null())
-            .stdout(said.try_clone()?)
-            .stderr(said);
-        let spawned = netns.run(|| command.spawn());
-        let peer = Self {
+        let mut peer = Self {
             client,
             keys: Keys::generate()?,
             netns,
             number,
-            process: spawned
-                .with_context(|| format!("starting {client:?}: scripts/setup installs it"))?,
+            process: None,
         };
-        eventually("the client listens for its configuration", || {
-            UnixStream::connect(peer.socket()).ok()
-        })?;
+        peer.process = peer.make_device(log)?;
         let device = peer.device();
         links::within(&peer.netns, async |links| {
             links.set(&device, State::Up).await
         })?;
         Ok(peer)
+    }
+
+    fn make_device(&self, log: &Path) -> Result<Option<Child>> {
+        let device = self.device();
+        let Some(mut command) = self.client.command(&device) else {
+            let add = format!("link add {device} type wireguard");
+            Tool::new("ip", &add).run_in(&self.netns)?;
+            return Ok(None);
+        };
+        let said = fs::File::create(log.join(format!("{device}.log")))?;
+        command
+            // Held as long as the peer: some end with it.
+            .stdin(Stdio::piped())
+            .stdout(said.try_clone()?)
+            .stderr(said);
+        let spawned = self.netns.run(|| command.spawn());
+        let client = self.client;
+        let process =
+            spawned.with_context(|| format!("starting {client:?}: scripts/setup installs it"))?;
+        eventually("the client listens for its configuration", || {
+            UnixStream::connect(self.socket()).ok()
+        })?;
+        Ok(Some(process))
     }
 
     /// The name of its device.
@@ -184,24 +225,31 @@ impl Peer {
     }
 
     /// Puts a router in its way that gives its packets another address and port, as when somebody
-    /// takes a laptop elsewhere. The client itself learns nothing of it.
+    /// takes a laptop elsewhere. The client itself learns nothing of it. The router keeps no state:
+    /// what is on its way already is translated like everything else.
     ///
     /// # Errors
     /// When the kernel cannot translate addresses.
     pub fn roam_away(&self) -> Result<()> {
-        let elsewhere = outer(self.number, 3);
+        let (home, elsewhere) = (outer(self.number, 2), outer(self.number, 3));
+        let port = format!("show {} listen-port", self.device());
+        let port = Tool::new("wg", &port).run_in(&self.netns)?;
+        let (port, home, away) = (port.trim(), home.addr(), elsewhere.addr());
         Tool::new("ip", &format!("address add {elsewhere} dev uplink")).run_in(&self.netns)?;
-        let rule = format!(
-            "oifname uplink meta l4proto udp snat to {}:40000",
-            elsewhere.addr()
+        let router = format!(
+            "table ip roam {{
+                chain out {{
+                    type filter hook postrouting priority 100;
+                    oifname uplink meta l4proto udp ip saddr set {away} udp sport set 40000
+                }}
+                chain in {{
+                    type filter hook prerouting priority -300;
+                    iifname uplink ip daddr {away} udp dport 40000 udp dport set {port} \
+                        ip daddr set {home}
+                }}
+            }}"
         );
-        for command in [
-            "add table ip roam",
-            "add chain ip roam out { type nat hook postrouting priority 100; }",
-            &format!("add rule ip roam out {rule}"),
-        ] {
-            Tool::new("nft", command).run_in(&self.netns)?;
-        }
+        Tool::new("nft", "-f -").run_in_on(&self.netns, &router)?;
         Ok(())
     }
 
@@ -210,7 +258,9 @@ impl Peer {
     /// # Errors
     /// When there is none.
     pub fn roam_home(&self) -> Result<()> {
+        let elsewhere = outer(self.number, 3);
         Tool::new("nft", "delete table ip roam").run_in(&self.netns)?;
+        Tool::new("ip", &format!("address delete {elsewhere} dev uplink")).run_in(&self.netns)?;
         Ok(())
     }
 
@@ -253,7 +303,7 @@ impl Peer {
             preshared_key.unwrap_or_default(),
         );
         let set = Tool::new("wg", "setconf").argument(self.device());
-        set.argument("/dev/stdin").run_on(&text)?;
+        set.argument("/dev/stdin").run_in_on(&self.netns, &text)?;
         Ok(())
     }
 
@@ -306,6 +356,18 @@ impl Peer {
         Ok(stream)
     }
 
+    /// What its device counted of its only peer: received, sent.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub fn transfer(&self) -> Result<(u64, u64)> {
+        let show = Tool::new("wg", &format!("show {} transfer", self.device()));
+        let shown = show.run_in(&self.netns)?;
+        let mut numbers = shown.split_whitespace().skip(1).map(str::parse);
+        let mut number = || anyhow::Ok(numbers.next().context("no peer")??);
+        Ok((number()?, number()?))
+    }
+
     /// A UDP socket of its machine.
     ///
     /// # Errors
@@ -323,8 +385,10 @@ impl Peer {
 impl Drop for Peer {
     fn drop(&mut self) {
         // Whatever fails here is gone already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        if let Some(process) = &mut self.process {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
         let _ = fs::remove_file(self.socket());
         let link = link_name(self.number);
         if let Ok(here) = Netns::current() {

@@ -65,9 +65,17 @@ impl Tool {
     ///
     /// # Errors
     /// When it does not succeed.
-    pub fn run_in(mut self, netns: &Netns) -> Result<String> {
+    pub fn run_in(self, netns: &Netns) -> Result<String> {
+        self.run_in_on(netns, "")
+    }
+
+    /// [`Tool::run_in`] with this as its standard input.
+    ///
+    /// # Errors
+    /// When it does not succeed.
+    pub fn run_in_on(mut self, netns: &Netns, input: &str) -> Result<String> {
         let what = self.what;
-        let output = netns.run(|| complete(&mut self.command, ""));
+        let output = netns.run(|| complete(&mut self.command, input));
         printed(
             &what,
             output.with_context(|| format!("{what}: is it installed?"))?,

@@ -12,6 +12,7 @@ use tests::{
     api::Api,
     flow::Flow,
     lab::{Lab, tls},
+    leak::nothing_is_left,
     network::Network,
     peer::Client,
     random::Random,
@@ -20,8 +21,6 @@ use tests::{
     stream, tests,
     wait::{eventually, within},
 };
-
-use crate::conformance::nothing_is_left;
 
 pub(crate) const TESTS: &[Test] = tests![
     relayed_bytes_are_those_that_both_ends_counted,

@@ -10,6 +10,7 @@ use tests::{
     flow::Flow,
     gateway::Gateway,
     lab::{Lab, tls},
+    leak::nothing_is_left,
     network::Network,
     peer::{Client, Peer},
     runner::Test,
@@ -17,8 +18,6 @@ use tests::{
     tests,
     wait::eventually,
 };
-
-use crate::conformance::nothing_is_left;
 
 pub(crate) const TESTS: &[Test] = tests![
     a_full_disk_is_an_alarm_and_nothing_more,

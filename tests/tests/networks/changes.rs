@@ -5,14 +5,13 @@ use serde_json::{Value, json};
 use tests::{
     flow::Flow,
     lab::{Lab, tls},
+    leak::nothing_is_left,
     network::Network,
     peer::{Client, Keys},
     runner::Test,
     server::{self, Server},
     tests,
 };
-
-use crate::conformance::nothing_is_left;
 
 pub(crate) const TESTS: &[Test] = tests![
     changes_of_one_peer_disturb_no_other,

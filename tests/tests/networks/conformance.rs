@@ -1,19 +1,17 @@
 //! Whole documents, one after the other: what is declared answers, and what is not is gone.
 
-use std::{collections::BTreeSet, fs};
+use std::collections::BTreeSet;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::json;
 use tests::{
-    gateway::Gateway,
     lab::{Lab, tls},
+    leak::nothing_is_left,
     network::{self, Network},
-    peer::{Client, Keys, Peer, SOCKETS, Uplink},
+    peer::{Client, Keys, Peer, Uplink},
     random::Random,
     runner::Test,
     tests,
-    tool::Tool,
-    wait::eventually,
 };
 
 pub(crate) const TESTS: &[Test] = tests![
@@ -107,46 +105,6 @@ fn all_answer(tenants: &[Tenant]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Namespaces, devices, sockets, tables: all gone. Userspace devices end in the background, right
-/// after they were removed.
-pub(crate) fn nothing_is_left(gateway: &Gateway) -> Result<()> {
-    let mut last = Vec::new();
-    let gone = eventually("nothing is left", || {
-        last = leftovers().unwrap_or_else(|error| vec![format!("{error:#}")]);
-        last.is_empty().then_some(())
-    });
-    gone.with_context(|| format!("{last:?}"))?;
-    gateway.wait_until_quiet()
-}
-
-fn leftovers() -> Result<Vec<String>> {
-    let names = |directory: &str| {
-        let entries =
-            fs::read_dir(directory)?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        anyhow::Ok(entries.collect::<Vec<String>>())
-    };
-    let mut left = names("/run/netns")?;
-    left.extend(
-        names(SOCKETS)?
-            .into_iter()
-            .filter(|name| !name.starts_with("wgpeer")),
-    );
-    for sockets in ["udp", "udp6"] {
-        let table = fs::read_to_string(format!("/proc/self/net/{sockets}"))?;
-        left.extend(table.lines().skip(1).map(str::to_owned));
-    }
-    let links = fs::read_to_string("/proc/self/net/dev")?;
-    let devices = links.lines().filter(|line| line.trim().starts_with("wg"));
-    left.extend(devices.map(str::to_owned));
-    left.extend(
-        Tool::new("nft", "list ruleset")
-            .run()?
-            .lines()
-            .map(str::to_owned),
-    );
-    Ok(left)
 }
 
 fn a_hundred_networks_of_five_peers_are_made_in_time(lab: &mut Lab) -> Result<()> {

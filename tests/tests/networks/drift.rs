@@ -8,6 +8,7 @@ use tests::{
     flow::Flow,
     gateway::Gateway,
     lab::{Lab, tls},
+    leak::nothing_is_left,
     network::Network,
     peer::{Client, Keys, Peer},
     runner::Test,
@@ -16,8 +17,6 @@ use tests::{
     tool::Tool,
     wait::within,
 };
-
-use crate::conformance::nothing_is_left;
 
 pub(crate) const TESTS: &[Test] = tests![
     what_is_changed_by_hand_is_put_right: 120,

@@ -7,6 +7,7 @@ use control_kernel::{name::NamespaceName, namespaces::Namespaces};
 use serde_json::json;
 use tests::{
     lab::{Lab, tls},
+    leak::nothing_is_left,
     network::{self, Network},
     peer::Client,
     runner::Test,
@@ -14,8 +15,6 @@ use tests::{
     tool::Tool,
     wait::eventually,
 };
-
-use crate::conformance::nothing_is_left;
 
 pub(crate) const TESTS: &[Test] = tests![
     a_foreign_namespace_is_refused_until_it_is_given,

@@ -8,6 +8,7 @@ use tests::{
     flow::Flow,
     gateway::Gateway,
     lab::{GATEWAY, Lab, tls},
+    leak::nothing_is_left,
     network::{self, Network},
     peer::{Client, Keys, Peer, Uplink},
     random::Random,
@@ -18,8 +19,6 @@ use tests::{
     tool::Tool,
     wait::eventually,
 };
-
-use crate::conformance::nothing_is_left;
 
 pub(crate) const TESTS: &[Test] = tests![
     every_client_serves_https_over_both_families,

@@ -14,6 +14,7 @@ use tests::{
     flow::Flow,
     gateway::Gateway,
     lab::{Lab, tls},
+    leak::nothing_is_left,
     network::{self, Network},
     peer::{Client, Keys, Peer},
     runner::Test,
@@ -21,8 +22,6 @@ use tests::{
     tests,
     wait::{PATIENCE, eventually, within},
 };
-
-use crate::conformance::nothing_is_left;
 
 pub(crate) const TESTS: &[Test] = tests![
     after_an_orderly_end_everything_is_as_before,
