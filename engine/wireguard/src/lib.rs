@@ -25,6 +25,9 @@ mod change;
 mod core;
 mod courier;
 mod device;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod key;
 mod pool;
 mod state;

@@ -25,7 +25,9 @@ mod headers;
 mod merge;
 mod split;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod trial;
 mod virtio;
 
 /// Room that has to follow a super-packet, for the padding of its last packet.

@@ -13,7 +13,9 @@ use std::{
 };
 
 use bed::{Bed, PATIENCE, Side, eventually};
-use engine_wireguard::{Change, ConfigureError, Gone, Key, PeerChange, PeerState};
+use engine_wireguard::{
+    Change, ConfigureError, Gone, Key, Offload, Offloads, PeerChange, PeerState,
+};
 
 /// Bytes that no shift or exchange of pieces leaves the same.
 fn noise(len: usize) -> Vec<u8> {
@@ -25,6 +27,24 @@ fn noise(len: usize) -> Vec<u8> {
         state.to_le_bytes()
     };
     std::iter::repeat_with(next).flatten().take(len).collect()
+}
+
+/// All offloads, none, and each degree of those that a kernel may lack.
+fn every_offload() -> impl Iterator<Item = Offloads> {
+    let all = Offloads::ALL;
+    let links = [
+        Offload::Header,
+        Offload::Tcp,
+        Offload::TcpEcn,
+        Offload::TcpUdp,
+    ];
+    let links = links.map(|link| Offloads { link, ..all });
+    let (mut no_send, mut no_receive) = (all, all);
+    no_send.send = false;
+    no_receive.receive = false;
+    links
+        .into_iter()
+        .chain([no_send, no_receive, Offloads::NONE])
 }
 
 fn stream(from: &Side, to: &Side, address: IpAddr) -> (TcpStream, TcpStream) {
@@ -59,10 +79,10 @@ fn peer(side: &Side) -> PeerState {
 }
 
 #[test]
-fn tcp_passes_both_ways_over_both_families_inside_and_outside() {
+fn tcp_passes_both_ways_over_both_families_whatever_the_kernel_offloads() {
     let bytes = noise(4 << 20);
-    for outside in 0..2 {
-        let bed = Bed::new();
+    for (offloads, outside) in every_offload().flat_map(|it| [(it, 0), (it, 1)]) {
+        let bed = Bed::with(offloads);
         bed.introduce(outside, 0);
         let [left, right] = &bed.sides;
         for inside in 0..2 {
@@ -83,7 +103,11 @@ fn tcp_passes_both_ways_over_both_families_inside_and_outside() {
 
 #[test]
 fn datagrams_of_every_length_up_to_the_mtu_and_beyond_arrive_whole() {
-    let bed = Bed::new();
+    datagrams_of_every_length(&Bed::new());
+    datagrams_of_every_length(&Bed::with(Offloads::NONE));
+}
+
+fn datagrams_of_every_length(bed: &Bed) {
     bed.introduce(0, 0);
     let [left, right] = &bed.sides;
     for inside in 0..2 {

@@ -76,16 +76,19 @@ impl Layout {
         })
     }
 
-    /// Whether both checksums of a packet are right. One that is left out is not.
+    /// Whether both checksums of a packet are right, and in the form in which everybody writes them.
+    /// One that is left out is not.
     pub(super) fn is_intact(&self, packet: &[u8]) -> bool {
         if self.version == Version::V4 {
             let header = packet.get(..IPV4_BYTES).unwrap_or(&[]);
-            if !Sum::default().bytes(header).is_right() {
+            if !Sum::default().bytes(header).is_right() || word(header, 10) == Some(0xffff) {
                 return false;
             }
         }
         let inner = packet.get(self.transport..).unwrap_or(&[]);
-        if self.protocol == UDP && word(inner, UDP_CHECKSUM) == Some(0) {
+        // The form of zero that is not written; for UDP the other one says that there is none.
+        let unwritten = if self.protocol == UDP { 0 } else { 0xffff };
+        if word(inner, self.checksum_offset()) == Some(unwritten) {
             return false;
         }
         let len = u16::try_from(inner.len()).unwrap_or(u16::MAX);

@@ -162,19 +162,29 @@ fn complete(packet: &mut [u8], checksum: Checksum) -> Option<()> {
     let Checksum::Partial { start, offset } = checksum else {
         return Some(());
     };
-    let inner = packet.get_mut(usize::from(start)..)?;
+    // Nothing of the IP header is covered by it.
+    let ip = if packet.first()? >> 4 == 4 {
+        IPV4_BYTES
+    } else {
+        IPV6_BYTES
+    };
+    let start = usize::from(start);
+    let inner = packet.get_mut(start..).filter(|_| start >= ip)?;
     let offset = usize::from(offset);
     // What is in the field is part of the sum.
     inner.get(offset..offset + 2)?;
-    let checksum = never_zero(Sum::default().bytes(inner).finish());
-    put(inner, offset, checksum.to_be_bytes());
+    let checksum = Sum::default().bytes(inner).finish();
+    put(inner, offset, as_written(checksum, offset));
     Some(())
 }
 
-/// Zero says of UDP that there is no checksum; its other form is as right for everything
-/// (`CSUM_MANGLED_0` of the kernel).
-fn never_zero(checksum: u16) -> u16 {
-    if checksum == 0 { 0xffff } else { checksum }
+/// A checksum in the form in which it is written: zero would say of UDP that there is none, and its
+/// other form is as right (RFC 768).
+fn as_written(checksum: u16, offset: usize) -> [u8; 2] {
+    if checksum == 0 && offset == UDP_CHECKSUM {
+        return [0xff; 2];
+    }
+    checksum.to_be_bytes()
 }
 
 impl Cut {
@@ -277,7 +287,7 @@ impl Cut {
         put(inner, at, [0, 0]);
         let len = u16::try_from(inner.len()).unwrap_or(u16::MAX);
         let checksum = self.pseudo_header.word(len).bytes(inner).finish();
-        put(inner, at, never_zero(checksum).to_be_bytes());
+        put(inner, at, as_written(checksum, at));
     }
 }
 

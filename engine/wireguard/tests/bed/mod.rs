@@ -12,7 +12,7 @@ use std::{
 };
 
 use engine_sys::netns::Netns;
-use engine_wireguard::{Change, Device, Key, Open, PeerChange, Pool, PublicKey};
+use engine_wireguard::{Change, Device, Key, Offloads, Open, PeerChange, Pool, PublicKey};
 use futures::TryStreamExt as _;
 use ipnet::IpNet;
 use rtnetlink::{
@@ -46,9 +46,15 @@ pub(crate) struct Bed {
 impl Bed {
     /// Both ends with addresses and nothing configured.
     pub(crate) fn new() -> Self {
+        Self::with(Offloads::ALL)
+    }
+
+    /// The same, with some offloads.
+    pub(crate) fn with(offloads: Offloads) -> Self {
         let sockets = TempDir::new().unwrap();
         let threads = NonZeroUsize::new(2).unwrap();
         let pool = Pool::start_in(threads, sockets.path()).unwrap();
+        let pool = pool.with_offloads(offloads);
         let hosts = [Netns::create().unwrap(), Netns::create().unwrap()];
         join(&hosts[0], &hosts[1]);
         let mut number = 0_u8;
