@@ -23,7 +23,7 @@ use x509_parser::{
     certificate::X509Certificate, extensions::GeneralName, oid_registry::OID_PKCS1_RSAENCRYPTION,
     prelude::FromDer,
 };
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 /// Longest PEM file that is read.
 pub const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -175,13 +175,11 @@ impl Bundle {
             source,
         })?;
         let key_pem = read(&key)?;
-        let private = PrivateKeyDer::from_pem_slice(&key_pem)
-            .map_err(key_fault)
-            .map_err(|source| BundleError::Content {
-                path: key.clone(),
-                source,
-            })?;
-        let bundle = Self::of(chain, Key::of(&private)).map_err(|source| BundleError::Content {
+        let private = Key::from_pem(&key_pem).map_err(|source| BundleError::Content {
+            path: key.clone(),
+            source,
+        })?;
+        let bundle = Self::of(chain, private).map_err(|source| BundleError::Content {
             path: certificate.clone(),
             source,
         })?;
@@ -200,8 +198,7 @@ impl Bundle {
     /// # Errors
     /// Says what is wrong with which of them.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, ContentError> {
-        let private = PrivateKeyDer::from_pem_slice(key).map_err(key_fault)?;
-        let bundle = Self::of(chain_of(chain)?, Key::of(&private))?;
+        let bundle = Self::of(chain_of(chain)?, Key::from_pem(key)?)?;
         bundle.certified_key()?;
         Ok(bundle)
     }
@@ -283,28 +280,31 @@ impl Bundle {
         let chain = chain
             .map(|der| CertificateDer::from(der.to_vec()))
             .collect();
-        let certified = CertifiedKey::new(chain, key);
-        match certified.keys_match() {
-            Ok(()) => Ok(certified),
-            Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {
-                Ok(certified)
-            }
-            Err(_) => Err(ContentError::Mismatch),
+        // Compared here and not by rustls, whose parser refuses what may well be served: the
+        // critical extension of a proof for ACME (RFC 8737 section 3) is one that it does not know.
+        let leaf = self.chain.first().ok_or(ContentError::NoCertificate)?;
+        let (_, leaf) = X509Certificate::from_der(leaf).map_err(|_| ContentError::Certificate)?;
+        match key.public_key() {
+            Some(public) if public.as_ref() != leaf.public_key().raw => Err(ContentError::Mismatch),
+            _ => Ok(CertifiedKey::new(chain, key)),
         }
     }
 }
 
 impl Key {
-    fn of(private: &PrivateKeyDer<'_>) -> Self {
-        let encoding = match private {
-            PrivateKeyDer::Pkcs1(_) => Encoding::Pkcs1,
-            PrivateKeyDer::Sec1(_) => Encoding::Sec1,
-            _ => Encoding::Pkcs8,
+    /// Reads the first private key of PEM text.
+    fn from_pem(pem: &[u8]) -> Result<Self, ContentError> {
+        let mut private = PrivateKeyDer::from_pem_slice(pem).map_err(key_fault)?;
+        let encoding = if matches!(private, PrivateKeyDer::Pkcs1(_)) {
+            Encoding::Pkcs1
+        } else if matches!(private, PrivateKeyDer::Sec1(_)) {
+            Encoding::Sec1
+        } else {
+            Encoding::Pkcs8
         };
-        Self {
-            bytes: Zeroizing::new(private.secret_der().to_vec()),
-            encoding,
-        }
+        let bytes = Zeroizing::new(private.secret_der().to_vec());
+        private.zeroize();
+        Ok(Self { bytes, encoding })
     }
 
     fn der(&self) -> PrivateKeyDer<'_> {
@@ -324,9 +324,11 @@ fn names_of(leaf: &X509Certificate<'_>) -> Result<Box<[HostPattern]>, ContentErr
         .iter()
         .flat_map(|names| &names.value.general_names);
     let names: Box<[HostPattern]> = names
-        .filter_map(|name| match name {
-            GeneralName::DNSName(name) => HostPattern::parse(name).ok(),
-            _ => None,
+        .filter_map(|name| {
+            let GeneralName::DNSName(name) = name else {
+                return None;
+            };
+            HostPattern::parse(name).ok()
         })
         .collect();
     if names.is_empty() {
@@ -360,13 +362,17 @@ fn chain_of(pem: &[u8]) -> Result<Vec<Arc<[u8]>>, ContentError> {
 }
 
 fn key_fault(error: pem::Error) -> ContentError {
-    match error {
-        pem::Error::NoItemsFound => ContentError::NoKey,
-        other => ContentError::Pem(PemFault::of(&other)),
+    if matches!(error, pem::Error::NoItemsFound) {
+        return ContentError::NoKey;
     }
+    ContentError::Pem(PemFault::of(&error))
 }
 
 impl PemFault {
+    #[allow(
+        clippy::wildcard_enum_match_arm,
+        reason = "what is left has nothing in common"
+    )]
     fn of(error: &pem::Error) -> Self {
         match error {
             pem::Error::MissingSectionEnd { .. } => Self::NoEnd,
@@ -387,3 +393,6 @@ impl fmt::Debug for Bundle {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -139,6 +139,10 @@ causes! {
 
 impl Cause {
     /// The word for an error of rustls.
+    #[allow(
+        clippy::wildcard_enum_match_arm,
+        reason = "the last arm is for what has no other name"
+    )]
     pub fn of(error: &Error) -> Self {
         match error {
             Error::InvalidMessage(_) | Error::PeerSentOversizedRecord => Self::Malformed,
@@ -186,6 +190,10 @@ impl Cause {
         Self::Cipher
     }
 
+    #[allow(
+        clippy::wildcard_enum_match_arm,
+        reason = "the last arm is for what has no other name"
+    )]
     fn of_certificate(why: &CertificateError) -> Self {
         match why {
             CertificateError::Expired
@@ -204,6 +212,10 @@ impl Cause {
         }
     }
 
+    #[allow(
+        clippy::wildcard_enum_match_arm,
+        reason = "the last arm is for what has no other name"
+    )]
     fn of_alert(alert: AlertDescription) -> Self {
         match alert {
             AlertDescription::ProtocolVersion => Self::Version,

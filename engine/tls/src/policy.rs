@@ -28,6 +28,9 @@ use crate::{
     tickets::Tickets,
 };
 
+#[cfg(test)]
+mod tests;
+
 /// The protocol of ACME's tls-alpn-01 challenge (RFC 8737 section 6.2).
 pub const ACME_PROTOCOL: &[u8] = b"acme-tls/1";
 /// Most different policies in use at a time.
@@ -176,7 +179,7 @@ impl Terms {
         &self.policy
     }
 
-    fn config_for(&self, hello: &Hello) -> Result<&Arc<ServerConfig>, AcceptError> {
+    pub(crate) fn config_for(&self, hello: &Hello) -> Result<&Arc<ServerConfig>, AcceptError> {
         let name = match &hello.name {
             classify::ServerName::Host(name) => Some(name),
             classify::ServerName::Absent

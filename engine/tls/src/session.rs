@@ -312,9 +312,10 @@ impl<S: Side> Session<S> {
             return None;
         }
         Some(Agreed {
-            version: match state.protocol_version()? {
-                ProtocolVersion::TLSv1_3 => "TLSv1.3",
-                _ => "TLSv1.2",
+            version: if state.protocol_version()? == ProtocolVersion::TLSv1_3 {
+                "TLSv1.3"
+            } else {
+                "TLSv1.2"
             },
             cipher: state.negotiated_cipher_suite()?.suite().as_str()?,
             group: state
@@ -429,7 +430,9 @@ impl<S: Side> Session<S> {
             ConnectionState::BlockedHandshake
             | ConnectionState::WriteTraffic(_)
             | ConnectionState::Closed => rest = true,
-            // Early data is off, and there are no other states.
+            // Early data is off.
+            ConnectionState::ReadEarlyData(_) => return Err(SessionError::NotOpen),
+            // rustls has no other states today.
             _ => return Err(SessionError::NotOpen),
         }
         Ok(Step {
@@ -443,10 +446,10 @@ impl<S: Side> Session<S> {
     fn say(&mut self) -> Result<(), SessionError> {
         while self.side.shared().wants_write() {
             let UnbufferedStatus { state, .. } = self.side.process(&mut []);
-            match state {
-                Ok(ConnectionState::EncodeTlsData(mut data)) => self.outbound.encode(&mut data)?,
-                _ => break,
-            }
+            let Ok(ConnectionState::EncodeTlsData(mut data)) = state else {
+                break;
+            };
+            self.outbound.encode(&mut data)?;
         }
         Ok(())
     }

@@ -8,10 +8,19 @@ use rcgen::{
     PKCS_RSA_SHA256,
 };
 
+use rustls::{
+    ClientConfig, RootCertStore, SupportedCipherSuite, SupportedProtocolVersion,
+    crypto::CryptoProvider,
+    sign::SingleCertAndKey,
+    version::{TLS12, TLS13},
+};
+
 use crate::{
     Bundle, Certificates, ClientSession, Policies, Policy, Scratch, ServerSession, SessionError,
     Terms, Tickets, Wire,
+    origin::anyone,
     policy::{AcceptError, Roots},
+    provider::provider,
     tickets::{Keys, Secret},
 };
 
@@ -133,6 +142,86 @@ pub(crate) fn terms(certificates: &Certificates, policy: &Policy) -> Arc<Terms> 
     policies.terms(policy).unwrap()
 }
 
+/// What a client of the tests is like.
+pub(crate) struct Client {
+    roots: RootCertStore,
+    versions: Vec<&'static SupportedProtocolVersion>,
+    protocols: Vec<Vec<u8>>,
+    identity: Option<Arc<Bundle>>,
+    provider: CryptoProvider,
+}
+
+impl Client {
+    pub(crate) fn new(authority: &Authority) -> Self {
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.der.to_vec().into()).unwrap();
+        Self {
+            roots,
+            versions: vec![&TLS13, &TLS12],
+            protocols: vec![b"http/1.1".to_vec()],
+            identity: None,
+            provider: (*provider()).clone(),
+        }
+    }
+
+    pub(crate) fn versions(mut self, versions: &[&'static SupportedProtocolVersion]) -> Self {
+        self.versions = versions.to_vec();
+        self
+    }
+
+    pub(crate) fn protocols(mut self, protocols: &[&str]) -> Self {
+        self.protocols = protocols
+            .iter()
+            .map(|name| name.as_bytes().to_vec())
+            .collect();
+        self
+    }
+
+    pub(crate) fn identity(mut self, bundle: &Arc<Bundle>) -> Self {
+        self.identity = Some(bundle.clone());
+        self
+    }
+
+    /// Leaves out all cipher suites but those that `keep`.
+    pub(crate) fn suites(mut self, keep: impl Fn(&SupportedCipherSuite) -> bool) -> Self {
+        self.provider.cipher_suites.retain(keep);
+        self
+    }
+
+    /// A configuration that keeps sessions for as long as it lives.
+    pub(crate) fn config(self) -> Arc<ClientConfig> {
+        let builder = ClientConfig::builder_with_provider(Arc::new(self.provider))
+            .with_protocol_versions(&self.versions)
+            .unwrap()
+            .with_root_certificates(self.roots);
+        let mut config = match self.identity {
+            None => builder.with_no_client_auth(),
+            Some(bundle) => {
+                let key = bundle.certified_key().unwrap();
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key)))
+            }
+        };
+        config.alpn_protocols = self.protocols;
+        Arc::new(config)
+    }
+
+    pub(crate) fn connect(self, name: &'static str) -> ClientSession {
+        ClientSession::connect(self.config(), name.try_into().unwrap()).unwrap()
+    }
+}
+
+/// A client that offers `protocols` and takes any certificate, as ACME directories do.
+pub(crate) fn blind(protocols: &[&[u8]]) -> Arc<ClientConfig> {
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(anyone())
+        .with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+    Arc::new(config)
+}
+
 /// A client and a server with the wires between them.
 pub(crate) struct Both {
     pub(crate) client: ClientSession,
@@ -144,10 +233,11 @@ pub(crate) struct Both {
 
 /// Reads the hello as the engine does.
 pub(crate) fn hello_of(bytes: &[u8]) -> Hello {
-    match HelloReader::new(64 * 1024).read(bytes) {
-        Verdict::Hello(hello) => hello,
-        other => panic!("{other:?}"),
-    }
+    let verdict = HelloReader::new(64 * 1024).read(bytes);
+    let Verdict::Hello(hello) = verdict else {
+        panic!("{verdict:?}");
+    };
+    hello
 }
 
 impl Both {

@@ -221,3 +221,78 @@ impl Bound {
         Aad::from(both)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: SystemTime = SystemTime::UNIX_EPOCH;
+
+    fn keys() -> Keys {
+        Keys::new(&Secret::random().unwrap(), START)
+    }
+
+    #[test]
+    fn a_ticket_opens_under_its_key_and_its_binding_alone() {
+        let tickets = Tickets::new(keys());
+        let bound = tickets.bound([1; 32]);
+        let ticket = bound.encrypt(b"a session").unwrap();
+        assert_eq!(bound.decrypt(&ticket).unwrap(), b"a session");
+        assert_ne!(bound.encrypt(b"a session").unwrap(), ticket);
+        assert_eq!(tickets.bound([2; 32]).decrypt(&ticket), None);
+        assert_eq!(Tickets::new(keys()).bound([1; 32]).decrypt(&ticket), None);
+        assert!(!ticket.windows(9).any(|bytes| bytes == b"a session"));
+    }
+
+    #[test]
+    fn a_ticket_that_was_touched_or_cut_does_not_open() {
+        let bound = Tickets::new(keys()).bound([1; 32]);
+        let ticket = bound.encrypt(b"a session").unwrap();
+        for at in 0..ticket.len() {
+            let mut touched = ticket.clone();
+            touched[at] ^= 1;
+            assert_eq!(bound.decrypt(&touched), None, "{at}");
+            assert_eq!(bound.decrypt(&ticket[..at]), None, "{at}");
+        }
+        assert_eq!(bound.decrypt(&vec![0; TICKET_BYTES_MAX + 1]), None);
+    }
+
+    #[test]
+    fn a_key_seals_for_one_lifetime_and_opens_for_two() {
+        let tickets = Tickets::new(keys());
+        let bound = tickets.bound([1; 32]);
+        assert_eq!(tickets.keys().due(), START + LIFETIME);
+        let ticket = bound.encrypt(b"a session").unwrap();
+        let turn = |now| tickets.publish(tickets.keys().rotated(&Secret::random().unwrap(), now));
+        turn(START + LIFETIME);
+        assert!(bound.decrypt(&ticket).is_some());
+        turn(START + 2 * LIFETIME);
+        assert_eq!(bound.decrypt(&ticket), None);
+    }
+
+    #[test]
+    fn a_key_that_outlived_its_time_does_not_open_either() {
+        let tickets = Tickets::new(keys());
+        let bound = tickets.bound([1; 32]);
+        let ticket = bound.encrypt(b"a session").unwrap();
+        let late = START + 2 * LIFETIME;
+        tickets.publish(tickets.keys().rotated(&Secret::random().unwrap(), late));
+        assert_eq!(bound.decrypt(&ticket), None);
+    }
+
+    #[test]
+    fn gateways_with_the_same_bytes_open_each_others_tickets() {
+        let here = Tickets::new(Keys::new(&Secret::from_bytes([7; 48]), START));
+        let there = Tickets::new(Keys::new(&Secret::from_bytes([7; 48]), START));
+        let ticket = here.bound([1; 32]).encrypt(b"a session").unwrap();
+        assert!(there.bound([1; 32]).decrypt(&ticket).is_some());
+    }
+
+    #[test]
+    fn keys_are_in_no_debug_text() {
+        let secret = Secret::from_bytes([7; 48]);
+        let tickets = Tickets::new(Keys::new(&secret, START));
+        let text = format!("{tickets:?} {secret:?} {:?}", tickets.bound([0; 32]));
+        assert!(!text.contains("7, 7"), "{text}");
+    }
+}

@@ -33,3 +33,9 @@ fn parse(bundle: &Bundle) -> Option<Arc<CertifiedKey>> {
         }
     }
 }
+
+/// How many keys this thread keeps ready.
+#[cfg(test)]
+pub(super) fn count() -> usize {
+    PARSED.with_borrow(LruCache::len)
+}

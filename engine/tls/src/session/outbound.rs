@@ -74,7 +74,12 @@ impl Outbound {
 
     /// Whether as much is queued as one send may leave.
     pub(super) fn is_full(&self) -> bool {
-        self.queued.len() - self.sent >= SEND_BYTES_MAX
+        self.bytes() >= SEND_BYTES_MAX
+    }
+
+    /// How many bytes are queued.
+    pub(super) fn bytes(&self) -> usize {
+        self.queued.len() - self.sent
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -106,7 +111,7 @@ fn write(wire: &mut impl Wire, bytes: &[u8]) -> Result<usize, SessionError> {
 impl fmt::Debug for Outbound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Outbound")
-            .field("queued", &(self.queued.len() - self.sent))
+            .field("queued", &self.bytes())
             .field("closed", &self.closed)
             .finish()
     }
