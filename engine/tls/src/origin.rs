@@ -173,7 +173,7 @@ impl Trust {
     }
 }
 
-pub(crate) fn anyone() -> Arc<dyn ServerCertVerifier> {
+fn anyone() -> Arc<dyn ServerCertVerifier> {
     Arc::new(AnyCertificate(provider().signature_verification_algorithms))
 }
 

@@ -1,6 +1,14 @@
 //! Peers in memory, and certificates for them.
 
-use std::{collections::VecDeque, io, sync::Arc, time::SystemTime};
+use std::{
+    collections::VecDeque,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::SystemTime,
+};
 
 use engine_core::classify::{Hello, HelloReader, Verdict};
 use rcgen::{
@@ -9,8 +17,11 @@ use rcgen::{
 };
 
 use rustls::{
-    ClientConfig, RootCertStore, SupportedCipherSuite, SupportedProtocolVersion,
+    ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    SupportedCipherSuite, SupportedProtocolVersion,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::CryptoProvider,
+    pki_types::{CertificateDer, ServerName, UnixTime},
     sign::SingleCertAndKey,
     version::{TLS12, TLS13},
 };
@@ -18,7 +29,6 @@ use rustls::{
 use crate::{
     Bundle, Certificates, ClientSession, Policies, Policy, Scratch, ServerSession, SessionError,
     Terms, Tickets, Wire,
-    origin::anyone,
     policy::{AcceptError, Roots},
     provider::provider,
     tickets::{Keys, Secret},
@@ -82,10 +92,15 @@ pub(crate) struct Authority {
 
 impl Authority {
     pub(crate) fn new() -> Self {
+        // Names of their own, so that one is not taken for another.
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, "tests");
+        params
+            .distinguished_name
+            .push(DnType::CommonName, format!("authority {number}"));
         let certificate = params.self_signed(&key).unwrap();
         Self {
             der: certificate.der().to_vec().into(),
@@ -210,13 +225,54 @@ impl Client {
     }
 }
 
+/// Looks at no certificate: rustls cannot read an ACME proof, and its directories do not use rustls.
+#[derive(Debug)]
+struct Directory;
+
+impl ServerCertVerifier for Directory {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider()
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
 /// A client that offers `protocols` and takes any certificate, as ACME directories do.
 pub(crate) fn blind(protocols: &[&[u8]]) -> Arc<ClientConfig> {
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(anyone())
+        .with_custom_certificate_verifier(Arc::new(Directory))
         .with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
     Arc::new(config)
