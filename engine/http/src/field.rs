@@ -32,6 +32,9 @@ pub struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
+    /// No field at all.
+    pub const NONE: Self = Self { lines: &[] };
+
     /// Takes lines that were checked.
     pub(crate) fn checked(lines: &'a [u8]) -> Self {
         Self { lines }

@@ -66,7 +66,7 @@ refusals! {
     /// `..` segments that lead above the root.
     AboveRoot => 400 "above_root" "the path leads above its root",
     /// A path that leads to one rule when read strictly, and to another when read as lenient
-    /// upstreams do (see `path`).
+    /// upstreams do (see [`crate::path`]).
     AmbiguousPath => 400 "ambiguous_path" "the path can be read in two ways",
 
     /// A field line that continues the one before (RFC 9112 section 5.2).

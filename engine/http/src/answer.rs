@@ -1,0 +1,363 @@
+//! What the gateway answers by itself: errors, redirects, 100 (Continue).
+//!
+//! An error is JSON, `{"error", "code", "request_id"}`, or a plain page where the client likes HTML
+//! better, or what a network put in place of it. None of them is ever cached.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    field::Fields,
+    forward::{Lines, Sink},
+    method::{Method, Version},
+    octet,
+    refusal::Refusal,
+    request::Request,
+    rules::{Denied, Redirect},
+};
+
+mod accept;
+
+pub use accept::{Form, negotiate};
+
+/// The interim response to a client that expects one (RFC 9110 section 10.1.1).
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $variant:ident => $status:literal $reason:literal $label:literal $message:literal,)*) => {
+        /// Why the gateway answers in place of an upstream.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Code {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Code {
+            /// All of them, in the order of [`Code::index`].
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The status.
+            pub fn status(self) -> u16 {
+                match self { $(Self::$variant => $status,)* }
+            }
+
+            /// The words behind the status.
+            pub fn reason(self) -> &'static str {
+                match self { $(Self::$variant => $reason,)* }
+            }
+
+            /// The word in bodies, logs and metrics; stable over versions.
+            pub fn label(self) -> &'static str {
+                match self { $(Self::$variant => $label,)* }
+            }
+
+            /// The sentence in bodies.
+            pub fn message(self) -> &'static str {
+                match self { $(Self::$variant => $message,)* }
+            }
+
+            /// The position in [`Code::ALL`].
+            pub fn index(self) -> usize {
+                self as usize
+            }
+        }
+    };
+}
+
+codes! {
+    /// The request breaks a rule.
+    BadRequest => 400 "Bad Request" "BAD_REQUEST" "The request cannot be understood",
+    /// The rule asks for a name and password.
+    Unauthorized => 401 "Unauthorized" "UNAUTHORIZED" "A name and a password are needed",
+    /// The client's address is not let in.
+    Forbidden => 403 "Forbidden" "FORBIDDEN" "Access is denied",
+    /// No rule takes the request.
+    NoRoute => 404 "Not Found" "NO_ROUTE" "Nothing is served at this address",
+    /// The head or the content did not come in time.
+    RequestTimeout => 408 "Request Timeout" "REQUEST_TIMEOUT" "The request took too long",
+    /// The content is longer than the rule allows.
+    BodyTooLarge => 413 "Content Too Large" "BODY_TOO_LARGE" "The content is too large",
+    /// The target is longer than the limit.
+    UriTooLong => 414 "URI Too Long" "URI_TOO_LONG" "The address is too long",
+    /// An expectation that nobody meets.
+    ExpectationFailed => 417 "Expectation Failed" "EXPECTATION_FAILED"
+        "The expectation cannot be met",
+    /// The connection's certificate does not cover the host.
+    Misdirected => 421 "Misdirected Request" "MISDIRECTED" "This host is not served here",
+    /// More than the client may ask for.
+    TooMany => 429 "Too Many Requests" "TOO_MANY" "There are too many requests",
+    /// The head is longer than the limit.
+    HeadersTooLarge => 431 "Request Header Fields Too Large" "HEADERS_TOO_LARGE"
+        "The header fields are too large",
+    /// A defect.
+    Internal => 500 "Internal Server Error" "INTERNAL" "The gateway failed",
+    /// Something that HTTP has and the gateway does not do.
+    NotImplemented => 501 "Not Implemented" "NOT_IMPLEMENTED" "This is not supported",
+    /// The upstream refused, reset, or answered what is no answer.
+    BackendDown => 502 "Bad Gateway" "BACKEND_DOWN" "Backend server is unreachable",
+    /// No target is well, or the rule is under maintenance.
+    NoBackend => 503 "Service Unavailable" "NO_BACKEND" "No backend server is available",
+    /// The upstream did not connect or answer in time, or there is no way to it.
+    BackendTimeout => 504 "Gateway Timeout" "BACKEND_TIMEOUT" "Backend server timed out",
+    /// A version that is not spoken.
+    BadVersion => 505 "HTTP Version Not Supported" "BAD_VERSION"
+        "The HTTP version is not supported",
+}
+
+impl From<Refusal> for Code {
+    /// For what a client sent. What an upstream sent is [`Code::BackendDown`].
+    fn from(refusal: Refusal) -> Self {
+        let status = refusal.status();
+        let mut codes = Self::ALL.iter().copied();
+        codes
+            .find(|code| code.status() == status)
+            .unwrap_or(Self::BadRequest)
+    }
+}
+
+impl From<Denied> for Code {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Address => Self::Forbidden,
+            Denied::Unauthorized | Denied::BadCredentials => Self::Unauthorized,
+        }
+    }
+}
+
+/// What a network answers in place of the gateway's own bodies.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pages {
+    pages: BTreeMap<u16, Page>,
+}
+
+/// A body, and what it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Its media type.
+    pub content_type: Arc<str>,
+    /// Its bytes.
+    pub body: Arc<[u8]>,
+}
+
+/// Why a page cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PageError {
+    /// A status that the gateway does not answer with.
+    #[error("the gateway never answers {status} by itself")]
+    Status {
+        /// The status.
+        status: u16,
+    },
+    /// A media type with a control character, or none.
+    #[error("the media type of the page for {status} is malformed")]
+    ContentType {
+        /// The page's status.
+        status: u16,
+    },
+}
+
+impl Pages {
+    /// Puts a page in place of the body of all answers with a status.
+    ///
+    /// # Errors
+    /// Says why a page cannot be used.
+    pub fn insert(&mut self, status: u16, page: Page) -> Result<(), PageError> {
+        if !Code::ALL.iter().any(|code| code.status() == status) {
+            return Err(PageError::Status { status });
+        }
+        let media = page.content_type.as_bytes();
+        if media.is_empty() || !media.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+            return Err(PageError::ContentType { status });
+        }
+        self.pages.insert(status, page);
+        Ok(())
+    }
+}
+
+/// An error as it is answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'a> {
+    /// Why.
+    pub code: Code,
+    /// Which of the gateway's own bodies.
+    pub form: Form,
+    /// The network's bodies.
+    pub pages: Option<&'a Pages>,
+    /// Written as `X-Request-Id` and in the body.
+    pub request_id: &'a str,
+    /// Seconds until another attempt makes sense; for 429 and 503.
+    pub retry_after: Option<u64>,
+    /// The challenge of 401, as [`crate::rules::Auth::challenge`] gives it.
+    pub challenge: Option<&'a str>,
+    /// The method was HEAD: the body is left out, not its length.
+    pub head: bool,
+}
+
+/// How an answer ends, for HTTP/1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// The version that the client speaks.
+    pub version: Version,
+    /// Whether the client may send another request on the connection.
+    pub keep_alive: bool,
+}
+
+impl Ending {
+    fn write(self, out: &mut Vec<u8>) {
+        match (self.keep_alive, self.version) {
+            (false, _) => out.extend_from_slice(b"Connection: close\r\n"),
+            (true, Version::Http10) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
+            (true, Version::Http11 | Version::Http2) => {}
+        }
+    }
+}
+
+impl<'a> Answer<'a> {
+    /// An answer to a request that was read. The rest is set on what comes back.
+    pub fn to(request: &Request<'_>, code: Code, request_id: &'a str) -> Self {
+        Self {
+            form: negotiate(request.fields),
+            head: request.method == Method::Head,
+            ..Self::to_unread(code, request_id)
+        }
+    }
+
+    /// An answer to what was not understood.
+    pub fn to_unread(code: Code, request_id: &'a str) -> Self {
+        Self {
+            code,
+            form: Form::Json,
+            pages: None,
+            request_id,
+            retry_after: None,
+            challenge: None,
+            head: false,
+        }
+    }
+
+    /// Appends the whole answer as HTTP/1.1.
+    pub fn write(&self, ending: Ending, out: &mut Vec<u8>) {
+        let body = self.body();
+        write_status_line(self.code.status(), self.code.reason(), out);
+        self.fields(body.len(), &mut Lines(out));
+        ending.write(out);
+        out.extend_from_slice(b"\r\n");
+        if !self.head {
+            out.extend_from_slice(&body);
+        }
+    }
+
+    /// Writes the fields, Content-Length of a body of so many bytes among them.
+    pub fn fields(&self, body_len: usize, sink: &mut impl Sink) {
+        sink.field(b"Content-Type", self.content_type().as_bytes());
+        number(b"Content-Length", body_len as u64, sink);
+        sink.field(b"Cache-Control", b"no-store");
+        sink.field(b"X-Request-Id", self.request_id.as_bytes());
+        if let Some(seconds) = self.retry_after {
+            number(b"Retry-After", seconds, sink);
+        }
+        if let Some(challenge) = self.challenge {
+            sink.field(b"WWW-Authenticate", challenge.as_bytes());
+        }
+    }
+
+    /// The body, whether it is sent or not.
+    pub fn body(&self) -> Vec<u8> {
+        if let Some(page) = self.page() {
+            return page.body.to_vec();
+        }
+        let Self {
+            code, request_id, ..
+        } = *self;
+        let text = match self.form {
+            Form::Json => format!(
+                "{{\"error\":\"{}\",\"code\":\"{}\",\"request_id\":{}}}\n",
+                code.message(),
+                code.label(),
+                serde_json::Value::from(request_id)
+            ),
+            Form::Html => html(code, request_id),
+        };
+        text.into_bytes()
+    }
+
+    fn content_type(&self) -> &str {
+        match (self.page(), self.form) {
+            (Some(page), _) => &page.content_type,
+            (None, Form::Json) => "application/json",
+            (None, Form::Html) => "text/html; charset=utf-8",
+        }
+    }
+
+    fn page(&self) -> Option<&'a Page> {
+        self.pages?.pages.get(&self.code.status())
+    }
+}
+
+fn html(code: Code, request_id: &str) -> String {
+    let (status, reason) = (code.status(), code.reason());
+    let shown: String = request_id
+        .chars()
+        .filter(|it| it.is_ascii_alphanumeric() || matches!(it, '-' | '_' | '.'))
+        .collect();
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <title>{status} {reason}</title></head>\n<body><h1>{status} {reason}</h1>\
+         <p>{}.</p><p><small>{} {shown}</small></p></body></html>\n",
+        code.message(),
+        code.label(),
+    )
+}
+
+/// Appends a redirect as HTTP/1.1, without body.
+pub fn write_redirect(
+    redirect: &Redirect,
+    request: &Request<'_>,
+    request_id: &str,
+    ending: Ending,
+    out: &mut Vec<u8>,
+) {
+    let status = redirect.status();
+    write_status_line(status.code(), status.reason(), out);
+    redirect_fields(redirect, request, request_id, &mut Lines(out));
+    ending.write(out);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes the fields of a redirect.
+pub fn redirect_fields(
+    redirect: &Redirect,
+    request: &Request<'_>,
+    request_id: &str,
+    sink: &mut impl Sink,
+) {
+    let mut location = Vec::new();
+    redirect.write_location(request, &mut location);
+    sink.field(b"Location", &location);
+    sink.field(b"Content-Length", b"0");
+    sink.field(b"X-Request-Id", request_id.as_bytes());
+}
+
+fn write_status_line(status: u16, reason: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    octet::write_decimal(out, status.into());
+    out.push(b' ');
+    out.extend_from_slice(reason.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+fn number(name: &[u8], number: u64, sink: &mut impl Sink) {
+    let mut digits = Vec::with_capacity(20);
+    octet::write_decimal(&mut digits, number);
+    sink.field(name, &digits);
+}
+
+/// Whether a request id that a trusted client sent is taken over: visible ASCII, as short as any
+/// scheme of ids, and nothing that a log or a page would have to escape.
+pub fn request_id<'a>(fields: Fields<'a>) -> Option<&'a str> {
+    let id = fields.first("x-request-id")?;
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte);
+    let fits = (1..=128).contains(&id.len()) && id.iter().all(plain);
+    std::str::from_utf8(id).ok().filter(|_| fits)
+}
+
+#[cfg(test)]
+mod tests;

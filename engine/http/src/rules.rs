@@ -1,0 +1,223 @@
+//! Which rule a request falls under, and what the rule says.
+//!
+//! The host decides first: the exact name, else the longest wildcard, else the rules for any host,
+//! as in [`engine_core::snapshot`]. Among the rules of that host the longest path prefix wins, then
+//! the one with most conditions, then the one declared first. A host that has rules is decided by
+//! them alone: what none of them takes is not found.
+
+use std::{collections::HashMap, sync::Arc};
+
+use ahash::RandomState;
+use engine_core::{hostname::Hostname, ids::RouteId, snapshot::Route};
+
+mod auth;
+mod build;
+mod policy;
+mod prefixes;
+mod redirect;
+mod sticky;
+#[cfg(test)]
+mod tests;
+
+pub use auth::{Auth, AuthError, CREDENTIALS_BYTES_MAX, SALT_BYTES_MAX, SALT_BYTES_MIN, USERS_MAX};
+pub use build::{Condition, Expected, Match, TableBuilder, TableError};
+pub use policy::{Denied, Policy, Timeouts};
+pub use prefixes::Prefixes;
+pub use redirect::{Redirect, RedirectError, RedirectStatus};
+pub use sticky::{Secure, Sticky, StickyError};
+
+use crate::{
+    field::Fields, host::Host, method::Method, path::Path, refusal::Refusal, request::Request,
+};
+
+/// Most rules of one host. They are gone through one by one, so this bounds the time of a lookup.
+pub const RULES_PER_HOST_MAX: usize = 1024;
+
+/// What happens to a request.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// It is passed on to the route's targets.
+    Proxy,
+    /// It is sent somewhere else.
+    Redirect(Redirect),
+    /// It is answered with 503 (see [`crate::answer`]).
+    Maintenance,
+}
+
+/// A rule: what happens to the requests that fall under it.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Stable over tables.
+    pub id: RouteId,
+    /// Network, label and targets. Only [`Action::Proxy`] needs a target.
+    pub route: Arc<Route>,
+    /// What to do.
+    pub action: Action,
+    /// How to do it.
+    pub policy: Policy,
+}
+
+/// Everything that HTTP requests are decided by. Immutable; see [`TableBuilder`].
+#[derive(Debug, Default)]
+pub struct Table {
+    exact: HashMap<Hostname, Box<[Entry]>, RandomState>,
+    wildcard: HashMap<Hostname, Box<[Entry]>, RandomState>,
+    any: Box<[Entry]>,
+}
+
+/// A rule with what it is found by.
+#[derive(Debug)]
+struct Entry {
+    path: Box<str>,
+    loose: Box<[u8]>,
+    methods: Box<[Box<str>]>,
+    fields: Box<[Condition]>,
+    rule: Arc<Rule>,
+}
+
+/// What a lookup came to.
+#[derive(Clone, Debug)]
+pub enum Found<'t, 'p> {
+    /// A rule.
+    Rule(Matched<'t, 'p>),
+    /// None.
+    NoRule(NoRule),
+    /// A path that is not taken.
+    Refused(Refusal),
+}
+
+/// A rule, and how it was found.
+#[derive(Clone, Debug)]
+pub struct Matched<'t, 'p> {
+    /// The rule.
+    pub rule: &'t Arc<Rule>,
+    /// The path, in the form in which it is passed on.
+    pub path: Path<'p>,
+    /// How many bytes of it are the rule's prefix.
+    pub prefix_len: usize,
+}
+
+/// Why there is no rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoRule {
+    /// Nobody declared the host, and there are no rules for any host.
+    UnknownHost,
+    /// The request names no host, and there are no rules for any host.
+    NoHost,
+    /// The host has rules, but none for this path, method and fields.
+    NoMatch,
+}
+
+impl NoRule {
+    /// The word in logs and metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::UnknownHost => "unknown_host",
+            Self::NoHost => "no_host",
+            Self::NoMatch => "no_match",
+        }
+    }
+}
+
+impl Table {
+    /// Finds the rule of a request.
+    pub fn find<'p>(&self, request: &Request<'p>) -> Found<'_, 'p> {
+        let Request { host, target, .. } = *request;
+        self.find_parts(host, target.path, request.method, request.fields)
+    }
+
+    /// Finds the rule of what a request consists of.
+    pub fn find_parts<'p>(
+        &self,
+        host: Option<Host<'_>>,
+        path: &'p str,
+        method: Method<'_>,
+        fields: Fields<'_>,
+    ) -> Found<'_, 'p> {
+        let entries = match self.entries(host) {
+            Ok(entries) => entries,
+            Err(none) => return Found::NoRule(none),
+        };
+        let path = match Path::read(path) {
+            Ok(path) => path,
+            Err(refusal) => return Found::Refused(refusal),
+        };
+        let fits = |entry: &&Entry| entry.takes(method, fields);
+        let strict = entries
+            .iter()
+            .filter(|entry| is_below(path.as_str().as_bytes(), entry.path.as_bytes()))
+            .find(fits);
+        if let Some(loose) = path.loose() {
+            let other = entries
+                .iter()
+                .filter(|entry| is_below(loose, &entry.loose))
+                .find(fits);
+            let id = |entry: Option<&Entry>| entry.map(|entry| entry.rule.id);
+            if id(other) != id(strict) {
+                return Found::Refused(Refusal::AmbiguousPath);
+            }
+        }
+        match strict {
+            Some(entry) => Found::Rule(Matched {
+                rule: &entry.rule,
+                prefix_len: entry.path.len(),
+                path,
+            }),
+            None => Found::NoRule(NoRule::NoMatch),
+        }
+    }
+
+    /// All rules, in no particular order.
+    pub fn rules(&self) -> impl Iterator<Item = &Arc<Rule>> {
+        let named = self.exact.values().chain(self.wildcard.values());
+        let entries = named.flatten().chain(&self.any);
+        entries.map(|entry| &entry.rule)
+    }
+
+    /// Whether any rule is declared for a name: by itself, or by a wildcard.
+    pub fn has_host(&self, name: &str) -> bool {
+        self.of_name(name).is_some()
+    }
+
+    fn entries(&self, host: Option<Host<'_>>) -> Result<&[Entry], NoRule> {
+        let named = host
+            .and_then(Host::folded)
+            .and_then(|name| self.of_name(&name));
+        match (named, self.any.is_empty()) {
+            (Some(entries), _) => Ok(entries),
+            (None, false) => Ok(&self.any),
+            (None, true) if host.is_some() => Err(NoRule::UnknownHost),
+            (None, true) => Err(NoRule::NoHost),
+        }
+    }
+
+    fn of_name(&self, name: &str) -> Option<&[Entry]> {
+        if let Some(entries) = self.exact.get(name) {
+            return Some(entries);
+        }
+        if self.wildcard.is_empty() {
+            return None;
+        }
+        let mut dots = name.match_indices('.');
+        dots.find_map(|(dot, _)| self.wildcard.get(&name[dot + 1..]))
+            .map(|entries| &**entries)
+    }
+}
+
+impl Entry {
+    fn takes(&self, method: Method<'_>, fields: Fields<'_>) -> bool {
+        let methods = &self.methods;
+        (methods.is_empty() || methods.iter().any(|it| **it == *method.as_str()))
+            && self.fields.iter().all(|condition| condition.holds(fields))
+    }
+}
+
+/// Whether a path is a prefix or lies below it: `/a` holds `/a` and `/a/b`, and not `/ab`. What
+/// asks for the server as a whole (`*`) lies below the root alone.
+fn is_below(path: &[u8], prefix: &[u8]) -> bool {
+    if path == b"*" {
+        return prefix == b"/";
+    }
+    path.strip_prefix(prefix)
+        .is_some_and(|rest| prefix.ends_with(b"/") || matches!(rest, [] | [b'/', ..]))
+}

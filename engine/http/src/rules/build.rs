@@ -1,0 +1,230 @@
+//! Tables are put together here, and what contradicts itself is refused.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use engine_core::hostname::HostPattern;
+
+use super::{Action, Entry, RULES_PER_HOST_MAX, Rule, Table};
+use crate::{field::Fields, octet, path, path::Path};
+
+/// What a rule is found by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Match {
+    /// The host; `None` is any that has no rules of its own.
+    pub host: Option<HostPattern>,
+    /// A path prefix, which ends at a slash or with a segment.
+    pub path: String,
+    /// One of these methods; any if empty.
+    pub methods: Vec<String>,
+    /// All of these conditions.
+    pub fields: Vec<Condition>,
+}
+
+/// A condition on a field of the request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// The field; case does not matter.
+    pub name: String,
+    /// What it must be.
+    pub expected: Expected,
+}
+
+/// What a field must be. A field that comes several times meets a condition if one of its values
+/// does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// There, whatever its value.
+    Present,
+    /// This value, in this case.
+    Exact(String),
+    /// A value that begins so.
+    Prefix(String),
+}
+
+impl Condition {
+    pub(super) fn holds(&self, fields: Fields<'_>) -> bool {
+        let mut values = fields
+            .into_iter()
+            .filter(|field| field.name.eq_ignore_ascii_case(self.name.as_bytes()))
+            .map(|field| field.value);
+        match &self.expected {
+            Expected::Present => values.next().is_some(),
+            Expected::Exact(expected) => values.any(|value| value == expected.as_bytes()),
+            Expected::Prefix(prefix) => values.any(|value| value.starts_with(prefix.as_bytes())),
+        }
+    }
+}
+
+/// What contradicts itself in a table.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TableError {
+    /// A rule that passes requests on to nobody.
+    #[error("rule {rule} has no target")]
+    NoTarget {
+        /// Its label.
+        rule: Arc<str>,
+    },
+    /// Two rules with one id.
+    #[error("rule {rule} has the id of another rule")]
+    DuplicateId {
+        /// The later one's label.
+        rule: Arc<str>,
+    },
+    /// Two rules that take the same requests.
+    #[error("rule {rule} takes the same requests as a rule before it")]
+    DuplicateMatch {
+        /// The later one's label.
+        rule: Arc<str>,
+    },
+    /// A path that is no prefix of any request's.
+    #[error("rule {rule}: {path:?} is not a path that begins with /")]
+    Path {
+        /// The rule's label.
+        rule: Arc<str>,
+        /// As it was given.
+        path: String,
+    },
+    /// A method that is no token.
+    #[error("rule {rule}: {method:?} is not a method")]
+    Method {
+        /// The rule's label.
+        rule: Arc<str>,
+        /// As it was given.
+        method: String,
+    },
+    /// A field name that is no token.
+    #[error("rule {rule}: {name:?} is not a field name")]
+    Field {
+        /// The rule's label.
+        rule: Arc<str>,
+        /// As it was given.
+        name: String,
+    },
+    /// More than [`RULES_PER_HOST_MAX`] rules for one host.
+    #[error("{host} has more than {RULES_PER_HOST_MAX} rules")]
+    TooManyRules {
+        /// The host's pattern.
+        host: String,
+    },
+}
+
+/// Puts a [`Table`] together.
+#[derive(Debug, Default)]
+pub struct TableBuilder {
+    hosts: HashMap<Option<HostPattern>, Vec<Entry>>,
+    ids: HashSet<engine_core::ids::RouteId>,
+    errors: Vec<TableError>,
+}
+
+impl TableBuilder {
+    /// Starts an empty table.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a rule.
+    pub fn rule(&mut self, found_by: Match, rule: Rule) -> &mut Self {
+        let label = &rule.route.label;
+        if matches!(rule.action, Action::Proxy) && rule.route.targets.is_empty() {
+            let rule = label.clone();
+            self.errors.push(TableError::NoTarget { rule });
+        }
+        if !self.ids.insert(rule.id) {
+            let rule = label.clone();
+            self.errors.push(TableError::DuplicateId { rule });
+        }
+        match entry(&found_by, rule) {
+            Ok(entry) => self.insert(found_by.host, entry),
+            Err(errors) => self.errors.extend(errors),
+        }
+        self
+    }
+
+    fn insert(&mut self, host: Option<HostPattern>, entry: Entry) {
+        let entries = self.hosts.entry(host).or_default();
+        let same = |other: &Entry| {
+            other.path == entry.path
+                && other.methods == entry.methods
+                && other.fields == entry.fields
+        };
+        if entries.iter().any(same) {
+            let rule = entry.rule.route.label.clone();
+            self.errors.push(TableError::DuplicateMatch { rule });
+        }
+        entries.push(entry);
+    }
+
+    /// Ends the building.
+    ///
+    /// # Errors
+    /// All contradictions.
+    pub fn build(mut self) -> Result<Table, Vec<TableError>> {
+        let mut table = Table::default();
+        for (host, mut entries) in self.hosts {
+            if entries.len() > RULES_PER_HOST_MAX {
+                let host = host.map_or("any host".into(), |host| host.to_string());
+                self.errors.push(TableError::TooManyRules { host });
+                continue;
+            }
+            let conditions =
+                |entry: &Entry| entry.fields.len() + usize::from(!entry.methods.is_empty());
+            // A stable sort: those declared first stay first.
+            entries.sort_by_key(|entry| std::cmp::Reverse((entry.path.len(), conditions(entry))));
+            let entries = entries.into_boxed_slice();
+            match host {
+                Some(HostPattern::Exact(name)) => {
+                    table.exact.insert(name, entries);
+                }
+                Some(HostPattern::Wildcard(domain)) => {
+                    table.wildcard.insert(domain, entries);
+                }
+                None => table.any = entries,
+            }
+        }
+        match self.errors.is_empty() {
+            true => Ok(table),
+            false => Err(self.errors),
+        }
+    }
+}
+
+fn entry(found_by: &Match, rule: Rule) -> Result<Entry, Vec<TableError>> {
+    let label = &rule.route.label;
+    let mut errors = Vec::new();
+    let read = (found_by.path.starts_with('/')
+        && !found_by.path.contains('?')
+        && found_by.path.bytes().all(octet::is_target))
+    .then(|| Path::read(&found_by.path).ok())
+    .flatten();
+    let loose = read
+        .as_ref()
+        .and_then(|path| path::read_loosely(path.as_str()).ok());
+    if read.is_none() || loose.is_none() {
+        let (rule, path) = (label.clone(), found_by.path.clone());
+        errors.push(TableError::Path { rule, path });
+    }
+    let wrong = |method: &&String| !octet::is_token(method.as_bytes());
+    errors.extend(found_by.methods.iter().filter(wrong).map(|method| {
+        let (rule, method) = (label.clone(), method.clone());
+        TableError::Method { rule, method }
+    }));
+    let wrong = |field: &&Condition| !octet::is_token(field.name.as_bytes());
+    errors.extend(found_by.fields.iter().filter(wrong).map(|field| {
+        let (rule, name) = (label.clone(), field.name.clone());
+        TableError::Field { rule, name }
+    }));
+    let (Some(path), Some(loose), true) = (read, loose, errors.is_empty()) else {
+        return Err(errors);
+    };
+    let methods = found_by.methods.iter();
+    Ok(Entry {
+        path: path.as_str().into(),
+        loose: loose.into(),
+        methods: methods.map(|method| method.as_str().into()).collect(),
+        fields: found_by.fields.as_slice().into(),
+        rule: Arc::new(rule),
+    })
+}

@@ -1,0 +1,114 @@
+//! How a rule treats its requests.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use super::{Auth, Prefixes, Sticky, auth::Checked};
+use crate::{
+    balance::Balance,
+    edit::{FieldEdits, Rewrite},
+    field::Fields,
+    health::{Check, Ejection},
+    retry::Retries,
+};
+
+/// What a rule says beside its action. The default changes and forbids nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    /// Fields of requests.
+    pub request_edits: FieldEdits,
+    /// Fields of responses.
+    pub response_edits: FieldEdits,
+    /// Path and host of requests.
+    pub rewrite: Rewrite,
+    /// How long to wait.
+    pub timeouts: Timeouts,
+    /// Longest content of a request in bytes; `None` is no bound.
+    pub body_max: Option<u64>,
+    /// What is repeated.
+    pub retries: Retries,
+    /// Who may come, by name and password.
+    pub auth: Option<Auth>,
+    /// Who may come, by address; empty is everybody.
+    pub allow: Prefixes,
+    /// Who may not, allowed or not.
+    pub deny: Prefixes,
+    /// How requests are spread over the targets.
+    pub balance: Balance,
+    /// A cookie that keeps a client with its target.
+    pub sticky: Option<Sticky>,
+    /// Whether and how targets are asked if they are well.
+    pub check: Option<Check>,
+    /// When a target that fails requests is left out.
+    pub ejection: Ejection,
+    /// The value of `Strict-Transport-Security`.
+    pub hsts: Option<Arc<str>>,
+}
+
+/// How long a rule waits for an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For a connection.
+    pub connect: Duration,
+    /// For the head of the answer, from the end of the request on.
+    pub answer: Duration,
+    /// For the next bytes of content, in either direction.
+    pub idle: Duration,
+    /// For the next bytes of an upgraded connection, in either direction.
+    pub upgraded_idle: Duration,
+}
+
+impl Default for Timeouts {
+    /// A target in the tenant's network connects within a second or not at all; an answer may have
+    /// to be computed; a WebSocket may be silent.
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            answer: Duration::from_secs(60),
+            idle: Duration::from_secs(60),
+            upgraded_idle: Duration::from_secs(3600),
+        }
+    }
+}
+
+/// Why a client may not have what it asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// Its address (403).
+    Address,
+    /// It gave no name and password (401).
+    Unauthorized,
+    /// It gave the wrong ones (401).
+    BadCredentials,
+}
+
+impl Denied {
+    /// The word in logs and metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Address => "denied_address",
+            Self::Unauthorized => "unauthorized",
+            Self::BadCredentials => "bad_credentials",
+        }
+    }
+}
+
+impl Policy {
+    /// Whether a client may have what it asks for; the name it gave, where one is needed.
+    ///
+    /// # Errors
+    /// Says why not.
+    pub fn admit(&self, client: IpAddr, fields: Fields<'_>) -> Result<Option<&str>, Denied> {
+        let allowed = self.allow.is_empty() || self.allow.contains(client);
+        if !allowed || self.deny.contains(client) {
+            return Err(Denied::Address);
+        }
+        let Some(auth) = &self.auth else {
+            return Ok(None);
+        };
+        match auth.check(fields) {
+            Checked::Granted(name) => Ok(Some(name)),
+            Checked::Absent => Err(Denied::Unauthorized),
+            Checked::Wrong => Err(Denied::BadCredentials),
+        }
+    }
+}
