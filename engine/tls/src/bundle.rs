@@ -121,19 +121,21 @@ pub enum ContentError {
     ChainTooLong,
     /// No section with a private key.
     #[error(
-        "there is no private key in it that can be read: PKCS#8, PKCS#1 and SEC1 without a password can \
-         (openssl pkey -in old.key -out new.key)"
+        "there is no private key in it that can be read: PKCS#8, PKCS#1 and SEC1 without a \
+         password can (openssl pkey -in old.key -out new.key)"
     )]
     NoKey,
     /// The leaf is not an X.509 certificate.
     #[error("the first certificate is not X.509 in DER")]
     Certificate,
-    /// No name in the leaf that a client could ask for. The subject's common name does not count (RFC 9525 section 2).
+    /// No name in the leaf that a client could ask for. The subject's common name does not count
+    /// (RFC 9525 section 2).
     #[error("the first certificate has no DNS name in its subjectAltName: is it a CA's?")]
     NoNames,
     /// A key of a kind or size that TLS cannot use here.
     #[error(
-        "the key is of no kind that is supported: ECDSA P-256, P-384 and P-521, Ed25519, RSA of 2048 bits and more"
+        "the key is of no kind that is supported: ECDSA P-256, P-384 and P-521, Ed25519, RSA of \
+         2048 bits and more"
     )]
     KeyKind,
     /// The key is not that of the leaf.

@@ -1,14 +1,14 @@
 //! TLS at the edge without IO of its own: bytes in, bytes out, for workers that share nothing.
 //!
 //! ```text
-//!   hello ─► Terms::accept ─► ServerSession ◄─► plaintext        Certificates  by name, swapped live
-//!              ▲                   ▲ Wire                        Tickets       keys, rotated live
-//!            Policies           ciphertext                       Origin ─► ClientSession, upstream
+//!   hello ─► Terms::accept ─► ServerSession ◄─► plaintext     Certificates  by name, swapped live
+//!              ▲                   ▲ Wire                     Tickets       keys, rotated live
+//!            Policies           ciphertext                    Origin ─► ClientSession, upstream
 //! ```
 //!
-//! rustls speaks the protocol, aws-lc-rs does the arithmetic, and a session reads and writes through
-//! whatever implements [`Wire`]. A session at rest holds no buffer: those belong to the worker
-//! ([`Scratch`]). Everything that a stranger can make grow has a bound that is a constant here.
+//! rustls speaks the protocol, aws-lc-rs does the arithmetic, and a session reads and writes
+//! through whatever implements [`Wire`]. A session at rest holds no buffer: those belong to the
+//! worker ([`Scratch`]). Everything that a stranger can make grow has a bound that is a constant here.
 //!
 //! Early data (0-RTT, RFC 8446 section 2.3) is off on both sides: whoever records it can send it
 //! again, and a gateway cannot know which requests its tenants' servers may see twice.

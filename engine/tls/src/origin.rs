@@ -34,8 +34,8 @@ pub enum Trust {
     Public,
     /// These and no others, in DER: a tenant's own authority.
     Own(Roots),
-    /// Whoever answers: encrypted, and yet no more certain than plain text. For origins whose network is
-    /// the proof, such as a WireGuard peer.
+    /// Whoever answers: encrypted, and yet no more certain than plain text. For origins whose
+    /// network is the proof, such as a WireGuard peer.
     Anyone,
 }
 

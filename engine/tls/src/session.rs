@@ -1,22 +1,23 @@
 //! One TLS connection, from hello to close_notify, over a [`Wire`].
 //!
-//! rustls' unbuffered interface is driven instead of its buffered one: that one keeps 4 KiB for each
-//! connection at rest and reads the socket 4 KiB at a time, while here the ciphertext lies in the
-//! worker's [`Scratch`] and a session at rest is its keys.
+//! rustls' unbuffered interface is driven instead of its buffered one: that one keeps 4 KiB for
+//! each connection at rest and reads the socket 4 KiB at a time, while here the ciphertext lies in
+//! the worker's [`Scratch`] and a session at rest is its keys.
 
 mod outbound;
+mod records;
 mod side;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, io, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use rustls::{
     ClientConfig, HandshakeKind, ProtocolVersion, ServerConfig,
     client::UnbufferedClientConnection,
     pki_types::{CertificateDer, ServerName},
     server::UnbufferedServerConnection,
-    unbuffered::{ConnectionState, UnbufferedStatus},
+    unbuffered::ConnectionState,
 };
 
 use crate::{failure::SessionError, scratch::Scratch, wire::Wire};
@@ -60,6 +61,8 @@ pub struct Session<S> {
     /// Bytes that the peer sent so far, as long as the handshake lasts.
     handshake_bytes: u32,
     inbound: Inbound,
+    /// What went wrong behind plaintext that was still to be read.
+    failure: Option<Box<SessionError>>,
     outbound: Outbound,
 }
 
@@ -127,6 +130,7 @@ impl<S: Side> Session<S> {
             plain_at: 0,
             handshake_bytes: 0,
             inbound: Inbound::Open,
+            failure: None,
             outbound: Outbound::default(),
         }
     }
@@ -166,8 +170,9 @@ impl<S: Side> Session<S> {
     /// Reads plaintext into `into`. Zero, if `into` has room, means that the peer ended the stream
     /// with close_notify; an end without it is [`SessionError::Truncated`].
     ///
-    /// The wire is read until it has no more or some plaintext is there, each time no more of it than
-    /// about `into` has room for: what a slow reader does not ask for stays in the socket.
+    /// The wire is read until it has no more or some plaintext is there, each time no more of it
+    /// than about `into` has room for: what a slow reader does not ask for stays in the socket.
+    /// Whole records may remain here, so call until it would block before waiting for the wire.
     ///
     /// # Errors
     /// [`SessionError::WouldBlock`] when no whole record is there.
@@ -214,7 +219,10 @@ impl<S: Side> Session<S> {
             match self.inbound {
                 Inbound::Open => {}
                 Inbound::Closed => return Ok(0),
-                Inbound::Failed => return Err(SessionError::NotOpen),
+                Inbound::Failed => {
+                    let failure = self.failure.take();
+                    return Err(failure.map_or(SessionError::NotOpen, |failure| *failure));
+                }
             }
             if self.outbound.is_full() {
                 // Whoever makes us answer without reading the answers waits.
@@ -330,163 +338,6 @@ impl<S: Side> Session<S> {
     pub fn peer(&self) -> Option<&CertificateDer<'static>> {
         self.side.shared().peer_certificates()?.first()
     }
-
-    /// Reads the wire once behind what is held, which moves to the front of the scratch buffer.
-    fn read(
-        &mut self,
-        wire: &mut impl Wire,
-        scratch: &mut Scratch,
-        room: usize,
-    ) -> Result<usize, SessionError> {
-        let held = self.held.len();
-        match wire.recv(&mut scratch.inbound[held..held + room]) {
-            Ok(0) if self.is_handshaking() => Err(self.fail(SessionError::HandshakeEof)),
-            Ok(0) => Err(self.fail(SessionError::Truncated)),
-            Ok(count) => {
-                if self.is_handshaking() {
-                    self.count(count)?;
-                }
-                Ok(count)
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                Err(SessionError::WouldBlock)
-            }
-            Err(error) => Err(self.fail(SessionError::Wire(error))),
-        }
-    }
-
-    fn count(&mut self, bytes: usize) -> Result<(), SessionError> {
-        let total = (self.handshake_bytes as usize).saturating_add(bytes);
-        match u32::try_from(total) {
-            Ok(total) if total as usize <= HANDSHAKE_BYTES_MAX => self.handshake_bytes = total,
-            _ => return Err(self.fail(SessionError::HandshakeTooLong)),
-        }
-        Ok(())
-    }
-
-    fn fail(&mut self, error: SessionError) -> SessionError {
-        self.inbound = Inbound::Failed;
-        error
-    }
-
-    /// Processes what is held and the `received` bytes behind it. Answers how much plaintext went
-    /// `into`; what did not fit is kept.
-    fn take_in(
-        &mut self,
-        scratch: &mut Scratch,
-        received: usize,
-        into: &mut [u8],
-    ) -> Result<usize, SessionError> {
-        let held = self.held.len();
-        let end = held + received;
-        scratch.inbound[..held].copy_from_slice(&self.held);
-        let (mut at, mut count) = (0, 0);
-        let result = loop {
-            let step = self.step(&mut scratch.inbound[at..end], &mut into[count..]);
-            let step = match step {
-                Ok(step) => step,
-                Err(error) => break Err(error),
-            };
-            at += step.consumed;
-            count += step.delivered;
-            let full = step.delivered > 0 && (count == into.len() || !self.plain.is_empty());
-            if step.rest || full {
-                break Ok(count);
-            }
-        };
-        if let Err(error) = result {
-            self.held = Box::default();
-            // Encodes the alert; the error itself counts for more than a failure to say it.
-            let _ = self.say();
-            return Err(self.fail(error));
-        }
-        self.held = scratch.inbound[at..end].into();
-        result
-    }
-
-    /// One state of the unbuffered machine.
-    fn step(&mut self, incoming: &mut [u8], into: &mut [u8]) -> Result<Step, SessionError> {
-        let UnbufferedStatus { mut discard, state } = self.side.process(incoming);
-        let (mut delivered, mut rest) = (0, false);
-        match state.map_err(SessionError::Protocol)? {
-            ConnectionState::ReadTraffic(mut traffic) => {
-                while let Some(record) = traffic.next_record() {
-                    let record = record.map_err(SessionError::Protocol)?;
-                    discard += record.discard;
-                    let fits = record.payload.len().min(into.len() - delivered);
-                    into[delivered..delivered + fits].copy_from_slice(&record.payload[..fits]);
-                    delivered += fits;
-                    if fits < record.payload.len() {
-                        let unread = &self.plain[self.plain_at as usize..];
-                        self.plain = [unread, &record.payload[fits..]].concat().into();
-                        self.plain_at = 0;
-                    }
-                }
-            }
-            ConnectionState::EncodeTlsData(mut data) => self.outbound.encode(&mut data)?,
-            // The queue owns the bytes now: as far as rustls is concerned they have left.
-            ConnectionState::TransmitTlsData(data) => data.done(),
-            ConnectionState::PeerClosed => self.inbound = Inbound::Closed,
-            ConnectionState::BlockedHandshake
-            | ConnectionState::WriteTraffic(_)
-            | ConnectionState::Closed => rest = true,
-            // Early data is off.
-            ConnectionState::ReadEarlyData(_) => return Err(SessionError::NotOpen),
-            // rustls has no other states today.
-            _ => return Err(SessionError::NotOpen),
-        }
-        Ok(Step {
-            consumed: discard,
-            delivered,
-            rest,
-        })
-    }
-
-    /// Queues what rustls has to say, be it an alert.
-    fn say(&mut self) -> Result<(), SessionError> {
-        while self.side.shared().wants_write() {
-            let UnbufferedStatus { state, .. } = self.side.process(&mut []);
-            let Ok(ConnectionState::EncodeTlsData(mut data)) = state else {
-                break;
-            };
-            self.outbound.encode(&mut data)?;
-        }
-        Ok(())
-    }
-
-    /// Encrypts `part` to the front of the scratch buffer and answers its length there.
-    fn encrypt(&mut self, part: &[u8], scratch: &mut Scratch) -> Result<usize, SessionError> {
-        // rustls lets nobody write before it has been through what it was given: whole records that
-        // were not asked for yet become plaintext first.
-        self.take_in(scratch, 0, &mut [])?;
-        let state = self.side.process(&mut self.held).state;
-        if let Ok(ConnectionState::WriteTraffic(mut traffic)) = state
-            && let Ok(bytes) = traffic.encrypt(part, &mut scratch.outbound)
-        {
-            return Ok(bytes);
-        }
-        Err(self.fail(SessionError::NotOpen))
-    }
-
-    fn take_plain(&mut self, into: &mut [u8]) -> usize {
-        let unread = &self.plain[self.plain_at as usize..];
-        let count = unread.len().min(into.len());
-        into[..count].copy_from_slice(&unread[..count]);
-        if count == unread.len() {
-            (self.plain, self.plain_at) = (Box::default(), 0);
-        } else {
-            // A record's worth at most, which fits.
-            self.plain_at += u32::try_from(count).unwrap_or(u32::MAX);
-        }
-        count
-    }
-}
-
-struct Step {
-    consumed: usize,
-    delivered: usize,
-    /// Nothing more to be had of these bytes.
-    rest: bool,
 }
 
 impl<S: Side> fmt::Debug for Session<S> {

@@ -225,7 +225,7 @@ impl Client {
     }
 }
 
-/// Looks at no certificate: rustls cannot read an ACME proof, and its directories do not use rustls.
+/// Looks at no certificate: rustls cannot read an ACME proof, and directories do not use rustls.
 #[derive(Debug)]
 struct Directory;
 

@@ -3,9 +3,9 @@
 //! A ticket is the session itself, sealed under a key that clients never see (RFC 5077, RFC 8446
 //! section 4.6.1): the server keeps nothing for each session. Whoever gets hold of the key can open
 //! the tickets it sealed, and with them the TLS 1.2 traffic of their sessions; TLS 1.3 mixes fresh
-//! key shares into each resumed session, so only its resumption secret is at stake. This is why keys
-//! are rotated and wiped: after [`LIFETIME`] in use and as long as the previous key, a key is gone,
-//! and forward secrecy holds for everything that is older than twice that.
+//! key shares into each resumed session, so only its resumption secret is at stake. This is why
+//! keys are rotated and wiped: after one [`LIFETIME`] in use and one more as the previous key, a
+//! key is gone, and forward secrecy holds for everything that is older than that.
 
 use std::{
     fmt,

@@ -42,7 +42,8 @@ fn results(policy: &Policy, authority: &Authority, client: Client) -> (Both, [Op
 #[test]
 fn the_preferred_common_protocol_is_agreed_on() {
     let authority = Authority::new();
-    let cases: [(Protocols, &[&str], Option<&[u8]>); 5] = [
+    type Case = (Protocols, &'static [&'static str], Option<&'static [u8]>);
+    let cases: [Case; 5] = [
         (Protocols::Http2, &["http/1.1", "h2"], Some(b"h2")),
         (Protocols::Http2, &["http/1.1"], Some(b"http/1.1")),
         (Protocols::Http1, &["h2", "http/1.1"], Some(b"http/1.1")),

@@ -44,7 +44,7 @@ fn a_hundred_thousand_certificates_load_in_seconds_and_are_found_as_fast_as_ten(
             let name = host(&format!("n{:06}.example", turn * 7919 % among));
             assert!(certificates.has(&name));
         }
-        begun.elapsed() / COUNT as u32
+        begun.elapsed() / u32::try_from(COUNT).unwrap()
     };
     let (in_few, in_many) = (lookup(&few, 10), lookup(&many, COUNT));
     let renewed = bundles(1).next().unwrap();

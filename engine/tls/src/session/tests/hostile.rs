@@ -74,6 +74,28 @@ fn a_damaged_record_ends_the_session_and_its_sender_is_told() {
 }
 
 #[test]
+fn what_came_before_a_damaged_record_is_the_readers() {
+    let mut both = pair();
+    let data = pattern(2 * RECORD_BYTES_MAX);
+    both.client
+        .send(&mut both.near, &mut both.scratch, &data)
+        .unwrap();
+    *both.near.outward.back_mut().unwrap() ^= 1;
+    carry(&mut both.near, &mut both.far);
+    let mut into = vec![0; 65_536];
+    let count = both
+        .server
+        .recv(&mut both.far, &mut both.scratch, &mut into)
+        .unwrap();
+    assert!(into[..count] == data[..RECORD_BYTES_MAX]);
+    let end = both
+        .server
+        .recv(&mut both.far, &mut both.scratch, &mut into)
+        .unwrap_err();
+    assert_eq!(end.cause(), Some(Cause::Decrypt), "{end:?}");
+}
+
+#[test]
 fn records_without_content_do_not_keep_a_worker_busy() {
     let mut both = pair();
     let mut updates = 0;
