@@ -6,7 +6,7 @@ use std::{
 };
 
 use axum::http::request::Parts;
-use control_store::AuditEntry;
+use control_api::answer::AuditEntry;
 
 use crate::{
     front::Actor,

@@ -1,5 +1,6 @@
 //! The desired state, in all its generations.
 
+use control_api::answer::GenerationEntry;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 
 use crate::{
@@ -32,20 +33,6 @@ impl std::fmt::Debug for Generation {
             .field("note", &self.note)
             .finish_non_exhaustive()
     }
-}
-
-/// What a list says of a generation: all but the document.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
-pub struct GenerationInfo {
-    /// Its number.
-    #[serde(rename = "generation")]
-    pub id: u64,
-    /// Unix time of the commit.
-    pub time: u64,
-    /// Who asked for it.
-    pub actor: String,
-    /// By what request.
-    pub note: String,
 }
 
 /// A state to be desired from now on.
@@ -135,16 +122,16 @@ impl Store {
         })
     }
 
-    /// The latest generations, the current one first.
-    pub fn generations(&self, limit: u32) -> Answer<Vec<GenerationInfo>, ReadError> {
+    /// The latest generations without their documents, the current one first.
+    pub fn generations(&self, limit: u32) -> Answer<Vec<GenerationEntry>, ReadError> {
         self.read(move |reader| {
             reader.read("listing the generations", |transaction| {
                 let sql = "SELECT id, time, actor, note FROM generations ORDER BY id DESC LIMIT ?";
                 transaction
                     .prepare_cached(sql)?
                     .query_map([limit], |row| {
-                        Ok(GenerationInfo {
-                            id: from_amount(row.get(0)?),
+                        Ok(GenerationEntry {
+                            generation: from_amount(row.get(0)?),
                             time: from_amount(row.get(1)?),
                             actor: row.get(2)?,
                             note: row.get(3)?,

@@ -3,9 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Whether the accounts are being written.
-#[derive(
-    Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
-)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Health {
     /// False while counters cannot be written. They are kept in memory meanwhile, so nothing is
     /// lost unless the process ends.

@@ -1,5 +1,6 @@
 //! Who did what, and what happened: two lists that forget their oldest entries.
 
+use control_api::answer::AuditEntry;
 use rusqlite::{Row, params};
 
 use crate::{
@@ -8,33 +9,8 @@ use crate::{
     writer::Durability,
 };
 
-/// Something that somebody did, or tried to.
-#[derive(
-    Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
-)]
-pub struct AuditEntry {
-    /// Its number, given when it is appended: counts up.
-    pub id: u64,
-    /// Unix time.
-    pub time: u64,
-    /// The name of the token.
-    pub actor: String,
-    /// The token's role.
-    pub role: String,
-    /// Where the request came from.
-    pub source: String,
-    /// What was asked for.
-    pub action: String,
-    /// The generation that came of it.
-    pub generation: Option<u64>,
-    /// How it ended.
-    pub result: String,
-    /// More about it.
-    pub detail: String,
-}
-
 /// Something that happened.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// Its number: counts up, over restarts, too.
     pub id: u64,

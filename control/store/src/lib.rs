@@ -43,9 +43,9 @@ mod writer;
 
 pub use control_plan::sample::Raw;
 pub use error::{ReadError, WriteError};
-pub use generations::{CommitError, Generation, GenerationInfo, NewGeneration};
+pub use generations::{CommitError, Generation, NewGeneration};
 pub use health::Health;
-pub use journal::{AuditEntry, Event};
+pub use journal::Event;
 pub use migrate::MigrateError;
 pub use open::OpenError;
 pub use request::{Answer, Refused};

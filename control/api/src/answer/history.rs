@@ -35,9 +35,9 @@ pub struct AuditEntries {
 }
 
 /// One request that was to change something, showed secrets, or was not allowed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AuditEntry {
-    /// Only grows.
+    /// Given when it is appended; only grows.
     pub id: u64,
     /// When.
     pub time: u64,

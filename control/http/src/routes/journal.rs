@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
-use control_api::answer::{AuditEntries, AuditEntry, Refused};
+use control_api::answer::{AuditEntries, Refused};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -45,19 +45,6 @@ pub(crate) async fn audit(
     Asked(Page { before, limit }): Asked<Page>,
 ) -> Result<Json<AuditEntries>, Refusal> {
     let limit = limit.unwrap_or(ENTRIES_DEFAULT).min(ENTRIES_MAX);
-    let known = shared.front.store.audit(before, limit).await?;
-    let entries = known.into_iter().map(|known| AuditEntry {
-        id: known.id,
-        time: known.time,
-        actor: known.actor,
-        role: known.role,
-        source: known.source,
-        action: known.action,
-        generation: known.generation,
-        result: known.result,
-        detail: known.detail,
-    });
-    Ok(Json(AuditEntries {
-        entries: entries.collect(),
-    }))
+    let entries = shared.front.store.audit(before, limit).await?;
+    Ok(Json(AuditEntries { entries }))
 }

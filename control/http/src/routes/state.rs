@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderName, StatusCode, header},
 };
 use control_api::{
-    answer::{GenerationEntry, Generations, Refused, Status},
+    answer::{Generations, Refused, Status},
     boot::Role,
 };
 use serde::Deserialize;
@@ -147,17 +147,11 @@ pub(crate) async fn generations(
     Asked(HowMany { limit }): Asked<HowMany>,
 ) -> Result<Json<Generations>, Refusal> {
     let limit = limit.unwrap_or(GENERATIONS_DEFAULT).min(GENERATIONS_MAX);
-    let known = shared.front.store.generations(limit).await?;
+    let generations = shared.front.store.generations(limit).await?;
     let view = Arc::clone(&shared.front.view.borrow());
-    let entries = known.into_iter().map(|known| GenerationEntry {
-        generation: known.id,
-        time: known.time,
-        actor: known.actor,
-        note: known.note,
-    });
     Ok(Json(Generations {
         desired: view.generation,
         running: view.running_generation,
-        generations: entries.collect(),
+        generations,
     }))
 }

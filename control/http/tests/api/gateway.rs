@@ -223,7 +223,7 @@ impl Gateway {
         };
         let log = timeout(PATIENCE, read).await.expect("in time");
         let lines = log.iter().rev().map(|entry| {
-            let control_store::AuditEntry {
+            let control_api::answer::AuditEntry {
                 actor,
                 role,
                 action,

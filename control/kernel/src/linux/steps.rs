@@ -1,5 +1,7 @@
 //! One step of a plan.
 
+use std::num::NonZeroU16;
+
 use control_plan::{
     NamespaceSource,
     actual::{Backend, Owned},
@@ -55,9 +57,7 @@ impl Linux {
         step: &Step,
         ownership: &mut dyn Ownership,
     ) -> Result<(), Refusal> {
-        let NamespaceSource::Made(port) = step.place else {
-            return Err(Refusal::Misplaced);
-        };
+        let port = made(step)?;
         let owned = ownership.owned(step.network);
         self.spaces.make(port, owned.as_ref(), |identity| {
             Ok(ownership.own(step.network, &Owned::Namespace(identity))?)
@@ -70,9 +70,7 @@ impl Linux {
         step: &Step,
         ownership: &mut dyn Ownership,
     ) -> Result<(), Refusal> {
-        let NamespaceSource::Made(port) = step.place else {
-            return Err(Refusal::Misplaced);
-        };
+        let port = made(step)?;
         self.spaces.adopt(port, |identity| {
             Ok(ownership.own(step.network, &Owned::Namespace(identity))?)
         })?;
@@ -86,9 +84,7 @@ impl Linux {
         step: &Step,
         ownership: &mut dyn Ownership,
     ) -> Result<(), Refusal> {
-        let NamespaceSource::Made(port) = step.place else {
-            return Err(Refusal::Misplaced);
-        };
+        let port = made(step)?;
         let owned = ownership.owned(step.network);
         self.spaces.find(&step.place, owned.as_ref())?;
         if self.spaces.is_owned(&step.place, owned.as_ref()) {
@@ -140,9 +136,7 @@ impl Linux {
 
     /// What only namespaces of Ringway's get.
     fn furnish(&mut self, step: &Step, ownership: &dyn Ownership) -> Result<(), Refusal> {
-        if !matches!(step.place, NamespaceSource::Made(_)) {
-            return Err(Refusal::Misplaced);
-        }
+        made(step)?;
         self.require_owned(step, ownership)?;
         let space = self.space(&step.place)?;
         if let Action::WriteFirewall(firewall) = &step.action {
@@ -292,5 +286,13 @@ impl Linux {
         followed.map_err(Refusal::Namespace)?;
         self.note(step.network, &step.place, None);
         Ok(())
+    }
+}
+
+/// The network of a namespace that Ringway makes.
+fn made(step: &Step) -> Result<NonZeroU16, Refusal> {
+    match step.place {
+        NamespaceSource::Made(port) => Ok(port),
+        NamespaceSource::Host | NamespaceSource::Existing(_) => Err(Refusal::Misplaced),
     }
 }

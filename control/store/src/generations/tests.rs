@@ -67,7 +67,10 @@ fn old_generations_go_and_their_numbers_do_not_come_back() {
     let lab = lab.restart();
     let ids = |limit| -> Vec<u64> {
         let generations = lab.store.generations(limit).wait().unwrap();
-        generations.iter().map(|generation| generation.id).collect()
+        generations
+            .iter()
+            .map(|generation| generation.generation)
+            .collect()
     };
     assert_eq!(ids(100), [5, 4, 3]);
     assert_eq!(ids(2), [5, 4]);
