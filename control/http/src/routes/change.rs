@@ -12,7 +12,7 @@ use control_api::{
     state::Change,
 };
 use serde::Deserialize;
-use tokio::sync::{mpsc::error::TrySendError, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc::error::TrySendError, oneshot};
 use utoipa::IntoParams;
 
 use crate::{
@@ -84,12 +84,9 @@ impl FromRequestParts<Arc<Shared>> for Asking {
 pub(crate) async fn apply(
     State(shared): State<Arc<Shared>>,
     asking: Asking,
-    Document {
-        text,
-        memory: _held,
-    }: Document,
+    Document { text, memory }: Document,
 ) -> Answer {
-    make(&shared, asking, Change::Replace { text }).await
+    make(&shared, asking, Change::Replace { text }, memory).await
 }
 
 /// Changes one network.
@@ -114,12 +111,9 @@ pub(crate) async fn patch_network(
     State(shared): State<Arc<Shared>>,
     asking: Asking,
     OfNetwork(port): OfNetwork,
-    Document {
-        text,
-        memory: _held,
-    }: Document,
+    Document { text, memory }: Document,
 ) -> Answer {
-    make(&shared, asking, Change::PatchNetwork { port, text }).await
+    make(&shared, asking, Change::PatchNetwork { port, text }, memory).await
 }
 
 /// Removes one network.
@@ -141,7 +135,7 @@ pub(crate) async fn remove_network(
     asking: Asking,
     OfNetwork(port): OfNetwork,
 ) -> Answer {
-    make(&shared, asking, Change::RemoveNetwork { port }).await
+    make(&shared, asking, Change::RemoveNetwork { port }, None).await
 }
 
 /// Adds or replaces one peer.
@@ -165,12 +159,9 @@ pub(crate) async fn put_peer(
     State(shared): State<Arc<Shared>>,
     asking: Asking,
     OfPeer(port, key): OfPeer,
-    Document {
-        text,
-        memory: _held,
-    }: Document,
+    Document { text, memory }: Document,
 ) -> Answer {
-    make(&shared, asking, Change::PutPeer { port, key, text }).await
+    make(&shared, asking, Change::PutPeer { port, key, text }, memory).await
 }
 
 /// Removes one peer.
@@ -193,7 +184,7 @@ pub(crate) async fn remove_peer(
     asking: Asking,
     OfPeer(port, key): OfPeer,
 ) -> Answer {
-    make(&shared, asking, Change::RemovePeer { port, key }).await
+    make(&shared, asking, Change::RemovePeer { port, key }, None).await
 }
 
 /// Goes back to an earlier generation.
@@ -221,13 +212,20 @@ pub(crate) async fn roll_back(
         return Err(Refusal::new(StatusCode::NOT_FOUND, error));
     };
     let text = kept.document;
-    make(&shared, asking, Change::Rollback { generation, text }).await
+    make(&shared, asking, Change::Rollback { generation, text }, None).await
 }
 
-/// Hands a change to the reconciler and notes what came of it; also when whoever asked hangs up.
-async fn make(shared: &Arc<Shared>, asking: Asking, change: Change) -> Answer {
+/// Hands a change to the reconciler and notes what came of it; also when whoever asked hangs up. The
+/// memory of its document is given back when it is done with, not when nobody waits any more.
+async fn make(
+    shared: &Arc<Shared>,
+    asking: Asking,
+    change: Change,
+    memory: Option<OwnedSemaphorePermit>,
+) -> Answer {
     let shared = Arc::clone(shared);
     let made = tokio::spawn(async move {
+        let _held = memory;
         let Asking { actor, action, .. } = &asking;
         let (actor, action) = (actor.clone(), action.clone());
         let is_dry = asking.manner.dry_run;

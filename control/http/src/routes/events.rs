@@ -73,10 +73,9 @@ pub(crate) async fn follow(
         .map_err(|_all_taken| Refusal::unavailable("as many clients follow the events as may"))?;
     // Listening begins before the past is read: what happens in between is in both, and told once.
     let live = shared.front.events.subscribe();
-    let after = match header.or(last_event_id) {
-        Some(after) => after,
-        None => shared.front.store.last_event().await?,
-    };
+    // A number that was never given comes from another store: nothing would ever come after it.
+    let newest = shared.front.store.last_event().await?;
+    let after = header.or(last_event_id).unwrap_or(newest).min(newest);
     let follower = Follower {
         closing: shared.closing.clone(),
         shared,

@@ -307,6 +307,28 @@ async fn changes_beyond_those_that_may_wait_are_refused_as_busy() {
 }
 
 #[tokio::test]
+async fn a_document_that_waits_takes_its_memory_until_it_is_done_with() {
+    let gateway = Gateway::start(Wanted {
+        changes: 100,
+        is_stuck: true,
+        api: "limits: {body_bytes_max: 1KiB, request_timeout: 100ms, body_timeout: 200ms}",
+        ..Wanted::default()
+    })
+    .await;
+    let mut errors = Vec::new();
+    // Four of the largest, in units of 1 KiB, each rounded up: eight of these.
+    for _ in 0..9 {
+        let answer = gateway.post("/api/v1/apply", &json!({})).await;
+        assert_eq!(answer.status, 503, "{answer:?}");
+        errors.push(answer.error());
+    }
+    let last = errors.pop();
+    let is_late = |error: &String| error.starts_with("no answer within");
+    assert!(errors.iter().all(is_late), "{errors:?}");
+    assert_eq!(last.as_deref(), Some("too many large requests at once"));
+}
+
+#[tokio::test]
 async fn a_change_counts_and_is_noted_also_when_its_client_hangs_up() {
     use tokio::io::AsyncWriteExt;
     let gateway = Gateway::start(Wanted {

@@ -113,6 +113,17 @@ async fn who_comes_back_gets_everything_since() {
 }
 
 #[tokio::test]
+async fn a_number_of_another_store_is_followed_from_now_on() {
+    let gateway = Gateway::open().await;
+    happen(&gateway, 1).await;
+    let back = follow().header("Last-Event-ID", "1000000");
+    let mut follower = Follower::start(&gateway, back).await;
+    happen(&gateway, 2).await;
+    follower.until("\"generation\":2").await;
+    assert_eq!(follower.ids(), [2]);
+}
+
+#[tokio::test]
 async fn a_follower_that_is_far_behind_misses_nothing() {
     let gateway = Gateway::open().await;
     let mut follower = Follower::start(&gateway, follow()).await;
