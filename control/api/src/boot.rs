@@ -28,7 +28,7 @@ pub use limits::Limits;
 pub use listener::{LISTENERS_MAX, Listener, ListenerName, Protocol, ProxyProtocol, RelayMode};
 pub use log::{Log, LogFile, LogFormat, LogLevel};
 pub use reference::reference;
-pub use wireguard::{WireGuard, WireGuardBackend};
+pub use wireguard::{WireGuard, WireGuardBackend, WireGuardOffload};
 pub use workers::{Driver, WORKERS_MAX, Workers};
 
 use crate::{

@@ -76,6 +76,8 @@ pub struct LinuxConfig {
     pub sockets: PathBuf,
     /// Threads that carry the packets of userspace devices.
     pub threads: NonZeroUsize,
+    /// Userspace devices move many packets at once, wherever the kernel can.
+    pub offload: bool,
 }
 
 impl Default for LinuxConfig {
@@ -85,6 +87,7 @@ impl Default for LinuxConfig {
             names: PathBuf::from(DIRECTORY),
             sockets: PathBuf::from(engine_wireguard::UAPI_DIRECTORY),
             threads: NonZeroUsize::MIN,
+            offload: true,
         }
     }
 }
@@ -132,7 +135,7 @@ impl Linux {
             backend,
             spaces: Spaces::new(names, boot.trim().to_owned(), Arc::new(host)),
             host: Rtnl::new(route),
-            carriers: Carriers::new(config.threads),
+            carriers: Carriers::new(config.threads, config.offload),
             devices: BTreeMap::new(),
             endings: Endings::default(),
             seen: BTreeMap::new(),

@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use control_api::{
     Valid,
     answer::Event,
-    boot::{Accounts, ApiListen, Boot},
+    boot::{Accounts, ApiListen, Boot, WireGuardOffload},
     state::{self, Desired},
 };
 use control_http::{BindError, ChangeRequest, Listener, Tokens, View};
@@ -312,6 +312,7 @@ fn kernel_config(boot: &Boot) -> LinuxConfig {
     LinuxConfig {
         backend: wanted_backend(boot),
         threads: engine_config::threads(boot.wireguard.threads),
+        offload: boot.wireguard.offload == WireGuardOffload::Auto,
         ..LinuxConfig::default()
     }
 }

@@ -62,7 +62,7 @@ fn an_almost_empty_file_has_all_the_defaults() {
                 "metrics": {"peers_max": 1000, "routes_max": 1000, "networks_max": 1000},
             },
             "store": "/var/lib/ringway/ringway.db",
-            "wireguard": {"backend": "auto", "threads": "auto"},
+            "wireguard": {"backend": "auto", "threads": "auto", "offload": "auto"},
             "accounts": {
                 "row_interval": "1m", "retention": "1d", "hours_retention": "35d",
                 "days_retention": "400d", "clients_max": 100, "audit_max": 10_000,
@@ -123,7 +123,7 @@ api:
     failures_window: 5s
   metrics: { peers_max: 0, routes_max: 1, networks_max: 2 }
 store: ./ringway.db
-wireguard: { backend: userspace, threads: 2 }
+wireguard: { backend: userspace, threads: 2, offload: off }
 accounts:
   row_interval: 10s
   retention: 2h
@@ -230,6 +230,7 @@ const WRONG: &[(&str, &str)] = &[
     ("store", "\"\""),
     ("wireguard.backend", "module"),
     ("wireguard.threads", "0"),
+    ("wireguard.offload", "maybe"),
     ("accounts.row_interval", "2h"),
     ("accounts.retention", "1m"),
     ("accounts.hours_retention", "35"),

@@ -13,6 +13,8 @@ section! {
         backend: WireGuardBackend = "auto";
         /// Threads of the userspace devices, all networks together; `auto` is one for each core.
         threads: Workers = "auto";
+        /// Whether userspace devices move many packets at once: `auto` does wherever the kernel can, `off` is for a kernel or driver that does it wrong, and takes several times the processor time.
+        offload: WireGuardOffload = "auto";
     }
 }
 
@@ -27,5 +29,15 @@ words! {
         Kernel = "kernel",
         /// Ringway itself, over a TUN device.
         Userspace = "userspace",
+    }
+}
+
+words! {
+    /// Whether userspace devices move many packets at once.
+    pub enum WireGuardOffload {
+        /// Wherever the kernel can.
+        Auto = "auto",
+        /// One packet at a time, always.
+        Off = "off",
     }
 }

@@ -8,7 +8,7 @@ use control_plan::{
     step::{DeviceChange, PeerChange, PeerSettings},
 };
 use engine_sys::netns::Netns;
-use engine_wireguard::{Change, ConfigureError, Device, Key, Open, PeerState, Pool};
+use engine_wireguard::{Change, ConfigureError, Device, Key, Offloads, Open, PeerState, Pool};
 
 use super::{error::UserspaceError, wireguard::Shown};
 use crate::keys;
@@ -25,13 +25,19 @@ pub(super) struct Userspace {
 pub(super) struct Carriers {
     pool: Option<Pool>,
     threads: NonZeroUsize,
+    offloads: Offloads,
 }
 
 impl Carriers {
-    pub(super) fn new(threads: NonZeroUsize) -> Self {
+    pub(super) fn new(threads: NonZeroUsize, offload: bool) -> Self {
         Self {
             pool: None,
             threads,
+            offloads: if offload {
+                Offloads::ALL
+            } else {
+                Offloads::NONE
+            },
         }
     }
 
@@ -49,7 +55,8 @@ impl Carriers {
             None => {
                 let started = Pool::start_in(self.threads, sockets);
                 let started = started.map_err(UserspaceError::Start)?;
-                self.pool.insert(started).clone()
+                let pool = started.with_offloads(self.offloads);
+                self.pool.insert(pool).clone()
             }
         };
         let open = Open {

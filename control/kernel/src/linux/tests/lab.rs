@@ -115,6 +115,7 @@ impl Lab {
             sockets: directory.with_file_name("wireguard"),
             names: directory,
             threads: NonZeroUsize::MIN,
+            offload: true,
         };
         let lab = Self {
             linux: Linux::open(config.clone()).unwrap(),
