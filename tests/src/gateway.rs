@@ -54,11 +54,10 @@ pub struct Start<'a> {
     pub stdin: Stdio,
 }
 
-/// Builds the program under test and answers where it is; and beside it, in `examples`, the device
-/// that some peers are carried by.
+/// Builds the program under test and answers where it is.
 ///
 /// # Errors
-/// When they do not build.
+/// When it does not build.
 pub fn build() -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
@@ -69,10 +68,6 @@ pub fn build() -> Result<PathBuf> {
         "control",
         "--bin",
         "ringway",
-        "--package",
-        "engine-wireguard",
-        "--example",
-        "device",
     ]);
     build.arg("--message-format=json-render-diagnostics");
     build
@@ -84,10 +79,8 @@ pub fn build() -> Result<PathBuf> {
     let messages = messages
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let is_ringway = |message: &Value| message["target"]["name"] == "ringway";
-    let mut programs = messages
-        .filter(is_ringway)
-        .filter_map(|message| message["executable"].as_str().map(PathBuf::from));
+    let mut programs =
+        messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
     programs.next_back().context("cargo names no program")
 }
 

@@ -22,7 +22,7 @@ use control_kernel::links::{self, State};
 use engine_sys::netns::Netns;
 use ipnet::IpNet;
 
-use crate::{runner::RINGWAY, stream, tool::Tool, wait::eventually};
+use crate::{stream, tool::Tool, wait::eventually};
 
 /// Where `scripts/setup` puts the clients that Debian has no package of.
 const TOOLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/tools/bin");
@@ -40,13 +40,16 @@ pub enum Client {
     GotaTun,
     /// The kernel's own device, where it has the module: see [`Client::has_module`].
     Kernel,
-    /// Ringway's device on its own, without a gateway: the example `device` of `engine-wireguard`.
-    Ringway,
+    /// Ringway's device on its own, without a gateway and without these offloads: `bin/device.rs`.
+    Ringway(&'static [&'static str]),
 }
 
 impl Client {
     /// All programs that are none of our code.
     pub const ALL: [Self; 3] = [Self::WireGuardGo, Self::BoringTun, Self::GotaTun];
+
+    /// Ringway's device with all that it has.
+    pub const OURS: Self = Self::Ringway(&[]);
 
     /// Whether the kernel has the module. With `LAB_WIREGUARD_MODULE=required` in the environment
     /// it counts as there, and what needs it fails where it is not.
@@ -69,7 +72,7 @@ impl Client {
             Self::BoringTun => tool("boringtun-cli"),
             Self::GotaTun => tool("gotatun"),
             Self::Kernel => return None,
-            Self::Ringway => Command::new(ours()),
+            Self::Ringway(_) => Command::new(ours()),
         };
         match self {
             Self::WireGuardGo => {
@@ -78,17 +81,21 @@ impl Client {
             Self::BoringTun | Self::GotaTun => {
                 command.args(["--foreground", "--disable-drop-privileges"]);
             }
-            Self::Kernel | Self::Ringway => {}
+            Self::Kernel | Self::Ringway(_) => {}
         }
         command.arg(device);
+        if let Self::Ringway(without) = self {
+            command.args(without);
+        }
         Some(command)
     }
 }
 
-/// The example, where cargo puts it: beside the program under test.
+/// Where cargo puts this package's program: above the suites, which are in `deps`.
 fn ours() -> PathBuf {
-    let ringway = env::var_os(RINGWAY).map(PathBuf::from).unwrap_or_default();
-    ringway.with_file_name("examples").join("device")
+    let suite = env::current_exe().unwrap_or_default();
+    let above = suite.parent().and_then(Path::parent);
+    above.unwrap_or(&suite).join("device")
 }
 
 /// A key pair, as `wg` makes them.
@@ -212,6 +219,11 @@ impl Peer {
     /// The name of its device.
     pub fn device(&self) -> String {
         device_name(self.number)
+    }
+
+    /// The lab's end of the cable to it.
+    pub fn link(&self) -> String {
+        link_name(self.number)
     }
 
     /// Where it reaches the lab's host, and so the gateway, over IPv4.

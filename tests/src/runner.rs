@@ -76,7 +76,7 @@ fn report(ran: Result<ExitCode>) -> ExitCode {
 
 /// The program under test; built from this workspace when it is not set. Not named `RINGWAY_…`: those are
 /// keys of the boot file.
-pub const RINGWAY: &str = "LAB_RINGWAY";
+const RINGWAY: &str = "LAB_RINGWAY";
 
 fn run(tests: &[Test], drivers: &[Driver]) -> Result<ExitCode> {
     let selection = Selection::from_arguments(env::args().skip(1));

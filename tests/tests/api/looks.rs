@@ -1,6 +1,9 @@
 //! Everything that can only be looked at.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
@@ -19,6 +22,7 @@ pub(crate) const TESTS: &[Test] = tests![
     the_audit_log_says_who_did_what,
     metrics_are_what_prometheus_reads,
     the_page_of_the_api_needs_nothing_from_outside,
+    threads_that_decide_give_way_to_threads_that_carry,
 ];
 
 fn every_path_answers(lab: &mut Lab) -> Result<()> {
@@ -214,4 +218,38 @@ fn the_page_of_the_api_needs_nothing_from_outside(lab: &mut Lab) -> Result<()> {
             .contains("content-security-policy")
     );
     Ok(())
+}
+
+fn threads_that_decide_give_way_to_threads_that_carry(lab: &mut Lab) -> Result<()> {
+    let gateway = lab.gateway(tls(json!({})), json!({}))?;
+    // What the reconcile thread starts has its priority: it makes a device.
+    gateway.api().apply(&Network::new(50_000)?.state())?;
+    let niceness = niceness(gateway.process())?;
+    let of = |name: &str| -> BTreeSet<i32> {
+        let threads = niceness.iter().filter(|(known, _)| known.starts_with(name));
+        threads.map(|(_, nice)| *nice).collect()
+    };
+    let carry = BTreeSet::from([0]);
+    for name in ["worker-", "wireguard-"] {
+        ensure!(of(name) == carry, "{name}: {niceness:?}");
+    }
+    let give_way = BTreeSet::from([10]);
+    for name in ["ringway", "reconcile", "store-writer", "store-reader"] {
+        ensure!(of(name) == give_way, "{name}: {niceness:?}");
+    }
+    Ok(())
+}
+
+/// The nice value of each thread of a process, by name (proc_pid_stat(5), field 19).
+fn niceness(process: u32) -> Result<Vec<(String, i32)>> {
+    let mut threads = Vec::new();
+    for task in fs::read_dir(format!("/proc/{process}/task"))? {
+        let stat = fs::read_to_string(task?.path().join("stat"))?;
+        let (head, rest) = stat.rsplit_once(") ").context("no name")?;
+        let (_, name) = head.split_once('(').context("no name")?;
+        // The first of the rest is field 3.
+        let nice = rest.split(' ').nth(16).context("no nice value")?;
+        threads.push((name.to_owned(), nice.parse()?));
+    }
+    Ok(threads)
 }

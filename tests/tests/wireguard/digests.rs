@@ -49,7 +49,7 @@ fn a_gigabyte_each_way_passes_with_gotatun(lab: &mut Lab) -> Result<()> {
 }
 
 fn a_gigabyte_each_way_passes_between_two_of_ours(lab: &mut Lab) -> Result<()> {
-    passes_with(lab, Client::Ringway)
+    passes_with(lab, Client::OURS)
 }
 
 fn a_gigabyte_each_way_passes_with_the_kernels_device(lab: &mut Lab) -> Result<()> {

@@ -5,9 +5,14 @@
 //! kernel that has the module. How the workers wait does not matter, so every test runs once.
 
 mod digests;
+mod fairness;
+mod flood;
 mod hostile;
+mod load;
+mod marks;
 mod peers;
 mod scene;
+mod segments;
 mod strangers;
 mod tools;
 
@@ -16,7 +21,17 @@ use std::process::ExitCode;
 use tests::{peer::Client, runner};
 
 fn main() -> ExitCode {
-    let mut tests = [digests::TESTS, peers::TESTS, tools::TESTS, hostile::TESTS].concat();
+    let mut tests = [
+        digests::TESTS,
+        peers::TESTS,
+        tools::TESTS,
+        hostile::TESTS,
+        flood::TESTS,
+        segments::TESTS,
+        marks::TESTS,
+        fairness::TESTS,
+    ]
+    .concat();
     match Client::has_module() {
         Ok(true) => tests.extend(digests::WITH_MODULE),
         Ok(false) => {}

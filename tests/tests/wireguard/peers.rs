@@ -97,7 +97,7 @@ struct Trio {
 impl Trio {
     fn new(lab: &mut Lab) -> Result<Self> {
         let mut network = Network::new(PORT)?;
-        let clients = [Client::WireGuardGo, Client::Ringway, Client::WireGuardGo];
+        let clients = [Client::WireGuardGo, Client::OURS, Client::WireGuardGo];
         let peers = clients.map(|client| lab.peer(client));
         let [left, right, third] = peers;
         let peers = [left?, right?, third?];
@@ -213,7 +213,7 @@ fn pause_until(then: Instant) {
 /// what is inside, and are left out.
 fn both_ends_count_the_same_bytes(lab: &mut Lab) -> Result<()> {
     let mut random = Random::from_environment();
-    for client in [Client::WireGuardGo, Client::Ringway] {
+    for client in [Client::WireGuardGo, Client::OURS] {
         let (gateway, tunnel) = scene::one(lab, client)?;
         let ends = tunnel.join(Family::V4)?;
         // One piece at a time, so that no queue anywhere overflows.
@@ -239,7 +239,7 @@ fn a_peer_that_is_to_be_kept_in_touch_with_is_sent_nothing_but_keep_alives(
     lab: &mut Lab,
 ) -> Result<()> {
     const TIMES: u64 = 3;
-    let (gateway, tunnel) = scene::one(lab, Client::Ringway)?;
+    let (gateway, tunnel) = scene::one(lab, Client::OURS)?;
     let Tunnel { network, peer } = &tunnel;
     let (device, key) = (peer.device(), &network.keys.public);
     let every_second = format!("set {device} peer {key} persistent-keepalive 1");

@@ -33,7 +33,7 @@ fn wg_on(peer: &Peer, arguments: &str, input: &str) -> Result<String> {
 }
 
 fn wg_shows_what_it_was_told(lab: &mut Lab) -> Result<()> {
-    let peer = lab.peer(Client::Ringway)?;
+    let peer = lab.peer(Client::OURS)?;
     let (device, other) = (peer.device(), Keys::generate()?);
     let key = &other.public;
     let secret = Keys::preshared()?;
@@ -93,7 +93,7 @@ fn wg_shows_what_it_was_told(lab: &mut Lab) -> Result<()> {
 }
 
 fn a_configuration_that_is_shown_can_be_set_again(lab: &mut Lab) -> Result<()> {
-    let (gateway, tunnel) = scene::one(lab, Client::Ringway)?;
+    let (gateway, tunnel) = scene::one(lab, Client::OURS)?;
     let peer = &tunnel.peer;
     let device = peer.device();
     let shaken = wg(peer, &format!("show {device} latest-handshakes"))?;
@@ -113,7 +113,7 @@ fn a_configuration_that_is_shown_can_be_set_again(lab: &mut Lab) -> Result<()> {
 fn a_stream_goes_on_while_another_peer_is_changed(lab: &mut Lab) -> Result<()> {
     const CHANGES: usize = 60;
     let mut random = Random::from_environment();
-    let (gateway, tunnel) = scene::one(lab, Client::Ringway)?;
+    let (gateway, tunnel) = scene::one(lab, Client::OURS)?;
     let peer = &tunnel.peer;
     let device = peer.device();
     let shaken = wg(peer, &format!("show {device} latest-handshakes"))?;
