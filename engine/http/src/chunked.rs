@@ -191,3 +191,6 @@ pub fn write_end(trailers: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(trailers);
     out.extend_from_slice(b"\r\n");
 }
+
+#[cfg(test)]
+mod tests;

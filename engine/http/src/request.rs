@@ -219,3 +219,6 @@ fn check_line(line: &[u8]) -> Result<(), Refusal> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

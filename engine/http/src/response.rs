@@ -206,3 +206,6 @@ fn refusal_of(head: &[u8], line_len: usize) -> Refusal {
     }
     Refusal::StatusLine
 }
+
+#[cfg(test)]
+mod tests;
