@@ -25,6 +25,7 @@ use self::{
     allowed::AllowedIps,
     gate::Gate,
     peer::{Live, Peer},
+    refusal::Refusals,
     tunnel::Tunnel,
 };
 use crate::{
@@ -41,6 +42,7 @@ pub(crate) mod packet;
 pub(crate) mod path;
 mod peer;
 pub(crate) mod receive;
+mod refusal;
 mod send;
 mod timers;
 mod tunnel;
@@ -80,6 +82,7 @@ pub(crate) struct Core {
     /// The first slot that the round going on has not looked at.
     round_from: Option<usize>,
     staged_bytes: usize,
+    refusals: Refusals,
     draw: Box<dyn FnMut() -> u32 + Send>,
 }
 
@@ -106,6 +109,7 @@ impl Core {
             round_at: None,
             round_from: None,
             staged_bytes: 0,
+            refusals: Refusals::default(),
             draw,
         };
         core.set_private_key(private_key);

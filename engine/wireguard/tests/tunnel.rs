@@ -6,7 +6,7 @@
 mod bed;
 
 use std::{
-    io::{Read as _, Write as _},
+    io::{ErrorKind, Read as _, Write as _},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     thread,
     time::{Duration, Instant},
@@ -268,4 +268,62 @@ fn an_mtu_is_set_on_the_link_and_told() {
     bed.introduce(0, 0);
     let (client, server) = stream(left, right, right.inside[0]);
     send_all(client, server, &noise(100_000));
+}
+
+#[test]
+fn whoever_dials_an_address_that_no_peer_has_is_told_at_once() {
+    for offloads in [Offloads::ALL, Offloads::NONE] {
+        let bed = Bed::with(offloads);
+        bed.introduce(0, 0);
+        let [left, right] = &bed.sides;
+        drop(stream(left, right, right.inside[1]));
+        for address in ["10.0.0.77:9", "[fd00::77]:9"] {
+            let target: SocketAddr = address.parse().unwrap();
+            let dial = || Ok(TcpStream::connect_timeout(&target, PATIENCE)?.into());
+            let (start, dialled) = (Instant::now(), left.tenant.enter(dial));
+            assert_eq!(dialled.unwrap_err().kind(), ErrorKind::HostUnreachable);
+            assert!(start.elapsed() < PATIENCE / 4, "{address}");
+        }
+    }
+}
+
+#[test]
+fn congestion_that_is_met_outside_is_told_inside() {
+    let bed = Bed::new();
+    bed.introduce(0, 0);
+    let [left, right] = &bed.sides;
+    drop(stream(left, right, right.inside[0]));
+    // The right's host marks whatever goes through its device's port.
+    let port = right.device.state().unwrap().listen_port;
+    bed::nft(
+        &right.host,
+        &format!(
+            "table inet t {{ chain c {{ type filter hook prerouting priority 0; \
+             udp dport {port} ip ecn set ce; }}; }}"
+        ),
+    );
+    bed::nft(
+        &right.tenant,
+        "table inet t { counter marked { }; counter whole { }; \
+         chain c { type filter hook prerouting priority 0; \
+         udp dport 9 ip ecn ce counter name marked; udp dport 9 counter name whole; }; }",
+    );
+    let send = |tos: i32| {
+        let socket = left
+            .tenant
+            .enter(|| Ok(UdpSocket::bind("10.0.0.1:0")?.into()));
+        let socket = UdpSocket::from(socket.unwrap());
+        nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::Ipv4Tos, &tos).unwrap();
+        socket.send_to(b"marked or not", ("10.0.0.2", 9)).unwrap();
+    };
+    let counts = || {
+        let listed = bed::nft(&right.tenant, "list counters");
+        let packets = listed.split("packets ").skip(1);
+        let counts = packets.map(|rest| rest.split(' ').next().unwrap().parse::<u32>().unwrap());
+        counts.collect::<Vec<_>>()
+    };
+    send(0);
+    eventually("a packet", || counts() == [0, 1]);
+    send(2);
+    eventually("a marked packet", || counts() == [1, 2]);
 }

@@ -60,6 +60,19 @@ impl Core {
         Ok(())
     }
 
+    /// What a tenant is told of a packet that was not sent, if there is anything to tell.
+    pub(crate) fn answer_to_unsent(
+        &mut self,
+        now: Instant,
+        why: Unsent,
+        packet: &[u8],
+    ) -> Option<Vec<u8>> {
+        match why {
+            Unsent::NoPeer | Unsent::NoEndpoint => self.refusals.answer(now, packet),
+            Unsent::Full => None,
+        }
+    }
+
     fn stage_all(
         &mut self,
         slot: usize,

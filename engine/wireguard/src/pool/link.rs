@@ -132,8 +132,15 @@ impl Link {
             let Some(mut packets) = Packets::read(&header, packet, len) else {
                 continue;
             };
-            // What cannot be sent is dropped, as routers do.
-            while packets.has_next() && self.core.send(now, &mut packets, outbox).is_ok() {
+            while packets.has_next() {
+                if let Err(why) = self.core.send(now, &mut packets, outbox) {
+                    packets.advance();
+                    let packet = packets.packet();
+                    if let Some(answer) = self.core.answer_to_unsent(now.instant, why, packet) {
+                        self.border.put_alone(&answer)?;
+                    }
+                    break;
+                }
                 self.make_room(outbox);
             }
             self.make_room(outbox);

@@ -7,6 +7,7 @@ use std::{
     num::NonZeroUsize,
     os::fd::{AsFd as _, AsRawFd as _},
     path::PathBuf,
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
@@ -165,6 +166,16 @@ pub(crate) fn furnish(netns: &Netns, name: &str, addresses: &[IpAddr], lengths: 
         let up = LinkMessageBuilder::<LinkUnspec>::new().index(index).up();
         handle.link().set(up.build()).execute().await
     });
+}
+
+/// Runs a command of nft(8) in a namespace, and answers what it says.
+pub(crate) fn nft(netns: &Netns, command: &str) -> String {
+    let output = netns
+        .run(|| Command::new("nft").arg(command).output())
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command}: {error}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// Deletes a link.

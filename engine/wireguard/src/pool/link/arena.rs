@@ -47,7 +47,7 @@ impl Arena {
         let range = self.used..self.used + len;
         let Some(kinds) = border.kinds() else {
             let packet = self.bytes.get(range).unwrap_or(&[]);
-            note(border.put_plain(packet), outcome);
+            note(border.put_alone(packet), outcome);
             return;
         };
         // Each packet begins in a cache line of its own.

@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io::{self, IoSlice, Read as _, Write as _},
+    iter,
     os::fd::{AsFd, BorrowedFd},
 };
 
@@ -76,10 +77,16 @@ impl Border {
         }
     }
 
-    /// Gives the tenant a packet without any header. What the link does not take is dropped: one that
-    /// is down takes nothing (`EIO`).
-    pub(crate) fn put_plain(&self, packet: &[u8]) -> Result<(), Lost> {
-        match (&self.device).write(packet) {
+    /// Gives the tenant a packet of which nothing is known. What the link does not take is dropped:
+    /// one that is down takes nothing (`EIO`).
+    pub(crate) fn put_alone(&self, packet: &[u8]) -> Result<(), Lost> {
+        let header: &[u8] = match self.offload {
+            Offload::None => &[],
+            Offload::Header | Offload::Tcp | Offload::TcpEcn | Offload::TcpUdp => {
+                &[0; HEADER_BYTES]
+            }
+        };
+        match self.write(header, iter::once(packet)) {
             Err(error) if is_lost(&error) => Err(Lost),
             _ => Ok(()),
         }
@@ -100,7 +107,7 @@ impl Border {
         let head = packets.head_of_each();
         let mut taken = 0;
         for packet in packets.packets() {
-            match self.write(&head, std::iter::once(packet)) {
+            match self.write(&head, iter::once(packet)) {
                 Ok(()) => taken += 1,
                 Err(error) if is_lost(&error) => return Err(Lost),
                 // The link is down, or the memory short: that was it, and not the kind.
