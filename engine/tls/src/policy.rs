@@ -27,7 +27,9 @@ use crate::{
     session::ServerSession,
     tickets::Tickets,
 };
+use suites::prefers_chacha;
 
+mod suites;
 #[cfg(test)]
 mod tests;
 
@@ -159,7 +161,10 @@ const NO_APPLICATION_PROTOCOL: [u8; 7] = [21, 3, 3, 0, 2, 2, 120];
 #[derive(Debug)]
 pub struct Terms {
     certificates: Certificates,
+    /// Chooses the cipher in our order.
     config: Arc<ServerConfig>,
+    /// Chooses it in the client's.
+    chacha: Arc<ServerConfig>,
     challenge: Arc<ServerConfig>,
     policy: Policy,
 }
@@ -170,7 +175,7 @@ impl Terms {
     /// # Errors
     /// Says why not; [`AcceptError::alert`] is what the client should hear.
     pub fn accept(&self, hello: &Hello, received: &[u8]) -> Result<ServerSession, AcceptError> {
-        let config = self.config_for(hello)?.clone();
+        let config = self.config_for(hello, received)?.clone();
         ServerSession::accept(config, received).map_err(AcceptError::Session)
     }
 
@@ -179,7 +184,11 @@ impl Terms {
         &self.policy
     }
 
-    pub(crate) fn config_for(&self, hello: &Hello) -> Result<&Arc<ServerConfig>, AcceptError> {
+    pub(crate) fn config_for(
+        &self,
+        hello: &Hello,
+        received: &[u8],
+    ) -> Result<&Arc<ServerConfig>, AcceptError> {
         let name = match &hello.name {
             classify::ServerName::Host(name) => Some(name),
             classify::ServerName::Absent
@@ -193,9 +202,12 @@ impl Terms {
                 false => Err(AcceptError::NoChallenge),
             };
         }
-        match self.is_known(name) {
-            true => Ok(&self.config),
-            false => Err(AcceptError::UnknownName),
+        if !self.is_known(name) {
+            return Err(AcceptError::UnknownName);
+        }
+        match prefers_chacha(received) {
+            true => Ok(&self.chacha),
+            false => Ok(&self.config),
         }
     }
 
@@ -251,9 +263,13 @@ impl Policies {
         if self.made.len() >= POLICIES_MAX {
             return Err(PolicyError::TooMany);
         }
+        let chacha = self.config(policy)?;
+        let mut config = chacha.clone();
+        config.ignore_client_order = true;
         let terms = Arc::new(Terms {
             certificates: self.certificates.clone(),
-            config: Arc::new(self.config(policy)?),
+            config: Arc::new(config),
+            chacha: Arc::new(chacha),
             challenge: self.challenge.clone(),
             policy: policy.clone(),
         });

@@ -17,7 +17,7 @@ use rcgen::{
 };
 
 use rustls::{
-    ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    CipherSuite, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
     SupportedCipherSuite, SupportedProtocolVersion,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::CryptoProvider,
@@ -200,6 +200,14 @@ impl Client {
     /// Leaves out all cipher suites but those that `keep`.
     pub(crate) fn suites(mut self, keep: impl Fn(&SupportedCipherSuite) -> bool) -> Self {
         self.provider.cipher_suites.retain(keep);
+        self
+    }
+
+    /// Prefers these cipher suites.
+    pub(crate) fn first_suites(mut self, first: &[CipherSuite]) -> Self {
+        self.provider
+            .cipher_suites
+            .sort_by_key(|suite| !first.contains(&suite.suite()));
         self
     }
 

@@ -2,6 +2,7 @@ use std::time::SystemTime;
 
 use rcgen::{CertificateParams, CustomExtension};
 use rustls::{
+    CipherSuite::{self, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256},
     ClientConfig,
     version::{TLS12, TLS13},
 };
@@ -89,6 +90,32 @@ fn clients_with_nothing_in_common_are_told_what_it_is() {
         Client::new(&authority).versions(&[&TLS12]),
     );
     assert_eq!(causes, [Some(Cause::Version); 2]);
+}
+
+#[test]
+fn the_cipher_is_aes_128_unless_the_client_would_rather_have_chacha() {
+    let authority = Authority::new();
+    let cases: [(_, &[CipherSuite], _); 3] = [
+        (
+            &TLS13,
+            &[TLS13_AES_256_GCM_SHA384],
+            "TLS13_AES_128_GCM_SHA256",
+        ),
+        (
+            &TLS13,
+            &[TLS13_CHACHA20_POLY1305_SHA256],
+            "TLS13_CHACHA20_POLY1305_SHA256",
+        ),
+        (&TLS12, &[], "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"),
+    ];
+    for (version, first, chosen) in cases {
+        let client = Client::new(&authority)
+            .versions(&[version])
+            .first_suites(first);
+        let (both, causes) = results(&Policy::default(), &authority, client);
+        assert_eq!(causes, [None, None]);
+        assert_eq!(both.server.agreed().unwrap().cipher, chosen);
+    }
 }
 
 #[test]

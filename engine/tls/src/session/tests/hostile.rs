@@ -7,7 +7,7 @@ use crate::{Cause, testing::hello_of};
 
 /// The session as far as a stranger takes it who sends `bytes` and then goes.
 fn meet_stranger(terms: &Terms, bytes: &[u8]) -> Result<(), SessionError> {
-    let config = terms.config_for(&hello_of_a_client()).unwrap().clone();
+    let config = a_config(terms);
     let mut far = End::default();
     let mut scratch = Scratch::default();
     far.inward.extend(bytes);
@@ -16,8 +16,9 @@ fn meet_stranger(terms: &Terms, bytes: &[u8]) -> Result<(), SessionError> {
     session.handshake(&mut far, &mut scratch)
 }
 
-fn hello_of_a_client() -> engine_core::classify::Hello {
-    hello_of(&hello_bytes(&Authority::new()))
+fn a_config(terms: &Terms) -> Arc<ServerConfig> {
+    let bytes = hello_bytes(&Authority::new());
+    terms.config_for(&hello_of(&bytes), &bytes).unwrap().clone()
 }
 
 fn hello_bytes(authority: &Authority) -> Vec<u8> {
@@ -161,7 +162,7 @@ proptest! {
         let (authority, terms) = certified();
         let mut bytes = hello_bytes(&authority);
         damage(&mut bytes, &damages);
-        let config = terms.config_for(&hello_of_a_client()).unwrap().clone();
+        let config = a_config(&terms);
         let mut far = End { piece, cut: true, ..End::default() };
         far.inward.extend(bytes);
         let mut session = ServerSession::accept(config, &[]).unwrap();
