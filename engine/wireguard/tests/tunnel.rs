@@ -8,11 +8,14 @@ mod bed;
 use std::{
     io::{ErrorKind, Read as _, Write as _},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    num::NonZeroUsize,
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
 use bed::{Bed, PATIENCE, Side, eventually};
+use engine_sys::netns::Netns;
 use engine_wireguard::{
     Change, ConfigureError, Gone, Key, Offload, Offloads, PeerChange, PeerState,
 };
@@ -326,4 +329,43 @@ fn congestion_that_is_met_outside_is_told_inside() {
     eventually("a packet", || counts() == [0, 1]);
     send(2);
     eventually("a marked packet", || counts() == [1, 2]);
+}
+
+#[test]
+fn a_tenant_who_floods_does_not_keep_another_on_the_same_thread_waiting() {
+    let bed = Bed::on(NonZeroUsize::MIN, Offloads::ALL);
+    bed.introduce(0, 0);
+    let [left, right] = &bed.sides;
+    drop(stream(left, right, right.inside[0]));
+    // A third device, whose tenant talks to nobody but floods the thread that all three share.
+    let (tenant, host) = (Netns::create().unwrap(), Netns::create().unwrap());
+    let open = bed.open("wg9", &tenant, &host, Key::new([9; 32]));
+    bed::furnish(&tenant, "wg9", &["10.9.0.1".parse().unwrap()], [24, 64]);
+    let bind = || Ok(UdpSocket::bind("10.9.0.1:0")?.into());
+    let flood = UdpSocket::from(tenant.enter(bind).unwrap());
+    flood.set_nonblocking(true).unwrap();
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                // Full queues refuse some of it.
+                let _ = flood.send_to(&[7; 60_000], "10.9.0.2:9");
+            }
+        });
+        let (mut client, mut server) = stream(left, right, right.inside[0]);
+        let start = Instant::now();
+        for number in 0..200_u8 {
+            let mut echoed = [0];
+            client.write_all(&[number]).unwrap();
+            server.read_exact(&mut echoed).unwrap();
+            server.write_all(&echoed).unwrap();
+            client.read_exact(&mut echoed).unwrap();
+            assert_eq!(echoed, [number]);
+        }
+        over.store(true, Ordering::Relaxed);
+        // Four crossings of the thread each: 20 ms for one would be a hundred turns of the other.
+        let each = start.elapsed() / 800;
+        assert!(each < Duration::from_millis(20), "{each:?}");
+    });
+    drop(open);
 }

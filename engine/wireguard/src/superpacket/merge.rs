@@ -39,7 +39,7 @@ pub(crate) struct Merge {
 }
 
 /// A packet, or several under one header, for the tenant.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Super<'a> {
     arena: &'a [u8],
     /// What the packets are in the arena, headers and all.
@@ -184,6 +184,13 @@ impl<'a> Super<'a> {
         of.headers_len = headers.len();
         of.kind = header.kind;
         of
+    }
+
+    /// The same with segments of no length, which every kernel refuses.
+    #[cfg(test)]
+    pub(crate) fn spoiled(mut self) -> Self {
+        self.head[4..6].fill(0);
+        self
     }
 
     /// How it is cut again.

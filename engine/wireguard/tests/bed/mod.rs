@@ -52,8 +52,12 @@ impl Bed {
 
     /// The same, with some offloads.
     pub(crate) fn with(offloads: Offloads) -> Self {
+        Self::on(NonZeroUsize::new(2).unwrap(), offloads)
+    }
+
+    /// The same, on a number of threads.
+    pub(crate) fn on(threads: NonZeroUsize, offloads: Offloads) -> Self {
         let sockets = TempDir::new().unwrap();
-        let threads = NonZeroUsize::new(2).unwrap();
         let pool = Pool::start_in(threads, sockets.path()).unwrap();
         let pool = pool.with_offloads(offloads);
         let hosts = [Netns::create().unwrap(), Netns::create().unwrap()];
@@ -87,6 +91,11 @@ impl Bed {
         }
     }
 
+    /// One more device, in other namespaces.
+    pub(crate) fn open(&self, name: &str, tenant: &Netns, host: &Netns, key: Key) -> Device {
+        open(&self.pool, name, tenant, host, key)
+    }
+
     /// The socket that configures a device.
     pub(crate) fn socket(&self, side: usize) -> PathBuf {
         let name = format!("{}.sock", self.sides[side].device.name());
@@ -104,16 +113,7 @@ fn side(host: Netns, number: u8, pool: &Pool) -> Side {
     let tenant = Netns::create().unwrap();
     let key = Key::new([number; 32]).clamped();
     let name = format!("wg{number}");
-    let device = pool
-        .open(Open {
-            name: &name,
-            tenant: &tenant,
-            host: &host,
-            mtu: 1_420,
-            listen_port: 0,
-            private_key: key.clone(),
-        })
-        .unwrap();
+    let device = open(pool, &name, &tenant, &host, key.clone());
     let inside = [
         address(format!("10.0.0.{number}")),
         address(format!("fd00::{number}")),
@@ -130,6 +130,18 @@ fn side(host: Netns, number: u8, pool: &Pool) -> Side {
         key,
         inside,
     }
+}
+
+fn open(pool: &Pool, name: &str, tenant: &Netns, host: &Netns, private_key: Key) -> Device {
+    let open = Open {
+        name,
+        tenant,
+        host,
+        mtu: 1_420,
+        listen_port: 0,
+        private_key,
+    };
+    pool.open(open).unwrap()
 }
 
 fn join(left: &Netns, right: &Netns) {

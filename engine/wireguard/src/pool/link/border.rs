@@ -151,3 +151,6 @@ fn is_refusal(error: &io::Error) -> bool {
     let refusals = [Errno::EINVAL, Errno::EIO].map(|errno| Some(errno as i32));
     refusals.contains(&error.raw_os_error())
 }
+
+#[cfg(test)]
+mod tests;
