@@ -42,7 +42,7 @@ impl FieldLines {
         if ends || !value.iter().copied().all(octet::is_value) {
             return Err(Refusal::Control);
         }
-        if self.count >= limits.fields_max() {
+        if self.count >= limits.fields_bound() {
             return Err(Refusal::TooManyFields);
         }
         if self.lines.len() + name.len() + value.len() + 4 > limits.head_bytes_max {

@@ -52,7 +52,7 @@ impl<'a> Host<'a> {
         };
         let kind = if let Some(inner) = text.strip_prefix('[') {
             Kind::Ip(inner.strip_suffix(']')?.parse::<Ipv6Addr>().ok()?.into())
-        } else if let Ok(v4) = text.strip_suffix('.').unwrap_or(text).parse::<Ipv4Addr>() {
+        } else if let Some(v4) = parse_ipv4(text) {
             Kind::Ip(v4.into())
         } else if is_hostname(text.as_bytes()) {
             Kind::Name
@@ -149,6 +149,13 @@ impl Deref for Folded {
         let bytes = self.bytes.get(..self.len).unwrap_or_default();
         std::str::from_utf8(bytes).unwrap_or_default()
     }
+}
+
+/// An IPv4 address, also with a dot at its end. Hardly any name ends in a digit.
+fn parse_ipv4(text: &str) -> Option<Ipv4Addr> {
+    let text = text.strip_suffix('.').unwrap_or(text);
+    let digit = text.as_bytes().last().is_some_and(u8::is_ascii_digit);
+    digit.then(|| text.parse().ok()).flatten()
 }
 
 /// Digits without a sign, from 1 to 65,535.

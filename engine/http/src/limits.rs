@@ -34,7 +34,7 @@ impl Limits {
         METHOD_BYTES_MAX + self.target_bytes_max + " HTTP/1.1 ".len()
     }
 
-    pub(crate) fn fields_max(&self) -> usize {
+    pub(crate) fn fields_bound(&self) -> usize {
         self.fields_max.min(FIELDS_MAX)
     }
 }

@@ -106,7 +106,7 @@ impl Scan {
             [.., b'\r'] => self.lines += 1,
             _ => return Ended::Refused(Refusal::BareLf),
         }
-        if self.lines > limits.fields_max() + 1 {
+        if self.lines > limits.fields_bound() + 1 {
             return Ended::Refused(Refusal::TooManyFields);
         }
         self.line = newline + 1;

@@ -49,12 +49,22 @@ pub enum Known {
 impl Known {
     /// Finds a name in the table.
     pub fn of(name: &[u8]) -> Option<Self> {
-        // Most fields are told apart by their first letter.
+        // Nearly all other fields are told apart by their first letter and their length.
         let first = name.first()?.to_ascii_lowercase();
-        if !matches!(
-            first,
-            b'c' | b'e' | b'f' | b'h' | b'k' | b'p' | b's' | b't' | b'u' | b'x'
-        ) {
+        let possible = match first {
+            b'c' => matches!(name.len(), 10 | 14),
+            b'e' => name.len() == 6,
+            b'f' => name.len() == 9,
+            b'h' => matches!(name.len(), 4 | 14),
+            b'k' => name.len() == 10,
+            b'p' => matches!(name.len(), 16 | 18 | 19 | 25),
+            b's' => name.len() == 25,
+            b't' => matches!(name.len(), 2 | 7 | 11 | 17),
+            b'u' => name.len() == 7,
+            b'x' => name.len() >= 9,
+            _ => false,
+        };
+        if !possible {
             return None;
         }
         let mut folded = [0; 32];
@@ -98,5 +108,62 @@ impl Known {
             other if other.starts_with(b"x-forwarded-") => Self::XForwardedOther,
             _ => return None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_known_field_is_found_in_any_case_and_in_disguise() {
+        for (name, known) in [
+            ("Connection", Known::Connection),
+            ("Content-Length", Known::ContentLength),
+            ("Expect", Known::Expect),
+            ("Forwarded", Known::Forwarded),
+            ("Host", Known::Host),
+            ("TE", Known::Te),
+            ("Trailer", Known::Trailer),
+            ("Transfer-Encoding", Known::TransferEncoding),
+            ("Upgrade", Known::Upgrade),
+            ("Keep-Alive", Known::HopByHop),
+            ("Proxy-Connection", Known::HopByHop),
+            ("Proxy-Authenticate", Known::HopByHop),
+            ("Proxy-Authorization", Known::HopByHop),
+            ("Proxy-Authentication-Info", Known::HopByHop),
+            ("HTTP2-Settings", Known::HopByHop),
+            ("X-Forwarded-For", Known::XForwardedFor),
+            ("X-Forwarded-Proto", Known::XForwardedProto),
+            ("X-Forwarded-Host", Known::XForwardedHost),
+            ("X-Forwarded-Port", Known::XForwardedOther),
+            (
+                "X-Forwarded-Client-Certificate-Of-Somebody",
+                Known::XForwardedOther,
+            ),
+            ("X-Real-IP", Known::XRealIp),
+            ("X-Request-Id", Known::XRequestId),
+            ("traceparent", Known::TraceParent),
+            ("Strict-Transport-Security", Known::StrictTransportSecurity),
+        ] {
+            for spelt in [name.to_string(), name.to_lowercase(), name.to_uppercase()] {
+                assert_eq!(Known::of(spelt.as_bytes()), Some(known), "{spelt}");
+            }
+            if name.contains('-') {
+                let disguised = name.replace('-', "_");
+                assert_eq!(Known::of(disguised.as_bytes()), Some(Known::Disguised));
+            }
+        }
+        for other in [
+            "",
+            "Accept",
+            "Content-Type",
+            "X-Forwarded",
+            "Hosts",
+            "T",
+            "tracestate",
+        ] {
+            assert_eq!(Known::of(other.as_bytes()), None, "{other}");
+        }
     }
 }
