@@ -4,16 +4,11 @@ use std::{fmt, sync::Arc};
 
 use engine_core::hostname::Hostname;
 use rustls::{
-    SignatureAlgorithm,
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
 
 use super::{Certificates, Pair, parsed::parsed};
-use crate::{
-    bundle::{Algorithm, Bundle},
-    provider::provider,
-};
 
 /// Answers with the certificate for the name, or with the default where that is permitted.
 pub(crate) struct ForName {
@@ -48,27 +43,14 @@ impl Pair {
         let mut last = None;
         for bundle in self.bundles() {
             let Some(key) = parsed(bundle) else { continue };
-            let signs = key.key.choose_scheme(hello.signature_schemes()).is_some();
-            if signs && has_suite_for(hello, bundle) {
+            // rustls has left out the schemes that go with none of the offered cipher suites.
+            if key.key.choose_scheme(hello.signature_schemes()).is_some() {
                 return Some(key);
             }
             last = Some(key);
         }
         last
     }
-}
-
-/// Whether the client offers a cipher suite that goes with the bundle's key: those of TLS 1.2 name
-/// the kind of key, those of TLS 1.3 go with any.
-fn has_suite_for(hello: &ClientHello<'_>, bundle: &Bundle) -> bool {
-    let algorithm = match bundle.algorithm() {
-        Algorithm::Rsa => SignatureAlgorithm::RSA,
-        Algorithm::Curve => SignatureAlgorithm::ECDSA,
-    };
-    let offered = hello.cipher_suites();
-    provider().cipher_suites.iter().any(|suite| {
-        offered.contains(&suite.suite()) && suite.usable_for_signature_algorithm(algorithm)
-    })
 }
 
 impl fmt::Debug for ForName {
