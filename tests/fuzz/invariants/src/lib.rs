@@ -6,9 +6,11 @@
 
 mod hello;
 mod proxy_header;
+mod wireguard;
 
 pub use hello::hello;
 pub use proxy_header::proxy_header;
+pub use wireguard::{datagram, super_packet};
 
 /// A fuzzer's input: how to cut, and the bytes of a connection.
 struct Input<'a> {

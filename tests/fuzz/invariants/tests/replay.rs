@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fuzz_invariants::{hello, proxy_header};
+use fuzz_invariants::{datagram, hello, proxy_header, super_packet};
 
 /// The files of a folder beside this package, which must not be empty.
 fn files(folder: &str) -> io::Result<Vec<(PathBuf, Vec<u8>)>> {
@@ -38,6 +38,16 @@ fn the_corpus_of_hellos_holds() {
 #[test]
 fn the_corpus_of_proxy_headers_holds() {
     replay(files("../corpus/proxy_header").unwrap(), proxy_header);
+}
+
+#[test]
+fn the_corpus_of_datagrams_holds() {
+    replay(files("../corpus/datagram").unwrap(), datagram);
+}
+
+#[test]
+fn the_corpus_of_super_packets_holds() {
+    replay(files("../corpus/super_packet").unwrap(), super_packet);
 }
 
 #[test]
