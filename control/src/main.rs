@@ -17,6 +17,7 @@ mod demo;
 mod environment;
 mod files;
 mod logs;
+mod priority;
 mod reconcile;
 mod serve;
 mod tokens;

@@ -25,7 +25,10 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use self::{api::Api, start::Gateway};
+use self::{
+    api::Api,
+    start::{Gateway, give_way_or_warn},
+};
 pub(crate) use self::{inherited::Inherited, reload::adopt};
 use crate::{
     files::Found,
@@ -72,6 +75,8 @@ pub(crate) fn run(boot_file: &Path) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(mut gateway: Gateway<'_>, mut signals: Signals) -> anyhow::Result<()> {
+    // Everything that carries packets runs by now, with the priority that it was started with.
+    give_way_or_warn();
     let api = Api::start(&mut gateway);
     gateway.notices.tell([NotifyState::Ready]);
     let mut watchdog = interval(WATCHDOG_PERIOD);
@@ -79,7 +84,7 @@ async fn serve(mut gateway: Gateway<'_>, mut signals: Signals) -> anyhow::Result
     loop {
         tokio::select! {
             _ = watchdog.tick() => gateway.report_life(),
-            _ = signals.hangup.recv() => gateway.reload(&api).await,
+            _ = signals.hangup.recv() => gateway.reload(&api, &mut watchdog).await,
             () = ending(&mut signals.terminate, &mut signals.interrupt) => break,
             () = gateway.lost() => anyhow::bail!("the reconcile thread has ended"),
         }

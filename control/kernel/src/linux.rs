@@ -131,11 +131,17 @@ impl Linux {
         names.prepare().map_err(OpenError::Names)?;
         let watch = Watch::start(&config.names).map_err(OpenError::Watch)?;
         let [route] = Socket::open(&host, [Family::Route]).map_err(OpenError::Netlink)?;
+        let mut carriers = Carriers::new(config.threads, config.offload);
+        if backend == Backend::Userspace {
+            // Not with the first device: whoever makes that may have lowered its own priority.
+            let started = carriers.start(&config.sockets);
+            started.map_err(OpenError::Carriers)?;
+        }
         Ok(Self {
             backend,
             spaces: Spaces::new(names, boot.trim().to_owned(), Arc::new(host)),
             host: Rtnl::new(route),
-            carriers: Carriers::new(config.threads, config.offload),
+            carriers,
             devices: BTreeMap::new(),
             endings: Endings::default(),
             seen: BTreeMap::new(),

@@ -10,7 +10,7 @@ use control_api::{
 };
 use control_http::Tokens;
 use sd_notify::NotifyState;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Interval};
 
 use super::{api::Api, log_problems, start::Gateway};
 use crate::{
@@ -19,8 +19,9 @@ use crate::{
 };
 
 impl Gateway<'_> {
-    /// Reads the boot file again.
-    pub(super) async fn reload(&mut self, api: &Api) {
+    /// Reads the boot file again. The reconcile thread may be at a large change: at each beat of
+    /// `watchdog` meanwhile, the service manager hears whether it gets on.
+    pub(super) async fn reload(&mut self, api: &Api, watchdog: &mut Interval) {
         match NotifyState::monotonic_usec_now() {
             Ok(now) => self.notices.tell([NotifyState::Reloading, now]),
             Err(error) => tracing::warn!(%error, "the service manager cannot be told"),
@@ -28,7 +29,7 @@ impl Gateway<'_> {
         // Log rotation does not depend on good files.
         self.connections.reopen();
         let taken = match files::load_boot(&self.boot_file) {
-            Ok(file) => self.take_over(file, api).await,
+            Ok(file) => self.take_over(file, api, watchdog).await,
             Err(found) => Err(found),
         };
         if let Err(found) = taken {
@@ -38,7 +39,12 @@ impl Gateway<'_> {
         self.notices.tell([NotifyState::Ready]);
     }
 
-    async fn take_over(&mut self, file: BootFile, api: &Api) -> Result<(), Found> {
+    async fn take_over(
+        &mut self,
+        file: BootFile,
+        api: &Api,
+        watchdog: &mut Interval,
+    ) -> Result<(), Found> {
         let BootFile {
             text,
             boot,
@@ -53,13 +59,19 @@ impl Gateway<'_> {
         if let Err(open) = require_token(&self.boot.api.listen, &tokens) {
             return Err(refused(&open));
         }
-        let (reply, answer) = oneshot::channel();
+        let (reply, mut answer) = oneshot::channel();
         let asked = boot.clone();
         self.order(Order::Boot {
             boot: Box::new(asked),
             reply,
         });
-        let Ok(answer) = answer.await else {
+        let answer = loop {
+            tokio::select! {
+                answer = &mut answer => break answer,
+                _ = watchdog.tick() => self.report_life(),
+            }
+        };
+        let Ok(answer) = answer else {
             // The reconcile thread has ended, and so does the gateway.
             return Ok(());
         };

@@ -33,6 +33,7 @@ use crate::{
     connection_log::ConnectionLog,
     files::{self, BootFile, Found},
     logs::Logs,
+    priority::give_way,
     reconcile::{
         CHANGES_MAX, Desk, Ended, Heartbeat, Order, Reconciler, Setting, unix_now, wanted_backend,
     },
@@ -220,8 +221,18 @@ fn run(reconciler: Reconciler) -> io::Result<(Desk, oneshot::Receiver<Ended>)> {
     let (end, ended) = oneshot::channel();
     thread::Builder::new()
         .name("reconcile".into())
-        .spawn(move || drop(end.send(reconciler.run(waiting))))?;
+        .spawn(move || {
+            give_way_or_warn();
+            drop(end.send(reconciler.run(waiting)));
+        })?;
     Ok((desk, ended))
+}
+
+/// Has the calling thread give way to those that carry packets.
+pub(super) fn give_way_or_warn() {
+    if let Err(error) = give_way() {
+        tracing::warn!(%error, "a thread of the control plane competes with the workers");
+    }
 }
 
 /// Makes sure that no other gateway has the same store, and so the same networks. Held for as long

@@ -26,6 +26,10 @@ const READS_WAITING_MAX: usize = 256;
 /// Threads that read: one for a long question, and one for the short ones meanwhile.
 const READERS: usize = 2;
 
+/// How much nicer its threads are than the one that opens the store: a long question takes a tenth
+/// of what a thread beside it gets of a processor that both want (sched(7), "The nice value").
+const NICER: i32 = 10;
+
 /// Ringway's durable state. Clones share it; when the last one goes, what is in memory is written
 /// and the file is closed, for which the dropping thread waits.
 ///
@@ -157,7 +161,16 @@ fn join(thread: JoinHandle<()>) {
 }
 
 fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {
-    let started: io::Result<_> = thread::Builder::new().name(name.to_owned()).spawn(run);
+    let give_way_and_run = || {
+        // The nice value is a thread's own (setpriority(2)), and raising it is always allowed.
+        if let Err(error) = rustix::process::nice(NICER) {
+            tracing::warn!(%error, "a thread of the store competes with those that carry packets");
+        }
+        run();
+    };
+    let started: io::Result<_> = thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(give_way_and_run);
     started.map_err(|source| OpenError::Thread { source })
 }
 

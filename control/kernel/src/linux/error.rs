@@ -149,6 +149,9 @@ pub enum OpenError {
         "this kernel has no WireGuard: load the module `wireguard`, or set `wireguard.backend` to `userspace` or `auto`"
     )]
     NoModule(#[source] NetlinkError),
+    /// The threads that carry packets in the module's place.
+    #[error("preparing userspace WireGuard")]
+    Carriers(#[source] UserspaceError),
 }
 
 /// The counters of a network could not be read.

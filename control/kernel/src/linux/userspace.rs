@@ -20,7 +20,7 @@ pub(super) struct Userspace {
     pub(super) epoch: u64,
 }
 
-/// The threads that carry packets, started with the first device.
+/// The threads that carry packets.
 #[derive(Debug)]
 pub(super) struct Carriers {
     pool: Option<Pool>,
@@ -41,6 +41,18 @@ impl Carriers {
         }
     }
 
+    /// Starts the threads, unless they run: with the scheduling of the calling thread.
+    pub(super) fn start(&mut self, sockets: &Path) -> Result<&Pool, UserspaceError> {
+        match &mut self.pool {
+            Some(pool) => Ok(pool),
+            none => {
+                let started = Pool::start_in(self.threads, sockets);
+                let pool = started.map_err(UserspaceError::Start)?;
+                Ok(none.insert(pool.with_offloads(self.offloads)))
+            }
+        }
+    }
+
     /// Makes a device that speaks with nobody yet and listens on no port in particular.
     pub(super) fn open(
         &mut self,
@@ -50,15 +62,6 @@ impl Carriers {
         sockets: &Path,
         epoch: u64,
     ) -> Result<Userspace, UserspaceError> {
-        let pool = match &self.pool {
-            Some(pool) => pool.clone(),
-            None => {
-                let started = Pool::start_in(self.threads, sockets);
-                let started = started.map_err(UserspaceError::Start)?;
-                let pool = started.with_offloads(self.offloads);
-                self.pool.insert(pool).clone()
-            }
-        };
         let open = Open {
             name,
             tenant,
@@ -67,7 +70,10 @@ impl Carriers {
             listen_port: 0,
             private_key: Key::ZERO,
         };
-        let device = pool.open(open).map_err(UserspaceError::Open)?;
+        let device = self
+            .start(sockets)?
+            .open(open)
+            .map_err(UserspaceError::Open)?;
         Ok(Userspace { device, epoch })
     }
 }
