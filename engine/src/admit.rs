@@ -122,6 +122,30 @@ pub(crate) fn admit_network(
     })
 }
 
+/// Counts an HTTP request of a connection, and holds it against the cap of its network, which it
+/// takes up while it lasts.
+///
+/// # Errors
+/// [`Outcome::NetworkLimit`]; the request is counted as ended then.
+pub(crate) fn admit_request(connection: &Connection<'_>, route: &Route) -> Result<Permit, Outcome> {
+    let worker = connection.worker;
+    let tally = worker.ledger.route(route);
+    worker.ledger.count(&tally, |tally| tally.opened += 1);
+    connection.slot.belongs_to(route.network.id);
+    let max = worker.shared.limits.connections_per_network_max;
+    let seat = max.map(|max| route.network.live.try_occupy(max.get()));
+    if matches!(seat, Some(None)) {
+        worker
+            .ledger
+            .count(&tally, |tally| tally.close(Outcome::NetworkLimit));
+        return Err(Outcome::NetworkLimit);
+    }
+    Ok(Permit {
+        route: tally,
+        _network: seat.flatten(),
+    })
+}
+
 impl Drop for SourceSeat {
     fn drop(&mut self) {
         self.shared.sources.leave(self.entered);

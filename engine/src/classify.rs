@@ -74,13 +74,18 @@ fn not_tls(bytes: &[u8]) -> Outcome {
     }
 }
 
-/// Sends a fatal alert, and waits a moment for the client to take it: closing at once with unread
-/// bytes would reset the connection, and the alert with it.
+/// Sends a fatal alert, and says farewell.
 pub(crate) async fn refuse(connection: &Connection<'_>, alert: [u8; 7]) {
+    if socket::send(connection.ends.client.as_fd(), &alert).is_ok() {
+        farewell(connection).await;
+    }
+}
+
+/// Ends the stream to a client, and waits a moment for it to take what was sent last: closing at
+/// once with unread bytes would reset the connection, and that with it.
+pub(crate) async fn farewell(connection: &Connection<'_>) {
     let client = &connection.ends.client;
-    if socket::send(client.as_fd(), &alert).is_err()
-        || socket::shutdown_write(client.as_fd()).is_err()
-    {
+    if socket::shutdown_write(client.as_fd()).is_err() {
         return;
     }
     let deadline = Instant::now() + FAREWELL;

@@ -73,6 +73,12 @@ pub struct Listener {
     pub connect_timeout: Duration,
     /// Longest time without a byte either way.
     pub idle_timeout: Duration,
+    /// Longest time from one HTTP request to the next.
+    pub keep_alive_timeout: Duration,
+    /// Longest silence of a target before it answers an HTTP request.
+    pub answer_timeout: Duration,
+    /// Proxies whose word on where an HTTP request comes from is taken.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// Where a listening socket comes from.
@@ -91,6 +97,8 @@ pub enum Protocol {
     Tls,
     /// Nothing: everything goes to the listener's fixed route.
     Tcp,
+    /// The head of each HTTP request: routed by its host, path, method and fields, and proxied.
+    Http,
 }
 
 /// How bytes are moved from one socket to the other.
@@ -118,6 +126,12 @@ pub struct Limits {
     pub accept_rate_per_source: Option<NonZeroU32>,
     /// Longest ClientHello, with its record headers, in bytes.
     pub hello_bytes_max: usize,
+    /// The bounds of HTTP heads; more is refused.
+    pub http_head: engine_http::limits::Limits,
+    /// Most upstream connections that a worker keeps for the next request; more are closed.
+    pub upstreams_idle_max: usize,
+    /// How long it keeps one of those.
+    pub upstream_idle_timeout: Duration,
     /// Most connections that one wake-up of a listener takes off its queue.
     pub accept_batch_max: u32,
     /// Longest queue of connections that are not accepted yet, for each worker; the kernel caps it
@@ -149,6 +163,9 @@ impl Default for Limits {
             connections_per_source_max: None,
             accept_rate_per_source: None,
             hello_bytes_max: 16 << 10,
+            http_head: engine_http::limits::Limits::default(),
+            upstreams_idle_max: 1024,
+            upstream_idle_timeout: Duration::from_secs(30),
             accept_batch_max: 64,
             backlog: 4096,
             scratch_bytes: 1 << 20,

@@ -8,8 +8,9 @@ use engine_sys::socket;
 use crate::{
     admit::{admit_network, admit_source, take_seat},
     classify::classify,
-    config::Listener,
+    config::{Listener, Protocol},
     dial::{Introduction, Upstream, dial},
+    http,
     live::Slot,
     preface::{Received, read_preface},
     record::Trace,
@@ -75,6 +76,10 @@ async fn stages(connection: &Connection<'_>, trace: &mut Trace) -> Result<Outcom
     let mut received = Received::new(connection.listener.hello_timeout);
     let endpoints = read_preface(connection, &mut received, trace).await?;
     let _source = admit_source(connection, endpoints.client)?;
+    if connection.listener.protocol == Protocol::Http {
+        // Apart, so that the task of every other connection is small.
+        return Box::pin(http::serve(connection, received, endpoints)).await;
+    }
     let hello = classify(connection, &mut received, trace).await?;
     let current = connection.worker.current();
     let route = route(connection, &current.0.snapshot, hello.as_ref()).await?;

@@ -63,7 +63,15 @@ pub(crate) async fn dial(
         };
         let load = (route.balance == Balance::LeastConnections).then(|| target.load.occupy());
         if let Some(version) = target.proxy_protocol {
-            first.introduce(|header| introduce(connection, version, introduction, trace, header));
+            first.introduce(|header| {
+                introduce(
+                    connection,
+                    version,
+                    introduction,
+                    trace.name.as_deref(),
+                    header,
+                )
+            });
         } else {
             first.introduce(|_| {});
         }
@@ -91,9 +99,10 @@ pub(crate) async fn dial(
     Err(failure)
 }
 
-fn choose(route: &Route, turn: u64, place: usize) -> Option<&Target> {
+/// The target that a connection tries at a place in its order; `None` behind the last.
+pub(crate) fn choose(route: &Route, turn: u64, place: usize) -> Option<&Target> {
     if let [only] = &*route.targets {
-        return Some(only);
+        return (place == 0).then_some(only);
     }
     let candidate = |target: &Target| Candidate {
         weight: target.weight,
@@ -107,7 +116,7 @@ fn choose(route: &Route, turn: u64, place: usize) -> Option<&Target> {
 /// Dials one target, and sends it the first bytes: where the target is near, they go out with the
 /// end of the handshake, and a separate question whether it succeeded is saved. Gives the socket
 /// and how many of the client's bytes it took.
-async fn attempt(
+pub(crate) async fn attempt(
     connection: &Connection<'_>,
     netns: &Netns,
     address: SocketAddr,
@@ -134,11 +143,12 @@ async fn attempt(
     }
 }
 
-fn introduce(
+/// The PROXY protocol header for a target that asks for one.
+pub(crate) fn introduce(
     connection: &Connection<'_>,
     version: Version,
     introduction: Introduction<'_>,
-    trace: &Trace,
+    authority: Option<&str>,
     header: &mut Vec<u8>,
 ) {
     let shared = &connection.worker.shared;
@@ -148,7 +158,7 @@ fn introduce(
     let outgoing = Outgoing {
         source: client,
         destination: dialed.unwrap_or_else(local),
-        authority: trace.name.as_deref(),
+        authority,
         alpn: introduction.hello.and_then(|hello| hello.alpn.as_deref()),
         unique_id: Some((u128::from(shared.run_id) << 64 | u128::from(number)).to_be_bytes()),
         crc32c: true,
@@ -156,7 +166,8 @@ fn introduce(
     proxy_protocol::write(version, &outgoing, header);
 }
 
-fn outcome_of(error: &io::Error) -> Outcome {
+/// What a connection ends with that could not be dialed for this reason.
+pub(crate) fn outcome_of(error: &io::Error) -> Outcome {
     match error.raw_os_error() {
         Some(libc::ECONNREFUSED) => Outcome::Refused,
         Some(libc::ETIMEDOUT) => Outcome::ConnectTimeout,

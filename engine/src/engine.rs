@@ -57,6 +57,8 @@ pub struct Engine {
 pub struct Publication {
     /// The routes.
     pub snapshot: Snapshot,
+    /// What HTTP requests are decided by. The routes of its rules are the snapshot's.
+    pub http: engine_http::rules::Table,
     /// The namespaces that its networks name.
     pub namespaces: HashMap<NetnsId, Arc<Netns>>,
 }
@@ -192,6 +194,7 @@ impl Engine {
         let shared = Arc::new(share(config, listeners));
         let current = Arc::new(Published {
             snapshot: publication.snapshot,
+            http: publication.http,
             namespaces: publication.namespaces,
         });
         let mut engine = Self {
@@ -252,6 +255,7 @@ impl Engine {
         }
         let published = Arc::new(Published {
             snapshot: publication.snapshot,
+            http: publication.http,
             namespaces: publication.namespaces,
         });
         let gone = Arc::new(gone(&self.current.snapshot, &published.snapshot));

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   accept ► preface ► classify ► route ► admit ► dial ► relay ► account      (connection.rs)
+//!                 └──► head ► decide ► admit ► exchange ► account, and again  (http.rs)
 //!                                   ▲ Snapshot            │ counters
 //!                     Engine::publish           Engine::counters, Engine::drain
 //! ```
@@ -20,6 +21,7 @@ mod connection;
 mod counters;
 mod dial;
 mod engine;
+mod http;
 mod listen;
 mod live;
 mod preface;

@@ -8,7 +8,7 @@ use std::{
     cell::{Cell, RefCell},
     future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::Pin,
+    pin::{Pin, pin},
     rc::Rc,
     task::{Poll, Waker},
     time::Duration,
@@ -16,6 +16,8 @@ use std::{
 
 use engine_core::{ids::NetworkId, outcome::Outcome};
 use slab::Slab;
+
+use crate::rt::TimedOut;
 
 /// Every live connection of one worker.
 #[derive(Debug, Default)]
@@ -33,6 +35,11 @@ pub(crate) struct Slot {
     /// Longest time without a byte, in seconds; 0 before the relay begins.
     idle_max: Cell<u32>,
     network: Cell<Option<NetworkId>>,
+    /// Nothing is asked of the gateway at the moment: it may end without anybody missing anything.
+    at_rest: Cell<bool>,
+    /// Longest time without a byte that the stage going on waits, in seconds; 0 where it waits for
+    /// ever.
+    patience: Cell<u32>,
     verdict: Cell<Option<Outcome>>,
     waker: RefCell<Option<Waker>>,
 }
@@ -69,6 +76,16 @@ impl Live {
             let idle_max = slot.idle_max.get();
             idle_max > 0 && now.saturating_sub(slot.touched.get()) > idle_max
         });
+        for (_, slot) in &*self.slots.borrow() {
+            if slot.is_impatient(now) {
+                slot.wake();
+            }
+        }
+    }
+
+    /// Ends every connection that is at rest.
+    pub(crate) fn end_at_rest(&self) {
+        self.end_where(Outcome::Done, |slot| slot.at_rest.get());
     }
 
     /// Ends every connection of a network that is gone.
@@ -87,9 +104,7 @@ impl Live {
         for (_, slot) in &*self.slots.borrow() {
             if slot.verdict.get().is_none() && ends(slot) {
                 slot.verdict.set(Some(outcome));
-                if let Some(waker) = slot.waker.take() {
-                    waker.wake();
-                }
+                slot.wake();
             }
         }
     }
@@ -132,6 +147,47 @@ impl Drop for Place<'_> {
 }
 
 impl Slot {
+    fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Says whether the connection is at rest from now on.
+    pub(crate) fn rests(&self, at_rest: bool) {
+        self.at_rest.set(at_rest);
+    }
+
+    /// Waits, but not while no byte has moved for longer than `patience`, which is good to a second:
+    /// the sweep looks at it, so that a wait that ends in time has cost no timer. Only one wait of
+    /// a connection at a time may be limited so.
+    ///
+    /// # Errors
+    /// When the patience ended first.
+    pub(crate) async fn within<T>(
+        &self,
+        live: &Live,
+        patience: Duration,
+        wait: impl Future<Output = T>,
+    ) -> Result<T, TimedOut> {
+        self.touch(live);
+        self.patience.set(whole_seconds(patience));
+        let mut wait = pin!(wait);
+        let ended = poll_fn(|cx| match wait.as_mut().poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Ok(done)),
+            Poll::Pending if self.is_impatient(live.now.get()) => Poll::Ready(Err(TimedOut)),
+            Poll::Pending => Poll::Pending,
+        })
+        .await;
+        self.patience.set(0);
+        ended
+    }
+
+    fn is_impatient(&self, now: u32) -> bool {
+        let patience = self.patience.get();
+        patience > 0 && now.saturating_sub(self.touched.get()) > patience
+    }
+
     /// The connection belongs to this network from now on.
     pub(crate) fn belongs_to(&self, network: NetworkId) {
         self.network.set(Some(network));
@@ -140,14 +196,17 @@ impl Slot {
     /// The idle timeout holds from now on, to the second.
     pub(crate) fn watch_idle(&self, live: &Live, timeout: Duration) {
         self.touch(live);
-        self.idle_max
-            .set(u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX).max(1));
+        self.idle_max.set(whole_seconds(timeout));
     }
 
     /// A byte moved.
     pub(crate) fn touch(&self, live: &Live) {
         self.touched.set(live.now.get());
     }
+}
+
+fn whole_seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_secs()).unwrap_or(u32::MAX).max(1)
 }
 
 #[cfg(test)]
@@ -189,6 +248,45 @@ mod tests {
         let supervised = place.supervise(never);
         let (outcome, ()) = block_on(async { futures::join!(supervised, sweeps) });
         assert_eq!(outcome, Outcome::Idle);
+    }
+
+    #[test]
+    fn a_wait_ends_when_its_patience_does_and_not_before() {
+        let live = Live::default();
+        let place = live.enter();
+        let waited = Cell::new(None);
+        let patient = async {
+            let wait = place
+                .slot()
+                .within(&live, Duration::from_secs(2), pending::<()>());
+            waited.set(Some(wait.await));
+            Ok(Outcome::Done)
+        };
+        let sweeps = async {
+            live.sweep(1);
+            place.slot().touch(&live);
+            live.sweep(3);
+            assert_eq!(waited.get(), None, "a byte moved at 1");
+            live.sweep(4);
+        };
+        let patient = pin!(patient);
+        let supervised = place.supervise(patient);
+        block_on(async { futures::join!(supervised, sweeps) });
+        assert_eq!(waited.get(), Some(Err(TimedOut)));
+        let patient = place
+            .slot()
+            .within(&live, Duration::from_secs(2), async { 7 });
+        assert_eq!(block_on(patient), Ok(7));
+    }
+
+    #[test]
+    fn those_at_rest_end_alone() {
+        let live = Live::default();
+        let (busy, at_rest) = (live.enter(), live.enter());
+        at_rest.slot().rests(true);
+        live.end_at_rest();
+        assert_eq!(busy.slot().verdict.get(), None);
+        assert_eq!(at_rest.slot().verdict.get(), Some(Outcome::Done));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use engine_sys::socket;
 use crate::{
     config::{Listener, Protocol},
     connection::Connection,
+    http::ahead::Ahead,
     record::Trace,
     relay::held::Held,
 };
@@ -86,6 +87,11 @@ impl Received {
     /// What the upstream is to receive first.
     pub(crate) fn into_first(self) -> Held {
         Held::new(self.bytes, self.start)
+    }
+
+    /// What the gateway itself is to read first.
+    pub(crate) fn into_ahead(self) -> Ahead {
+        Ahead::new(self.bytes, self.start)
     }
 
     /// Receives at least one more byte, at most the longest hello in all and a little behind it.
@@ -169,14 +175,14 @@ fn trusts(listener: &Listener, source: IpAddr) -> bool {
         .any(|prefix| prefix.contains(&source))
 }
 
-/// A TLS hello from a source that may not send a header cannot be mistaken for one, so the
-/// classifier refuses it. On a raw listener the first bytes have to be looked at: a client that
+/// A TLS hello or an HTTP head from a source that may not send a header cannot be mistaken for one,
+/// so whoever reads those refuses it. On a raw listener the first bytes have to be looked at: a client that
 /// stays silent for the hello timeout is one that waits for the server to speak first.
 async fn refuse_header(
     connection: &Connection<'_>,
     received: &mut Received,
 ) -> Result<(), Outcome> {
-    if connection.listener.protocol == Protocol::Tls {
+    if connection.listener.protocol != Protocol::Tcp {
         return Ok(());
     }
     loop {

@@ -17,6 +17,7 @@ pub(crate) mod scratch;
 mod splice;
 
 use std::{
+    cell::Cell,
     future::{Future, poll_fn},
     os::fd::AsFd,
     pin::pin,
@@ -57,7 +58,7 @@ enum Step {
 
 /// A direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Direction {
+pub(crate) enum Direction {
     /// From the client to the upstream.
     In,
     /// From the upstream to the client.
@@ -78,6 +79,8 @@ pub(crate) struct Wire<'a> {
 struct Lane<'a> {
     wire: &'a Wire<'a>,
     direction: Direction,
+    /// How many more bytes are taken from the source; `None` is all until it ends.
+    left: Cell<Option<u64>>,
 }
 
 /// Relays until both sides ended, or one broke. `first` goes to the upstream before anything else.
@@ -91,20 +94,8 @@ pub(crate) async fn relay(wire: &Wire<'_>, first: Held) -> Outcome {
     } = wire.connection;
     slot.watch_idle(&worker.live, listener.idle_timeout);
     wire.flow.relayed_by.set(RelayedBy::Copy);
-    let mut lane_in = pin!(
-        Lane {
-            wire,
-            direction: Direction::In
-        }
-        .run(first)
-    );
-    let mut lane_out = pin!(
-        Lane {
-            wire,
-            direction: Direction::Out
-        }
-        .run(Held::default())
-    );
+    let mut lane_in = pin!(Lane::new(wire, Direction::In, None).run(first));
+    let mut lane_out = pin!(Lane::new(wire, Direction::Out, None).run(Held::default()));
     let (mut in_ended, mut out_ended) = (false, false);
     poll_fn(|cx| {
         if !in_ended && let Poll::Ready(end) = lane_in.as_mut().poll(cx) {
@@ -138,19 +129,130 @@ fn pass_on_end(to: &Readiness, other_ended: bool) {
     }
 }
 
-impl Lane<'_> {
-    fn from(&self) -> &Readiness {
-        match self.direction {
-            Direction::In => &self.wire.connection.ends.client,
-            Direction::Out => self.wire.upstream,
+/// Moves a body of a known length one way, by whatever way is cheapest. `first` is what of it has
+/// been received already, and `left` how many bytes are still to come.
+///
+/// # Errors
+/// The outcome, when a side broke the connection, or ended before the body did.
+pub(crate) async fn carry(
+    wire: &Wire<'_>,
+    direction: Direction,
+    first: Held,
+    left: u64,
+) -> Result<(), Outcome> {
+    if left == 0 && first.is_empty() {
+        return Ok(());
+    }
+    Lane::new(wire, direction, Some(left)).run(first).await
+}
+
+/// Moves what one side still sends, until it ends. `first` is what has been received already. The
+/// end is not passed on.
+///
+/// # Errors
+/// The outcome, when a side broke the connection.
+pub(crate) async fn carry_rest(
+    wire: &Wire<'_>,
+    direction: Direction,
+    first: Held,
+) -> Result<(), Outcome> {
+    Lane::new(wire, direction, None).run(first).await
+}
+
+impl Wire<'_> {
+    /// Where bytes come from, and where they go.
+    pub(crate) fn sides(&self, direction: Direction) -> (&Readiness, &Readiness) {
+        let client = &self.connection.ends.client;
+        match direction {
+            Direction::In => (client, self.upstream),
+            Direction::Out => (self.upstream, client),
         }
     }
 
-    fn to(&self) -> &Readiness {
-        match self.direction {
-            Direction::In => self.wire.upstream,
-            Direction::Out => &self.wire.connection.ends.client,
+    /// The outcome when reading from the sender fails.
+    pub(crate) fn sender_broke(&self, direction: Direction) -> Outcome {
+        match direction {
+            Direction::In => Outcome::ClientReset,
+            Direction::Out => Outcome::UpstreamReset,
         }
+    }
+
+    /// The outcome when the sender ends in the middle of something.
+    pub(crate) fn sender_ended(&self, direction: Direction) -> Outcome {
+        match direction {
+            Direction::In => Outcome::Truncated,
+            Direction::Out => Outcome::UpstreamReset,
+        }
+    }
+
+    /// The outcome when writing to the receiver fails.
+    pub(crate) fn receiver_broke(&self, direction: Direction) -> Outcome {
+        match direction {
+            Direction::In => Outcome::UpstreamReset,
+            Direction::Out => Outcome::ClientReset,
+        }
+    }
+
+    /// Counts bytes that one side gave and the other took.
+    pub(crate) fn count(&self, direction: Direction, bytes: u64) {
+        let cell = match direction {
+            Direction::In => &self.flow.bytes_in,
+            Direction::Out => &self.flow.bytes_out,
+        };
+        cell.set(cell.get() + bytes);
+        if direction == Direction::Out && self.flow.first_byte_at.get().is_none() {
+            self.flow.first_byte_at.set(Some(Instant::now()));
+        }
+        let worker = self.connection.worker;
+        self.connection.slot.touch(&worker.live);
+        worker
+            .ledger
+            .count(&self.permit.route, |tally| match direction {
+                Direction::In => tally.bytes_in += bytes,
+                Direction::Out => tally.bytes_out += bytes,
+            });
+        if let Some(client) = self.flow.client.get() {
+            let moved = match direction {
+                Direction::In => Moved::In(bytes),
+                Direction::Out => Moved::Out(bytes),
+            };
+            worker.ledger.count_moved(client, moved);
+        }
+    }
+}
+
+impl<'a> Lane<'a> {
+    fn new(wire: &'a Wire<'a>, direction: Direction, left: Option<u64>) -> Self {
+        Self {
+            wire,
+            direction,
+            left: Cell::new(left),
+        }
+    }
+}
+
+impl Lane<'_> {
+    /// How many bytes to ask the source for at most.
+    fn left(&self) -> usize {
+        let left = self.left.get();
+        left.map_or(usize::MAX, |left| {
+            usize::try_from(left).unwrap_or(usize::MAX)
+        })
+    }
+
+    /// The source gave so many bytes.
+    fn took(&self, bytes: usize) {
+        let left = self.left.get();
+        self.left
+            .set(left.map(|left| left.saturating_sub(bytes as u64)));
+    }
+
+    fn from(&self) -> &Readiness {
+        self.wire.sides(self.direction).0
+    }
+
+    fn to(&self) -> &Readiness {
+        self.wire.sides(self.direction).1
     }
 
     /// Runs the lane to its end.
@@ -161,8 +263,13 @@ impl Lane<'_> {
         let mut mover = Mover::new(&self, first);
         loop {
             let waited = match mover.step(&self) {
+                // Whoever would read has passed everything on.
+                Step::WaitReadable if self.left() == 0 => return Ok(()),
                 Step::WaitReadable => self.from().readable().await,
                 Step::WaitWritable => self.to().writable().await,
+                Step::End if self.left.get().is_some() => {
+                    return Err(self.wire.sender_ended(self.direction));
+                }
                 Step::End => return Ok(()),
                 Step::Broken(outcome) => return Err(outcome),
             };
@@ -172,49 +279,17 @@ impl Lane<'_> {
 
     /// Counts bytes that the source gave and the destination took.
     fn count(&self, bytes: u64) {
-        let Wire {
-            connection,
-            permit,
-            flow,
-            ..
-        } = self.wire;
-        let cell = match self.direction {
-            Direction::In => &flow.bytes_in,
-            Direction::Out => &flow.bytes_out,
-        };
-        cell.set(cell.get() + bytes);
-        if self.direction == Direction::Out && flow.first_byte_at.get().is_none() {
-            flow.first_byte_at.set(Some(Instant::now()));
-        }
-        connection.slot.touch(&connection.worker.live);
-        let ledger = &connection.worker.ledger;
-        ledger.count(&permit.route, |tally| match self.direction {
-            Direction::In => tally.bytes_in += bytes,
-            Direction::Out => tally.bytes_out += bytes,
-        });
-        if let Some(client) = flow.client.get() {
-            let moved = match self.direction {
-                Direction::In => Moved::In(bytes),
-                Direction::Out => Moved::Out(bytes),
-            };
-            ledger.count_moved(client, moved);
-        }
+        self.wire.count(self.direction, bytes);
     }
 
     /// The outcome when reading from the source fails.
     fn source_broke(&self) -> Outcome {
-        match self.direction {
-            Direction::In => Outcome::ClientReset,
-            Direction::Out => Outcome::UpstreamReset,
-        }
+        self.wire.sender_broke(self.direction)
     }
 
     /// The outcome when writing to the destination fails.
     fn destination_broke(&self) -> Outcome {
-        match self.direction {
-            Direction::In => Outcome::UpstreamReset,
-            Direction::Out => Outcome::ClientReset,
-        }
+        self.wire.receiver_broke(self.direction)
     }
 }
 

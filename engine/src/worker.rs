@@ -24,10 +24,11 @@ use nix::sys::eventfd::EventFd;
 
 use crate::{
     accept,
-    account::{Ledger, Report, WorkerState},
+    account::{Ledger, Report, RouteTally, WorkerState},
     config::{Limits, Listener},
+    http::pool::Pool,
     live::Live,
-    record::{Record, Trace},
+    record::{Flow, Record, Trace},
     relay::{choice::Way, pipes::Pipes, scratch::Scratch},
     rt::{self, Readiness},
 };
@@ -66,6 +67,7 @@ pub(crate) enum Command {
 #[derive(Debug)]
 pub(crate) struct Published {
     pub(crate) snapshot: Snapshot,
+    pub(crate) http: engine_http::rules::Table,
     pub(crate) namespaces: HashMap<NetnsId, Arc<Netns>>,
 }
 
@@ -105,6 +107,10 @@ pub(crate) struct Worker {
     pub(crate) ledger: Ledger,
     pub(crate) scratch: Scratch,
     pub(crate) pipes: Pipes,
+    /// Upstream connections that wait for the next HTTP request.
+    pub(crate) pool: Pool,
+    /// HTTP requests so far.
+    requests: Cell<u64>,
     /// How the last bulk flow that tried chose to be moved.
     pub(crate) way: Cell<Option<Way>>,
     pub(crate) spare: RefCell<Option<OwnedFd>>,
@@ -139,6 +145,8 @@ pub(crate) fn run(driver: rt::Driver, start: Start, up: Sender<()>) -> io::Resul
             ledger: Ledger::new(start.shared.listeners.len(), limits.accounted_clients_max),
             scratch: Scratch::new(limits.scratch_bytes, limits.held_bytes_max),
             pipes: Pipes::new(limits.pipe_bytes, limits.pipes_idle_max),
+            pool: Pool::new(limits.upstreams_idle_max, limits.upstream_idle_timeout),
+            requests: Cell::new(0),
             way: Cell::new(None),
             spare: RefCell::new(accept::spare().ok()),
             current: RefCell::new(Rc::new(Current(start.published))),
@@ -183,6 +191,30 @@ impl Worker {
     /// Whether it accepts connections no longer.
     pub(crate) fn stopped(&self) -> &accept::Stop {
         &self.stopped
+    }
+
+    /// A number that no other request has, in any run: it names the request in logs.
+    pub(crate) fn next_request_id(&self) -> String {
+        let number = self.requests.get();
+        self.requests.set(number + 1);
+        format!("{:016x}{:04x}{number:012x}", self.shared.run_id, self.id.0)
+    }
+
+    /// Counts an HTTP request that ended: the only place that does.
+    pub(crate) fn account_request(
+        &self,
+        route: &Rc<RouteTally>,
+        started: Instant,
+        flow: &Flow,
+        outcome: Outcome,
+    ) {
+        self.ledger.count(route, |tally| {
+            tally.close(outcome);
+            if let Some(at) = flow.first_byte_at.get() {
+                let micros = at.saturating_duration_since(started).as_micros();
+                tally.record_first_byte(u64::try_from(micros).unwrap_or(u64::MAX));
+            }
+        });
     }
 
     /// Counts and records a connection that ended: the only place that does.
@@ -276,14 +308,16 @@ impl Worker {
             rt::spawn(forget(Rc::clone(self), Arc::clone(gone)));
         }
         if !gone.networks.is_empty() {
-            self.live
-                .end_networks(|network| gone.networks.contains(&network));
+            let is_gone = |network| gone.networks.contains(&network);
+            self.live.end_networks(is_gone);
+            self.pool.end_networks(is_gone);
         }
         generation
     }
 
     async fn drain(self: &Rc<Self>, commands: &Receiver<Command>) {
         self.stopped.stop();
+        self.live.end_at_rest();
         let is_over = || {
             self.draining_until
                 .get()
@@ -319,5 +353,6 @@ async fn sweep(worker: Rc<Worker>) {
         worker
             .live
             .sweep(u32::try_from(started_at.elapsed().as_secs()).unwrap_or(u32::MAX));
+        worker.pool.sweep(Instant::now());
     }
 }

@@ -34,6 +34,8 @@ pub(crate) type RouteKey = (NetworkName, Leads);
 pub(crate) enum Leads {
     /// A name in a ClientHello.
     Name(HostPattern),
+    /// The host of an HTTP request.
+    Host(HostPattern),
     /// A listener's `to` or `default`.
     Listener(SocketAddr),
 }

@@ -8,15 +8,17 @@ use std::{
 
 use control_api::{
     Problem, Problems, Severity,
-    boot::Listener,
+    boot::{Listener, Protocol},
     place::{NetnsName, NetworkName, Place},
-    state::{Desired, Namespace, Network, Pool, ProxyKey, Scheme},
+    state::{Desired, Namespace, Network, Pool, Scheme},
 };
 use engine_core::{
     balance::{Balance, Load},
+    hostname::HostPattern,
     ids::{Generation, ListenerId, NetnsId, RouteId},
     snapshot::{self, Route, Snapshot, SnapshotBuilder, Target},
 };
+use engine_http::rules::{Action, Match, Policy, Rule, Table, TableBuilder, TableError};
 
 use crate::ids::{HOST, Ids, Leads, NextIds};
 
@@ -25,6 +27,8 @@ use crate::ids::{HOST, Ids, Leads, NextIds};
 pub struct Planned {
     /// What the workers route by.
     pub snapshot: Snapshot,
+    /// What they decide HTTP requests by; its rules' routes are the snapshot's.
+    pub http: Table,
     /// Every namespace that the snapshot names; the host's is always among them.
     pub namespaces: BTreeMap<NetnsId, NamespaceSource>,
 }
@@ -56,6 +60,10 @@ pub fn publish(
         desired,
         ids: NextIds::after(ids),
         builder: SnapshotBuilder::new(generation),
+        serves_http: listeners
+            .iter()
+            .any(|listener| listener.protocol == Protocol::Http),
+        hosts: Vec::new(),
         networks: HashMap::new(),
         placed: HashMap::new(),
         namespaces: BTreeMap::from([(NetnsId(HOST), NamespaceSource::Host)]),
@@ -76,6 +84,10 @@ struct Plan<'a> {
     desired: &'a Desired,
     ids: NextIds<'a>,
     builder: SnapshotBuilder,
+    /// Some listener takes HTTP. Otherwise nothing leads to what would be served by it.
+    serves_http: bool,
+    /// The hosts of HTTP requests, and the routes that they lead to.
+    hosts: Vec<(HostPattern, RouteId)>,
     /// Every network met so far: its routes share one count of live connections.
     networks: HashMap<NetworkName, snapshot::Network>,
     /// Routes that listeners lead to: several may name one place.
@@ -85,24 +97,35 @@ struct Plan<'a> {
 }
 
 impl Plan<'_> {
-    /// The routes of everything that a network serves to TLS clients.
+    /// The routes of everything that a network serves by name.
     fn names(&mut self, declared: &Network) {
         let name = declared.name();
         // In namespaces whose networks serve nothing, a listener may still dial.
         let network = self.network(&name, &declared.namespace);
-        let served = |key: &ProxyKey| key.scheme == Scheme::Https;
-        for (key, pool) in declared.proxy.iter().filter(|(key, _)| served(key)) {
+        for (key, pool) in &declared.proxy {
             let pattern = key.pattern.clone();
-            let id = self.ids.route((name.clone(), Leads::Name(pattern.clone())));
-            self.builder
-                .route(Route {
-                    id,
-                    label: pattern.to_string().into(),
-                    network: network.clone(),
-                    targets: targets(pool),
-                    balance: pool.balance,
-                })
-                .name(pattern, id);
+            let leads = match key.scheme {
+                Scheme::Https => Leads::Name(pattern.clone()),
+                Scheme::Http if self.serves_http => Leads::Host(pattern.clone()),
+                Scheme::Http | Scheme::Ssh => continue,
+            };
+            let id = self.ids.route((name.clone(), leads));
+            let label = match key.scheme {
+                Scheme::Http => key.to_string(),
+                Scheme::Https | Scheme::Ssh => pattern.to_string(),
+            };
+            self.builder.route(Route {
+                id,
+                label: label.into(),
+                network: network.clone(),
+                targets: targets(pool),
+                balance: pool.balance,
+            });
+            if key.scheme == Scheme::Http {
+                self.hosts.push((pattern, id));
+            } else {
+                self.builder.name(pattern, id);
+            }
         }
     }
 
@@ -185,31 +208,62 @@ impl Plan<'_> {
         network
     }
 
-    fn finish(mut self, previous: Option<&Snapshot>) -> Result<(Planned, Ids), Problems> {
+    fn finish(self, previous: Option<&Snapshot>) -> Result<(Planned, Ids), Problems> {
         if self.problems.refuse() {
             return Err(self.problems);
         }
-        match self.builder.build(previous) {
-            Ok(snapshot) => {
-                let namespaces = self.namespaces;
-                Ok((
-                    Planned {
-                        snapshot,
-                        namespaces,
-                    },
-                    self.ids.finish(),
-                ))
-            }
+        let contradictions = |errors: Vec<String>| {
             // A valid state document and distinct ids leave nothing to contradict.
-            Err(errors) => {
-                for error in errors {
-                    self.problems
-                        .push(Problem::whole(Severity::Error, error.to_string()));
-                }
-                Err(self.problems)
+            let mut problems = Problems::default();
+            for error in errors {
+                problems.push(Problem::whole(Severity::Error, error));
             }
-        }
+            problems
+        };
+        let snapshot = self.builder.build(previous);
+        let snapshot = snapshot.map_err(|errors| contradictions(texts(errors)))?;
+        let http = rules(&self.hosts, &snapshot);
+        let http = http.map_err(|errors| contradictions(texts(errors)))?;
+        let namespaces = self.namespaces;
+        Ok((
+            Planned {
+                snapshot,
+                http,
+                namespaces,
+            },
+            self.ids.finish(),
+        ))
     }
+}
+
+fn texts(errors: Vec<impl ToString>) -> Vec<String> {
+    errors.iter().map(ToString::to_string).collect()
+}
+
+/// The rules of HTTP requests, over the routes of a snapshot.
+fn rules(hosts: &[(HostPattern, RouteId)], snapshot: &Snapshot) -> Result<Table, Vec<TableError>> {
+    let routes: HashMap<RouteId, &Arc<Route>> =
+        snapshot.routes().map(|route| (route.id, route)).collect();
+    let mut table = TableBuilder::new();
+    for (host, id) in hosts {
+        let Some(route) = routes.get(id) else {
+            continue;
+        };
+        let everything = Match {
+            host: Some(host.clone()),
+            path: "/".to_owned(),
+            methods: Vec::new(),
+            fields: Vec::new(),
+        };
+        let rule = Rule {
+            id: *id,
+            route: Arc::clone(route),
+            action: Action::Proxy,
+            policy: Policy::default(),
+        };
+        table.rule(everything, rule);
+    }
+    table.build()
 }
 
 fn targets(pool: &Pool) -> Vec<Target> {

@@ -89,6 +89,7 @@ impl Publisher {
         self.missing = missing;
         Publication {
             snapshot: planned.snapshot,
+            http: planned.http,
             namespaces,
         }
     }

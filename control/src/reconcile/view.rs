@@ -102,6 +102,7 @@ impl Reconciler {
             protocol: match declared.protocol {
                 Protocol::Tls => "tls".to_owned(),
                 Protocol::Tcp => "tcp".to_owned(),
+                Protocol::Http => "http".to_owned(),
             },
             accepted: tally.accepted,
         });

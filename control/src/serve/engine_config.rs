@@ -57,6 +57,7 @@ fn listener(declared: &boot::Listener, socket: ListenSocket) -> Listener {
         protocol: match declared.protocol {
             boot::Protocol::Tls => Protocol::Tls,
             boot::Protocol::Tcp => Protocol::Tcp,
+            boot::Protocol::Http => Protocol::Http,
         },
         relay: match declared.relay {
             boot::RelayMode::Auto => RelayMode::Auto,
@@ -68,6 +69,9 @@ fn listener(declared: &boot::Listener, socket: ListenSocket) -> Listener {
         hello_timeout: declared.hello_timeout,
         connect_timeout: declared.connect_timeout,
         idle_timeout: declared.idle_timeout,
+        keep_alive_timeout: declared.keep_alive_timeout,
+        answer_timeout: declared.answer_timeout,
+        trusted_proxies: declared.trusted_proxies.clone().unwrap_or_default(),
     }
 }
 
@@ -78,6 +82,13 @@ fn limits(declared: &boot::Limits) -> Limits {
         connections_per_source_max: declared.connections_per_source_max,
         accept_rate_per_source: declared.accept_rate_per_source,
         hello_bytes_max: declared.hello_bytes_max.in_memory(),
+        http_head: engine_http::limits::Limits {
+            head_bytes_max: declared.http_head_bytes_max.in_memory(),
+            target_bytes_max: declared.http_target_bytes_max.in_memory(),
+            fields_max: declared.http_fields_max.get().into(),
+        },
+        upstreams_idle_max: usize::try_from(declared.upstreams_idle_max).unwrap_or(usize::MAX),
+        upstream_idle_timeout: declared.upstream_idle_timeout,
         accept_batch_max: declared.accept_batch_max.get().into(),
         backlog: declared.backlog.get(),
         scratch_bytes: declared.scratch_bytes.in_memory(),

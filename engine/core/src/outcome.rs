@@ -81,6 +81,14 @@ outcomes! {
     UnknownName => Client "unknown_name",
     /// The hello names no host, and the listener has no default.
     NoName => Client "no_name",
+    /// A request that is malformed, ambiguous or beyond a limit; the reason is counted apart.
+    BadRequest => Client "bad_request",
+    /// The content of a request is longer than its route allows.
+    TooLarge => Client "too_large",
+    /// The client sends less than it announced.
+    Truncated => Client "truncated",
+    /// The route does not let the client in: its address, or its credentials.
+    Denied => Client "denied",
     /// A PROXY protocol header that is malformed, or the lack of one from a trusted prefix.
     BadProxyHeader => Client "bad_proxy_header",
     /// A PROXY protocol header from a source that may not send one.
@@ -98,8 +106,12 @@ outcomes! {
     ConnectTimeout => Upstream "connect_timeout",
     /// No way to any target: no route, no address, its network down or gone.
     Unreachable => Upstream "unreachable",
-    /// The target reset the connection.
+    /// The target reset the connection, or ended it in the middle of something.
     UpstreamReset => Upstream "upstream_reset",
+    /// The target's answer is malformed or ambiguous.
+    BadResponse => Upstream "bad_response",
+    /// The target took the request, and did not answer in time.
+    AnswerTimeout => Upstream "answer_timeout",
 
     /// Nothing moved for as long as the listener allows.
     Idle => Gateway "idle",

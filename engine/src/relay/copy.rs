@@ -47,6 +47,7 @@ impl<'a> Copier<'a> {
         } else {
             self.piece
         };
+        let piece = piece.min(lane.left());
         scratch
             .with(piece, |buffer| self.move_piece(lane, buffer))
             .unwrap_or_else(|step| (step, 0))
@@ -83,6 +84,7 @@ impl<'a> Copier<'a> {
             }
             Err(_) => return Err(Step::Broken(lane.source_broke())),
         };
+        lane.took(received);
         let sent = match socket::send(lane.to().as_fd(), &buffer[..received]) {
             Ok(sent) => sent,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,

@@ -23,6 +23,17 @@ impl Held {
         }
     }
 
+    /// Holds `bytes` behind a header of Ringway's own.
+    pub(crate) fn behind(mut header: Vec<u8>, bytes: &[u8]) -> Self {
+        let overhead = header.len();
+        header.extend_from_slice(bytes);
+        Self {
+            bytes: header,
+            overhead,
+            sent: 0,
+        }
+    }
+
     /// Puts a header of Ringway's own in front of the source's bytes, of which nothing was sent
     /// yet, instead of the one that was there.
     pub(crate) fn introduce(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
@@ -35,6 +46,11 @@ impl Held {
         } else {
             self.sent = self.overhead;
         }
+    }
+
+    /// All of it, the header included.
+    pub(crate) fn unsent(&self) -> &[u8] {
+        &self.bytes[self.sent..]
     }
 
     pub(crate) fn is_empty(&self) -> bool {

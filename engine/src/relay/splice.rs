@@ -36,12 +36,13 @@ impl Splicer {
         }
         let pipes = &lane.wire.connection.worker.pipes;
         let pipe = pipes.take().map_err(|_| Refused)?;
-        match pipe.fill(lane.from().as_fd()) {
+        match pipe.fill(lane.from().as_fd(), lane.left()) {
             Ok(0) => {
                 pipes.give(pipe);
                 Ok((Step::End, 0))
             }
             Ok(filled) => {
+                lane.took(filled);
                 self.in_pipe = filled;
                 self.pipe = Some(pipe);
                 Ok(self.empty(lane))

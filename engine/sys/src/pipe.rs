@@ -40,13 +40,15 @@ impl Pipe {
         self.capacity
     }
 
-    /// Moves what has arrived at a socket into the pipe. 0 is the end of the stream. The socket
-    /// must be non-blocking: the flag given here covers the pipe alone (splice(2)).
+    /// Moves what has arrived at a socket into the pipe, at most `count` bytes. 0 is the end of the
+    /// stream. The socket must be non-blocking: the flag given here covers the pipe alone
+    /// (splice(2)).
     ///
     /// # Errors
     /// `WouldBlock` when nothing has arrived or the pipe is full; those of the socket.
-    pub fn fill(&self, from: BorrowedFd<'_>) -> io::Result<usize> {
-        Ok(splice(from, None, &self.write, None, self.capacity, FLAGS)?)
+    pub fn fill(&self, from: BorrowedFd<'_>, count: usize) -> io::Result<usize> {
+        let count = count.min(self.capacity);
+        Ok(splice(from, None, &self.write, None, count, FLAGS)?)
     }
 
     /// Moves up to `count` bytes out of the pipe into a socket.
@@ -81,14 +83,15 @@ mod tests {
         other.set_nonblocking(true).unwrap();
         let pipe = Pipe::open(1 << 20).unwrap();
         assert_eq!(
-            pipe.fill(other.as_fd()).unwrap_err().kind(),
+            pipe.fill(other.as_fd(), 5).unwrap_err().kind(),
             io::ErrorKind::WouldBlock
         );
-        one.write_all(b"hello").unwrap();
-        assert_eq!(pipe.fill(other.as_fd()).unwrap(), 5);
+        one.write_all(b"hello, and more").unwrap();
+        assert_eq!(pipe.fill(other.as_fd(), 5).unwrap(), 5);
         assert_eq!(pipe.drain(other.as_fd(), 5).unwrap(), 5);
         let mut back = [0; 5];
         one.read_exact(&mut back).unwrap();
         assert_eq!(&back, b"hello");
+        assert_eq!(pipe.fill(other.as_fd(), usize::MAX).unwrap(), 10);
     }
 }

@@ -125,7 +125,7 @@ fn through_a_pipe() -> Result<(), Missing> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let socket = TcpStream::connect(listener.local_addr()?)?;
         socket.set_nonblocking(true)?;
-        match Pipe::open(4096)?.fill(socket.as_fd()) {
+        match Pipe::open(4096)?.fill(socket.as_fd(), 1) {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
             _ => Ok(()),
         }

@@ -146,6 +146,16 @@ pub fn recv(socket: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<usize> {
     )?)
 }
 
+/// Looks at the next byte without taking it: how many there are, 0 or 1. 0 is the end of the
+/// stream.
+///
+/// # Errors
+/// As [`recv`].
+pub fn peek(socket: BorrowedFd<'_>) -> io::Result<usize> {
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK;
+    Ok(sock::recv(socket.as_raw_fd(), &mut [0], flags)?)
+}
+
 /// Writes as much as the socket takes now. Never raises SIGPIPE.
 ///
 /// # Errors

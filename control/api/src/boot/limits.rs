@@ -25,6 +25,16 @@ section! {
         accept_rate_per_source: Option<NonZeroU32>;
         /// Bytes of a ClientHello, with its record headers.
         hello_bytes_max: ByteSize = "16KiB" in "1KiB"..="256KiB";
+        /// Bytes of the head of an HTTP request or response.
+        http_head_bytes_max: ByteSize = "64KiB" in "1KiB"..="1MiB";
+        /// Bytes of the target of an HTTP request.
+        http_target_bytes_max: ByteSize = "8KiB" in "64"..="64KiB";
+        /// Fields in the head of an HTTP request or response.
+        http_fields_max: NonZeroU16 = "128" in "1"..="256";
+        /// Connections to targets that each worker keeps for the next HTTP request.
+        upstreams_idle_max: u32 = "1024" in "0"..="1048576";
+        /// How long it keeps one of those.
+        upstream_idle_timeout: Duration = "30s" in "1s"..="1h";
         /// Connections that a listener accepts before other work has its turn.
         accept_batch_max: NonZeroU16 = "64" in "1"..="4096";
         /// Connections that the kernel queues for each listener of a worker; it cuts this to

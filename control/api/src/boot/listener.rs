@@ -30,7 +30,7 @@ section! {
         protocol: Protocol;
         /// Where all connections go; for `protocol: tcp`, which needs it.
         to: Option<Place>, reload;
-        /// Where connections go that name no declared host; for `protocol: tls`.
+        /// Where connections or requests go that name no declared host; not for `protocol: tcp`.
         default: Option<Place>, reload;
         /// How bytes are moved.
         relay: RelayMode = "auto";
@@ -38,12 +38,20 @@ section! {
         proxy_protocol: Option<ProxyProtocol>;
         /// Connections at once.
         connections_max: Option<NonZeroU32>;
-        /// How long a client may take to say where it wants to go.
+        /// How long a client may take to say where it wants to go: a TLS hello, or the head of an
+        /// HTTP request.
         hello_timeout: Duration = "5s" in "10ms"..="5m";
         /// How long one target may take to answer, before the next one is tried.
         connect_timeout: Duration = "3s" in "10ms"..="5m";
         /// How long a connection lives on which nothing moves.
         idle_timeout: Duration = "15m" in "1s"..="7d";
+        /// How long a client may take from one request to the next; for `protocol: http`.
+        keep_alive_timeout: Duration = "75s" in "1s"..="1d";
+        /// How long a target may stay silent before it answers a request; for `protocol: http`.
+        answer_timeout: Duration = "60s" in "1s"..="1d";
+        /// Proxies whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are believed; from all
+        /// other clients they are dropped. For `protocol: http`.
+        trusted_proxies: Option<Vec<IpNet>>;
     }
 }
 
@@ -61,12 +69,18 @@ impl Check for Listener {
                 "`default` means nothing on a tcp listener: nothing is classified",
                 "write `to`",
             ),
-            Protocol::Tls if self.to.is_some() => spot.error_with_hint(
+            Protocol::Tls | Protocol::Http if self.to.is_some() => spot.error_with_hint(
                 problems,
-                "`to` means nothing on a tls listener: names are routed by the state document",
+                "`to` is for tcp listeners: here hosts are routed by the state document",
                 "write `default`, or `protocol: tcp`",
             ),
-            Protocol::Tcp | Protocol::Tls => {}
+            Protocol::Tcp | Protocol::Tls | Protocol::Http => {}
+        }
+        if self.protocol != Protocol::Http && self.trusted_proxies.is_some() {
+            spot.warning(
+                problems,
+                "`trusted_proxies` is read by http listeners alone",
+            );
         }
     }
 }
@@ -111,6 +125,8 @@ words! {
         Tls = "tls",
         /// Any bytes: all sent to one place.
         Tcp = "tcp",
+        /// HTTP/1: each request routed by its host, and proxied.
+        Http = "http",
     }
 }
 

@@ -50,6 +50,7 @@ fn an_almost_empty_file_has_all_the_defaults() {
                 "name": "https", "bind": "[::]:443", "protocol": "tls", "to": null, "default": null,
                 "relay": "auto", "proxy_protocol": null, "connections_max": null,
                 "hello_timeout": "5s", "connect_timeout": "3s", "idle_timeout": "15m",
+                "keep_alive_timeout": "75s", "answer_timeout": "1m", "trusted_proxies": null,
             }],
             "api": {
                 "listen": "127.0.0.1:8080", "token": null, "token_file": null, "tokens": null,
@@ -72,7 +73,8 @@ fn an_almost_empty_file_has_all_the_defaults() {
             "limits": {
                 "connections_max": 100_000, "connections_per_network_max": null,
                 "connections_per_source_max": null, "accept_rate_per_source": null,
-                "hello_bytes_max": "16KiB", "accept_batch_max": 64, "backlog": 4096,
+                "hello_bytes_max": "16KiB", "http_head_bytes_max": "64KiB", "http_target_bytes_max": "8KiB",
+                "http_fields_max": 128, "upstreams_idle_max": 1024, "upstream_idle_timeout": "30s", "accept_batch_max": 64, "backlog": 4096,
                 "scratch_bytes": "1MiB", "held_bytes_max": "256MiB", "pipe_bytes": "512KiB",
                 "pipes_idle_max": 64, "accounted_clients_max": 16_384, "keep_alive": "1m", "user_timeout": "1m",
             },
@@ -102,6 +104,9 @@ listeners:
     hello_timeout: 250ms
     connect_timeout: 1s
     idle_timeout: 1h
+    keep_alive_timeout: 5s
+    answer_timeout: 10s
+    trusted_proxies: [192.0.2.0/24]
   - { name: db, bind: 127.0.0.1:5432, protocol: tcp, to: network-51820/10.0.0.2:5432 }
 api:
   listen: "[::]:8443"
@@ -142,6 +147,11 @@ limits:
   connections_per_source_max: 10
   accept_rate_per_source: 5
   hello_bytes_max: 32KiB
+  http_head_bytes_max: 32KiB
+  http_target_bytes_max: 4KiB
+  http_fields_max: 64
+  upstreams_idle_max: 0
+  upstream_idle_timeout: 5s
   accept_batch_max: 1
   backlog: 128
   scratch_bytes: 64KiB
@@ -283,7 +293,7 @@ fn a_wrong_value_of_any_listener_key_is_refused_with_its_place() {
         ("bind", "\":443\""),
         ("bind", "localhost:443"),
         ("bind", "[]"),
-        ("protocol", "http"),
+        ("protocol", "spdy"),
         ("default", "10.0.0.2:443"),
         ("relay", "zero"),
         ("proxy_protocol", "true"),
@@ -293,6 +303,9 @@ fn a_wrong_value_of_any_listener_key_is_refused_with_its_place() {
         ("hello_timeout", "1ms"),
         ("connect_timeout", "soon"),
         ("idle_timeout", "8d"),
+        ("keep_alive_timeout", "0s"),
+        ("answer_timeout", "2d"),
+        ("trusted_proxies/0", "[10.0.0.0/33]"),
     ] {
         let mut listener = BTreeMap::from([
             ("name".to_owned(), "n".to_owned()),
@@ -300,7 +313,10 @@ fn a_wrong_value_of_any_listener_key_is_refused_with_its_place() {
             ("protocol".to_owned(), "tls".to_owned()),
         ]);
         match key.split_once('/') {
-            Some((key, _)) => listener.insert(key.into(), format!("{{accept_from: {value}}}")),
+            Some((key @ "proxy_protocol", _)) => {
+                listener.insert(key.into(), format!("{{accept_from: {value}}}"))
+            }
+            Some((key, _)) => listener.insert(key.into(), value.into()),
             None => listener.insert(key.into(), value.into()),
         };
         let keys: Vec<String> = listener
@@ -328,7 +344,7 @@ fn every_problem_is_reported_at_once() {
         [
             "1 /wrokers: `wrokers` is not a key here (did you mean `workers`?)",
             "2 /workers: this key is written again further down",
-            "5 /listeners/0/prot: `prot` is not a key here (known: name, bind, protocol, to, default, relay, proxy_protocol, connections_max, hello_timeout, connect_timeout, idle_timeout)",
+            "5 /listeners/0/prot: `prot` is not a key here (known: name, bind, protocol, to, default, relay, proxy_protocol, connections_max, hello_timeout, connect_timeout, idle_timeout, keep_alive_timeout, answer_timeout, trusted_proxies)",
             "5 /listeners/0: `name` is missing",
             "5 /listeners/0/bind: `x`: `ip:port` or `[ip]:port` is expected, such as [::]:443",
             "5 /listeners/0: `protocol` is missing",
@@ -356,7 +372,7 @@ fn what_contradicts_itself_is_refused() {
         ),
         (
             "listeners:\n- {name: a, bind: 0.0.0.0:1, protocol: tls, to: host/1.1.1.1:1}",
-            "`to` means nothing",
+            "`to` is for tcp listeners",
         ),
         (
             "listeners:\n- {name: a, bind: 0.0.0.0:1, protocol: tls}\n- {name: a, bind: 0.0.0.0:2, protocol: tls}",

@@ -107,9 +107,7 @@ pub(super) fn read_key(spot: &Spot<'_>, problems: &mut Problems) -> Option<Hosts
     };
     match hosts.scheme {
         Some(Scheme::Ssh) => spot.warning(problems, "ssh is not served yet"),
-        Some(Scheme::Http) => spot.warning(problems, "plain HTTP is not served yet"),
-        // Its TLS half is served.
-        Some(Scheme::Https) | None => {}
+        Some(Scheme::Http | Scheme::Https) | None => {}
     }
     Some(hosts)
 }

@@ -164,7 +164,7 @@ fn a_document_of_the_last_generation_is_read_with_its_duplicate_peers() {
         .iter()
         .map(|problem| problem.line.unwrap())
         .collect();
-    assert_eq!(lines, [7, 12, 13], "{:?}", valid.warnings);
+    assert_eq!(lines, [7, 13], "{:?}", valid.warnings);
     let network = network(12312, &valid.value);
     let wireguard = network.wireguard.as_ref().unwrap();
     assert_eq!(wireguard.mtu, 1380);

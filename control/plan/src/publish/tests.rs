@@ -269,3 +269,26 @@ proptest! {
         prop_assert_eq!(first.namespaces, second.namespaces);
     }
 }
+
+#[test]
+fn hosts_of_http_are_routed_where_a_listener_takes_http() {
+    let document = json!({ "51820": { "netns": null, "proxy": {
+        "http://a.example": ["10.0.0.2:80"], "*.b.example": ["10.0.0.3:80"],
+    } } });
+    let tls = json!([{ "name": "https", "bind": "127.0.0.1:1", "protocol": "tls" }]);
+    let without = plan(&document, &tls, &mut Ids::default());
+    assert_eq!(without.snapshot.len(), 1);
+    assert_eq!(without.http.rules().count(), 0);
+    let http = json!([{ "name": "http", "bind": "127.0.0.1:1", "protocol": "http" }]);
+    let with = plan(&document, &http, &mut Ids::default());
+    assert_eq!(with.snapshot.len(), 3, "the names of TLS are there too");
+    assert!(with.http.has_host("a.example") && with.http.has_host("x.b.example"));
+    assert!(!with.http.has_host("b.example"));
+    for rule in with.http.rules() {
+        let mut routes = with.snapshot.routes();
+        assert!(
+            routes.any(|route| std::sync::Arc::ptr_eq(route, &rule.route)),
+            "one count of live connections"
+        );
+    }
+}

@@ -1,0 +1,151 @@
+//! What the gateway answers by itself.
+
+use std::io;
+
+use engine_core::outcome::Outcome;
+use engine_http::{
+    answer::{Answer, Code, Ending, Form, write_redirect},
+    method::{Method, Version},
+    refusal::Refusal,
+    request::Request,
+    rules::{Denied, Policy, Redirect},
+};
+
+use super::body::send_all;
+use crate::{connection::Connection, worker::Worker};
+
+/// How to answer a request, as long as nobody else has begun to.
+#[derive(Debug)]
+pub(super) struct Asker {
+    form: Form,
+    is_head: bool,
+    ending: Ending,
+    id: String,
+}
+
+/// An answer of the gateway, whole.
+#[derive(Debug)]
+pub(super) struct Own {
+    bytes: Vec<u8>,
+    keeps_alive: bool,
+}
+
+/// Seconds after which a client may try again when no target is there for it.
+const RETRY_SECONDS: u64 = 5;
+
+impl Asker {
+    /// Whom to answer. With content that nobody has read yet, the connection ends with the answer.
+    pub(super) fn of(request: &Request<'_>, id: String, is_stopping: bool) -> Self {
+        let like = Answer::to(request, Code::Internal, "");
+        let content = !matches!(
+            request.framing,
+            engine_http::facts::Framing::None | engine_http::facts::Framing::Length(0)
+        );
+        Self {
+            form: like.form,
+            is_head: request.method == Method::Head,
+            ending: Ending {
+                version: request.version,
+                keep_alive: request.keep_alive && !content && !is_stopping,
+            },
+            id,
+        }
+    }
+
+    /// Whom to answer of whom nothing is known.
+    pub(super) fn unread(worker: &Worker) -> Self {
+        Self {
+            form: Form::Json,
+            is_head: false,
+            ending: Ending {
+                version: Version::Http11,
+                keep_alive: false,
+            },
+            id: worker.next_request_id(),
+        }
+    }
+
+    /// The request's name in logs.
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// An answer to a request that ended so. `refusal` is of what the client sent.
+    pub(super) fn failed(&self, outcome: Outcome, refusal: Option<Refusal>) -> Own {
+        let refused = refusal.filter(|_| outcome == Outcome::BadRequest);
+        self.answer(refused.map_or_else(|| code_of(outcome), Code::from), None)
+    }
+
+    pub(super) fn denied(&self, denied: Denied, policy: &Policy) -> Own {
+        let challenge = match denied {
+            Denied::Address => None,
+            Denied::Unauthorized | Denied::BadCredentials => policy.auth.as_ref(),
+        };
+        self.answer(denied.into(), challenge.map(|auth| auth.challenge()))
+    }
+
+    pub(super) fn maintained(&self) -> Own {
+        self.answer(Code::NoBackend, None)
+    }
+
+    pub(super) fn redirected(&self, redirect: &Redirect, request: &Request<'_>) -> Own {
+        let mut bytes = Vec::new();
+        write_redirect(redirect, request, &self.id, self.ending, &mut bytes);
+        Own {
+            bytes,
+            keeps_alive: self.ending.keep_alive,
+        }
+    }
+
+    fn answer(&self, code: Code, challenge: Option<&str>) -> Own {
+        let retry_after = (code == Code::NoBackend).then_some(RETRY_SECONDS);
+        let answer = Answer {
+            form: self.form,
+            head: self.is_head,
+            retry_after,
+            challenge,
+            ..Answer::to_unread(code, &self.id)
+        };
+        let mut bytes = Vec::new();
+        answer.write(self.ending, &mut bytes);
+        Own {
+            bytes,
+            keeps_alive: self.ending.keep_alive,
+        }
+    }
+}
+
+impl Own {
+    /// Whether another request may follow.
+    pub(super) fn keeps_alive(&self) -> bool {
+        self.keeps_alive
+    }
+
+    /// Sends it.
+    ///
+    /// # Errors
+    /// When the client is gone.
+    pub(super) async fn send(&self, connection: &Connection<'_>) -> io::Result<()> {
+        send_all(&connection.ends.client, &self.bytes).await
+    }
+}
+
+/// What a client is told of a request that ended so.
+fn code_of(outcome: Outcome) -> Code {
+    #[allow(
+        clippy::wildcard_enum_match_arm,
+        reason = "the rest is the gateway's own doing"
+    )]
+    match outcome {
+        Outcome::BadRequest | Outcome::Truncated => Code::BadRequest,
+        Outcome::HelloTimeout => Code::RequestTimeout,
+        Outcome::TooLarge => Code::BodyTooLarge,
+        Outcome::UnknownName | Outcome::NoName | Outcome::NoRoute => Code::NoRoute,
+        Outcome::Refused | Outcome::UpstreamReset | Outcome::BadResponse => Code::BackendDown,
+        Outcome::ConnectTimeout | Outcome::AnswerTimeout | Outcome::Unreachable => {
+            Code::BackendTimeout
+        }
+        Outcome::NetworkLimit => Code::NoBackend,
+        _ => Code::Internal,
+    }
+}

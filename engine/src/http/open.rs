@@ -1,0 +1,142 @@
+//! Gets an upstream connection for a request: one that rests, or a new one.
+
+use std::io;
+
+use engine_core::{
+    balance::{Balance, Occupied},
+    outcome::Outcome,
+    snapshot::{Route, Target},
+};
+
+use super::pool::Key;
+use crate::{
+    admit::Permit,
+    connection::Connection,
+    dial::{self, Introduction, outcome_of},
+    preface::Endpoints,
+    record::Flow,
+    relay::held::Held,
+    rt::Readiness,
+    worker::Published,
+};
+
+/// An upstream connection for one request.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) socket: Readiness,
+    /// Where it can rest afterwards; `None` where it cannot.
+    pub(super) key: Option<Key>,
+    /// It has rested, so it may have been closed without our knowing.
+    pub(super) has_rested: bool,
+    _load: Option<Occupied>,
+}
+
+/// The targets of a route, in the order in which a request tries them.
+#[derive(Debug)]
+pub(super) struct Targets<'a> {
+    connection: &'a Connection<'a>,
+    published: &'a Published,
+    route: &'a Route,
+    turn: u64,
+    place: usize,
+    endpoints: Endpoints,
+}
+
+impl<'a> Targets<'a> {
+    pub(super) fn new(
+        connection: &'a Connection<'a>,
+        (published, route): (&'a Published, &'a Route),
+        permit: &Permit,
+        endpoints: Endpoints,
+    ) -> Self {
+        Self {
+            connection,
+            published,
+            route,
+            turn: permit.route.take_turn(),
+            place: 0,
+            endpoints,
+        }
+    }
+
+    /// Opens a connection to the next target that takes one. A resting connection does not use its
+    /// target up: when it turns out to be stale, the target is tried again.
+    ///
+    /// # Errors
+    /// What the last target failed with.
+    pub(super) async fn open(&mut self, permit: &Permit, flow: &Flow) -> Result<Opened, Outcome> {
+        let mut failure = Outcome::Unreachable;
+        while let Some(target) = dial::choose(self.route, self.turn, self.place) {
+            match self.open_to(target).await {
+                Ok(opened) => {
+                    self.count_client(permit, target, flow);
+                    return Ok(opened);
+                }
+                Err(error) => {
+                    failure = outcome_of(&error);
+                    self.place += 1;
+                }
+            }
+        }
+        Err(failure)
+    }
+
+    async fn open_to(&self, target: &Target) -> io::Result<Opened> {
+        let key = Key {
+            network: self.route.network.id,
+            address: target.address,
+        };
+        // Behind a PROXY protocol header, a connection is of one client.
+        let key = target.proxy_protocol.is_none().then_some(key);
+        let counted = self.route.balance == Balance::LeastConnections;
+        let load = counted.then(|| target.load.occupy());
+        let pool = &self.connection.worker.pool;
+        let rested = key.and_then(|key| pool.take(key));
+        let has_rested = rested.is_some();
+        let socket = match rested {
+            Some(socket) => socket,
+            None => self.dial(target).await?,
+        };
+        Ok(Opened {
+            socket,
+            key,
+            has_rested,
+            _load: load,
+        })
+    }
+
+    async fn dial(&self, target: &Target) -> io::Result<Readiness> {
+        let netns = self.published.namespaces.get(&self.route.network.netns);
+        let netns = netns.ok_or(io::ErrorKind::NetworkUnreachable)?;
+        let mut first = Held::default();
+        if let Some(version) = target.proxy_protocol {
+            let introduction = Introduction {
+                endpoints: self.endpoints,
+                hello: None,
+            };
+            let mut header = Vec::new();
+            dial::introduce(self.connection, version, introduction, None, &mut header);
+            first = Held::behind(header, &[]);
+        }
+        let (socket, _) = dial::attempt(self.connection, netns, target.address, &mut first).await?;
+        Ok(socket)
+    }
+
+    /// Has the bytes of an attempt counted for its client and target.
+    fn count_client(&self, permit: &Permit, target: &Target, flow: &Flow) {
+        let ledger = &self.connection.worker.ledger;
+        let client = self.endpoints.client.ip();
+        let client = ledger.open_client(&permit.route, target.address.ip(), client);
+        // A flow is one attempt's, made with it.
+        let _ = flow.client.set(client);
+    }
+}
+
+impl Opened {
+    /// Leaves the connection to the next request.
+    pub(super) fn rest(self, connection: &Connection<'_>) {
+        if let Some(key) = self.key {
+            connection.worker.pool.give(key, self.socket);
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Upstream connections at rest, kept for the next request.
+//!
+//! Each worker has its own, so taking one needs no lock. The last one given back is taken first:
+//! it is the least likely to have been closed meanwhile, and the others grow old and go.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    io,
+    net::SocketAddr,
+    os::fd::AsFd,
+    time::{Duration, Instant},
+};
+
+use ahash::RandomState;
+use engine_core::ids::NetworkId;
+use engine_sys::socket;
+
+use crate::rt::Readiness;
+
+/// Whom a connection leads to. Tenants may use the same addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    pub(crate) network: NetworkId,
+    pub(crate) address: SocketAddr,
+}
+
+/// The connections of one worker that wait for a request.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    resting: RefCell<HashMap<Key, Vec<Resting>, RandomState>>,
+    count: Cell<usize>,
+    count_max: usize,
+    rest_max: Duration,
+}
+
+#[derive(Debug)]
+struct Resting {
+    socket: Readiness,
+    since: Instant,
+}
+
+impl Pool {
+    /// Keeps at most `count_max` connections, each for at most `rest_max`.
+    pub(crate) fn new(count_max: usize, rest_max: Duration) -> Self {
+        Self {
+            resting: RefCell::default(),
+            count: Cell::new(0),
+            count_max,
+            rest_max,
+        }
+    }
+
+    /// A connection that is still open as far as this end knows.
+    pub(crate) fn take(&self, key: Key) -> Option<Readiness> {
+        let mut resting = self.resting.borrow_mut();
+        let stack = resting.get_mut(&key)?;
+        while let Some(top) = stack.pop() {
+            self.count.set(self.count.get() - 1);
+            if is_quiet(&top.socket) {
+                return Some(top.socket);
+            }
+        }
+        resting.remove(&key);
+        None
+    }
+
+    /// Keeps a connection on which a response has just ended.
+    pub(crate) fn give(&self, key: Key, socket: Readiness) {
+        if self.count.get() >= self.count_max {
+            return;
+        }
+        self.count.set(self.count.get() + 1);
+        let since = Instant::now();
+        let mut resting = self.resting.borrow_mut();
+        resting
+            .entry(key)
+            .or_default()
+            .push(Resting { socket, since });
+    }
+
+    /// Closes what has rested for too long, or was closed by the other end.
+    pub(crate) fn sweep(&self, now: Instant) {
+        self.keep(|_, resting| {
+            now.saturating_duration_since(resting.since) < self.rest_max
+                && is_quiet(&resting.socket)
+        });
+    }
+
+    /// Closes all connections into networks that are gone.
+    pub(crate) fn end_networks(&self, is_gone: impl Fn(NetworkId) -> bool) {
+        self.keep(|key, _| !is_gone(key.network));
+    }
+
+    fn keep(&self, keeps: impl Fn(Key, &Resting) -> bool) {
+        let mut resting = self.resting.borrow_mut();
+        resting.retain(|key, stack| {
+            stack.retain(|resting| keeps(*key, resting));
+            !stack.is_empty()
+        });
+        self.count.set(resting.values().map(Vec::len).sum());
+    }
+}
+
+/// Whether nothing has arrived: neither the end of the stream, nor bytes that nobody asked for.
+fn is_quiet(socket: &Readiness) -> bool {
+    socket::peek(socket.as_fd()).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Write as _,
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+    use crate::rt::{self, Driver};
+
+    fn connection(listener: &TcpListener) -> (TcpStream, Readiness) {
+        let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (theirs, _) = listener.accept().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        (theirs, Readiness::new(ours.into()).unwrap())
+    }
+
+    fn with_pool(test: impl FnOnce(&Pool, Key, &TcpListener)) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let key = Key {
+            network: NetworkId(1),
+            address: listener.local_addr().unwrap(),
+        };
+        let pool = Pool::new(2, Duration::from_secs(60));
+        rt::run(Driver::Epoll, async { test(&pool, key, &listener) }).unwrap();
+    }
+
+    #[test]
+    fn what_the_other_end_closed_or_spoke_on_is_not_given_out() {
+        with_pool(|pool, key, listener| {
+            let (quiet, kept) = connection(listener);
+            let (closed, stale) = connection(listener);
+            pool.give(key, kept);
+            pool.give(key, stale);
+            drop(closed);
+            assert!(pool.take(key).is_some(), "the quiet one");
+            assert!(pool.take(key).is_none());
+            let (mut talking, odd) = connection(listener);
+            pool.give(key, odd);
+            talking.write_all(b"unasked").unwrap();
+            assert!(pool.take(key).is_none());
+            drop(quiet);
+        });
+    }
+
+    #[test]
+    fn networks_do_not_share_and_a_gone_one_loses_its_connections() {
+        with_pool(|pool, key, listener| {
+            let (_theirs, ours) = connection(listener);
+            pool.give(key, ours);
+            let other = Key {
+                network: NetworkId(2),
+                ..key
+            };
+            assert!(pool.take(other).is_none());
+            pool.end_networks(|network| network == key.network);
+            assert!(pool.take(key).is_none());
+        });
+    }
+
+    #[test]
+    fn a_full_pool_takes_no_more_and_the_sweep_makes_room() {
+        with_pool(|pool, key, listener| {
+            let held: Vec<_> = (0..3).map(|_| connection(listener)).collect();
+            let mut theirs = Vec::new();
+            for (their, our) in held {
+                theirs.push(their);
+                pool.give(key, our);
+            }
+            assert_eq!(pool.count.get(), 2);
+            pool.sweep(Instant::now());
+            assert_eq!(pool.count.get(), 2);
+            pool.sweep(Instant::now() + Duration::from_secs(61));
+            assert_eq!(pool.count.get(), 0);
+        });
+    }
+}
