@@ -77,7 +77,7 @@ impl Gateway {
         boot["accounts"] = json!({ "retention": "48h" });
         let mut command = Command::new(&lab.tools.ringway);
         ringway::serve(&mut command, &boot, path)?;
-        let process = Process::start("Ringway", command, path, &[port])?;
+        let process = Process::start("Ringway", &command, path, &[port])?;
         let api = Api::at(&path.join(ringway::SOCKET));
         let mut gateway = Self {
             process,

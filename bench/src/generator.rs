@@ -10,7 +10,10 @@ use std::{
 use anyhow::{Context, Result, bail};
 use nix::unistd::Pid;
 
-use crate::generate::event::{Count, Event, Measured};
+use crate::{
+    generate::event::{Count, Event, Measured},
+    process::tied,
+};
 
 /// A running generator. It is ended when this is dropped.
 #[derive(Debug)]
@@ -39,8 +42,10 @@ impl Generator {
             }
         };
         command.arg("generate").args(arguments).arg("--json");
+        command.env_remove("RUST_BACKTRACE");
+        let mut command = tied(&command);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        command.stderr(Stdio::piped()).env_remove("RUST_BACKTRACE");
+        command.stderr(Stdio::piped());
         let name = arguments.first().copied().unwrap_or_default().to_owned();
         let mut child = command
             .spawn()

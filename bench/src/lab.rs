@@ -16,6 +16,7 @@ use crate::{
     readiness::wait_until_routed,
     results::Values,
     tools::Tools,
+    workload::{Case, Contestant},
 };
 
 /// Time for the last bytes of finished flows to arrive.
@@ -27,11 +28,38 @@ pub(crate) struct Lab {
     pub(crate) tools: Tools,
     /// The proxies to compare; Ringway is one of them.
     pub(crate) peers: Vec<Peer>,
+    pub(crate) part: Part,
     pub(crate) rounds: u32,
     /// Length of each measure.
     pub(crate) seconds: f64,
     /// Fewer and smaller cases.
     pub(crate) quick: bool,
+}
+
+/// What is run of each workload: all of it, where nothing is named.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Part {
+    /// Words in the names of cases.
+    pub(crate) cases: Vec<String>,
+    /// Words in the names of contestants.
+    pub(crate) contestants: Vec<String>,
+}
+
+impl Part {
+    /// The cases that were asked for, with the contestants that were; those without any fall out.
+    pub(crate) fn of(&self, cases: Vec<Case>) -> Vec<(usize, Case)> {
+        let named = |words: &[String], name: &str| {
+            words.is_empty() || words.iter().any(|word| name.contains(word))
+        };
+        let mut part: Vec<_> = cases.into_iter().enumerate().collect();
+        part.retain(|(_, case)| named(&self.cases, &case.name));
+        for (_, case) in &mut part {
+            let taking_part = |one: &Contestant| named(&self.contestants, one.label());
+            case.contestants.retain(taking_part);
+        }
+        part.retain(|(_, case)| !case.contestants.is_empty());
+        part
+    }
 }
 
 /// A running proxy and its folder.
@@ -50,8 +78,8 @@ impl Lab {
     pub(crate) fn start(&self, peer: Peer, job: &Job) -> Result<Proxy> {
         let dir = folder()?;
         let process = peer.start(&self.tools, job, dir.path())?;
-        // Connections in another namespace cannot be seen from here; Ringway, the only one that
-        // dials there, listens when it can route.
+        // Connections in another namespace cannot be seen from here; Ringway and HAProxy, which
+        // dial there, listen when they can route.
         if job.namespace.is_none() {
             wait_until_routed(job).with_context(|| format!("{} does not route", peer.label()))?;
         }

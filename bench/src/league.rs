@@ -11,6 +11,7 @@ use crate::{
     peer::Peer,
     results::{Results, Sample},
     statistics::rotated,
+    wireguard::Implementation,
     workload::{Case, Contest, Contestant, Workload},
 };
 
@@ -21,14 +22,15 @@ use crate::{
 /// When nobody could be measured at all.
 pub(crate) fn run(lab: &Lab, workload: Workload) -> Result<Results> {
     let contest = workload.contest();
-    let cases = contest.cases(lab);
+    let part = lab.part.of(contest.cases(lab));
+    let cases: Vec<_> = part.iter().map(|(_, case)| case.clone()).collect();
     let progress = progress(lab, &workload.name(), &cases)?;
     let mut samples = Vec::new();
-    for (number, case) in cases.iter().enumerate() {
+    for (number, case) in &part {
         for round in 0..lab.rounds {
             for contestant in rotated(&case.contestants, round as usize) {
                 progress.set_message(format!("{}: {}", case.name, contestant.label()));
-                let sample = measure(lab, contest.as_ref(), number, case, contestant, round);
+                let sample = measure(lab, contest.as_ref(), *number, case, contestant, round);
                 tell(&progress, &sample);
                 samples.push(sample);
                 progress.inc(1);
@@ -124,9 +126,29 @@ fn tell(progress: &ProgressBar, sample: &Sample) {
 }
 
 fn versions(lab: &Lab, cases: &[Case]) -> BTreeMap<String, String> {
-    peers_of(cases)
-        .filter_map(|peer| Some((peer.label().to_owned(), lab.tools.version(peer)?)))
+    let peers = peers_of(cases).map(|peer| (peer.label(), lab.tools.version(peer)));
+    let implementations = implementations_of(cases);
+    let implementations =
+        implementations.map(|one| (one.label(), lab.tools.implementation_version(one)));
+    peers
+        .chain(implementations)
+        .filter_map(|(label, version)| Some((label.to_owned(), version?)))
         .collect()
+}
+
+fn implementations_of(cases: &[Case]) -> impl Iterator<Item = Implementation> {
+    let contestants = cases.iter().flat_map(|case| &case.contestants);
+    contestants
+        .filter_map(|contestant| match contestant {
+            Contestant::Tunnel(pair) => Some([pair.left, pair.right]),
+            Contestant::Device(one) => Some([*one, *one]),
+            Contestant::Direct
+            | Contestant::Peer(_)
+            | Contestant::Runtime(_)
+            | Contestant::Variant(_)
+            | Contestant::Library(_) => None,
+        })
+        .flatten()
 }
 
 fn peers_of(cases: &[Case]) -> impl Iterator<Item = Peer> {
@@ -134,7 +156,11 @@ fn peers_of(cases: &[Case]) -> impl Iterator<Item = Peer> {
     contestants.filter_map(|contestant| match contestant {
         Contestant::Peer(peer) => Some(*peer),
         Contestant::Variant(_) => Some(Peer::Ringway),
-        Contestant::Direct | Contestant::Runtime(_) => None,
+        Contestant::Direct
+        | Contestant::Runtime(_)
+        | Contestant::Tunnel(_)
+        | Contestant::Device(_)
+        | Contestant::Library(_) => None,
     })
 }
 

@@ -37,9 +37,10 @@ mod statistics;
 mod target;
 mod tenants;
 mod tools;
+mod wireguard;
 mod workload;
 
-use lab::Lab;
+use lab::{Lab, Part};
 use peer::Peer;
 use tools::Tools;
 use workload::Workload;
@@ -61,6 +62,8 @@ enum Command {
     Generate(generate::Generate),
     /// Relays on one of the async runtimes
     Runtime(runtime::Relay),
+    /// Carries Ringway's own WireGuard devices, without a gateway
+    Device(wireguard::device::Devices),
     /// Writes the page of results again from their files
     Page {
         /// Folder of the results
@@ -79,13 +82,19 @@ struct League {
     /// Peers beside Ringway, separated by commas
     #[arg(long, value_delimiter = ',')]
     peers: Vec<Peer>,
+    /// Only cases whose names have one of these words in them, separated by semicolons
+    #[arg(long, value_delimiter = ';')]
+    cases: Vec<String>,
+    /// Only contestants whose names have one of these words in them, separated by commas
+    #[arg(long, value_delimiter = ',')]
+    contestants: Vec<String>,
     /// Rounds of each case [default: 5, quick: 3]
     #[arg(long)]
     rounds: Option<u32>,
     /// Seconds of each measure [default: 1.5, quick: 1]
     #[arg(long)]
     seconds: Option<f64>,
-    /// Folder for the results [default: bench/results, quick: target/bench-quick]
+    /// Folder for the results [default: bench/results, quick or a part: target/bench-quick]
     #[arg(long)]
     results: Option<PathBuf>,
     /// Folder of the peers that no package manager installs
@@ -108,6 +117,7 @@ fn main() -> ExitCode {
         Command::League(league) => league.run(),
         Command::Generate(generate) => generate::run(&generate),
         Command::Runtime(relay) => relay.run(),
+        Command::Device(devices) => devices.run().map(|never| match never {}),
         Command::Page { results } => report::write_page(&results),
     };
     match result {
@@ -131,8 +141,8 @@ impl League {
             &self.workloads
         };
         let folder = self.results.as_deref().unwrap_or_else(|| {
-            // A quick run is a smoke test, and must not pass for a result.
-            Path::new(if self.quick {
+            // A smoke test, or a part, must not pass for a result.
+            Path::new(if self.quick || self.is_part() {
                 "target/bench-quick"
             } else {
                 "bench/results"
@@ -147,6 +157,11 @@ impl League {
         Ok(())
     }
 
+    /// Whether cases or contestants are left out.
+    fn is_part(&self) -> bool {
+        !self.cases.is_empty() || !self.contestants.is_empty()
+    }
+
     fn lab(&self) -> Result<Lab> {
         let ringway = match &self.ringway {
             Some(path) => path.clone(),
@@ -158,6 +173,10 @@ impl League {
                 folder: absolute(&self.tools)?,
             },
             peers: self.peers(),
+            part: Part {
+                cases: self.cases.clone(),
+                contestants: self.contestants.clone(),
+            },
             rounds: self.rounds.unwrap_or(if self.quick { 3 } else { 5 }),
             seconds: self.seconds.unwrap_or(if self.quick { 1.0 } else { 1.5 }),
             quick: self.quick,

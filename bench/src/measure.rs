@@ -4,7 +4,7 @@ use std::{
     collections::HashSet,
     fs::{self, File},
     io::{BufRead, BufReader},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
@@ -21,6 +21,9 @@ pub(crate) use threads::{beside_workers, kernel_work};
 
 /// State of a listening socket in `/proc/net/tcp` (include/net/tcp_states.h, TCP_LISTEN).
 const LISTENING: &str = "0A";
+/// Length of a tick in `/proc/stat`: USER_HZ is 100 wherever Linux shows ticks to programs
+/// (include/asm-generic/param.h).
+const TICK_MS: u64 = 10;
 
 /// `root` and all processes that come from it.
 ///
@@ -93,6 +96,41 @@ fn cpu_time_of(pid: Pid) -> Option<Duration> {
     clock_gettime(clock).ok().map(Duration::from)
 }
 
+/// Processor time of the whole machine since it started, idle time and what other machines took left
+/// out (proc_stat(5)). It counts in ticks of 10 ms.
+///
+/// # Errors
+/// When `/proc/stat` cannot be read.
+pub(crate) fn busy_time() -> Result<Duration> {
+    let text = fs::read_to_string("/proc/stat").context("cannot read /proc/stat")?;
+    let ticks = busy_ticks(&text).context("no line of all processors in /proc/stat")?;
+    Ok(Duration::from_millis(ticks * TICK_MS))
+}
+
+/// Of `cpu user nice system idle iowait irq softirq steal guest guest_nice`; guests are in user.
+fn busy_ticks(stat: &str) -> Option<u64> {
+    let fields = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
+    let fields: Vec<u64> = fields
+        .split_whitespace()
+        .map_while(|field| field.parse().ok())
+        .collect();
+    [0, 1, 2, 5, 6].into_iter().map(|at| fields.get(at)).sum()
+}
+
+/// The cores that `work` had kept busy by `account`, with what it gave.
+///
+/// # Errors
+/// What either says.
+pub(crate) fn cores<T>(
+    account: impl Fn() -> Result<Duration>,
+    work: impl FnOnce() -> Result<T>,
+) -> Result<(T, f64)> {
+    let (start, before) = (Instant::now(), account()?);
+    let done = work()?;
+    let used = account()?.saturating_sub(before);
+    Ok((done, used.as_secs_f64() / start.elapsed().as_secs_f64()))
+}
+
 /// The TCP ports that somebody listens on in the network namespace of this thread.
 ///
 /// # Errors
@@ -123,7 +161,7 @@ fn listening_port(line: &str) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
-    use std::{net::TcpListener, time::Instant};
+    use std::net::TcpListener;
 
     use super::*;
 
@@ -150,6 +188,13 @@ mod tests {
             assert!(start.elapsed() < Duration::from_secs(20));
         }
         assert!(cpu_time(own).unwrap() >= before + Duration::from_millis(5));
+    }
+
+    #[test]
+    fn waiting_and_stolen_time_is_not_busy() {
+        let stat = "cpu  1 2 4 1000 1000 8 16 1000 0 0\ncpu0 0 0 0 0\n";
+        assert_eq!(busy_ticks(stat), Some(31));
+        assert_eq!(busy_ticks("cpu0 1 2 3"), None);
     }
 
     #[test]

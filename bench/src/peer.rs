@@ -46,7 +46,7 @@ pub(crate) enum Peer {
 pub(crate) struct Job {
     /// Where it listens, and where to each listener's connections go.
     pub(crate) listeners: Vec<Listener>,
-    /// Name of the network namespace to dial from: for Ringway only.
+    /// Name of the network namespace to dial from: for Ringway and HAProxy only.
     pub(crate) namespace: Option<String>,
 }
 
@@ -84,7 +84,7 @@ impl Job {
 
 impl Peer {
     /// As it is called in tables.
-    pub(crate) fn label(self) -> &'static str {
+    pub(crate) const fn label(self) -> &'static str {
         match self {
             Self::Ringway => "Ringway",
             Self::Haproxy => "HAProxy",
@@ -122,7 +122,7 @@ impl Peer {
             Self::Sniproxy => sniproxy::prepare(&mut command, job, dir),
         }
         .with_context(|| format!("cannot configure {}", self.label()))?;
-        Process::start(self.label(), command, dir, &job.ports())
+        Process::start(self.label(), &command, dir, &job.ports())
     }
 }
 

@@ -42,19 +42,13 @@ impl Process {
     /// # Errors
     /// When it cannot be started, ends at once, or does not listen in time; with the end of its
     /// output.
-    pub(crate) fn start(
-        name: &str,
-        mut command: Command,
-        dir: &Path,
-        ports: &[u16],
-    ) -> Result<Self> {
+    pub(crate) fn start(name: &str, command: &Command, dir: &Path, ports: &[u16]) -> Result<Self> {
         let log = dir.join("output.log");
         let output = File::create(&log).with_context(|| format!("cannot create {log:?}"))?;
-        command
+        let child = tied(command)
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
-            .stderr(output);
-        let child = command
+            .stderr(output)
             .spawn()
             .with_context(|| format!("cannot start {name}: {:?}", command.get_program()))?;
         let mut process = Self {
@@ -137,6 +131,26 @@ impl Drop for Process {
     }
 }
 
+/// The same command, but the kernel kills its process when the thread that started it has ended, in
+/// whatever way (`PR_SET_PDEATHSIG` in prctl(2), by setpriv(1)): a run that is broken off leaves
+/// nothing behind. It holds over execve(2), so also through ip-netns(8). Streams have to be set
+/// anew. Processes that it starts in turn are not tied; [`Process`] ends those when it is dropped.
+pub(crate) fn tied(command: &Command) -> Command {
+    let mut tied = Command::new("setpriv");
+    tied.args(["--pdeathsig", "KILL", "--"]);
+    tied.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => tied.env(name, value),
+            None => tied.env_remove(name),
+        };
+    }
+    if let Some(dir) = command.get_current_dir() {
+        tied.current_dir(dir);
+    }
+    tied
+}
+
 /// Ends a process whose parent is gone, and waits until it is. Its id was in the family's list a
 /// moment ago, and ids are given out in turn, so it cannot be somebody else's yet.
 fn end_orphan(pid: Pid) {
@@ -161,6 +175,8 @@ pub(crate) fn free_port() -> Result<u16> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
     use super::*;
 
     fn shell(script: &str) -> Command {
@@ -173,7 +189,7 @@ mod tests {
     fn a_process_that_ends_at_once_is_an_error_with_its_output() {
         let dir = tempfile::tempdir().unwrap();
         let command = shell("echo wrong configuration >&2; exit 3");
-        let error = Process::start("it", command, dir.path(), &[1]).unwrap_err();
+        let error = Process::start("it", &command, dir.path(), &[1]).unwrap_err();
         assert!(error.to_string().contains("wrong configuration"), "{error}");
     }
 
@@ -181,7 +197,7 @@ mod tests {
     fn ending_a_process_ends_its_children_even_if_they_ignore_the_signal() {
         let dir = tempfile::tempdir().unwrap();
         let command = shell("sh -c 'trap \"\" TERM; while :; do sleep 1; done' & wait");
-        let process = Process::start("it", command, dir.path(), &[]).unwrap();
+        let process = Process::start("it", &command, dir.path(), &[]).unwrap();
         let start = Instant::now();
         let family = loop {
             let family = measure::family(process.pid()).unwrap();
@@ -195,6 +211,39 @@ mod tests {
         for pid in &family[..2] {
             assert!(!Path::new(&format!("/proc/{pid}")).exists() || is_zombie(*pid));
         }
+    }
+
+    #[test]
+    fn a_process_ends_with_the_thread_that_started_it() {
+        let start = Instant::now();
+        let started = thread::spawn(move || {
+            let mut command = Command::new("sleep");
+            let child = tied(command.arg("600")).spawn().unwrap();
+            // setpriv ties the process before it becomes the command.
+            let name = format!("/proc/{}/comm", child.id());
+            while fs::read_to_string(&name).unwrap() != "sleep\n" {
+                assert!(start.elapsed() < Duration::from_secs(20));
+                thread::sleep(LOOK_EVERY);
+            }
+            child
+        });
+        let mut child = started.join().unwrap();
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(start.elapsed() < Duration::from_secs(20));
+            thread::sleep(LOOK_EVERY);
+        };
+        assert_eq!(status.signal(), Some(Signal::SIGKILL as i32));
+    }
+
+    #[test]
+    fn a_tied_command_keeps_its_folder_and_its_variables() {
+        let mut command = shell("pwd; echo $MARK");
+        command.current_dir("/").env("MARK", "kept");
+        let output = tied(&command).output().unwrap();
+        assert_eq!(output.stdout, b"/\nkept\n");
     }
 
     fn is_zombie(pid: Pid) -> bool {

@@ -119,6 +119,15 @@ impl Results {
         names
     }
 
+    /// The figures that somebody has in a case, the most important first.
+    pub(crate) fn figures_of(&self, case: &str) -> Vec<&Figure> {
+        let shown = |figure: &&Figure| {
+            let mut samples = self.samples.iter().filter(|sample| sample.case == case);
+            samples.any(|sample| sample.values.contains_key(&figure.key))
+        };
+        self.figures.iter().filter(shown).collect()
+    }
+
     /// A contestant's values of a figure, with their rounds.
     fn rounds_of(&self, case: &str, contestant: &str, figure: &str) -> Vec<(u32, f64)> {
         let samples = self.samples.iter();
@@ -223,6 +232,19 @@ pub(crate) mod tests {
         let other = results.summary(case, "HAProxy", figure).unwrap();
         assert!((other.subject_ratio.unwrap().per_round - 1.2).abs() < 1e-9);
         assert_eq!(other.spread.median, 10_000.0);
+    }
+
+    #[test]
+    fn a_figure_that_nobody_has_in_a_case_is_not_the_cases() {
+        let mut results = example();
+        results.figures.push(Figure::lower("p50", "p50", "µs"));
+        let case = results.cases()[0];
+        let keys: Vec<_> = results
+            .figures_of(case)
+            .iter()
+            .map(|one| &one.key)
+            .collect();
+        assert_eq!(keys, ["rate", "cpu"]);
     }
 
     #[test]

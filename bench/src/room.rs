@@ -1,13 +1,88 @@
 //! A network and a `/run` of the bench's own, so that networks which a gateway makes touch nothing
 //! of the machine's, and go with it.
 
-use std::{process::Command, thread};
+use std::{
+    process::Command,
+    sync::mpsc::{self, Sender},
+    thread::{self, JoinHandle},
+};
 
 use anyhow::{Context, Result, bail};
 use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
+    unistd::{Pid, gettid},
 };
+
+/// A room that stays until it is dropped: a thread inside that does what it is given. Processes
+/// that it starts end with it (see [`tied`](crate::process::tied)).
+#[derive(Debug)]
+pub(crate) struct Room {
+    jobs: Option<Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+    task: Pid,
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+impl Room {
+    /// Makes a room.
+    ///
+    /// # Errors
+    /// As [`within`].
+    pub(crate) fn open() -> Result<Self> {
+        let (jobs, given) = mpsc::channel::<Job>();
+        let (tell, told) = mpsc::channel();
+        let inside = move || {
+            let entered = enter().map(|()| gettid());
+            let failed = entered.is_err();
+            if tell.send(entered).is_ok() && !failed {
+                given.into_iter().for_each(|job| job());
+            }
+        };
+        let thread = thread::Builder::new().name("room".to_owned());
+        let thread = thread.spawn(inside).context("cannot start a thread")?;
+        let task = told.recv().context("the room's thread panicked")??;
+        Ok(Self {
+            jobs: Some(jobs),
+            thread: Some(thread),
+            task,
+        })
+    }
+
+    /// Does `work` inside, after what was given before.
+    ///
+    /// # Errors
+    /// What the work says.
+    pub(crate) fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (tell, told) = mpsc::channel();
+        let job = move || {
+            // Who asked waits for the answer.
+            let _ = tell.send(work());
+        };
+        let jobs = self.jobs.as_ref().context("the room is closed")?;
+        // When nobody takes it any more, nobody answers either.
+        let _ = jobs.send(Box::new(job));
+        told.recv().context("a measure panicked")?
+    }
+
+    /// The path by which others see its network namespace (proc_pid_ns(5)).
+    pub(crate) fn network(&self) -> String {
+        format!("/proc/{}/task/{}/ns/net", Pid::this(), self.task)
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
 
 /// Does `work` in a network namespace and a mount namespace of its own: loopback is up, `/run` is
 /// empty. Processes and threads that it starts are in there too, and keep both alive; when the
@@ -66,6 +141,21 @@ mod tests {
 
     use super::*;
     use crate::measure;
+
+    #[test]
+    fn a_room_stays_as_it_was_left_and_others_see_its_network() {
+        let (room, other) = (Room::open().unwrap(), Room::open().unwrap());
+        let there = other.network();
+        let link = ["link", "add", "room0", "type", "veth", "peer", "room1"];
+        room.run(move || {
+            fs::write("/run/mark", "")?;
+            ip(&[&link[..], &["netns", &there]].concat())
+        })
+        .unwrap();
+        assert!(room.run(|| Ok(Path::new("/run/mark").exists())).unwrap());
+        assert!(!other.run(|| Ok(Path::new("/run/mark").exists())).unwrap());
+        other.run(|| ip(&["link", "show", "room1"])).unwrap();
+    }
 
     #[test]
     fn what_happens_in_a_room_is_not_seen_outside() {

@@ -26,6 +26,10 @@ pub(crate) enum Against {
     Contestant(&'static str, f64),
     /// The named contestant's and that much more, where lower is better.
     Over(&'static str, f64),
+    /// That many times its own figure in the named case.
+    Case(&'static str, f64),
+    /// The first one's own figure, against that many times the second one's.
+    Between(&'static str, &'static str, f64),
     /// A figure that was asked for: the named contestant's own is held against it, not the
     /// subject's.
     Asked(&'static str, f64),
@@ -59,8 +63,11 @@ impl Target {
             Some(summary.spread.median)
         };
         let of = match self.against {
-            Against::Asked(name, _) => name,
-            Against::BestPeer(_) | Against::Contestant(..) | Against::Over(..) => &results.subject,
+            Against::Asked(name, _) | Against::Between(name, ..) => name,
+            Against::BestPeer(_)
+            | Against::Contestant(..)
+            | Against::Over(..)
+            | Against::Case(..) => &results.subject,
         };
         let own = median(of)?;
         let (limit, aim) = match self.against {
@@ -68,7 +75,11 @@ impl Target {
                 let (name, best) = best_peer(results, case, figure.better, median)?;
                 (best * factor, format!("{factor} × the best peer, {name}"))
             }
-            Against::Contestant(name, factor) => {
+            Against::Case(other, factor) => {
+                let there = results.summary(other, of, figure)?.spread.median;
+                (there * factor, format!("{factor} × {other}"))
+            }
+            Against::Contestant(name, factor) | Against::Between(_, name, factor) => {
                 (median(name)? * factor, format!("{factor} × {name}"))
             }
             Against::Over(name, more) => (
@@ -138,6 +149,21 @@ mod tests {
         assert_eq!(judge("cpu", Against::Contestant("HAProxy", 0.82)), [false]);
         assert_eq!(judge("cpu", Against::Over("HAProxy", 0.0)), [true]);
         assert_eq!(judge("cpu", Against::Over("HAProxy", -20.0)), [false]);
+    }
+
+    #[test]
+    fn others_than_the_subject_are_held_against_each_other() {
+        let between = |factor| Against::Between("HAProxy", "Ringway", factor);
+        assert_eq!(judge("rate", between(0.8)), [true]);
+        assert_eq!(judge("rate", between(0.9)), [false]);
+    }
+
+    #[test]
+    fn a_figure_is_held_against_another_case() {
+        let same = |factor| Against::Case("64 <connections>", factor);
+        assert_eq!(judge("rate", same(1.0)), [true]);
+        assert_eq!(judge("rate", same(1.1)), [false]);
+        assert!(judge("rate", Against::Case("another", 1.0)).is_empty());
     }
 
     #[test]

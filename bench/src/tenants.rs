@@ -49,6 +49,11 @@ pub(crate) fn document(networks: Range<u16>, peers: u16) -> Map<String, Value> {
     networks.map(entry).collect()
 }
 
+/// The document of the first networks as it is sent.
+pub(crate) fn text(networks: u16, peers: u16) -> String {
+    Value::Object(document(0..networks, peers)).to_string()
+}
+
 /// 32 bytes in hex that no other number has (SplitMix64: Steele, Lea and Flood, "Fast splittable
 /// pseudorandom number generators", 2014).
 fn key(number: u64) -> String {
@@ -72,7 +77,7 @@ mod tests {
     #[test]
     fn the_documents_are_accepted_as_they_are() {
         for (networks, peers) in [(500, 10), (1, 10_000)] {
-            let text = Value::Object(document(0..networks, peers)).to_string();
+            let text = text(networks, peers);
             let read = state::parse(&text).unwrap();
             assert_eq!(read.value.networks.len(), usize::from(networks));
             assert!(read.warnings.iter().next().is_none(), "{:?}", read.warnings);

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::peer::Peer;
+use crate::{peer::Peer, wireguard::Implementation};
 
 /// The places to look in.
 #[derive(Clone, Debug)]
@@ -47,6 +47,27 @@ impl Tools {
             Peer::Ringway | Peer::Envoy | Peer::Sozu => "--version",
         };
         version_of(&self.find(peer)?, &[argument]).ok()
+    }
+
+    /// The program that carries devices of this kind, if it is installed.
+    pub(crate) fn implementation(&self, implementation: Implementation) -> Option<PathBuf> {
+        match implementation {
+            Implementation::Ringway => self.find(Peer::Ringway),
+            Implementation::RingwayDevice => env::current_exe().ok(),
+            Implementation::Gotatun => existing(self.folder.join("cargo/bin/gotatun")),
+            Implementation::Boringtun => existing(self.folder.join("cargo/bin/boringtun-cli")),
+            Implementation::WireguardGo => on_path("wireguard-go"),
+        }
+    }
+
+    /// What it says about its version.
+    pub(crate) fn implementation_version(&self, implementation: Implementation) -> Option<String> {
+        version_of(&self.implementation(implementation)?, &["--version"]).ok()
+    }
+
+    /// The program that measures ciphers, if it is built.
+    pub(crate) fn ciphers(&self) -> Option<PathBuf> {
+        existing(self.folder.join("cargo/bin/ciphers"))
     }
 
     fn in_wheel(&self, path: &str) -> Option<PathBuf> {
@@ -103,6 +124,7 @@ mod tests {
             ("envoy  version: 9e558093/1.40.0/Clean/RELEASE", "1.40.0"),
             ("Version:      3.7.15\nCodename: langres", "3.7.15"),
             ("sozu 2.3.3 ()", "2.3.3"),
+            ("wireguard-go v0.0.20220316\n\nUserspace", "0.0.20220316"),
         ] {
             assert_eq!(first_version(text).as_deref(), Some(version));
         }

@@ -9,11 +9,15 @@ use crate::{
     results::{Figure, Values},
     runtime::Runtime,
     target::{DIRECT, Target},
+    wireguard::{Implementation, Pair},
 };
 
 mod apply;
+mod ciphers;
+mod devices;
 mod exchange;
 mod hello;
+mod https;
 mod idle;
 mod latency;
 mod names;
@@ -24,9 +28,10 @@ mod relay;
 mod runtimes;
 mod traffic;
 mod way;
+mod wireguard;
 
 /// The name that workloads with one name ask for.
-const NAME: &str = "tenant.bench.test";
+pub(crate) const NAME: &str = "tenant.bench.test";
 
 /// A workload, by its name on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -53,6 +58,14 @@ pub(crate) enum Workload {
     Traffic,
     /// Small messages while networks come and go
     Quiet,
+    /// Tunnels between two ends in user space
+    Wireguard,
+    /// HTTPS from a client to a tenant's server, through a tunnel in user space
+    Https,
+    /// WireGuard devices in user space that nobody uses
+    Devices,
+    /// The cipher of WireGuard, in several libraries
+    Ciphers,
 }
 
 impl Workload {
@@ -70,6 +83,10 @@ impl Workload {
             Self::Apply => Box::new(apply::Apply),
             Self::Traffic => Box::new(traffic::Requests::default()),
             Self::Quiet => Box::new(quiet::Quiet::default()),
+            Self::Wireguard => Box::new(wireguard::Tunnels),
+            Self::Https => Box::new(https::WholeWay),
+            Self::Devices => Box::new(devices::Devices),
+            Self::Ciphers => Box::new(ciphers::Ciphers),
         }
     }
 
@@ -132,6 +149,12 @@ pub(crate) enum Contestant {
     Runtime(Runtime),
     /// Ringway, in the named circumstances
     Variant(&'static str),
+    /// A tunnel between two ends
+    Tunnel(Pair),
+    /// Devices of one kind
+    Device(Implementation),
+    /// A library with a cipher
+    Library(&'static str),
 }
 
 impl Contestant {
@@ -141,7 +164,9 @@ impl Contestant {
             Self::Direct => DIRECT,
             Self::Peer(peer) => peer.label(),
             Self::Runtime(runtime) => runtime.label(),
-            Self::Variant(name) => name,
+            Self::Variant(name) | Self::Library(name) => name,
+            Self::Tunnel(pair) => pair.label(),
+            Self::Device(implementation) => implementation.label(),
         }
     }
 }

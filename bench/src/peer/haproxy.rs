@@ -24,13 +24,17 @@ fn config(job: &Job, splice: bool) -> String {
          defaults\n  mode tcp\n  timeout connect 5s\n  timeout client {IDLE_SECONDS}s\n  \
          timeout server {IDLE_SECONDS}s\n{splice}"
     );
+    let place = match &job.namespace {
+        Some(name) => format!(" namespace {name}"),
+        None => String::new(),
+    };
     for listener in &job.listeners {
         let port = listener.port;
         text.push_str(&format!("frontend f{port}\n  bind 127.0.0.1:{port}\n"));
         match &listener.routing {
             Routing::Forward(target) => {
                 text.push_str(&format!("  default_backend b{port}\n"));
-                text.push_str(&format!("backend b{port}\n  server s {target}\n"));
+                text.push_str(&format!("backend b{port}\n  server s {target}{place}\n"));
             }
             Routing::ByName(routes) => {
                 text.push_str(
@@ -43,7 +47,8 @@ fn config(job: &Job, splice: bool) -> String {
                     ));
                 }
                 for (n, (_, target)) in routes.iter().enumerate() {
-                    text.push_str(&format!("backend b{port}_{n}\n  server s {target}\n"));
+                    let server = format!("backend b{port}_{n}\n  server s {target}{place}\n");
+                    text.push_str(&server);
                 }
             }
         }
@@ -55,6 +60,22 @@ fn config(job: &Job, splice: bool) -> String {
 mod tests {
     use super::super::tests::job;
     use super::*;
+
+    #[test]
+    fn servers_in_a_namespace_are_said_to_be_there() {
+        let job = Job {
+            namespace: Some("tenant".into()),
+            ..job()
+        };
+        let config = config(&job, false);
+        let servers = config.lines().filter(|line| line.contains("server s "));
+        let mut servers = servers.peekable();
+        assert!(servers.peek().is_some(), "{config}");
+        assert!(
+            servers.all(|line| line.ends_with(" namespace tenant")),
+            "{config}"
+        );
+    }
 
     #[test]
     fn splicing_is_the_only_difference_between_both_configurations() {

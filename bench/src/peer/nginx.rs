@@ -14,7 +14,7 @@ pub(super) fn prepare(command: &mut Command, job: &Job, dir: &Path) -> Result<()
 }
 
 /// The part in front of `stream` or `http`.
-pub(crate) fn preamble(dir: &Path) -> String {
+fn preamble(dir: &Path) -> String {
     // Both sides of a connection count, and one worker may get far more than half of them.
     let connections = 2 * CONNECTIONS_MAX + 512;
     format!(
@@ -23,6 +23,21 @@ pub(crate) fn preamble(dir: &Path) -> String {
         dir.display()
     )
 }
+
+/// A configuration of an HTTP server: `server` is what stands in `http`, beside what every one has.
+pub(crate) fn http(dir: &Path, server: &str) -> String {
+    let temp = dir.display();
+    format!(
+        "{}http {{\n  access_log off;\n  client_body_temp_path {temp}/a;\n  proxy_temp_path \
+         {temp}/b;\n  fastcgi_temp_path {temp}/c;\n  uwsgi_temp_path {temp}/d;\n  \
+         scgi_temp_path {temp}/e;\n  keepalive_requests 1000000000;\n  keepalive_timeout 300s;\n  \
+         {server}\n}}\n",
+        preamble(dir)
+    )
+}
+
+/// Bytes of small answers: with the head about 200.
+pub(crate) const BODY_BYTES: usize = 64;
 
 fn config(job: &Job, dir: &Path) -> String {
     let mut text = preamble(dir);

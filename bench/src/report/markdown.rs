@@ -62,14 +62,7 @@ pub(crate) fn section(results: &Results) -> String {
 
 fn table(results: &Results, case: &str) -> String {
     let contestants = results.contestants(case);
-    let figures: Vec<_> = results
-        .figures
-        .iter()
-        .filter(|figure| {
-            let mut names = contestants.iter();
-            names.any(|name| results.summary(case, name, figure).is_some())
-        })
-        .collect();
+    let figures = results.figures_of(case);
     let mut text = String::from("| |");
     let (ratio, line) = if results.compared {
         (" ÷ |", "---:|---:|")

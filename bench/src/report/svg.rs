@@ -1,4 +1,4 @@
-//! Results as plots: for each case a row of bar charts, one for each of the first two figures.
+//! Results as plots: for each case a row of bar charts, one for each of its first two figures.
 
 use std::path::Path;
 
@@ -53,10 +53,10 @@ pub(super) fn write(results: &Results, path: &Path) -> Result<()> {
 
 fn draw(results: &Results, path: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let cases = results.cases();
-    let figures: Vec<_> = results.figures.iter().take(FIGURES_SHOWN).collect();
-    let height = |case: &&str| HEADING + (BAR + GAP) * length(&results.contestants(case)) + GAP;
+    let height = |case: &&str| HEADING + (BAR + GAP) * whole(results.contestants(case).len()) + GAP;
     let total = TITLE + cases.iter().map(height).sum::<i32>();
-    let size = (PANEL_WIDTH * length(&figures), total);
+    let panels = results.figures.iter().take(FIGURES_SHOWN).count();
+    let size = (PANEL_WIDTH * whole(panels), total);
     let area = SVGBackend::new(path, (size.0.unsigned_abs(), size.1.unsigned_abs()));
     let area = area.into_drawing_area();
     area.fill(&WHITE)?;
@@ -67,7 +67,7 @@ fn draw(results: &Results, path: &Path) -> Result<(), Box<dyn std::error::Error>
         let place = (8, top + HEADING / 4);
         area.draw(&Text::new((*case).to_owned(), place, left(MEDIUM)))?;
         let mut from_left = 0;
-        for figure in &figures {
+        for figure in results.figures_of(case).into_iter().take(FIGURES_SHOWN) {
             let panel = Panel {
                 results,
                 case,
@@ -179,8 +179,8 @@ fn style(size: u32, side: HPos) -> TextStyle<'static> {
     TextStyle::from(font).pos(Pos::new(side, VPos::Center))
 }
 
-fn length<T>(items: &[T]) -> i32 {
-    i32::try_from(items.len()).unwrap_or(i32::MAX)
+fn whole(count: usize) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
 }
 
 #[cfg(test)]

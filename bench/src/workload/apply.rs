@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Case, Contest, Contestant, Outcome};
 use crate::{
@@ -134,10 +134,9 @@ impl Size {
     fn measure(self, lab: &Lab, backend: Backend) -> Result<Values> {
         let mut gateway = Gateway::start(lab, backend, None)?;
         // The first network of all brings buffers with it that stay, however many there are.
-        let one = Value::Object(tenants::document(0..1, 1)).to_string();
-        gateway.api.apply(&one)?;
+        gateway.api.apply(&tenants::text(1, 1))?;
         gateway.api.apply("{}")?;
-        let document = Value::Object(tenants::document(0..self.networks, self.peers)).to_string();
+        let document = tenants::text(self.networks, self.peers);
         let before = Memory::of(&gateway)?;
         let mut values = Values::new();
 
@@ -215,10 +214,13 @@ impl Memory {
 
 /// Milliseconds of processor time that the gateway uses in each second when nothing is asked.
 fn rest(gateway: &Gateway, lab: &Lab) -> Result<f64> {
-    let (start, before) = (Instant::now(), measure::cpu_time(gateway.pid())?);
-    thread::sleep(if lab.quick { REST_QUICK } else { REST });
-    let used = measure::cpu_time(gateway.pid())?.saturating_sub(before);
-    Ok(milliseconds(used) / start.elapsed().as_secs_f64())
+    let account = || measure::cpu_time(gateway.pid());
+    let rest = if lab.quick { REST_QUICK } else { REST };
+    let ((), cores) = measure::cores(account, || {
+        thread::sleep(rest);
+        Ok(())
+    })?;
+    Ok(cores * 1000.0)
 }
 
 fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, Duration)> {

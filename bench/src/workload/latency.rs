@@ -58,7 +58,12 @@ impl Contest for Fairness {
         };
         let mut proxy = match contestant {
             Contestant::Peer(peer) => Some(lab.start(peer, &job)?),
-            Contestant::Direct | Contestant::Runtime(_) | Contestant::Variant(_) => None,
+            Contestant::Direct
+            | Contestant::Runtime(_)
+            | Contestant::Variant(_)
+            | Contestant::Tunnel(_)
+            | Contestant::Device(_)
+            | Contestant::Library(_) => None,
         };
         let to = |target| if proxy.is_some() { address } else { target };
         let (bulk, small) = (to(bulk).to_string(), to(small).to_string());

@@ -46,13 +46,8 @@ impl Contest for Namespace {
     }
 
     fn measure(&self, lab: &Lab, _: usize, contestant: Contestant) -> Result<Outcome> {
-        let namespace = match contestant {
-            Contestant::Variant(TENANT) => Some(Made::new()?),
-            Contestant::Direct
-            | Contestant::Peer(_)
-            | Contestant::Runtime(_)
-            | Contestant::Variant(_) => None,
-        };
+        let inside = contestant == Contestant::Variant(TENANT);
+        let namespace = inside.then(Made::new).transpose()?;
         let name = namespace.as_ref().map(|made| made.0.as_str());
         let (_acceptor, target) = Generator::serve(&["acceptor"], name)?;
         let listener = listener(Routing::ByName(vec![(NAME.to_owned(), target)]))?;

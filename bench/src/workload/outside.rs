@@ -5,11 +5,10 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
-use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::{Contestant, Outcome, way::Way};
@@ -17,7 +16,7 @@ use crate::{
     lab::{Lab, folder},
     measure,
     peer::{Routing, nginx},
-    process::{Process, free_port},
+    process::{Process, free_port, tied},
     results::Values,
     tools::on_path,
 };
@@ -26,8 +25,6 @@ use crate::{
 pub(super) const IPERF3_STREAMS: usize = 8;
 /// Connections of wrk.
 pub(super) const WRK_CONNECTIONS: usize = 64;
-/// Body of the answers that wrk asks for: with the head about 200 bytes.
-const BODY_BYTES: usize = 64;
 /// What is left out of the processor time at each end of a run, in seconds.
 const EDGE: f64 = 0.3;
 
@@ -55,7 +52,7 @@ impl Course {
         let folder = folder()?;
         let port = free_port()?;
         let (name, command) = serve(port, folder.path())?;
-        let server = Process::start(name, command, folder.path(), &[port])?;
+        let server = Process::start(name, &command, folder.path(), &[port])?;
         let target = SocketAddr::from(([127, 0, 0, 1], port));
         let way = Way::open(lab, contestant, Routing::Forward(target))?;
         Ok(Self {
@@ -66,35 +63,56 @@ impl Course {
     }
 
     /// Runs `client`, and gives its output and the cores that the proxy kept busy meanwhile.
-    fn run(&self, client: &mut Command, seconds: f64) -> Result<(String, Option<f64>)> {
-        let child = client
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot start {:?}", client.get_program()))?;
+    fn run(&self, client: &Command, seconds: f64) -> Result<(String, Option<f64>)> {
         let account = self.way.account();
-        let cores = account.map(|pid| cores_over(pid, seconds)).transpose()?;
-        let output = child.wait_with_output()?;
-        if !output.status.success() {
-            bail!(
-                "{:?} failed: {}{}",
-                client.get_program(),
-                String::from_utf8_lossy(&output.stdout),
-                String::from_utf8_lossy(&output.stderr)
-            );
-        }
-        Ok((String::from_utf8_lossy(&output.stdout).into_owned(), cores))
+        let (output, cores) = run_client(client, seconds, || {
+            Ok(account
+                .map(measure::cpu_time)
+                .transpose()?
+                .unwrap_or_default())
+        })?;
+        Ok((output, account.map(|_| cores)))
     }
 }
 
-/// The cores that a process keeps busy, over the middle of the next `seconds`.
-fn cores_over(pid: Pid, seconds: f64) -> Result<f64> {
+/// Runs `client`, which takes `seconds`, and gives its output and the cores that were kept busy by
+/// `account` meanwhile.
+///
+/// # Errors
+/// When the client fails, with what it said.
+pub(super) fn run_client(
+    client: &Command,
+    seconds: f64,
+    account: impl Fn() -> Result<Duration>,
+) -> Result<(String, f64)> {
+    let child = tied(client)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start {:?}", client.get_program()))?;
+    let cores = cores_over(account, seconds)?;
+    let output = child.wait_with_output()?;
+    if !output.status.success() {
+        bail!(
+            "{:?} failed: {}{}",
+            client.get_program(),
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    Ok((String::from_utf8_lossy(&output.stdout).into_owned(), cores))
+}
+
+/// The cores that are kept busy by `account`, over the middle of the next `seconds`.
+fn cores_over(account: impl Fn() -> Result<Duration>, seconds: f64) -> Result<f64> {
     thread::sleep(Duration::from_secs_f64(EDGE));
-    let (start, before) = (Instant::now(), measure::cpu_time(pid)?);
-    thread::sleep(Duration::from_secs_f64((seconds - 2.0 * EDGE).max(0.2)));
-    let used = measure::cpu_time(pid)? - before;
-    Ok(used.as_secs_f64() / start.elapsed().as_secs_f64())
+    let middle = Duration::from_secs_f64((seconds - 2.0 * EDGE).max(0.2));
+    let ((), cores) = measure::cores(account, || {
+        thread::sleep(middle);
+        Ok(())
+    })?;
+    Ok(cores)
 }
 
 pub(super) fn measure_iperf3(lab: &Lab, contestant: Contestant) -> Result<Outcome> {
@@ -116,7 +134,7 @@ pub(super) fn measure_iperf3(lab: &Lab, contestant: Contestant) -> Result<Outcom
         .args(["--port", &course.way.connect.port().to_string()])
         .args(["--parallel", &IPERF3_STREAMS.to_string()])
         .args(["--time", &lab.seconds.ceil().to_string()]);
-    let (output, cores) = course.run(&mut client, lab.seconds.ceil())?;
+    let (output, cores) = course.run(&client, lab.seconds.ceil())?;
     let report: Value = serde_json::from_str(&output).context("iperf3 did not write JSON")?;
     let bits = report["end"]["sum_received"]["bits_per_second"]
         .as_f64()
@@ -155,7 +173,7 @@ pub(super) fn measure_wrk(lab: &Lab, contestant: Contestant) -> Result<Outcome> 
         .arg(WRK_CONNECTIONS.to_string())
         .arg(format!("--duration={}s", lab.seconds.ceil()))
         .arg(format!("http://{}/", course.way.connect));
-    let (output, cores) = course.run(&mut client, lab.seconds.ceil())?;
+    let (output, cores) = course.run(&client, lab.seconds.ceil())?;
     let report = read_wrk(&output)?;
     let mut values = Values::from([
         ("rate".to_owned(), report.rate),
@@ -173,28 +191,32 @@ pub(super) fn measure_wrk(lab: &Lab, contestant: Contestant) -> Result<Outcome> 
 
 /// nginx as the HTTP server behind the proxy.
 fn answering(port: u16, dir: &Path) -> String {
-    let body = "x".repeat(BODY_BYTES);
-    let temp = dir.display();
-    format!(
-        "{}http {{\n  access_log off;\n  client_body_temp_path {temp}/a;\n  proxy_temp_path \
-         {temp}/b;\n  fastcgi_temp_path {temp}/c;\n  uwsgi_temp_path {temp}/d;\n  \
-         scgi_temp_path {temp}/e;\n  keepalive_requests 1000000000;\n  keepalive_timeout 300s;\n  \
-         server {{ listen 127.0.0.1:{port} reuseport backlog=4096; location / {{ return 200 \
-         {body}; }} }}\n}}\n",
-        nginx::preamble(dir)
-    )
+    let body = "x".repeat(nginx::BODY_BYTES);
+    let server = format!(
+        "server {{ listen 127.0.0.1:{port} reuseport backlog=4096; location / {{ return 200 \
+         {body}; }} }}"
+    );
+    nginx::http(dir, &server)
 }
 
 /// What wrk found.
 #[derive(Debug, PartialEq)]
-struct Wrk {
-    rate: f64,
-    p50: f64,
-    p99: f64,
-    faults: Vec<String>,
+pub(super) struct Wrk {
+    /// Requests a second.
+    pub(super) rate: f64,
+    /// Bytes of answers a second.
+    pub(super) bytes: f64,
+    /// In microseconds.
+    pub(super) p50: f64,
+    pub(super) p99: f64,
+    pub(super) faults: Vec<String>,
 }
 
-fn read_wrk(output: &str) -> Result<Wrk> {
+/// Reads what wrk said.
+///
+/// # Errors
+/// When there are no figures in it.
+pub(super) fn read_wrk(output: &str) -> Result<Wrk> {
     let after = |key: &str| {
         let mut lines = output.lines().map(str::trim);
         lines.find_map(|line| line.strip_prefix(key)).map(str::trim)
@@ -212,10 +234,23 @@ fn read_wrk(output: &str) -> Result<Wrk> {
         rate: after("Requests/sec:")
             .and_then(|rate| rate.parse().ok())
             .context("wrk gave no rate")?,
+        bytes: after("Transfer/sec:")
+            .and_then(bytes)
+            .context("wrk gave no transfer")?,
         p50: time("50%")?,
         p99: time("99%")?,
         faults,
     })
+}
+
+/// A size as wrk writes it, in powers of 1024.
+fn bytes(text: &str) -> Option<f64> {
+    let number = text.strip_suffix('B')?;
+    let (factor, number) = [("K", 10), ("M", 20), ("G", 30)]
+        .into_iter()
+        .find_map(|(unit, power)| Some((1_u64 << power, number.strip_suffix(unit)?)))
+        .unwrap_or((1, number));
+    Some(number.parse::<f64>().ok()? * factor as f64)
 }
 
 /// A time as wrk writes it.
@@ -234,7 +269,7 @@ mod tests {
 
     const OUTPUT: &str = "Running 2s test @ http://127.0.0.1:1/\n  1 threads and 64 connections\n  \
         Latency Distribution\n     50%  640.00us\n     75%    1.00ms\n     90%    1.25ms\n     \
-        99%    2.10ms\n  151000 requests in 2.00s\nRequests/sec:  75412.75\nTransfer/sec: 1MB\n";
+        99%    2.10ms\n  151000 requests in 2.00s\nRequests/sec:  75412.75\nTransfer/sec:      1.50MB\n";
 
     #[test]
     fn wrk_is_read_in_microseconds() {
@@ -243,6 +278,7 @@ mod tests {
             (report.rate, report.p50, report.p99),
             (75_412.75, 640.0, 2100.0)
         );
+        assert_eq!((report.bytes, bytes("12B")), (1_572_864.0, Some(12.0)));
         assert!(report.faults.is_empty());
     }
 

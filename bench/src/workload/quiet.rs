@@ -7,7 +7,7 @@ use std::{
     net::SocketAddr,
     sync::atomic::{AtomicBool, Ordering},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Result, bail};
@@ -227,11 +227,9 @@ impl Measure<'_> {
         ];
         let mut client = Generator::start(&arguments, None)?;
         client.wait_for(&Event::Begin)?;
-        let (start, before, kernel) = (Instant::now(), burned()?, measure::kernel_work()?);
-        client.wait_for(&Event::End)?;
-        let kernel = growth(&kernel, &measure::kernel_work()?);
-        let used = burned()?.saturating_sub(before) + kernel;
-        let cores = used.as_secs_f64() / start.elapsed().as_secs_f64();
+        let kernel = measure::kernel_work()?;
+        let account = || Ok(burned()? + growth(&kernel, &measure::kernel_work()?));
+        let ((), cores) = measure::cores(account, || client.wait_for(&Event::End))?;
         let observation = Observation {
             measured: client.result()?,
             ..Observation::default()

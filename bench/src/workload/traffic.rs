@@ -15,7 +15,7 @@ use crate::{
     gateway::{Backend, Gateway},
     lab::{Lab, folder},
     results::{Figure, Values},
-    room,
+    room::Room,
     target::{Against, Target},
     tenants,
 };
@@ -51,6 +51,8 @@ pub(super) struct Scene {
     pub(super) gateway: Gateway,
     pub(super) day: Day,
     networks: u16,
+    // The gateway ends with its room, and is ended before.
+    _room: Room,
 }
 
 impl Contest for Requests {
@@ -95,7 +97,7 @@ impl Contest for Requests {
         let mut scene = self.0.borrow_mut();
         let scene = match &mut *scene {
             Some(scene) => scene,
-            none => none.insert(room::within(|| Scene::start(lab))?),
+            none => none.insert(Scene::open(lab)?),
         };
         let request = contestant.label();
         let path = scene.path(request);
@@ -153,17 +155,19 @@ pub(super) fn write_day(lab: &Lab) -> Result<(TempDir, Day)> {
 pub(super) const ACCOUNTS: &str = "accounts.db";
 
 impl Scene {
-    fn start(lab: &Lab) -> Result<Self> {
+    fn open(lab: &Lab) -> Result<Self> {
         let (dir, day) = write_day(lab)?;
         let (networks, _) = scale(lab, 0);
-        let store = dir.path().join(ACCOUNTS);
-        let gateway = Gateway::start(lab, Backend::Userspace, Some(&store))?;
-        let document = Value::Object(tenants::document(0..networks, PEERS)).to_string();
-        gateway.api.apply(&document)?;
+        let (store, room) = (dir.path().join(ACCOUNTS), Room::open()?);
+        let lab = lab.clone();
+        let start = move || Gateway::start(&lab, Backend::Userspace, Some(&store));
+        let gateway = room.run(start)?;
+        gateway.api.apply(&tenants::text(networks, PEERS))?;
         Ok(Self {
             gateway,
             day,
             networks,
+            _room: room,
         })
     }
 

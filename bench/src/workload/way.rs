@@ -53,13 +53,16 @@ impl Way {
                 command.args(["--listen", &connect.to_string()]);
                 command.args(["--to", &first_target(&routing)?.to_string()]);
                 let ports = [connect.port()];
-                let process = Process::start(runtime.label(), command, dir.path(), &ports)?;
+                let process = Process::start(runtime.label(), &command, dir.path(), &ports)?;
                 Ok(Self {
                     connect,
                     proxy: Some(Proxy { process, dir }),
                 })
             }
-            Contestant::Variant(name) => bail!("{name} says no way"),
+            Contestant::Variant(_)
+            | Contestant::Tunnel(_)
+            | Contestant::Device(_)
+            | Contestant::Library(_) => bail!("{} says no way", contestant.label()),
         }
     }
 

@@ -47,23 +47,26 @@ impl Load<'_> {
                 .map(|_| scope.spawn(move || self.ask(begin, end)))
                 .collect();
             thread::sleep(begin.saturating_duration_since(Instant::now()));
-            let (start, before) = (Instant::now(), measure::cpu_time(self.gateway.pid())?);
+            let start = Instant::now();
             let mut all = Stopwatch::new()?;
-            let mut requests = 0;
-            for asking in asking {
-                let Ok(asked) = asking.join() else {
-                    bail!("a client panicked");
-                };
-                let (own, count) = asked?;
-                all.add(&own)?;
-                requests += count;
-            }
-            let took = start.elapsed().as_secs_f64();
-            let cpu = measure::cpu_time(self.gateway.pid())?.saturating_sub(before);
+            let account = || measure::cpu_time(self.gateway.pid());
+            let (requests, cores) = measure::cores(account, || {
+                let mut requests = 0;
+                for asking in asking {
+                    let Ok(asked) = asking.join() else {
+                        bail!("a client panicked");
+                    };
+                    let (own, count) = asked?;
+                    all.add(&own)?;
+                    requests += count;
+                }
+                Ok(f64::from(requests))
+            })?;
+            let rate = requests / start.elapsed().as_secs_f64();
             Ok(Taken {
                 latency: all.latency().context("no request ended")?,
-                rate: f64::from(requests) / took,
-                cpu_each: cpu.as_secs_f64() / f64::from(requests),
+                rate,
+                cpu_each: cores / rate,
             })
         })
     }
