@@ -287,7 +287,7 @@ fn hosts_of_http_are_routed_where_a_listener_takes_http() {
     for rule in with.http.rules() {
         let mut routes = with.snapshot.routes();
         assert!(
-            routes.any(|route| std::sync::Arc::ptr_eq(route, &rule.route)),
+            routes.any(|route| Arc::ptr_eq(route, &rule.route)),
             "one count of live connections"
         );
     }
