@@ -22,7 +22,7 @@ pub struct Status {
     pub started: u64,
     /// Whole seconds since then.
     pub uptime_seconds: u64,
-    /// Whether every worker runs the desired state.
+    /// Whether clients are accepted and every worker runs the desired state.
     pub ready: bool,
     /// Which generations there are.
     pub generation: GenerationStatus,

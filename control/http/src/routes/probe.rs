@@ -26,7 +26,7 @@ pub(crate) async fn healthz() -> &'static str {
     get,
     path = "/readyz",
     tag = "probes",
-    summary = "Whether every worker runs the desired state",
+    summary = "Whether clients are accepted and every worker runs the desired state",
     responses(
         (status = 200, description = "It does", body = String, content_type = "text/plain"),
         (status = 503, description = "Not yet, or no more", body = String, content_type = "text/plain"),
