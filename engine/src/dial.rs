@@ -56,7 +56,7 @@ pub(crate) async fn dial(
         .ok_or(Outcome::Unreachable)?;
     let turn = permit.route.take_turn();
     let mut first = received.into_first();
-    let mut failure = Outcome::Unreachable;
+    let mut failure = Outcome::NoTarget;
     for place in 0..route.targets.len() {
         let Some(target) = choose(route, turn, place) else {
             break;
@@ -75,7 +75,8 @@ pub(crate) async fn dial(
         } else {
             first.introduce(|_| {});
         }
-        match attempt(connection, netns, target.address, &mut first).await {
+        let deadline = Instant::now() + connection.listener.connect_timeout;
+        match attempt(connection, netns, target.address, &mut first, deadline).await {
             Ok((socket, taken)) => {
                 trace.dialed_at = Some(Instant::now());
                 trace.target = Some(target.address);
@@ -99,18 +100,22 @@ pub(crate) async fn dial(
     Err(failure)
 }
 
-/// The target that a connection tries at a place in its order; `None` behind the last.
+/// The target that a connection tries at a place in its order; `None` behind the last. Those that
+/// are down by their checks are not in it.
 pub(crate) fn choose(route: &Route, turn: u64, place: usize) -> Option<&Target> {
     if let [only] = &*route.targets {
-        return (place == 0).then_some(only);
+        return (place == 0 && !only.health.is_down()).then_some(only);
     }
     let candidate = |target: &Target| Candidate {
         weight: target.weight,
         backup: target.backup,
         live: target.load.live(),
     };
-    let candidates: Vec<Candidate> = route.targets.iter().map(candidate).collect();
-    balance::nth(route.balance, &candidates, turn, place).map(|index| &route.targets[index])
+    let targets = route.targets.iter();
+    let well: Vec<&Target> = targets.filter(|target| !target.health.is_down()).collect();
+    let candidates: Vec<Candidate> = well.iter().map(|target| candidate(target)).collect();
+    let index = balance::nth(route.balance, &candidates, turn, place)?;
+    well.get(index).copied()
 }
 
 /// Dials one target, and sends it the first bytes: where the target is near, they go out with the
@@ -121,12 +126,12 @@ pub(crate) async fn attempt(
     netns: &Netns,
     address: SocketAddr,
     first: &mut Held,
+    deadline: Instant,
 ) -> io::Result<(Readiness, u64)> {
     let liveness = connection.worker.shared.limits.liveness();
     let socket = netns.enter(|| socket::dialer(address, liveness))?;
     socket::connect(socket.as_fd(), address)?;
     let socket = Readiness::new(socket)?;
-    let deadline = Instant::now() + connection.listener.connect_timeout;
     let timed_out = |_| io::Error::from(io::ErrorKind::TimedOut);
     if first.is_empty() {
         socket.writable_until(deadline).await.map_err(timed_out)?;

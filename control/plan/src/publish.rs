@@ -14,6 +14,7 @@ use control_api::{
 };
 use engine_core::{
     balance::{Balance, Load},
+    health::Health,
     hostname::HostPattern,
     ids::{Generation, ListenerId, NetnsId, RouteId},
     snapshot::{self, Route, Snapshot, SnapshotBuilder, Target},
@@ -170,6 +171,7 @@ impl Plan<'_> {
             backup: false,
             proxy_protocol: None,
             load: Load::default(),
+            health: Health::default(),
         };
         self.builder.route(Route {
             id,
@@ -273,6 +275,7 @@ fn targets(pool: &Pool) -> Vec<Target> {
         backup: target.backup,
         proxy_protocol: target.proxy_protocol,
         load: Load::default(),
+        health: Health::default(),
     });
     targets.collect()
 }

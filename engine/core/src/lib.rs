@@ -11,9 +11,11 @@
 pub mod admit;
 pub mod balance;
 pub mod classify;
+pub mod health;
 pub mod hostname;
 pub mod ids;
 pub mod outcome;
 pub mod proxy_protocol;
+pub mod requests;
 pub mod snapshot;
 pub mod tally;

@@ -87,6 +87,8 @@ outcomes! {
     TooLarge => Client "too_large",
     /// The client sends less than it announced.
     Truncated => Client "truncated",
+    /// The content of a request came too slowly.
+    ContentTimeout => Client "content_timeout",
     /// The route does not let the client in: its address, or its credentials.
     Denied => Client "denied",
     /// A PROXY protocol header that is malformed, or the lack of one from a trusted prefix.
@@ -106,6 +108,8 @@ outcomes! {
     ConnectTimeout => Upstream "connect_timeout",
     /// No way to any target: no route, no address, its network down or gone.
     Unreachable => Upstream "unreachable",
+    /// No target is well: each one is down by its checks.
+    NoTarget => Upstream "no_target",
     /// The target reset the connection, or ended it in the middle of something.
     UpstreamReset => Upstream "upstream_reset",
     /// The target's answer is malformed or ambiguous.

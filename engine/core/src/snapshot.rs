@@ -6,6 +6,7 @@ use ahash::RandomState;
 
 use crate::{
     balance::{Balance, Load},
+    health::Health,
     hostname::{HostPattern, Hostname},
     ids::{Generation, ListenerId, NetnsId, NetworkId, RouteId},
     proxy_protocol::Version,
@@ -38,6 +39,8 @@ pub struct Target {
     pub proxy_protocol: Option<Version>,
     /// Live connections; the builder carries it over from the snapshot before.
     pub load: Load,
+    /// What checks say of it; the builder carries it over from the snapshot before.
+    pub health: Health,
 }
 
 /// A route of a network: where the connections of a name, or of a listener, go.
@@ -215,7 +218,7 @@ impl SnapshotBuilder {
     }
 
     /// Ends the building. `previous` is the snapshot that this one replaces: a target that it
-    /// already had, by route and address, keeps its count of live connections.
+    /// already had, by route and address, keeps its count of live connections and its health.
     ///
     /// # Errors
     /// All contradictions.
@@ -258,6 +261,7 @@ impl SnapshotBuilder {
                     .find(|other| other.address == target.address);
                 if let Some(same) = same {
                     target.load = same.load.clone();
+                    target.health = same.health.clone();
                 }
             }
         }
@@ -310,6 +314,7 @@ mod tests {
             backup: false,
             proxy_protocol: None,
             load: Load::default(),
+            health: Health::default(),
         };
         Route {
             id: RouteId(id),

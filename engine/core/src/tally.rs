@@ -2,7 +2,10 @@
 
 use hdrhistogram::Histogram;
 
-use crate::outcome::{Fault, Outcome};
+use crate::{
+    outcome::{Fault, Outcome},
+    requests::Requests,
+};
 
 /// Longest time to the first upstream byte that is told apart, in microseconds; longer ones count
 /// as this.
@@ -23,6 +26,8 @@ pub struct Tally {
     pub faults: [u64; Fault::ALL.len()],
     /// Microseconds from the accept to the first byte from the upstream.
     pub first_byte: Option<Box<Histogram<u32>>>,
+    /// What its HTTP requests came to; made at the first one.
+    pub requests: Option<Box<Requests>>,
 }
 
 impl Tally {
@@ -42,6 +47,14 @@ impl Tally {
                 None => self.first_byte = Some(theirs.clone()),
             }
         }
+        if let Some(theirs) = &other.requests {
+            self.requests().add(theirs);
+        }
+    }
+
+    /// The counters of HTTP requests.
+    pub fn requests(&mut self) -> &mut Requests {
+        self.requests.get_or_insert_default()
     }
 
     /// Counts the end of a connection.

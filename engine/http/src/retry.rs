@@ -1,6 +1,6 @@
 //! What is repeated when an upstream fails, and how often.
 
-use crate::{facts::Framing, request::Request};
+use crate::request::Request;
 
 /// A token in a budget is counted in thousandths.
 const TOKEN: u64 = 1000;
@@ -49,25 +49,29 @@ pub enum Content {
     Partial,
 }
 
-impl Content {
-    /// Of a request of which so many bytes of content were read.
-    pub fn after(request: &Request<'_>, read: u64) -> Self {
-        match request.framing {
-            Framing::None | Framing::Length(0) => Self::Whole,
-            Framing::Length(_) | Framing::Chunked if read == 0 => Self::Whole,
-            Framing::Length(_) | Framing::Chunked => Self::Partial,
-        }
-    }
+/// What of a request decides whether it is sent again. It outlives the request's head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Safety {
+    idempotent: bool,
 }
 
-/// Whether an attempt may be repeated (RFC 9110 section 9.2.2): not what could be done twice by
-/// that, unless doing it twice is the same as doing it once.
-pub fn may_repeat(request: &Request<'_>, failure: Failure, content: Content) -> bool {
-    let idempotent = request.method.is_idempotent() && request.upgrade.is_none();
-    match (failure, content) {
-        (_, Content::Partial) | (Failure::Answered, _) => false,
-        (Failure::Connect, Content::Whole) => true,
-        (Failure::NoAnswer, Content::Whole) => idempotent,
+impl Safety {
+    /// That of a request. One that asks for another protocol is not sent twice, whatever its
+    /// method.
+    pub fn of(request: &Request<'_>) -> Self {
+        Self {
+            idempotent: request.method.is_idempotent() && request.upgrade.is_none(),
+        }
+    }
+
+    /// Whether an attempt may be repeated (RFC 9110 section 9.2.2): not what could be done twice
+    /// by that, unless doing it twice is the same as doing it once.
+    pub fn may_repeat(self, failure: Failure, content: Content) -> bool {
+        match (failure, content) {
+            (_, Content::Partial) | (Failure::Answered, _) => false,
+            (Failure::Connect, Content::Whole) => true,
+            (Failure::NoAnswer, Content::Whole) => self.idempotent,
+        }
     }
 }
 
@@ -154,17 +158,21 @@ mod tests {
             let (limits, mut scan) = Default::default();
             match crate::request::read(bytes, &limits, &mut scan) {
                 Reading::Head(request) => [
-                    may_repeat(&request, Failure::Connect, Content::after(&request, 0)),
-                    may_repeat(&request, Failure::NoAnswer, Content::after(&request, 0)),
-                    may_repeat(&request, Failure::Connect, Content::after(&request, 1)),
-                    may_repeat(&request, Failure::Answered, Content::after(&request, 0)),
+                    Safety::of(&request).may_repeat(Failure::Connect, Content::Whole),
+                    Safety::of(&request).may_repeat(Failure::NoAnswer, Content::Whole),
+                    Safety::of(&request).may_repeat(Failure::NoAnswer, Content::Partial),
+                    Safety::of(&request).may_repeat(Failure::Answered, Content::Whole),
                 ],
                 other @ (Reading::NeedMore | Reading::Refused(_)) => panic!("{other:?}"),
             }
         };
         assert_eq!(
             read("GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
-            [true, true, true, false]
+            [true, true, false, false]
+        );
+        assert_eq!(
+            read("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"),
+            [true, false, false, false]
         );
         assert_eq!(
             read("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n"),

@@ -138,14 +138,14 @@ fn code_of(outcome: Outcome) -> Code {
     )]
     match outcome {
         Outcome::BadRequest | Outcome::Truncated => Code::BadRequest,
-        Outcome::HelloTimeout => Code::RequestTimeout,
+        Outcome::HelloTimeout | Outcome::ContentTimeout => Code::RequestTimeout,
         Outcome::TooLarge => Code::BodyTooLarge,
         Outcome::UnknownName | Outcome::NoName | Outcome::NoRoute => Code::NoRoute,
         Outcome::Refused | Outcome::UpstreamReset | Outcome::BadResponse => Code::BackendDown,
         Outcome::ConnectTimeout | Outcome::AnswerTimeout | Outcome::Unreachable => {
             Code::BackendTimeout
         }
-        Outcome::NetworkLimit => Code::NoBackend,
+        Outcome::NetworkLimit | Outcome::NoTarget => Code::NoBackend,
         _ => Code::Internal,
     }
 }

@@ -9,9 +9,10 @@ use engine_core::{
 use engine_http::{
     facts::Framing,
     forward::{Forwarding, Outgoing, write_request},
+    method::Scheme,
     request::Request,
     response::Asked,
-    rules::{Action, Found, NoRule, Policy, Timeouts},
+    rules::{Action, Found, NoRule, Policy},
 };
 
 use super::{
@@ -127,8 +128,7 @@ fn pass<'a>(
     let mut head = Vec::with_capacity(request.head_len + HEAD_GROWTH);
     write_request(request, &forwarding, &outgoing, &mut head);
     let has_content = !matches!(request.framing, Framing::None | Framing::Length(0));
-    let declared = policy.timeouts.answer;
-    let unsaid = declared == Timeouts::default().answer;
+    let answer_timeout = policy.timeouts.answer;
     Decision::Pass {
         plan: Plan {
             asked: Asked::by(request),
@@ -138,13 +138,12 @@ fn pass<'a>(
             is_repeatable: request.method.is_idempotent() && !has_content,
             request_id: asker.id(),
             response_edits: &policy.response_edits,
-            hsts: policy.hsts.as_deref(),
-            content_max,
-            answer_timeout: if unsaid {
-                connection.listener.answer_timeout
-            } else {
-                declared
+            hsts: match visitor.scheme {
+                Scheme::Http => None,
+                Scheme::Https => policy.hsts.as_deref(),
             },
+            content_max,
+            answer_timeout: answer_timeout.unwrap_or(connection.listener.answer_timeout),
         },
         head,
         route,

@@ -1,6 +1,6 @@
 //! Gets an upstream connection for a request: one that rests, or a new one.
 
-use std::io;
+use std::{io, time::Instant};
 
 use engine_core::{
     balance::{Balance, Occupied},
@@ -65,7 +65,7 @@ impl<'a> Targets<'a> {
     /// # Errors
     /// What the last target failed with.
     pub(super) async fn open(&mut self, permit: &Permit, flow: &Flow) -> Result<Opened, Outcome> {
-        let mut failure = Outcome::Unreachable;
+        let mut failure = Outcome::NoTarget;
         while let Some(target) = dial::choose(self.route, self.turn, self.place) {
             match self.open_to(target).await {
                 Ok(opened) => {
@@ -118,7 +118,9 @@ impl<'a> Targets<'a> {
             dial::introduce(self.connection, version, introduction, None, &mut header);
             first = Held::behind(header, &[]);
         }
-        let (socket, _) = dial::attempt(self.connection, netns, target.address, &mut first).await?;
+        let deadline = Instant::now() + self.connection.listener.connect_timeout;
+        let attempt = dial::attempt(self.connection, netns, target.address, &mut first, deadline);
+        let (socket, _) = attempt.await?;
         Ok(socket)
     }
 

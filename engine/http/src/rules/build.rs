@@ -8,7 +8,13 @@ use std::{
 use engine_core::hostname::HostPattern;
 
 use super::{Action, Entry, RULES_PER_HOST_MAX, Rule, Table};
-use crate::{field::Fields, octet, path, path::Path};
+use crate::{
+    field::Fields,
+    health::{Check, Probe},
+    host::Host,
+    octet, path,
+    path::Path,
+};
 
 /// What a rule is found by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,6 +109,14 @@ pub enum TableError {
         /// As it was given.
         name: String,
     },
+    /// A path or host to check targets by that no request can have.
+    #[error("rule {rule}: {what:?} cannot be asked for in a check")]
+    Check {
+        /// The rule's label.
+        rule: Arc<str>,
+        /// The path or host, as it was given.
+        what: String,
+    },
     /// More than [`RULES_PER_HOST_MAX`] rules for one host.
     #[error("{host} has more than {RULES_PER_HOST_MAX} rules")]
     TooManyRules {
@@ -136,6 +150,14 @@ impl TableBuilder {
             let rule = label.clone();
             self.errors.push(TableError::DuplicateId { rule });
         }
+        self.errors
+            .extend(rule.policy.check.iter().flat_map(|check| {
+                let odd = odd_parts(check).into_iter().flatten();
+                odd.map(|what| TableError::Check {
+                    rule: label.clone(),
+                    what: what.to_owned(),
+                })
+            }));
         match entry(&found_by, rule) {
             Ok(entry) => self.insert(found_by.host, entry),
             Err(errors) => self.errors.extend(errors),
@@ -189,6 +211,19 @@ impl TableBuilder {
             false => Err(self.errors),
         }
     }
+}
+
+/// The path and the host of a check, as far as they would not make a request.
+fn odd_parts(check: &Check) -> [Option<&str>; 2] {
+    let Probe::Http { path, host, .. } = &check.probe else {
+        return [None, None];
+    };
+    let is_path = path.starts_with('/') && path.bytes().all(octet::is_target);
+    let is_odd = |host: &&str| Host::parse(host.as_bytes()).is_none();
+    [
+        (!is_path).then_some(path.as_str()),
+        host.as_deref().filter(is_odd),
+    ]
 }
 
 fn entry(found_by: &Match, rule: Rule) -> Result<Entry, Vec<TableError>> {

@@ -4,6 +4,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use super::{Auth, Prefixes, Sticky, auth::Checked};
 use crate::{
+    answer::Pages,
     balance::Balance,
     edit::{FieldEdits, Rewrite},
     field::Fields,
@@ -32,42 +33,36 @@ pub struct Policy {
     pub allow: Prefixes,
     /// Who may not, allowed or not.
     pub deny: Prefixes,
-    /// How requests are spread over the targets.
-    pub balance: Balance,
+    /// How requests are spread over the targets; `None` is as the route spreads connections.
+    pub balance: Option<Balance>,
     /// A cookie that keeps a client with its target.
     pub sticky: Option<Sticky>,
     /// Whether and how targets are asked if they are well.
     pub check: Option<Check>,
     /// When a target that fails requests is left out.
     pub ejection: Ejection,
-    /// The value of `Strict-Transport-Security`.
+    /// The value of `Strict-Transport-Security`; written where TLS is spoken and nowhere else (RFC
+    /// 6797 section 7.2).
     pub hsts: Option<Arc<str>>,
+    /// What the network answers in place of the gateway's own bodies.
+    pub pages: Option<Arc<Pages>>,
 }
 
-/// How long a rule waits for an upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How long a rule waits. `None` is as long as the listener does, and for ever where a listener has
+/// no such bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timeouts {
-    /// For a connection.
-    pub connect: Duration,
-    /// For the head of the answer, from the end of the request on.
-    pub answer: Duration,
-    /// For the next bytes of content, in either direction.
-    pub idle: Duration,
-    /// For the next bytes of an upgraded connection, in either direction.
-    pub upgraded_idle: Duration,
-}
-
-impl Default for Timeouts {
-    /// A target in the tenant's network connects within a second or not at all; an answer may have
-    /// to be computed; a WebSocket may be silent.
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(5),
-            answer: Duration::from_secs(60),
-            idle: Duration::from_secs(60),
-            upgraded_idle: Duration::from_secs(3600),
-        }
-    }
+    /// For a connection to one target.
+    pub connect: Option<Duration>,
+    /// For the head of the answer, from the last byte of the request on.
+    pub answer: Option<Duration>,
+    /// For the next byte of content, in either direction.
+    pub idle: Option<Duration>,
+    /// For the next byte of an upgraded connection, in either direction.
+    pub upgraded_idle: Option<Duration>,
+    /// For all of it, from the head of the request to the last byte of the answer. An upgraded
+    /// connection is not bound by it. No listener has such a bound.
+    pub whole: Option<Duration>,
 }
 
 /// Why a client may not have what it asks for.

@@ -1,13 +1,15 @@
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use engine_core::{
     balance::{Balance as Shared, Load},
+    health::Health,
     hostname::HostPattern,
     ids::{NetnsId, NetworkId},
     snapshot::{Network, Target},
 };
 
 use super::*;
+use crate::health::{Check, Probe};
 
 fn route(label: &str, targets: usize) -> Arc<Route> {
     let network = Network {
@@ -22,6 +24,7 @@ fn route(label: &str, targets: usize) -> Arc<Route> {
         backup: false,
         proxy_protocol: None,
         load: Load::default(),
+        health: Health::default(),
     };
     Arc::new(Route {
         id: RouteId(0),
@@ -245,6 +248,25 @@ fn contradictions_are_all_reported() {
         );
     let errors = builder.build().unwrap_err();
     assert_eq!(errors.len(), 8, "{errors:?}");
+    let mut builder = TableBuilder::new();
+    let mut checked = rule(1, "check");
+    checked.policy.check = Some(Check {
+        probe: Probe::Http {
+            path: "/ok HTTP/1.1\r\nX: y".into(),
+            host: Some("a b".into()),
+            statuses: 200..=299,
+        },
+        interval: Duration::from_secs(1),
+        timeout: Duration::from_secs(1),
+        rise: 1,
+        fall: 1,
+    });
+    builder.rule(by("a", "/"), checked);
+    assert_eq!(
+        builder.build().unwrap_err().len(),
+        2,
+        "no request can be smuggled by a check"
+    );
     let mut builder = TableBuilder::new();
     let mut redirect = rule(1, "redirect");
     redirect.route = route("redirect", 0);
