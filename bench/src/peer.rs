@@ -64,6 +64,8 @@ pub(crate) enum Routing {
     Forward(SocketAddr),
     /// By the name that their ClientHello asks for; each name has one target.
     ByName(Vec<(String, SocketAddr)>),
+    /// Each request for [`NAME`](crate::workload::NAME) to one HTTP server, over connections that are kept.
+    Http(SocketAddr),
 }
 
 impl Listener {
@@ -100,6 +102,14 @@ impl Peer {
     /// Whether it can forward a connection without looking for a name in it.
     pub(crate) fn can_forward(self) -> bool {
         self != Self::Sniproxy
+    }
+
+    /// Whether this bench has it proxy HTTP.
+    pub(crate) fn can_proxy_http(self) -> bool {
+        matches!(
+            self,
+            Self::Ringway | Self::Haproxy | Self::HaproxySplice | Self::Envoy | Self::Nginx
+        )
     }
 
     /// Writes its configuration into `dir` and starts it.

@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail};
 use crate::{
     generate::client_hello::client_hello,
     peer::{Job, Routing},
+    workload::NAME,
 };
 
 /// Time for a proxy to route, once it listens.
@@ -33,6 +34,7 @@ pub(crate) fn wait_until_routed(job: &Job) -> Result<()> {
     for listener in &job.listeners {
         let tries: Vec<_> = match &listener.routing {
             Routing::Forward(target) => vec![(Vec::new(), *target)],
+            Routing::Http(target) => vec![(request(), *target)],
             Routing::ByName(routes) => routes
                 .iter()
                 .take(ROUTES_TRIED)
@@ -49,6 +51,11 @@ pub(crate) fn wait_until_routed(job: &Job) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A request whose answer nobody waits for.
+fn request() -> Vec<u8> {
+    format!("GET / HTTP/1.1\r\nHost: {NAME}\r\nConnection: close\r\n\r\n").into_bytes()
 }
 
 fn reaches(listener: SocketAddr, first_bytes: &[u8], target: SocketAddr) -> Result<bool> {

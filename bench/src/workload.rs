@@ -17,6 +17,7 @@ mod ciphers;
 mod devices;
 mod exchange;
 mod hello;
+mod http;
 mod https;
 mod idle;
 mod latency;
@@ -60,6 +61,8 @@ pub(crate) enum Workload {
     Quiet,
     /// Tunnels between two ends in user space
     Wireguard,
+    /// HTTP/1.1 requests, each routed by its host
+    Http,
     /// HTTPS from a client to a tenant's server, through a tunnel in user space
     Https,
     /// WireGuard devices in user space that nobody uses
@@ -84,6 +87,7 @@ impl Workload {
             Self::Traffic => Box::new(traffic::Requests::default()),
             Self::Quiet => Box::new(quiet::Quiet::default()),
             Self::Wireguard => Box::new(wireguard::Tunnels),
+            Self::Http => Box::new(http::Http),
             Self::Https => Box::new(https::WholeWay),
             Self::Devices => Box::new(devices::Devices),
             Self::Ciphers => Box::new(ciphers::Ciphers),

@@ -1,4 +1,4 @@
-//! Envoy: tcp_proxy, SNI by the TLS inspector and filter chain matches.
+//! Envoy: tcp_proxy, SNI by the TLS inspector and filter chain matches; HTTP by virtual host.
 
 use std::{net::SocketAddr, path::Path, process::Command};
 
@@ -6,6 +6,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::{IDLE_SECONDS, Job, Listener, Routing, WORKERS, write};
+use crate::workload::NAME;
 
 pub(super) fn prepare(command: &mut Command, job: &Job, dir: &Path) -> Result<()> {
     let path = write(dir, "envoy.json", &config(job).to_string())?;
@@ -28,6 +29,11 @@ fn listener(listener: &Listener) -> Value {
             "name": format!("l{port}"),
             "address": address(listener.address()),
             "filter_chains": [{ "filters": [tcp_proxy(&format!("c{port}"))] }],
+        }),
+        Routing::Http(_) => json!({
+            "name": format!("l{port}"),
+            "address": address(listener.address()),
+            "filter_chains": [{ "filters": [connection_manager(&format!("c{port}"))] }],
         }),
         Routing::ByName(routes) => {
             let chains: Vec<_> = (0..)
@@ -68,10 +74,37 @@ fn tcp_proxy(cluster: &str) -> Value {
     })
 }
 
+fn connection_manager(cluster: &str) -> Value {
+    let extension = "envoy.extensions.filters.network.http_connection_manager.v3";
+    let router = "envoy.extensions.filters.http.router.v3.Router";
+    json!({
+        "name": "envoy.filters.network.http_connection_manager",
+        "typed_config": {
+            "@type": type_url(&format!("{extension}.HttpConnectionManager")),
+            "stat_prefix": cluster,
+            "use_remote_address": true,
+            "http_filters": [{
+                "name": "envoy.filters.http.router",
+                "typed_config": { "@type": type_url(router) },
+            }],
+            "route_config": { "virtual_hosts": [{
+                "name": cluster,
+                "domains": [NAME],
+                "routes": [{
+                    "match": { "prefix": "/" },
+                    "route": { "cluster": cluster, "timeout": "0s" },
+                }],
+            }] },
+        },
+    })
+}
+
 fn clusters(listener: &Listener) -> Vec<Value> {
     let port = listener.port;
     match &listener.routing {
-        Routing::Forward(target) => vec![cluster(&format!("c{port}"), *target)],
+        Routing::Forward(target) | Routing::Http(target) => {
+            vec![cluster(&format!("c{port}"), *target)]
+        }
         Routing::ByName(routes) => routes
             .iter()
             .enumerate()

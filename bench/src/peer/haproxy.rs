@@ -1,10 +1,12 @@
-//! HAProxy: TCP mode, SNI by `req.ssl_sni` with an inspect delay; splicing as an option.
+//! HAProxy: TCP mode, SNI by `req.ssl_sni` with an inspect delay; HTTP mode by host; splicing as an
+//! option.
 
 use std::{path::Path, process::Command};
 
 use anyhow::Result;
 
 use super::{CONNECTIONS_MAX, IDLE_SECONDS, Job, Routing, WORKERS, write};
+use crate::workload::NAME;
 
 /// Pipes for splicing: `maxpipes` defaults to a quarter of `maxconn`, and their descriptors would
 /// not fit beside those of [`CONNECTIONS_MAX`] connections under the limit of this machine.
@@ -35,6 +37,12 @@ fn config(job: &Job, splice: bool) -> String {
             Routing::Forward(target) => {
                 text.push_str(&format!("  default_backend b{port}\n"));
                 text.push_str(&format!("backend b{port}\n  server s {target}{place}\n"));
+            }
+            Routing::Http(target) => {
+                text.push_str(&format!(
+                    "  mode http\n  option forwardfor\n  use_backend b{port} if {{ hdr(host) -i \
+                     {NAME} }}\nbackend b{port}\n  mode http\n  server s {target}{place}\n"
+                ));
             }
             Routing::ByName(routes) => {
                 text.push_str(

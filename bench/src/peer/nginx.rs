@@ -1,10 +1,11 @@
-//! nginx: the stream module, SNI by `ssl_preread` and a map.
+//! nginx: the stream module, SNI by `ssl_preread` and a map; the http module by `server_name`.
 
-use std::{path::Path, process::Command};
+use std::{net::SocketAddr, path::Path, process::Command};
 
 use anyhow::Result;
 
 use super::{CONNECTIONS_MAX, IDLE_SECONDS, Job, Routing, WORKERS, write};
+use crate::workload::NAME;
 
 pub(super) fn prepare(command: &mut Command, job: &Job, dir: &Path) -> Result<()> {
     let path = write(dir, "nginx.conf", &config(job, dir))?;
@@ -36,10 +37,24 @@ pub(crate) fn http(dir: &Path, server: &str) -> String {
     )
 }
 
+/// Where a large body is, on servers that have one.
+pub(crate) const BULK: &str = "/bulk";
+
 /// Bytes of small answers: with the head about 200.
 pub(crate) const BODY_BYTES: usize = 64;
 
 fn config(job: &Job, dir: &Path) -> String {
+    let proxied = job
+        .listeners
+        .iter()
+        .filter_map(|listener| match listener.routing {
+            Routing::Http(target) => Some(proxying(listener.port, target)),
+            Routing::Forward(_) | Routing::ByName(_) => None,
+        });
+    let proxied: String = proxied.collect();
+    if !proxied.is_empty() {
+        return http(dir, &proxied);
+    }
     let mut text = preamble(dir);
     text.push_str(&format!(
         "stream {{\n  access_log off;\n  proxy_connect_timeout 5s;\n  proxy_timeout \
@@ -48,7 +63,7 @@ fn config(job: &Job, dir: &Path) -> String {
     for listener in &job.listeners {
         let port = listener.port;
         let (preread, target) = match &listener.routing {
-            Routing::Forward(target) => ("off", target.to_string()),
+            Routing::Forward(target) | Routing::Http(target) => ("off", target.to_string()),
             Routing::ByName(routes) => {
                 text.push_str(&format!("  map $ssl_preread_server_name $t{port} {{\n"));
                 for (name, target) in routes {
@@ -65,4 +80,16 @@ fn config(job: &Job, dir: &Path) -> String {
     }
     text.push_str("}\n");
     text
+}
+
+/// Connections to the server are kept, which nginx does only when it is told to. Responses are not
+/// written to disk, which no other peer does.
+fn proxying(port: u16, target: SocketAddr) -> String {
+    format!(
+        "upstream u{port} {{ server {target}; keepalive 256; keepalive_requests 1000000000; }}\n  \
+         server {{ listen 127.0.0.1:{port} reuseport backlog=4096; server_name {NAME}; location / {{ \
+         proxy_pass http://u{port}; proxy_http_version 1.1; proxy_set_header Connection \"\"; \
+         proxy_set_header Host $host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; \
+         proxy_max_temp_file_size 0; }} }}\n"
+    )
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde_json::{Map, Value, json};
 
 use super::{CONNECTIONS_MAX, IDLE_SECONDS, Job, Listener, Routing, WORKERS, write};
-use crate::api::Api;
+use crate::{api::Api, workload::NAME};
 
 /// Key of the one network that the names belong to.
 const NETWORK: &str = "51820";
@@ -92,6 +92,7 @@ fn boot_listener(job: &Job, listener: &Listener) -> Value {
             entry["to"] = json!(format!("{network}/{target}"));
         }
         Routing::ByName(_) => entry["protocol"] = json!("tls"),
+        Routing::Http(_) => entry["protocol"] = json!("http"),
     }
     entry
 }
@@ -99,11 +100,18 @@ fn boot_listener(job: &Job, listener: &Listener) -> Value {
 fn state(job: &Job) -> Value {
     let mut proxy: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for listener in &job.listeners {
-        if let Routing::ByName(routes) = &listener.routing {
-            for (name, target) in routes {
-                let targets = proxy.entry(format!("https://{name}")).or_default();
+        match &listener.routing {
+            Routing::ByName(routes) => {
+                for (name, target) in routes {
+                    let targets = proxy.entry(format!("https://{name}")).or_default();
+                    targets.push(target.to_string());
+                }
+            }
+            Routing::Http(target) => {
+                let targets = proxy.entry(format!("http://{NAME}")).or_default();
                 targets.push(target.to_string());
             }
+            Routing::Forward(_) => {}
         }
     }
     let mut document = Map::new();

@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::Command};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::{CONNECTIONS_MAX, IDLE_SECONDS, Job, Routing, WORKERS, write};
 
@@ -10,12 +10,12 @@ use super::{CONNECTIONS_MAX, IDLE_SECONDS, Job, Routing, WORKERS, write};
 const BUFFERS_MAX: usize = 2 * CONNECTIONS_MAX + 1000;
 
 pub(super) fn prepare(command: &mut Command, job: &Job, dir: &Path) -> Result<()> {
-    let path = write(dir, "sozu.toml", &config(job, dir))?;
+    let path = write(dir, "sozu.toml", &config(job, dir)?)?;
     command.args(["start", "-c"]).arg(path);
     Ok(())
 }
 
-fn config(job: &Job, dir: &Path) -> String {
+fn config(job: &Job, dir: &Path) -> Result<String> {
     let mut text = format!(
         "command_socket = \"{}/sozu.sock\"\nlog_level = \"error\"\nlog_target = \"stdout\"\n\
          max_connections = {CONNECTIONS_MAX}\nmax_buffers = {BUFFERS_MAX}\nworker_count = {WORKERS}\n\
@@ -33,6 +33,7 @@ fn config(job: &Job, dir: &Path) -> String {
         let port = listener.port;
         let routes = match &listener.routing {
             Routing::Forward(target) => vec![(String::new(), *target)],
+            Routing::Http(_) => bail!("sozu has no HTTP listener here"),
             Routing::ByName(routes) => routes
                 .iter()
                 .map(|(name, target)| (format!(", hostname = \"{name}\""), *target))
@@ -47,5 +48,5 @@ fn config(job: &Job, dir: &Path) -> String {
             ));
         }
     }
-    text
+    Ok(text)
 }

@@ -2,13 +2,13 @@
 
 use std::{path::Path, process::Command};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde_json::{Map, Value, json};
 
 use super::{Job, Routing, WORKERS, write};
 
 pub(super) fn prepare(command: &mut Command, job: &Job, dir: &Path) -> Result<()> {
-    let routes = write(dir, "routes.json", &routes(job).to_string())?;
+    let routes = write(dir, "routes.json", &routes(job)?.to_string())?;
     let entry_points: Map<_, _> = job
         .listeners
         .iter()
@@ -31,13 +31,14 @@ pub(super) fn prepare(command: &mut Command, job: &Job, dir: &Path) -> Result<()
     Ok(())
 }
 
-fn routes(job: &Job) -> Value {
+fn routes(job: &Job) -> Result<Value> {
     let mut routers = Map::new();
     let mut services = Map::new();
     for listener in &job.listeners {
         let port = listener.port;
         let routes = match &listener.routing {
             Routing::Forward(target) => vec![("*", *target, json!(null))],
+            Routing::Http(_) => bail!("Traefik has no HTTP router here"),
             Routing::ByName(routes) => routes
                 .iter()
                 .map(|(name, target)| (name.as_str(), *target, json!({ "passthrough": true })))
@@ -58,5 +59,5 @@ fn routes(job: &Job) -> Value {
             services.insert(id, json!({ "loadBalancer": { "servers": servers } }));
         }
     }
-    json!({ "tcp": { "routers": routers, "services": services } })
+    Ok(json!({ "tcp": { "routers": routers, "services": services } }))
 }

@@ -37,7 +37,8 @@ pub(super) fn wrk() -> Option<PathBuf> {
 }
 
 /// A server, and perhaps a proxy in front of it.
-struct Course {
+#[derive(Debug)]
+pub(super) struct Course {
     _server: Process,
     _server_folder: tempfile::TempDir,
     way: Way,
@@ -47,6 +48,7 @@ impl Course {
     fn open(
         lab: &Lab,
         contestant: Contestant,
+        routing: impl FnOnce(SocketAddr) -> Routing,
         serve: impl FnOnce(u16, &Path) -> Result<(&'static str, Command)>,
     ) -> Result<Self> {
         let folder = folder()?;
@@ -54,7 +56,7 @@ impl Course {
         let (name, command) = serve(port, folder.path())?;
         let server = Process::start(name, &command, folder.path(), &[port])?;
         let target = SocketAddr::from(([127, 0, 0, 1], port));
-        let way = Way::open(lab, contestant, Routing::Forward(target))?;
+        let way = Way::open(lab, contestant, routing(target))?;
         Ok(Self {
             _server: server,
             _server_folder: folder,
@@ -62,8 +64,16 @@ impl Course {
         })
     }
 
+    /// Where clients connect to.
+    pub(super) fn connect(&self) -> SocketAddr {
+        self.way.connect
+    }
+
     /// Runs `client`, and gives its output and the cores that the proxy kept busy meanwhile.
-    fn run(&self, client: &Command, seconds: f64) -> Result<(String, Option<f64>)> {
+    ///
+    /// # Errors
+    /// When the client fails, with what it said.
+    pub(super) fn run(&self, client: &Command, seconds: f64) -> Result<(String, Option<f64>)> {
         let account = self.way.account();
         let (output, cores) = run_client(client, seconds, || {
             Ok(account
@@ -117,7 +127,7 @@ fn cores_over(account: impl Fn() -> Result<Duration>, seconds: f64) -> Result<f6
 
 pub(super) fn measure_iperf3(lab: &Lab, contestant: Contestant) -> Result<Outcome> {
     let program = iperf3().context("iperf3 is not installed")?;
-    let course = Course::open(lab, contestant, |port, _| {
+    let course = Course::open(lab, contestant, Routing::Forward, |port, _| {
         let mut command = Command::new(&program);
         command.args([
             "--server",
@@ -151,22 +161,7 @@ pub(super) fn measure_iperf3(lab: &Lab, contestant: Contestant) -> Result<Outcom
 
 pub(super) fn measure_wrk(lab: &Lab, contestant: Contestant) -> Result<Outcome> {
     let program = wrk().context("wrk is not installed")?;
-    let nginx = lab
-        .tools
-        .nginx()
-        .context("nginx, which answers wrk, is not installed")?;
-    let course = Course::open(lab, contestant, |port, dir| {
-        let file = dir.join("nginx.conf");
-        std::fs::write(&file, answering(port, dir))?;
-        let mut command = Command::new(&nginx);
-        command
-            .arg("-p")
-            .arg(dir)
-            .arg("-c")
-            .arg(file)
-            .args(["-e", "stderr"]);
-        Ok(("nginx", command))
-    })?;
+    let course = answer(lab, contestant, Routing::Forward, None)?;
     let mut client = Command::new(&program);
     client
         .args(["--latency", "--threads", "1", "--connections"])
@@ -189,12 +184,49 @@ pub(super) fn measure_wrk(lab: &Lab, contestant: Contestant) -> Result<Outcome> 
     })
 }
 
+/// An HTTP server, and what reads requests in front of it. It has a body of `bulk` bytes at
+/// [`nginx::BULK`], if it is to have one.
+///
+/// # Errors
+/// When one of both does not start.
+pub(super) fn serve_http(lab: &Lab, contestant: Contestant, bulk: Option<u64>) -> Result<Course> {
+    answer(lab, contestant, Routing::Http, bulk)
+}
+
 /// nginx as the HTTP server behind the proxy.
+fn answer(
+    lab: &Lab,
+    contestant: Contestant,
+    routing: impl FnOnce(SocketAddr) -> Routing,
+    bulk: Option<u64>,
+) -> Result<Course> {
+    let nginx = lab
+        .tools
+        .nginx()
+        .context("nginx, which answers, is not installed")?;
+    Course::open(lab, contestant, routing, |port, dir| {
+        if let Some(bytes) = bulk {
+            let name = nginx::BULK.trim_start_matches('/');
+            std::fs::File::create(dir.join(name))?.set_len(bytes)?;
+        }
+        let file = dir.join("nginx.conf");
+        std::fs::write(&file, answering(port, dir))?;
+        let mut command = Command::new(&nginx);
+        command
+            .arg("-p")
+            .arg(dir)
+            .arg("-c")
+            .arg(file)
+            .args(["-e", "stderr"]);
+        Ok(("nginx", command))
+    })
+}
+
 fn answering(port: u16, dir: &Path) -> String {
-    let body = "x".repeat(nginx::BODY_BYTES);
+    let (body, bulk, root) = ("x".repeat(nginx::BODY_BYTES), nginx::BULK, dir.display());
     let server = format!(
-        "server {{ listen 127.0.0.1:{port} reuseport backlog=4096; location / {{ return 200 \
-         {body}; }} }}"
+        "server {{ listen 127.0.0.1:{port} reuseport backlog=4096; root {root}; location / {{ return \
+         200 {body}; }} location {bulk} {{ }} }}"
     );
     nginx::http(dir, &server)
 }
