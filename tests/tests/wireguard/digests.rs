@@ -21,7 +21,7 @@ pub(crate) const TESTS: &[Test] = tests![
 
 /// For a kernel that has the module.
 pub(crate) const WITH_MODULE: &[Test] =
-    tests![a_gigabyte_each_way_passes_with_the_kernels_device: 600];
+    tests![a_gigabyte_each_way_passes_with_the_kernels_device: 900];
 
 /// How many MiB pass each way with one client: an emulated machine is given fewer.
 const MEBIBYTES: &str = "LAB_DIGEST_MEBIBYTES";

@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     ]
     .concat();
     match Client::has_module() {
-        Ok(true) => tests.extend(digests::WITH_MODULE),
+        Ok(true) => tests.extend([digests::WITH_MODULE, peers::WITH_MODULE].concat()),
         Ok(false) => {}
         Err(error) => {
             runner::say(&format!("error: {error:#}"));
