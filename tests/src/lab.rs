@@ -75,6 +75,17 @@ pub fn tcp(to: &str, keys: Value) -> Value {
     )
 }
 
+/// A boot file with one HTTP listener at [`GATEWAY`] and more keys for it. One worker, so that every
+/// request finds what the one before left.
+pub fn http(keys: Value) -> Value {
+    let mut boot = listener(
+        json!({ "name": "http", "bind": GATEWAY, "protocol": "http" }),
+        keys,
+    );
+    boot["workers"] = json!(1);
+    boot
+}
+
 fn listener(mut listener: Value, keys: Value) -> Value {
     if let (Some(listener), Value::Object(keys)) = (listener.as_object_mut(), keys) {
         listener.extend(keys);

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod hello;
+pub mod http;
 mod proxy_header;
 mod wireguard;
 

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fuzz_invariants::{datagram, hello, proxy_header, super_packet};
+use fuzz_invariants::{datagram, hello, http, proxy_header, super_packet};
 
 /// The files of a folder beside this package, which must not be empty.
 fn files(folder: &str) -> io::Result<Vec<(PathBuf, Vec<u8>)>> {
@@ -48,6 +48,18 @@ fn the_corpus_of_datagrams_holds() {
 #[test]
 fn the_corpus_of_super_packets_holds() {
     replay(files("../corpus/super_packet").unwrap(), super_packet);
+}
+
+#[test]
+fn the_corpora_of_http_hold() {
+    for (folder, invariant) in [
+        ("http_request", http::request as fn(&[u8])),
+        ("http_response", http::response),
+        ("http_chunked", http::chunked),
+        ("http_rewriting", http::rewriting),
+    ] {
+        replay(files(&format!("../corpus/{folder}")).unwrap(), invariant);
+    }
 }
 
 #[test]
