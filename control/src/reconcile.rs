@@ -22,6 +22,7 @@ mod publication;
 mod records;
 mod round;
 mod sampling;
+mod tls;
 mod view;
 
 use std::{
@@ -46,13 +47,14 @@ use control_plan::actual::Backend;
 use control_store::Store;
 use crossbeam_channel::{never, select, tick};
 use engine::{Counters, Drained, Engine, Publication};
+use engine_tls::Certificates;
 use tokio::sync::{broadcast, watch};
 
 pub(crate) use self::{
     clock::unix_now,
     order::{CHANGES_MAX, Desk, Drain, Order, Waiting},
 };
-use self::{networks::Networks, publication::Publisher};
+use self::{networks::Networks, publication::Publisher, tls::Tls};
 
 /// How often peers are looked at, failed networks tried again and totals written.
 const TICK: Duration = Duration::from_secs(1);
@@ -97,6 +99,8 @@ pub(crate) struct Setting {
     pub(crate) kernel: Linux,
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) heartbeat: Arc<Heartbeat>,
+    /// What TLS is ended with; whoever gets certificates puts them in.
+    pub(crate) certificates: Certificates,
 }
 
 /// A drain that goes on.
@@ -169,9 +173,10 @@ impl Reconciler {
             kernel,
             events,
             heartbeat,
+            certificates,
         } = setting;
         let started = unix_now();
-        let mut publisher = Publisher::default();
+        let mut publisher = Publisher::new(Tls::new(certificates)?);
         let prepared = publisher
             .prepare(&desired, &boot.listeners, None)
             .map_err(|problems| {
@@ -304,6 +309,7 @@ impl Reconciler {
                 self.networks.round(&self.desired, Some(&due));
             }
         }
+        self.publisher.rotate_tickets();
         self.republish_if_stale();
         if self.running != self.generation {
             // A worker did not answer in time.

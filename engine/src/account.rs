@@ -19,6 +19,7 @@ use engine_core::{
 };
 
 use self::clients::{ClientReport, ClientTally, Clients, Moved};
+use crate::tls::TlsTally;
 
 /// What a worker counted since it was last asked.
 #[derive(Debug, Default)]
@@ -56,6 +57,8 @@ pub struct ListenerTally {
     pub accept_errors: u64,
     /// Ends by outcome; [`Outcome::ALL`] gives the order.
     pub outcomes: Vec<u64>,
+    /// TLS handshakes that ended here.
+    pub tls: TlsTally,
 }
 
 impl Default for ListenerTally {
@@ -67,6 +70,7 @@ impl Default for ListenerTally {
             exhausted: 0,
             accept_errors: 0,
             outcomes,
+            tls: TlsTally::default(),
         }
     }
 }
@@ -81,6 +85,7 @@ impl ListenerTally {
         for (mine, theirs) in self.outcomes.iter_mut().zip(&other.outcomes) {
             *mine += theirs;
         }
+        self.tls.add(&other.tls);
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    os::fd::AsFd,
     time::{Duration, Instant},
 };
 
@@ -11,13 +10,13 @@ use engine_core::{
     outcome::Outcome,
     proxy_protocol::{self, Reading},
 };
-use engine_sys::socket;
 
 use crate::{
     config::Protocol,
     connection::Connection,
     preface::{Received, Silence},
     record::Trace,
+    rt::until,
 };
 
 /// How long a client may take to read the alert and go.
@@ -61,7 +60,7 @@ pub(crate) async fn classify(
             .map_err(Silence::before_hello)?;
     };
     if let Some(alert) = alert_for(&verdict) {
-        refuse(connection, alert).await;
+        refuse(connection, &alert).await;
     }
     Err(outcome)
 }
@@ -75,8 +74,8 @@ fn not_tls(bytes: &[u8]) -> Outcome {
 }
 
 /// Sends a fatal alert, and says farewell.
-pub(crate) async fn refuse(connection: &Connection<'_>, alert: [u8; 7]) {
-    if socket::send(connection.ends.client.as_fd(), &alert).is_ok() {
+pub(crate) async fn refuse(connection: &Connection<'_>, alert: &[u8]) {
+    if connection.ends.client.send(alert).is_ok() {
         farewell(connection).await;
     }
 }
@@ -85,13 +84,13 @@ pub(crate) async fn refuse(connection: &Connection<'_>, alert: [u8; 7]) {
 /// once with unread bytes would reset the connection, and that with it.
 pub(crate) async fn farewell(connection: &Connection<'_>) {
     let client = &connection.ends.client;
-    if socket::shutdown_write(client.as_fd()).is_err() {
+    let deadline = Instant::now() + FAREWELL;
+    if !matches!(until(deadline, client.end()).await, Ok(Ok(()))) {
         return;
     }
-    let deadline = Instant::now() + FAREWELL;
     let mut thrown_away = 0;
     while thrown_away < FAREWELL_BYTES_MAX {
-        let rest = |scratch: &mut [u8]| socket::recv(client.as_fd(), scratch);
+        let rest = |scratch: &mut [u8]| client.recv(scratch);
         match connection.worker.scratch.with(FAREWELL_BYTES_MAX, rest) {
             Ok(0) => return,
             Ok(count) => thrown_away += count,

@@ -67,7 +67,8 @@ pub struct Listener {
     pub accept_proxy_from: Vec<IpNet>,
     /// Most connections at a time over all workers; `None` is no cap of its own.
     pub connections_max: Option<NonZeroU32>,
-    /// Longest time from the accept to a whole hello, PROXY protocol header included.
+    /// Longest time from the accept to a whole hello, PROXY protocol header included; and from there
+    /// to the end of a TLS handshake.
     pub hello_timeout: Duration,
     /// Longest time for one target to take the connection.
     pub connect_timeout: Duration,
@@ -93,8 +94,11 @@ pub enum ListenSocket {
 /// What is read of a connection before it is routed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
-    /// The TLS ClientHello: routed by its name, passed on untouched.
+    /// The TLS ClientHello: routed by its name, and passed on untouched unless the name ends its
+    /// TLS here.
     Tls,
+    /// The TLS ClientHello. All TLS ends here, and carries HTTP.
+    Https,
     /// Nothing: everything goes to the listener's fixed route.
     Tcp,
     /// The head of each HTTP request: routed by its host, path, method and fields, and proxied.

@@ -10,6 +10,7 @@ use crate::{
     classify::classify,
     config::{Listener, Protocol},
     dial::{Introduction, Upstream, dial},
+    end::End,
     http,
     live::Slot,
     preface::{Received, read_preface},
@@ -17,6 +18,7 @@ use crate::{
     relay::{Wire, relay},
     route::route,
     rt::Readiness,
+    tls,
     worker::Worker,
 };
 
@@ -39,11 +41,11 @@ pub(crate) struct Connection<'a> {
     pub(crate) ends: &'a Ends,
 }
 
-/// The two sockets of a connection. They outlive its stages, whichever way those end.
+/// The two ends of a connection. They outlive its stages, whichever way those end.
 #[derive(Debug)]
 pub(crate) struct Ends {
-    pub(crate) client: Readiness,
-    pub(crate) upstream: OnceCell<Readiness>,
+    pub(crate) client: End,
+    pub(crate) upstream: OnceCell<End>,
 }
 
 /// Serves one connection. Every way that it can end is one [`Outcome`], accounted here once.
@@ -51,7 +53,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
     let place = worker.live.enter();
     let mut trace = Trace::new(accepted.peer, accepted.woken_at);
     let ends = Ends {
-        client: accepted.client,
+        client: End::plain(accepted.client),
         upstream: OnceCell::new(),
     };
     let outcome = {
@@ -77,11 +79,19 @@ async fn stages(connection: &Connection<'_>, trace: &mut Trace) -> Result<Outcom
     let endpoints = read_preface(connection, &mut received, trace).await?;
     let _source = admit_source(connection, endpoints.client)?;
     if connection.listener.protocol == Protocol::Http {
+        let ahead = received.into_ahead();
         // Apart, so that the task of every other connection is small.
-        return Box::pin(http::serve(connection, received, endpoints)).await;
+        return Box::pin(http::serve(connection, ahead, endpoints, None)).await;
     }
     let hello = classify(connection, &mut received, trace).await?;
     let current = connection.worker.current();
+    if let Some(hello) = &hello
+        && let Some(terms) = tls::terms(connection, &current.0, hello).await?
+    {
+        drop(current);
+        let serving = tls::serve(connection, terms, (hello, received), endpoints);
+        return Box::pin(serving).await;
+    }
     let route = route(connection, &current.0.snapshot, hello.as_ref()).await?;
     let permit = admit_network(connection, route, trace)?;
     let introduction = Introduction {
@@ -102,7 +112,7 @@ async fn stages(connection: &Connection<'_>, trace: &mut Trace) -> Result<Outcom
         first,
         load: _load,
     } = upstream;
-    let upstream = connection.ends.upstream.get_or_init(|| socket);
+    let upstream = connection.ends.upstream.get_or_init(|| End::plain(socket));
     let wire = Wire {
         connection,
         upstream,
@@ -119,11 +129,14 @@ impl Ends {
         let (resets_client, resets_upstream) = resets(outcome);
         if resets_client {
             // Fails only when the client is gone already.
-            let _ = socket::reset_on_close(self.client.as_fd());
+            let _ = socket::reset_on_close(self.client.socket().as_fd());
+        } else {
+            // Fails when the client is gone, or reads so slowly that it need not know.
+            let _ = self.client.say_end();
         }
         if let Some(upstream) = self.upstream.get().filter(|_| resets_upstream) {
             // Fails only when the upstream is gone already.
-            let _ = socket::reset_on_close(upstream.as_fd());
+            let _ = socket::reset_on_close(upstream.socket().as_fd());
         }
     }
 }
@@ -153,6 +166,6 @@ mod tests {
     #[test]
     fn a_connections_task_stays_small() {
         let size = size_of_future(serve);
-        assert!((1300..=1700).contains(&size), "{size} bytes");
+        assert!((1400..=1800).contains(&size), "{size} bytes");
     }
 }

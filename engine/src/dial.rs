@@ -139,7 +139,7 @@ pub(crate) async fn attempt(
         return Ok((socket, 0));
     }
     loop {
-        match first.send(socket.as_fd()) {
+        match first.send(|bytes| socket::send(socket.as_fd(), bytes)) {
             Ok(taken) => return Ok((socket, taken)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
@@ -158,7 +158,7 @@ pub(crate) fn introduce(
 ) {
     let shared = &connection.worker.shared;
     let Endpoints { client, dialed } = introduction.endpoints;
-    let local = || socket::local_address(connection.ends.client.as_fd()).unwrap_or(client);
+    let local = || socket::local_address(connection.ends.client.socket().as_fd()).unwrap_or(client);
     let number = shared.connections.fetch_add(1, Relaxed);
     let outgoing = Outgoing {
         source: client,

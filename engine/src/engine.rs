@@ -31,6 +31,7 @@ use crate::{
     counters::{ClientTraffic, ClientsTraffic, Counters},
     listen::bind,
     rt::Driver,
+    tls::Tls,
     worker::{self, Command, Gone, Published, Shared, Start},
 };
 
@@ -59,6 +60,8 @@ pub struct Publication {
     pub snapshot: Snapshot,
     /// What HTTP requests are decided by. The routes of its rules are the snapshot's.
     pub http: engine_http::rules::Table,
+    /// Whose TLS ends here, and how the targets of HTTP rules are spoken with.
+    pub tls: Tls,
     /// The namespaces that its networks name.
     pub namespaces: HashMap<NetnsId, Arc<Netns>>,
 }
@@ -195,6 +198,7 @@ impl Engine {
         let current = Arc::new(Published {
             snapshot: publication.snapshot,
             http: publication.http,
+            tls: publication.tls,
             namespaces: publication.namespaces,
         });
         let mut engine = Self {
@@ -256,6 +260,7 @@ impl Engine {
         let published = Arc::new(Published {
             snapshot: publication.snapshot,
             http: publication.http,
+            tls: publication.tls,
             namespaces: publication.namespaces,
         });
         let gone = Arc::new(gone(&self.current.snapshot, &published.snapshot));

@@ -33,10 +33,8 @@ use self::{
     exchange::{Exchange, Exchanged, exchange},
 };
 use crate::{
-    admit::admit_request,
-    classify::farewell,
-    connection::Connection,
-    preface::{Endpoints, Received},
+    admit::admit_request, classify::farewell, connection::Connection, preface::Endpoints,
+    tls::Secured,
 };
 
 /// Who sends the requests of a connection.
@@ -48,6 +46,8 @@ pub(super) struct Visitor {
     scheme: Scheme,
     /// A proxy whose word on where requests come from is taken.
     is_trusted: bool,
+    /// What its TLS came to.
+    secured: Option<Box<Secured>>,
 }
 
 /// What follows a request.
@@ -58,14 +58,16 @@ enum Next {
     End(Outcome),
 }
 
-/// Serves the requests of a connection until one of both sides has had enough.
+/// Serves the requests of a connection until one of both sides has had enough. They begin with
+/// `ahead`.
 pub(crate) async fn serve(
     connection: &Connection<'_>,
-    received: Received,
+    mut ahead: Ahead,
     endpoints: Endpoints,
+    secured: Option<Box<Secured>>,
 ) -> Result<Outcome, Outcome> {
     let client = Client::new(endpoints.client);
-    let local = || socket::local_address(connection.ends.client.as_fd());
+    let local = || socket::local_address(connection.ends.client.socket().as_fd());
     let visitor = Visitor {
         client,
         endpoints,
@@ -73,14 +75,17 @@ pub(crate) async fn serve(
             .dialed
             .map_or_else(local, Ok)
             .unwrap_or(endpoints.client),
-        scheme: Scheme::Http,
+        scheme: match secured {
+            Some(_) => Scheme::Https,
+            None => Scheme::Http,
+        },
         is_trusted: connection
             .listener
             .trusted_proxies
             .iter()
             .any(|prefix| prefix.contains(&client.address().ip())),
+        secured,
     };
-    let mut ahead = received.into_ahead();
     let mut is_first = true;
     loop {
         await_request(connection, &mut ahead, is_first).await?;

@@ -20,6 +20,7 @@ mod config;
 mod connection;
 mod counters;
 mod dial;
+mod end;
 mod engine;
 mod http;
 mod listen;
@@ -29,6 +30,7 @@ mod record;
 mod relay;
 mod route;
 mod rt;
+mod tls;
 mod worker;
 
 pub use crate::{
@@ -38,4 +40,5 @@ pub use crate::{
     engine::{Drained, Draining, Engine, Publication, PublishError, StartError},
     record::{Durations, Record},
     rt::Driver,
+    tls::{Handshake, Origin, Tls, TlsTally},
 };

@@ -33,7 +33,7 @@ pub(crate) fn bind(
 ) -> Result<Bound, StartError> {
     let options = socket::Listen {
         backlog: i32::try_from(config.limits.backlog).unwrap_or(i32::MAX),
-        client_first: listener.protocol == Protocol::Tls,
+        client_first: matches!(listener.protocol, Protocol::Tls | Protocol::Https),
         liveness: config.limits.liveness(),
     };
     let unspecified = SocketAddr::from(([0, 0, 0, 0], 0));

@@ -4,7 +4,6 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
-    os::fd::AsFd,
     time::{Duration, Instant},
 };
 
@@ -12,7 +11,6 @@ use engine_core::{
     outcome::Outcome,
     proxy_protocol::{self, Reading},
 };
-use engine_sys::socket;
 
 use crate::{
     config::{Listener, Protocol},
@@ -101,7 +99,7 @@ impl Received {
         let room = (bytes_max + BEHIND_HELLO_BYTES).saturating_sub(self.protocol().len());
         loop {
             let received = connection.worker.scratch.with(room, |scratch| {
-                let count = socket::recv(client.as_fd(), scratch)?;
+                let count = client.recv(scratch)?;
                 self.bytes.reserve_exact(count);
                 self.bytes.extend_from_slice(&scratch[..count]);
                 io::Result::Ok(count)

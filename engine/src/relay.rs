@@ -19,7 +19,7 @@ mod splice;
 use std::{
     cell::Cell,
     future::{Future, poll_fn},
-    os::fd::AsFd,
+    os::fd::AsFd as _,
     pin::pin,
     task::Poll,
     time::Instant,
@@ -39,6 +39,7 @@ use crate::{
     admit::Permit,
     config::RelayMode,
     connection::Connection,
+    end::End,
     record::{Flow, RelayedBy},
     rt::Readiness,
 };
@@ -69,7 +70,7 @@ pub(crate) enum Direction {
 #[derive(Debug)]
 pub(crate) struct Wire<'a> {
     pub(crate) connection: &'a Connection<'a>,
-    pub(crate) upstream: &'a Readiness,
+    pub(crate) upstream: &'a End,
     pub(crate) permit: &'a Permit,
     pub(crate) flow: &'a Flow,
 }
@@ -81,6 +82,8 @@ struct Lane<'a> {
     direction: Direction,
     /// How many more bytes are taken from the source; `None` is all until it ends.
     left: Cell<Option<u64>>,
+    /// Where its end is passed on: whether the other direction has ended, too.
+    ended: Option<&'a Cell<bool>>,
 }
 
 /// Relays until both sides ended, or one broke. `first` goes to the upstream before anything else.
@@ -89,13 +92,17 @@ pub(crate) async fn relay(wire: &Wire<'_>, first: Held) -> Outcome {
         worker,
         listener,
         slot,
-        ends,
         ..
     } = wire.connection;
     slot.watch_idle(&worker.live, listener.idle_timeout);
     wire.flow.relayed_by.set(RelayedBy::Copy);
-    let mut lane_in = pin!(Lane::new(wire, Direction::In, None).run(first));
-    let mut lane_out = pin!(Lane::new(wire, Direction::Out, None).run(Held::default()));
+    let ended = Cell::new(false);
+    let lane = |direction| Lane {
+        ended: Some(&ended),
+        ..Lane::new(wire, direction, None)
+    };
+    let mut lane_in = pin!(lane(Direction::In).run(first));
+    let mut lane_out = pin!(lane(Direction::Out).run(Held::default()));
     let (mut in_ended, mut out_ended) = (false, false);
     poll_fn(|cx| {
         if !in_ended && let Poll::Ready(end) = lane_in.as_mut().poll(cx) {
@@ -103,14 +110,12 @@ pub(crate) async fn relay(wire: &Wire<'_>, first: Held) -> Outcome {
                 return Poll::Ready(outcome);
             }
             in_ended = true;
-            pass_on_end(wire.upstream, out_ended);
         }
         if !out_ended && let Poll::Ready(end) = lane_out.as_mut().poll(cx) {
             if let Err(outcome) = end {
                 return Poll::Ready(outcome);
             }
             out_ended = true;
-            pass_on_end(&ends.client, in_ended);
         }
         if in_ended && out_ended {
             Poll::Ready(Outcome::Done)
@@ -119,14 +124,6 @@ pub(crate) async fn relay(wire: &Wire<'_>, first: Held) -> Outcome {
         }
     })
     .await
-}
-
-/// Half-closes, unless the other direction ended too: then the close that follows says it all.
-fn pass_on_end(to: &Readiness, other_ended: bool) {
-    if !other_ended {
-        // Fails only when the other side is gone, which its own lane finds out.
-        let _ = socket::shutdown_write(to.as_fd());
-    }
 }
 
 /// Moves a body of a known length one way, by whatever way is cheapest. `first` is what of it has
@@ -161,7 +158,7 @@ pub(crate) async fn carry_rest(
 
 impl Wire<'_> {
     /// Where bytes come from, and where they go.
-    pub(crate) fn sides(&self, direction: Direction) -> (&Readiness, &Readiness) {
+    pub(crate) fn sides(&self, direction: Direction) -> (&End, &End) {
         let client = &self.connection.ends.client;
         match direction {
             Direction::In => (client, self.upstream),
@@ -227,6 +224,7 @@ impl<'a> Lane<'a> {
             wire,
             direction,
             left: Cell::new(left),
+            ended: None,
         }
     }
 }
@@ -247,12 +245,17 @@ impl Lane<'_> {
             .set(left.map(|left| left.saturating_sub(bytes as u64)));
     }
 
-    fn from(&self) -> &Readiness {
+    fn from(&self) -> &End {
         self.wire.sides(self.direction).0
     }
 
-    fn to(&self) -> &Readiness {
+    fn to(&self) -> &End {
         self.wire.sides(self.direction).1
+    }
+
+    /// Both sockets, where they carry the bytes themselves.
+    fn sockets(&self) -> Option<(&Readiness, &Readiness)> {
+        Some((self.from().as_plain()?, self.to().as_plain()?))
     }
 
     /// Runs the lane to its end.
@@ -264,17 +267,30 @@ impl Lane<'_> {
         loop {
             let waited = match mover.step(&self) {
                 // Whoever would read has passed everything on.
-                Step::WaitReadable if self.left() == 0 => return Ok(()),
+                Step::WaitReadable if self.left() == 0 => break,
                 Step::WaitReadable => self.from().readable().await,
                 Step::WaitWritable => self.to().writable().await,
                 Step::End if self.left.get().is_some() => {
                     return Err(self.wire.sender_ended(self.direction));
                 }
-                Step::End => return Ok(()),
+                Step::End => break,
                 Step::Broken(outcome) => return Err(outcome),
             };
             waited.map_err(|_| Outcome::GatewayError)?;
         }
+        let flushed = self.to().flushed().await;
+        flushed.map_err(|_| self.destination_broke())?;
+        if let Some(ended) = self.ended {
+            let other_ended = ended.replace(true);
+            // Fails only when the other side is gone, which its own lane finds out.
+            let _ = match self.to().as_plain() {
+                // The close that follows says it all.
+                Some(_) if other_ended => Ok(()),
+                Some(socket) => socket::shutdown_write(socket.as_fd()),
+                None => Box::pin(self.to().end()).await,
+            };
+        }
+        Ok(())
     }
 
     /// Counts bytes that the source gave and the destination took.

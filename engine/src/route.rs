@@ -29,7 +29,7 @@ pub(crate) async fn route<'a>(
     match snapshot.route(connection.id, name) {
         Ok(route) => Ok(route),
         Err(reason) => {
-            refuse(connection, UNRECOGNIZED_NAME).await;
+            refuse(connection, &UNRECOGNIZED_NAME).await;
             Err(match reason {
                 NoRoute::UnknownName => Outcome::UnknownName,
                 NoRoute::NoName => Outcome::NoName,

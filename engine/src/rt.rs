@@ -62,11 +62,11 @@ pub(crate) fn run<F: Future>(driver: Driver, main: F) -> io::Result<F::Output> {
             let mut ring = io_uring::IoUring::builder();
             engine_sys::probe::ring_flags(&mut ring);
             let builder = RuntimeBuilder::<IoUringDriver>::new().with_entries(RING_ENTRIES);
-            Ok(builder
-                .uring_builder(ring)
-                .enable_timer()
-                .build()?
-                .block_on(main))
+            let mut runtime = builder.uring_builder(ring).enable_timer().build()?;
+            runtime.block_on(async {
+                start_giving_way()?;
+                Ok(main.await)
+            })
         }
         Driver::Epoll => {
             let builder = RuntimeBuilder::<LegacyDriver>::new().with_entries(RING_ENTRIES);
@@ -126,25 +126,23 @@ impl Readiness {
         around(pin!(self.0.0.writable(false))).await
     }
 
-    /// [`Readiness::readable`], until a deadline.
-    ///
-    /// # Errors
-    /// When the deadline came first. A refused wait counts as readiness: the read that follows
-    /// says what is wrong.
-    pub(crate) async fn readable_until(&self, deadline: Instant) -> Result<(), TimedOut> {
-        let timed = Box::pin(monoio::time::timeout_at(deadline.into(), self.readable()));
-        timed.await.map_or(Err(TimedOut), |_| Ok(()))
-    }
-
     /// [`Readiness::writable`], until a deadline.
     ///
     /// # Errors
     /// When the deadline came first. A refused wait counts as readiness: the write that follows
     /// says what is wrong.
     pub(crate) async fn writable_until(&self, deadline: Instant) -> Result<(), TimedOut> {
-        let timed = Box::pin(monoio::time::timeout_at(deadline.into(), self.writable()));
-        timed.await.map_or(Err(TimedOut), |_| Ok(()))
+        until(deadline, self.writable()).await.map(drop)
     }
+}
+
+/// Waits until a deadline.
+///
+/// # Errors
+/// When the deadline came first.
+pub(crate) async fn until<F: Future>(deadline: Instant, wait: F) -> Result<F::Output, TimedOut> {
+    let timed = Box::pin(monoio::time::timeout_at(deadline.into(), wait));
+    timed.await.map_err(|_| TimedOut)
 }
 
 thread_local! {
@@ -169,8 +167,9 @@ async fn around(mut wait: Pin<&mut impl Future<Output = io::Result<()>>>) -> io:
     Ok(())
 }
 
-/// Comes back after the driver has looked at every socket and timer again.
-async fn give_way() {
+/// Comes back after the driver has looked at every socket and timer again: for tasks that have more
+/// to do without waiting.
+pub(crate) async fn give_way() {
     let mut is_back = false;
     poll_fn(|cx| {
         if is_back {
@@ -283,14 +282,12 @@ mod tests {
                 reader.set_nonblocking(true).unwrap();
                 let socket = Readiness::new(reader.into()).unwrap();
                 let soon = Instant::now() + Duration::from_millis(20);
-                assert_eq!(
-                    socket.readable_until(soon).await,
-                    Err(TimedOut),
-                    "{driver:?}"
-                );
+                let waited = until(soon, socket.readable()).await;
+                assert!(matches!(waited, Err(TimedOut)), "{driver:?}");
                 writer.write_all(b"late").unwrap();
                 let later = Instant::now() + Duration::from_secs(5);
-                assert_eq!(socket.readable_until(later).await, Ok(()), "{driver:?}");
+                let waited = until(later, socket.readable()).await;
+                assert!(matches!(waited, Ok(Ok(()))), "{driver:?}");
                 let mut bytes = [0; 8];
                 assert_eq!(
                     engine_sys::socket::recv(socket.as_fd(), &mut bytes).unwrap(),

@@ -31,6 +31,7 @@ use crate::{
     record::{Flow, Record, Trace},
     relay::{choice::Way, pipes::Pipes, scratch::Scratch},
     rt::{self, Readiness},
+    tls::{Sessions, Tls},
 };
 
 /// How often idle connections are looked for, and so the precision of the idle timeout.
@@ -68,6 +69,7 @@ pub(crate) enum Command {
 pub(crate) struct Published {
     pub(crate) snapshot: Snapshot,
     pub(crate) http: engine_http::rules::Table,
+    pub(crate) tls: Tls,
     pub(crate) namespaces: HashMap<NetnsId, Arc<Netns>>,
 }
 
@@ -109,6 +111,8 @@ pub(crate) struct Worker {
     pub(crate) pipes: Pipes,
     /// Upstream connections that wait for the next HTTP request.
     pub(crate) pool: Pool,
+    /// TLS sessions with upstreams that can be resumed.
+    pub(crate) sessions: Sessions,
     /// HTTP requests so far.
     requests: Cell<u64>,
     /// How the last bulk flow that tried chose to be moved.
@@ -146,6 +150,7 @@ pub(crate) fn run(driver: rt::Driver, start: Start, up: Sender<()>) -> io::Resul
             scratch: Scratch::new(limits.scratch_bytes, limits.held_bytes_max),
             pipes: Pipes::new(limits.pipe_bytes, limits.pipes_idle_max),
             pool: Pool::new(limits.upstreams_idle_max, limits.upstream_idle_timeout),
+            sessions: Sessions::default(),
             requests: Cell::new(0),
             way: Cell::new(None),
             spare: RefCell::new(accept::spare().ok()),
@@ -303,6 +308,7 @@ impl Worker {
             return running;
         }
         let generation = published.snapshot.generation();
+        self.sessions.keep(&published.tls);
         self.current.replace(Rc::new(Current(published)));
         if !gone.routes.is_empty() {
             rt::spawn(forget(Rc::clone(self), Arc::clone(gone)));

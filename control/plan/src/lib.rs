@@ -18,6 +18,7 @@ pub mod plan;
 mod publish;
 pub mod sample;
 pub mod step;
+pub mod tls;
 
 pub use changed::{Changed, changed};
 pub use ids::Ids;

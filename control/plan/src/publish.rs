@@ -21,7 +21,10 @@ use engine_core::{
 };
 use engine_http::rules::{Action, Match, Policy, Rule, Table, TableBuilder, TableError};
 
-use crate::ids::{HOST, Ids, Leads, NextIds};
+use crate::{
+    ids::{HOST, Ids, Leads, NextIds},
+    tls::Tls,
+};
 
 /// A snapshot, and what it needs.
 #[derive(Debug)]
@@ -30,6 +33,8 @@ pub struct Planned {
     pub snapshot: Snapshot,
     /// What they decide HTTP requests by; its rules' routes are the snapshot's.
     pub http: Table,
+    /// Whose TLS ends here, and how targets are spoken with.
+    pub tls: Tls,
     /// Every namespace that the snapshot names; the host's is always among them.
     pub namespaces: BTreeMap<NetnsId, NamespaceSource>,
 }
@@ -63,7 +68,7 @@ pub fn publish(
         builder: SnapshotBuilder::new(generation),
         serves_http: listeners
             .iter()
-            .any(|listener| listener.protocol == Protocol::Http),
+            .any(|listener| matches!(listener.protocol, Protocol::Http | Protocol::Https)),
         hosts: Vec::new(),
         networks: HashMap::new(),
         placed: HashMap::new(),
@@ -231,6 +236,7 @@ impl Plan<'_> {
             Planned {
                 snapshot,
                 http,
+                tls: Tls::default(),
                 namespaces,
             },
             self.ids.finish(),

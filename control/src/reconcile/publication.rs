@@ -1,6 +1,9 @@
 //! What the workers route by: from the desired state and the namespaces as they are now.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::SystemTime,
+};
 
 use control_api::{Problems, boot::Listener, state::Desired};
 use control_kernel::Linux;
@@ -9,16 +12,17 @@ use engine::{Engine, Publication};
 use engine_core::{ids::Generation, snapshot::Snapshot};
 use engine_sys::netns::Identity;
 
-use super::Reconciler;
+use super::{Reconciler, tls::Tls};
 
 /// Publications whose desired generation is remembered. Workers answer every publication, so this
 /// many are never outstanding.
 const REMEMBERED_MAX: usize = 64;
 
 /// Gives out publications, and knows what each of them stands for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Publisher {
     ids: Ids,
+    tls: Tls,
     /// How many there were: the engine's own generation.
     count: u64,
     /// The desired state that each of the last publications stands for.
@@ -37,6 +41,23 @@ pub(crate) struct Prepared {
 }
 
 impl Publisher {
+    /// One that has given out nothing yet.
+    pub(crate) fn new(tls: Tls) -> Self {
+        Self {
+            ids: Ids::default(),
+            tls,
+            count: 0,
+            generations: BTreeMap::new(),
+            held: BTreeMap::new(),
+            missing: BTreeMap::new(),
+        }
+    }
+
+    /// Takes a new key for session tickets where one is due.
+    pub(super) fn rotate_tickets(&self) {
+        self.tls.rotate_tickets(SystemTime::now());
+    }
+
     /// Makes the snapshot of a desired state.
     ///
     /// # Errors
@@ -90,6 +111,7 @@ impl Publisher {
         Publication {
             snapshot: planned.snapshot,
             http: planned.http,
+            tls: self.tls.publication(planned.tls),
             namespaces,
         }
     }

@@ -103,6 +103,7 @@ impl Reconciler {
                 Protocol::Tls => "tls".to_owned(),
                 Protocol::Tcp => "tcp".to_owned(),
                 Protocol::Http => "http".to_owned(),
+                Protocol::Https => "https".to_owned(),
             },
             accepted: tally.accepted,
         });

@@ -58,6 +58,7 @@ fn listener(declared: &boot::Listener, socket: ListenSocket) -> Listener {
             boot::Protocol::Tls => Protocol::Tls,
             boot::Protocol::Tcp => Protocol::Tcp,
             boot::Protocol::Http => Protocol::Http,
+            boot::Protocol::Https => Protocol::Https,
         },
         relay: match declared.relay {
             boot::RelayMode::Auto => RelayMode::Auto,

@@ -22,6 +22,7 @@ use control_kernel::{Linux, LinuxConfig};
 use control_store::{NewGeneration, Retention, Store};
 use engine::{Drained, Engine};
 use engine_sys::process::raise_descriptor_limit;
+use engine_tls::Certificates;
 use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg},
@@ -119,6 +120,7 @@ impl<'a> Gateway<'a> {
             kernel,
             events: events.clone(),
             heartbeat: Arc::clone(&heartbeat),
+            certificates: Certificates::default(),
         };
         let config = engine_config::from_boot(&boot, inherited, outlet);
         let (reconciler, view) = Reconciler::start(setting, |publication| {

@@ -77,12 +77,18 @@ outcomes! {
     HelloTimeout => Client "hello_timeout",
     /// The client went before its hello was whole.
     HelloEof => Client "hello_eof",
+    /// The TLS handshake was not done: its cause is counted apart.
+    HandshakeFailed => Client "handshake_failed",
+    /// The TLS handshake was not done in time.
+    HandshakeTimeout => Client "handshake_timeout",
     /// The hello names a host that is not routed here.
     UnknownName => Client "unknown_name",
     /// The hello names no host, and the listener has no default.
     NoName => Client "no_name",
     /// A request that is malformed, ambiguous or beyond a limit; the reason is counted apart.
     BadRequest => Client "bad_request",
+    /// A request for a host that the connection's certificate is not for.
+    Misdirected => Client "misdirected",
     /// The content of a request is longer than its route allows.
     TooLarge => Client "too_large",
     /// The client sends less than it announced.
@@ -110,6 +116,10 @@ outcomes! {
     Unreachable => Upstream "unreachable",
     /// No target is well: each one is down by its checks.
     NoTarget => Upstream "no_target",
+    /// The target did not prove who it is: its certificate is not good.
+    UpstreamUntrusted => Upstream "upstream_untrusted",
+    /// The TLS handshake with the target failed.
+    UpstreamTls => Upstream "upstream_tls",
     /// The target reset the connection, or ended it in the middle of something.
     UpstreamReset => Upstream "upstream_reset",
     /// The target's answer is malformed or ambiguous.

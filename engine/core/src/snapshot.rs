@@ -131,6 +131,16 @@ impl Snapshot {
             })
     }
 
+    /// What the pattern that a name is routed by ends with: the name itself, or the domain of the
+    /// longest wildcard. `None` where only a default would have it.
+    pub fn pattern_of<'n>(&self, name: &'n Hostname) -> Option<&'n str> {
+        if self.exact.contains_key(name) {
+            return Some(name.as_str());
+        }
+        let mut parents = name.parents();
+        parents.find(|parent| self.wildcard.contains_key(*parent))
+    }
+
     fn by_name(&self, name: &Hostname) -> Option<&u32> {
         self.exact.get(name).or_else(|| {
             if self.wildcard.is_empty() {
@@ -355,6 +365,8 @@ mod tests {
         ] {
             assert_eq!(label(&snapshot, 0, name).as_deref(), Ok(expected), "{name}");
         }
+        let name = Hostname::parse(b"d.c.b.example").unwrap();
+        assert_eq!(snapshot.pattern_of(&name), Some("b.example"));
         assert_eq!(label(&snapshot, 0, "example"), Err(NoRoute::UnknownName));
         assert_eq!(label(&snapshot, 0, ""), Err(NoRoute::NoName));
         assert_eq!(label(&snapshot, 1, "example").as_deref(), Ok("default"));

@@ -109,6 +109,7 @@ fn check_name(name: &str) -> Result<(), EditError> {
             | Known::XForwardedProto
             | Known::XForwardedHost
             | Known::XForwardedOther
+            | Known::ClientCert
             | Known::XRealIp
             | Known::TraceParent
             | Known::StrictTransportSecurity

@@ -1,10 +1,8 @@
 //! What a socket gave, and nobody has used yet.
 
-use std::{io, os::fd::AsFd};
+use std::io;
 
-use engine_sys::socket;
-
-use crate::{relay::held::Held, rt::Readiness, worker::Worker};
+use crate::{end::End, relay::held::Held, worker::Worker};
 
 /// The most that is received at once while a head is waited for. What follows a head waits in the
 /// socket, where the body is read by larger pieces.
@@ -52,10 +50,10 @@ impl Ahead {
     /// Receives more, through the worker's scratch buffer. 0 is the end of the stream.
     ///
     /// # Errors
-    /// Those of [`socket::recv`], `WouldBlock` among them.
-    pub(crate) fn receive(&mut self, worker: &Worker, socket: &Readiness) -> io::Result<usize> {
+    /// Those of [`End::recv`], `WouldBlock` among them.
+    pub(crate) fn receive(&mut self, worker: &Worker, from: &End) -> io::Result<usize> {
         worker.scratch.with(PIECE_BYTES, |scratch| {
-            let count = socket::recv(socket.as_fd(), scratch)?;
+            let count = from.recv(scratch)?;
             if self.start > 0 {
                 self.bytes.drain(..self.start);
                 self.start = 0;

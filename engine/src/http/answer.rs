@@ -139,9 +139,14 @@ fn code_of(outcome: Outcome) -> Code {
     match outcome {
         Outcome::BadRequest | Outcome::Truncated => Code::BadRequest,
         Outcome::HelloTimeout | Outcome::ContentTimeout => Code::RequestTimeout,
+        Outcome::Misdirected => Code::Misdirected,
         Outcome::TooLarge => Code::BodyTooLarge,
         Outcome::UnknownName | Outcome::NoName | Outcome::NoRoute => Code::NoRoute,
-        Outcome::Refused | Outcome::UpstreamReset | Outcome::BadResponse => Code::BackendDown,
+        Outcome::Refused
+        | Outcome::UpstreamReset
+        | Outcome::UpstreamUntrusted
+        | Outcome::UpstreamTls
+        | Outcome::BadResponse => Code::BackendDown,
         Outcome::ConnectTimeout | Outcome::AnswerTimeout | Outcome::Unreachable => {
             Code::BackendTimeout
         }

@@ -4,7 +4,7 @@
 //! Chunked content is read chunk by chunk and framed anew, so that nothing of one side's framing
 //! reaches the other.
 
-use std::{io, os::fd::AsFd};
+use std::io;
 
 use engine_core::outcome::Outcome;
 use engine_http::{
@@ -13,12 +13,11 @@ use engine_http::{
     refusal::Refusal,
     response,
 };
-use engine_sys::socket;
 
 use super::ahead::Ahead;
 use crate::{
+    end::End,
     relay::{Direction, Wire, carry, carry_rest},
-    rt::Readiness,
 };
 
 /// Framed content that is gathered before it is sent.
@@ -200,7 +199,7 @@ impl Chunks<'_> {
         }
     }
 
-    async fn receive(&self, ahead: &mut Ahead, from: &Readiness) -> Result<(), Cut> {
+    async fn receive(&self, ahead: &mut Ahead, from: &End) -> Result<(), Cut> {
         let worker = self.wire.connection.worker;
         loop {
             match ahead.receive(worker, from) {
@@ -215,17 +214,17 @@ impl Chunks<'_> {
     }
 }
 
-/// Sends all of it, waiting where the socket takes no more.
+/// Sends all of it, waiting where the other side takes no more.
 ///
 /// # Errors
-/// Those of [`socket::send`], and of waiting.
-pub(super) async fn send_all(to: &Readiness, mut bytes: &[u8]) -> io::Result<()> {
+/// Those of [`End::send`], and of waiting.
+pub(super) async fn send_all(to: &End, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
-        match socket::send(to.as_fd(), bytes) {
+        match to.send(bytes) {
             Ok(sent) => bytes = &bytes[sent..],
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => to.writable().await?,
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    to.flushed().await
 }

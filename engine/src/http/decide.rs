@@ -53,6 +53,11 @@ pub(super) fn decide<'a>(
         own: asker.failed(outcome, refusal),
         outcome,
     };
+    if let (Some(secured), Some(host)) = (&visitor.secured, request.host)
+        && !secured.carries(host, published)
+    {
+        return refused(Outcome::Misdirected, None);
+    }
     match published.http.find(request) {
         Found::Rule(found) => {
             let policy = &found.rule.policy;
@@ -106,6 +111,12 @@ fn pass<'a>(
             outcome: Outcome::TooLarge,
         };
     }
+    let vouched = visitor.secured.as_ref().map(|secured| secured.vouched());
+    let vouched: Vec<_> = vouched
+        .unwrap_or_default()
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
     let forwarding = Forwarding {
         client: &visitor.client,
         local: visitor.local,
@@ -113,7 +124,7 @@ fn pass<'a>(
         trusted: visitor.is_trusted,
         request_id: asker.id(),
         traceparent: None,
-        vouched: &[],
+        vouched: &vouched,
     };
     let outgoing = Outgoing {
         path,

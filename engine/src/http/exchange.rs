@@ -122,7 +122,7 @@ pub(super) async fn exchange(exchange: &Exchange<'_>, head: &[u8], ahead: &mut A
         };
         let wire = Wire {
             connection,
-            upstream: &opened.socket,
+            upstream: &opened.end,
             permit,
             flow: &flow,
         };

@@ -1,6 +1,6 @@
 //! Gets an upstream connection for a request: one that rests, or a new one.
 
-use std::{io, time::Instant};
+use std::time::Instant;
 
 use engine_core::{
     balance::{Balance, Occupied},
@@ -13,17 +13,18 @@ use crate::{
     admit::Permit,
     connection::Connection,
     dial::{self, Introduction, outcome_of},
+    end::End,
     preface::Endpoints,
     record::Flow,
     relay::held::Held,
-    rt::Readiness,
+    tls::{self, Origin},
     worker::Published,
 };
 
 /// An upstream connection for one request.
 #[derive(Debug)]
 pub(super) struct Opened {
-    pub(super) socket: Readiness,
+    pub(super) end: End,
     /// Where it can rest afterwards; `None` where it cannot.
     pub(super) key: Option<Key>,
     /// It has rested, so it may have been closed without our knowing.
@@ -72,8 +73,8 @@ impl<'a> Targets<'a> {
                     self.count_client(permit, target, flow);
                     return Ok(opened);
                 }
-                Err(error) => {
-                    failure = outcome_of(&error);
+                Err(outcome) => {
+                    failure = outcome;
                     self.place += 1;
                 }
             }
@@ -81,10 +82,12 @@ impl<'a> Targets<'a> {
         Err(failure)
     }
 
-    async fn open_to(&self, target: &Target) -> io::Result<Opened> {
+    async fn open_to(&self, target: &Target) -> Result<Opened, Outcome> {
+        let origin = self.published.tls.origin(self.route.id);
         let key = Key {
             network: self.route.network.id,
             address: target.address,
+            origin: origin.map_or(0, |origin| origin.id()),
         };
         // Behind a PROXY protocol header, a connection is of one client.
         let key = target.proxy_protocol.is_none().then_some(key);
@@ -93,21 +96,21 @@ impl<'a> Targets<'a> {
         let pool = &self.connection.worker.pool;
         let rested = key.and_then(|key| pool.take(key));
         let has_rested = rested.is_some();
-        let socket = match rested {
-            Some(socket) => socket,
-            None => self.dial(target).await?,
+        let end = match rested {
+            Some(end) => end,
+            None => self.dial(target, origin.map(|origin| &**origin)).await?,
         };
         Ok(Opened {
-            socket,
+            end,
             key,
             has_rested,
             _load: load,
         })
     }
 
-    async fn dial(&self, target: &Target) -> io::Result<Readiness> {
+    async fn dial(&self, target: &Target, origin: Option<&Origin>) -> Result<End, Outcome> {
         let netns = self.published.namespaces.get(&self.route.network.netns);
-        let netns = netns.ok_or(io::ErrorKind::NetworkUnreachable)?;
+        let netns = netns.ok_or(Outcome::Unreachable)?;
         let mut first = Held::default();
         if let Some(version) = target.proxy_protocol {
             let introduction = Introduction {
@@ -120,8 +123,13 @@ impl<'a> Targets<'a> {
         }
         let deadline = Instant::now() + self.connection.listener.connect_timeout;
         let attempt = dial::attempt(self.connection, netns, target.address, &mut first, deadline);
-        let (socket, _) = attempt.await?;
-        Ok(socket)
+        let (socket, _) = attempt.await.map_err(|error| outcome_of(&error))?;
+        let end = End::plain(socket);
+        if let Some(origin) = origin {
+            let patience = deadline.saturating_duration_since(Instant::now());
+            tls::connect(self.connection, origin, target.address, (&end, patience)).await?;
+        }
+        Ok(end)
     }
 
     /// Has the bytes of an attempt counted for its client and target.
@@ -138,7 +146,7 @@ impl Opened {
     /// Leaves the connection to the next request.
     pub(super) fn rest(self, connection: &Connection<'_>) {
         if let Some(key) = self.key {
-            connection.worker.pool.give(key, self.socket);
+            connection.worker.pool.give(key, self.end);
         }
     }
 }

@@ -6,23 +6,23 @@
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
-    io,
     net::SocketAddr,
-    os::fd::AsFd,
     time::{Duration, Instant},
 };
 
 use ahash::RandomState;
 use engine_core::ids::NetworkId;
-use engine_sys::socket;
 
-use crate::rt::Readiness;
+use crate::end::End;
 
-/// Whom a connection leads to. Tenants may use the same addresses.
+/// Whom a connection leads to. Tenants may use the same addresses, and what proved to be one name
+/// has not proved to be another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     pub(crate) network: NetworkId,
     pub(crate) address: SocketAddr,
+    /// The origin that it was made for, and verified to be; 0 is none.
+    pub(crate) origin: u64,
 }
 
 /// The connections of one worker that wait for a request.
@@ -36,7 +36,7 @@ pub(crate) struct Pool {
 
 #[derive(Debug)]
 struct Resting {
-    socket: Readiness,
+    end: End,
     since: Instant,
 }
 
@@ -52,13 +52,13 @@ impl Pool {
     }
 
     /// A connection that is still open as far as this end knows.
-    pub(crate) fn take(&self, key: Key) -> Option<Readiness> {
+    pub(crate) fn take(&self, key: Key) -> Option<End> {
         let mut resting = self.resting.borrow_mut();
         let stack = resting.get_mut(&key)?;
         while let Some(top) = stack.pop() {
             self.count.set(self.count.get() - 1);
-            if is_quiet(&top.socket) {
-                return Some(top.socket);
+            if top.end.is_quiet() {
+                return Some(top.end);
             }
         }
         resting.remove(&key);
@@ -66,24 +66,20 @@ impl Pool {
     }
 
     /// Keeps a connection on which a response has just ended.
-    pub(crate) fn give(&self, key: Key, socket: Readiness) {
+    pub(crate) fn give(&self, key: Key, end: End) {
         if self.count.get() >= self.count_max {
             return;
         }
         self.count.set(self.count.get() + 1);
         let since = Instant::now();
         let mut resting = self.resting.borrow_mut();
-        resting
-            .entry(key)
-            .or_default()
-            .push(Resting { socket, since });
+        resting.entry(key).or_default().push(Resting { end, since });
     }
 
     /// Closes what has rested for too long, or was closed by the other end.
     pub(crate) fn sweep(&self, now: Instant) {
         self.keep(|_, resting| {
-            now.saturating_duration_since(resting.since) < self.rest_max
-                && is_quiet(&resting.socket)
+            now.saturating_duration_since(resting.since) < self.rest_max && resting.end.is_quiet()
         });
     }
 
@@ -102,11 +98,6 @@ impl Pool {
     }
 }
 
-/// Whether nothing has arrived: neither the end of the stream, nor bytes that nobody asked for.
-fn is_quiet(socket: &Readiness) -> bool {
-    socket::peek(socket.as_fd()).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
-}
-
 #[cfg(test)]
 mod tests {
     use std::{
@@ -115,13 +106,13 @@ mod tests {
     };
 
     use super::*;
-    use crate::rt::{self, Driver};
+    use crate::rt::{self, Driver, Readiness};
 
-    fn connection(listener: &TcpListener) -> (TcpStream, Readiness) {
+    fn connection(listener: &TcpListener) -> (TcpStream, End) {
         let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (theirs, _) = listener.accept().unwrap();
         ours.set_nonblocking(true).unwrap();
-        (theirs, Readiness::new(ours.into()).unwrap())
+        (theirs, End::plain(Readiness::new(ours.into()).unwrap()))
     }
 
     fn with_pool(test: impl FnOnce(&Pool, Key, &TcpListener)) {
@@ -129,6 +120,7 @@ mod tests {
         let key = Key {
             network: NetworkId(1),
             address: listener.local_addr().unwrap(),
+            origin: 0,
         };
         let pool = Pool::new(2, Duration::from_secs(60));
         rt::run(Driver::Epoll, async { test(&pool, key, &listener) }).unwrap();

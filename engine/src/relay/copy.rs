@@ -1,8 +1,6 @@
 //! Moves bytes through the worker's scratch buffer.
 
-use std::{io, os::fd::AsFd};
-
-use engine_sys::socket;
+use std::io;
 
 use super::{
     Lane, Step,
@@ -55,7 +53,7 @@ impl<'a> Copier<'a> {
 
     fn send_held(&mut self, lane: &Lane<'_>) -> (Step, u64) {
         let before = self.held.capacity();
-        let sent = self.held.send(lane.to().as_fd());
+        let sent = self.held.send(|bytes| lane.to().send(bytes));
         self.scratch.hold(before, self.held.capacity());
         match sent {
             Ok(bytes) => {
@@ -76,7 +74,7 @@ impl<'a> Copier<'a> {
     }
 
     fn move_piece(&mut self, lane: &Lane<'_>, buffer: &mut [u8]) -> Result<(Step, u64), Step> {
-        let received = match socket::recv(lane.from().as_fd(), buffer) {
+        let received = match lane.from().recv(buffer) {
             Ok(0) => return Err(Step::End),
             Ok(received) => received,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -85,7 +83,7 @@ impl<'a> Copier<'a> {
             Err(_) => return Err(Step::Broken(lane.source_broke())),
         };
         lane.took(received);
-        let sent = match socket::send(lane.to().as_fd(), &buffer[..received]) {
+        let sent = match lane.to().send(&buffer[..received]) {
             Ok(sent) => sent,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(_) => return Err(Step::Broken(lane.destination_broke())),

@@ -16,7 +16,8 @@ pub(super) struct Splicer {
     in_pipe: usize,
 }
 
-/// The pipe cannot be had, or the kernel does not splice these sockets.
+/// The pipe cannot be had, or the kernel does not splice these sockets, or there is TLS between
+/// them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Refused;
 
@@ -34,9 +35,10 @@ impl Splicer {
         if !self.is_empty() {
             return Ok(self.empty(lane));
         }
+        let (from, _) = lane.sockets().ok_or(Refused)?;
         let pipes = &lane.wire.connection.worker.pipes;
         let pipe = pipes.take().map_err(|_| Refused)?;
-        match pipe.fill(lane.from().as_fd(), lane.left()) {
+        match pipe.fill(from.as_fd(), lane.left()) {
             Ok(0) => {
                 pipes.give(pipe);
                 Ok((Step::End, 0))
@@ -63,7 +65,7 @@ impl Splicer {
         let Some(pipe) = &self.pipe else {
             return (Step::WaitReadable, 0);
         };
-        let drained = match pipe.drain(lane.to().as_fd(), self.in_pipe) {
+        let drained = match pipe.drain(lane.to().socket().as_fd(), self.in_pipe) {
             Ok(drained) => drained,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 return (Step::WaitWritable, 0);

@@ -160,6 +160,13 @@ pub enum PemFault {
     Other,
 }
 
+impl PartialEq for Bundle {
+    /// The same chain and the same key, whichever was read when.
+    fn eq(&self, other: &Self) -> bool {
+        self.chain == other.chain && self.key.bytes == other.key.bytes
+    }
+}
+
 impl Bundle {
     /// Reads a chain and a key from PEM files, which may be the same, and checks that they belong
     /// together.

@@ -27,7 +27,7 @@ use verify::AnyCertificate;
 pub const RESUMPTIONS_MAX: usize = 16;
 
 /// Whom to believe that an origin is who it says.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum Trust {
     /// The authorities that browsers trust, compiled in (Mozilla's list).
     #[default]
@@ -52,7 +52,7 @@ pub enum Speaks {
 }
 
 /// How to speak TLS with an origin.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Settings {
     /// Whom to believe.
     pub trust: Trust,

@@ -11,18 +11,13 @@ use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 pub struct Peer<'a>(pub &'a CertificateDer<'static>);
 
 impl Peer<'_> {
-    /// The certificate as PEM, percent-encoded for a header: what nginx calls
-    /// `$ssl_client_escaped_cert`.
-    pub fn escaped_pem(&self) -> String {
-        let mut escaped = String::with_capacity(self.0.len() * 3 / 2 + 128);
-        escaped.push_str("-----BEGIN%20CERTIFICATE-----%0A");
-        // 48 bytes are the 64 characters of one line (RFC 7468 section 3).
-        for line in self.0.chunks(48) {
-            push_base64(&mut escaped, line);
-            escaped.push_str("%0A");
-        }
-        escaped.push_str("-----END%20CERTIFICATE-----%0A");
-        escaped
+    /// The certificate as the value of `Client-Cert` (RFC 9440 section 2.1).
+    pub fn client_cert(&self) -> String {
+        let mut value = String::with_capacity(self.0.len().div_ceil(3) * 4 + 2);
+        value.push(':');
+        push_base64(&mut value, self.0);
+        value.push(':');
+        value
     }
 
     /// The subject as text, as in `CN=printer, O=Example`. None when it is no X.509 or has control
@@ -45,7 +40,7 @@ impl Peer<'_> {
     }
 }
 
-/// Base64 (RFC 4648 section 4) with `+`, `/` and `=` percent-encoded.
+/// Base64 (RFC 4648 section 4).
 fn push_base64(text: &mut String, bytes: &[u8]) {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     for group in bytes.chunks(3) {
@@ -53,14 +48,11 @@ fn push_base64(text: &mut String, bytes: &[u8]) {
         let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
         for position in 0..4 {
             if position > group.len() {
-                text.push_str("%3D");
+                text.push('=');
                 continue;
             }
-            match ALPHABET[(bits >> (18 - 6 * position) & 63) as usize] {
-                b'+' => text.push_str("%2B"),
-                b'/' => text.push_str("%2F"),
-                other => text.push(char::from(other)),
-            }
+            let letter = ALPHABET[(bits >> (18 - 6 * position) & 63) as usize];
+            text.push(char::from(letter));
         }
     }
 }
@@ -70,15 +62,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn base64_is_that_of_the_rfc_with_its_signs_escaped() {
+    fn base64_is_that_of_the_rfc() {
         let encode = |bytes: &[u8]| {
             let mut text = String::new();
             push_base64(&mut text, bytes);
             text
         };
         assert_eq!(encode(b"foobar"), "Zm9vYmFy");
-        assert_eq!(encode(b"foob"), "Zm9vYg%3D%3D");
-        assert_eq!(encode(b"fooba"), "Zm9vYmE%3D");
-        assert_eq!(encode(&[0xfb, 0xff, 0xfe]), "%2B%2F%2F%2B");
+        assert_eq!(encode(b"foob"), "Zm9vYg==");
+        assert_eq!(encode(b"fooba"), "Zm9vYmE=");
+        assert_eq!(encode(&[0xfb, 0xff, 0xfe]), "+//+");
     }
 }

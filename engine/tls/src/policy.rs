@@ -179,6 +179,17 @@ impl Terms {
         ServerSession::accept(config, received).map_err(AcceptError::Session)
     }
 
+    /// Whether the proof for `name` is up that an ACME directory asks for.
+    pub fn has_challenge(&self, name: &Hostname) -> bool {
+        self.certificates.has_challenge(name)
+    }
+
+    /// Whether a connection made to `name` may also carry requests for `other`: see
+    /// [`Certificates::may_carry`].
+    pub fn may_carry(&self, name: Option<&Hostname>, other: &Hostname) -> bool {
+        self.certificates.may_carry(name, other)
+    }
+
     /// The policy that this is made of.
     pub fn policy(&self) -> &Policy {
         &self.policy

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use crate::session::{HANDSHAKE_BYTES_MAX, RECORD_WIRE_BYTES_MAX, SEND_BYTES_MAX};
+use crate::session::{HANDSHAKE_BYTES_MAX, QUEUED_BYTES_MAX, RECORD_WIRE_BYTES_MAX};
 
 /// Room for four full records, and for what the protocol itself may have to say before them.
-const OUTBOUND_BYTES: usize = SEND_BYTES_MAX + 4096;
+const OUTBOUND_BYTES: usize = QUEUED_BYTES_MAX;
 /// Room for a whole handshake message in its records, and for as many records as one read takes.
 const INBOUND_BYTES: usize = HANDSHAKE_BYTES_MAX + RECORD_WIRE_BYTES_MAX;
 

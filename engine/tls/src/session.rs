@@ -31,9 +31,11 @@ pub const RECORD_WIRE_BYTES_MAX: usize = 5 + RECORD_BYTES_MAX + 2048;
 /// Most bytes that a peer may send before its handshake is done, however slowly they come. A chain
 /// of ten RSA-4096 client certificates is about 20 KiB.
 pub const HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
-/// Most plaintext that one [`Session::send`] takes: four records. Also, but for record headers,
-/// the most ciphertext that is ever queued.
+/// Most plaintext that one [`Session::send`] takes: four records.
 pub const SEND_BYTES_MAX: usize = 4 * RECORD_BYTES_MAX;
+/// Most ciphertext that is queued: what one [`Session::send`] may leave, and the protocol's own
+/// answers (key updates, alerts). Who writes much and reads nothing can still be read from.
+pub const QUEUED_BYTES_MAX: usize = SEND_BYTES_MAX + 4096;
 
 /// Most reads in a row, all ending in whole records, that give no plaintext: an honest peer has no
 /// use for more than one or two (session tickets, a key update), while empty records cost their
@@ -61,6 +63,8 @@ pub struct Session<S> {
     /// Bytes that the peer sent so far, as long as the handshake lasts.
     handshake_bytes: u32,
     inbound: Inbound,
+    /// What is held was gone through, and the wire had no more.
+    starved: bool,
     /// What went wrong behind plaintext that was still to be read.
     failure: Option<Box<SessionError>>,
     outbound: Outbound,
@@ -130,6 +134,7 @@ impl<S: Side> Session<S> {
             plain_at: 0,
             handshake_bytes: 0,
             inbound: Inbound::Open,
+            starved: false,
             failure: None,
             outbound: Outbound::default(),
         }
@@ -153,9 +158,11 @@ impl<S: Side> Session<S> {
                 return flushed;
             }
             flushed?;
-            let room = scratch.inbound.len() - self.held.len();
+            // What comes behind the handshake may be any amount: it is not read with it.
+            let left = HANDSHAKE_BYTES_MAX.saturating_sub(self.handshake_bytes as usize);
+            let room = left.min(scratch.inbound.len() - self.held.len());
             if room == 0 {
-                return Err(SessionError::HandshakeTooLong);
+                return Err(self.fail(SessionError::HandshakeTooLong));
             }
             let count = self.read(wire, scratch, room)?;
             let result = self.take_in(scratch, count, &mut []);
@@ -224,8 +231,7 @@ impl<S: Side> Session<S> {
                     return Err(failure.map_or(SessionError::NotOpen, |failure| *failure));
                 }
             }
-            if self.outbound.is_full() {
-                // Whoever makes us answer without reading the answers waits.
+            if self.is_full() {
                 return Err(SessionError::WouldBlock);
             }
             let before = self.held.len();
@@ -303,9 +309,17 @@ impl<S: Side> Session<S> {
         self.outbound.wants_write()
     }
 
-    /// Whether [`Session::recv`] may have something without the wire becoming readable.
+    /// Whether [`Session::recv`] has something to do without the wire becoming readable: plaintext
+    /// to hand over, a whole record to open, or an end to tell of.
     pub fn has_received(&self) -> bool {
-        !self.plain.is_empty() || !self.held.is_empty() || self.inbound != Inbound::Open
+        let ready = !self.starved && holds_record(&self.held);
+        !self.plain.is_empty() || ready || self.inbound != Inbound::Open
+    }
+
+    /// Whether so much is queued that [`Session::recv`] reads nothing before some of it has left:
+    /// whoever makes us answer without reading the answers waits.
+    pub fn is_full(&self) -> bool {
+        self.outbound.is_full()
     }
 
     /// Whether the handshake is still to be done.
@@ -338,6 +352,14 @@ impl<S: Side> Session<S> {
     pub fn peer(&self) -> Option<&CertificateDer<'static>> {
         self.side.shared().peer_certificates()?.first()
     }
+}
+
+/// Whether `held` begins with a whole record (RFC 8446 section 5.1).
+fn holds_record(held: &[u8]) -> bool {
+    let [_, _, _, high, low, payload @ ..] = held else {
+        return false;
+    };
+    payload.len() >= usize::from(u16::from_be_bytes([*high, *low]))
 }
 
 impl<S: Side> fmt::Debug for Session<S> {

@@ -39,18 +39,18 @@ section! {
         /// Connections at once.
         connections_max: Option<NonZeroU32>;
         /// How long a client may take to say where it wants to go: a TLS hello, or the head of an
-        /// HTTP request.
+        /// HTTP request; and again for a TLS handshake that ends here.
         hello_timeout: Duration = "5s" in "10ms"..="5m";
         /// How long one target may take to answer, before the next one is tried.
         connect_timeout: Duration = "3s" in "10ms"..="5m";
         /// How long a connection lives on which nothing moves.
         idle_timeout: Duration = "15m" in "1s"..="7d";
-        /// How long a client may take from one request to the next; for `protocol: http`.
+        /// How long a client may take from one HTTP request to the next.
         keep_alive_timeout: Duration = "75s" in "1s"..="1d";
-        /// How long a target may stay silent before it answers a request; for `protocol: http`.
+        /// How long a target may stay silent before it answers an HTTP request.
         answer_timeout: Duration = "60s" in "1s"..="1d";
         /// Proxies whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are believed; from all
-        /// other clients they are dropped. For `protocol: http`.
+        /// other clients they are dropped.
         trusted_proxies: Option<Vec<IpNet>>;
     }
 }
@@ -69,17 +69,18 @@ impl Check for Listener {
                 "`default` means nothing on a tcp listener: nothing is classified",
                 "write `to`",
             ),
-            Protocol::Tls | Protocol::Http if self.to.is_some() => spot.error_with_hint(
-                problems,
-                "`to` is for tcp listeners: here hosts are routed by the state document",
-                "write `default`, or `protocol: tcp`",
-            ),
-            Protocol::Tcp | Protocol::Tls | Protocol::Http => {}
+            Protocol::Tls | Protocol::Http | Protocol::Https if self.to.is_some() => spot
+                .error_with_hint(
+                    problems,
+                    "`to` is for tcp listeners: here hosts are routed by the state document",
+                    "write `default`, or `protocol: tcp`",
+                ),
+            Protocol::Tcp | Protocol::Tls | Protocol::Http | Protocol::Https => {}
         }
-        if self.protocol != Protocol::Http && self.trusted_proxies.is_some() {
+        if self.protocol == Protocol::Tcp && self.trusted_proxies.is_some() {
             spot.warning(
                 problems,
-                "`trusted_proxies` is read by http listeners alone",
+                "`trusted_proxies` means nothing on a tcp listener: no HTTP is read",
             );
         }
     }
@@ -121,12 +122,15 @@ pub(super) fn check_all(listeners: &[Listener], spot: &Spot<'_>, problems: &mut 
 words! {
     /// What a listener's connections carry.
     pub enum Protocol {
-        /// TLS: routed by the name in the ClientHello, and passed through unread.
+        /// TLS: routed by the name in the ClientHello, and passed through unread; names with a
+        /// certificate here end their TLS here, and are served as on `https`.
         Tls = "tls",
         /// Any bytes: all sent to one place.
         Tcp = "tcp",
         /// HTTP/1: each request routed by its host, and proxied.
         Http = "http",
+        /// HTTP/1 in TLS that ends here.
+        Https = "https",
     }
 }
 

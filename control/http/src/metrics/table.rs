@@ -40,6 +40,8 @@ pub(crate) const METRICS: &[Metric] = &[
     metric("listener_accepted", Counter, &["listener"], "Connections taken off a listener's queue", samples::listener_accepted),
     metric("listener_ended", Counter, &["listener", "outcome"], "Connections that ended, by how", samples::listener_ended),
     metric("listener_ech", Counter, &["listener"], "Hellos with encrypted_client_hello", samples::listener_ech),
+    metric("listener_tls_handshakes", Counter, &["listener", "version", "group", "session"], "TLS handshakes that ended here, by what was agreed on; `session` is `new` or `resumed`", samples::listener_tls_handshakes),
+    metric("listener_tls_failures", Counter, &["listener", "cause"], "TLS handshakes that failed here, by why", samples::listener_tls_failures),
     metric("listener_exhausted", Counter, &["listener"], "Times that no descriptor was left to accept with", samples::listener_exhausted),
     metric("listener_accept_errors", Counter, &["listener"], "Other failures of accept", samples::listener_accept_errors),
     metric("connection_records_dropped", Counter, &[], "Connection records that found no room on the way to the log", samples::records_dropped),

@@ -32,6 +32,9 @@ pub enum Known {
     XForwardedHost,
     /// Every other `X-Forwarded-…`.
     XForwardedOther,
+    /// What a gateway that ends TLS says of its client: `Client-Cert`, `Client-Cert-Chain` (RFC
+    /// 9440) and every `X-Client-Cert-…`.
+    ClientCert,
     /// `X-Real-IP`
     XRealIp,
     /// `X-Request-Id`
@@ -52,7 +55,7 @@ impl Known {
         // Nearly all other fields are told apart by their first letter and their length.
         let first = name.first()?.to_ascii_lowercase();
         let possible = match first {
-            b'c' => matches!(name.len(), 10 | 14),
+            b'c' => matches!(name.len(), 10 | 11 | 14 | 17),
             b'e' => name.len() == 6,
             b'f' => name.len() == 9,
             b'h' => matches!(name.len(), 4 | 14),
@@ -105,6 +108,8 @@ impl Known {
             b"x-request-id" => Self::XRequestId,
             b"traceparent" => Self::TraceParent,
             b"strict-transport-security" => Self::StrictTransportSecurity,
+            b"client-cert" | b"client-cert-chain" => Self::ClientCert,
+            other if other.starts_with(b"x-client-cert-") => Self::ClientCert,
             other if other.starts_with(b"x-forwarded-") => Self::XForwardedOther,
             _ => return None,
         })
@@ -141,6 +146,9 @@ mod tests {
                 "X-Forwarded-Client-Certificate-Of-Somebody",
                 Known::XForwardedOther,
             ),
+            ("Client-Cert", Known::ClientCert),
+            ("Client-Cert-Chain", Known::ClientCert),
+            ("X-Client-Cert-Subject", Known::ClientCert),
             ("X-Real-IP", Known::XRealIp),
             ("X-Request-Id", Known::XRequestId),
             ("traceparent", Known::TraceParent),

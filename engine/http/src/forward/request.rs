@@ -152,7 +152,7 @@ fn passes(field: &Field<'_>, forwarding: &Forwarding<'_>, outgoing: &Outgoing<'_
         None | Some(Known::StrictTransportSecurity) => true,
         Some(Known::TraceParent) => forwarding.traceparent.is_none(),
         Some(Known::Trailer) => outgoing.framing == Framing::Chunked,
-        Some(Known::XForwardedOther) => forwarding.trusted,
+        Some(Known::XForwardedOther | Known::ClientCert) => forwarding.trusted,
         Some(
             Known::Connection
             | Known::ContentLength

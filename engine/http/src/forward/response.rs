@@ -127,6 +127,7 @@ fn passes(field: &Field<'_>, forwarding: &ResponseForwarding<'_>) -> bool {
             | Known::XForwardedProto
             | Known::XForwardedHost
             | Known::XForwardedOther
+            | Known::ClientCert
             | Known::XRealIp
             | Known::TraceParent,
         )

@@ -146,11 +146,9 @@ fn required_client_certificates_are_verified_and_passed_on() {
         let peer = Peer(both.server.peer().unwrap());
         assert_eq!(peer.subject().unwrap(), "CN=leaf");
         assert_eq!(peer.sha256().len(), 64);
-        let pem = peer.escaped_pem().replace("%20", " ").replace("%0A", "\n");
-        let pem = pem
-            .replace("%2B", "+")
-            .replace("%2F", "/")
-            .replace("%3D", "=");
+        let value = peer.client_cert();
+        let base64 = value.trim_matches(':');
+        let pem = format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n");
         let again = <CertificateDer<'_> as rustls::pki_types::pem::PemObject>::from_pem_slice(
             pem.as_bytes(),
         );

@@ -4,7 +4,7 @@ use std::{fmt, io};
 
 use rustls::unbuffered::{EncodeError, EncodeTlsData};
 
-use super::SEND_BYTES_MAX;
+use super::QUEUED_BYTES_MAX;
 use crate::{failure::SessionError, wire::Wire};
 
 /// What the wire had no room for yet. Empty, and without an allocation, most of the time.
@@ -72,9 +72,9 @@ impl Outbound {
         !self.queued.is_empty()
     }
 
-    /// Whether as much is queued as one send may leave.
+    /// Whether as much is queued as may be.
     pub(super) fn is_full(&self) -> bool {
-        self.bytes() >= SEND_BYTES_MAX
+        self.bytes() >= QUEUED_BYTES_MAX
     }
 
     /// How many bytes are queued.

@@ -37,9 +37,11 @@ impl<S: Side> Session<S> {
                 if self.is_handshaking() {
                     self.count(count)?;
                 }
+                self.starved = false;
                 Ok(count)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.starved = true;
                 Err(SessionError::WouldBlock)
             }
             Err(error) => Err(self.fail(SessionError::Wire(error))),

@@ -44,6 +44,31 @@ fn drain(
 }
 
 #[test]
+fn a_client_may_send_any_amount_right_behind_its_handshake() {
+    let (authority, terms) = certified();
+    let mut both = Both::meet(Client::new(&authority).connect("a.example"), &terms).unwrap();
+    let waits = both.server.handshake(&mut both.far, &mut both.scratch);
+    assert!(matches!(waits, Err(SessionError::WouldBlock)), "{waits:?}");
+    carry(&mut both.far, &mut both.near);
+    both.client
+        .handshake(&mut both.near, &mut both.scratch)
+        .unwrap();
+    let content = pattern(3 * HANDSHAKE_BYTES_MAX);
+    let mut sent = 0;
+    while sent < content.len() {
+        let rest = &content[sent..];
+        let part = both.client.send(&mut both.near, &mut both.scratch, rest);
+        sent += part.unwrap();
+    }
+    carry(&mut both.near, &mut both.far);
+    both.server
+        .handshake(&mut both.far, &mut both.scratch)
+        .unwrap();
+    let received = drain(&mut both.server, &mut both.far, &mut both.scratch, 1 << 14);
+    assert!(received == content, "{} bytes", received.len());
+}
+
+#[test]
 fn the_hybrid_group_is_agreed_on_and_bytes_are_exchanged() {
     let mut both = pair();
     let agreed = both.server.agreed().unwrap();

@@ -61,6 +61,26 @@ pub(in crate::metrics) fn listener_ech(scene: &Scene) -> Vec<Sample> {
         .collect()
 }
 
+pub(in crate::metrics) fn listener_tls_handshakes(scene: &Scene) -> Vec<Sample> {
+    let done = |(name, tally): (&str, &ListenerTally)| {
+        let samples = tally.tls.done.iter().map(|(agreed, done)| {
+            let session = if agreed.resumed { "resumed" } else { "new" };
+            count([&name, &agreed.version, &agreed.group, &session], *done)
+        });
+        samples.collect::<Vec<_>>()
+    };
+    listeners(scene).flat_map(done).collect()
+}
+
+pub(in crate::metrics) fn listener_tls_failures(scene: &Scene) -> Vec<Sample> {
+    let failed = |(name, tally): (&str, &ListenerTally)| {
+        let failed = tally.tls.failed.iter();
+        let samples = failed.map(|(cause, failed)| count([&name, &cause.label()], *failed));
+        samples.collect::<Vec<_>>()
+    };
+    listeners(scene).flat_map(failed).collect()
+}
+
 pub(in crate::metrics) fn listener_exhausted(scene: &Scene) -> Vec<Sample> {
     listeners(scene)
         .map(|(name, tally)| count([&name], tally.exhausted))

@@ -108,6 +108,33 @@ fn nobody_removes_what_the_gateway_writes() {
 }
 
 #[test]
+fn a_client_vouches_for_its_own_certificate_only_where_it_is_trusted() {
+    let head = "GET / HTTP/1.1\r\nHost: a\r\nClient-Cert: :eA==:\r\nClient_Cert: y\r\n\
+                X-Client-Cert-Subject: CN=root\r\n\r\n";
+    let text = passed(head, &Way::default());
+    assert!(!text.to_lowercase().contains("client"), "{text}");
+    let way = Way {
+        vouched: &[("Client-Cert", ":eg==:")],
+        ..Way::default()
+    };
+    let text = passed(head, &way);
+    assert!(text.contains("\r\nClient-Cert: :eg==:\r\n"), "{text}");
+    assert!(
+        !text.contains("eA==") && !text.contains("CN=root"),
+        "{text}"
+    );
+    let way = Way {
+        trusted: true,
+        ..Way::default()
+    };
+    let text = passed(head, &way);
+    assert!(
+        text.contains("Client-Cert: :eA==:") && text.contains("CN=root"),
+        "{text}"
+    );
+}
+
+#[test]
 fn framing_is_our_own() {
     let chunked = "POST / HTTP/1.1\r\nHost: a\r\ntransfer-encoding: CHUNKED\r\nTrailer: x\r\n\r\n";
     let text = passed(chunked, &Way::default());

@@ -1,0 +1,27 @@
+//! TLS that ends here, towards clients and towards upstreams.
+//!
+//! ```text
+//!   hello ► whose? ─► passthrough: the route by name, unread                     (connection.rs)
+//!             └────► terms ► handshake ► the requests of the connection          (http.rs)
+//!                                            └─► origin ► handshake ► upstream   (http/open.rs)
+//! ```
+//!
+//! What sessions are is engine-tls' to say; here are the names that end here, and the waits.
+
+mod accept;
+mod connect;
+mod handshake;
+mod names;
+mod origin;
+mod tally;
+
+pub(crate) use self::{
+    accept::{Secured, serve, terms},
+    connect::connect,
+    origin::Sessions,
+};
+pub use self::{
+    names::Tls,
+    origin::Origin,
+    tally::{Handshake, TlsTally},
+};

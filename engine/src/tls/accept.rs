@@ -1,0 +1,216 @@
+//! Ends a client's TLS.
+
+use std::sync::Arc;
+
+use engine_core::{
+    classify::{Hello, ServerName, UNRECOGNIZED_NAME},
+    hostname::Hostname,
+    outcome::Outcome,
+};
+use engine_http::host::Host;
+use engine_tls::{
+    Cause, SessionError, Terms,
+    peer::Peer,
+    policy::{ACME_PROTOCOL, AcceptError, Clients},
+};
+
+use super::handshake::{Unshaken, handshake};
+use crate::{
+    classify::{farewell, refuse},
+    config::Protocol,
+    connection::Connection,
+    end,
+    http::{self, ahead::Ahead},
+    preface::{Endpoints, Received},
+    worker::Published,
+};
+
+/// What a connection's handshake came to.
+#[derive(Debug)]
+pub(crate) struct Secured {
+    terms: Arc<Terms>,
+    /// The name that the client asked for.
+    name: Option<Hostname>,
+    /// What upstreams are told of the client's certificate.
+    vouched: Vec<(&'static str, String)>,
+}
+
+/// The terms on which a connection's TLS ends here; `None` where it is passed through.
+///
+/// # Errors
+/// [`Outcome::UnknownName`] and [`Outcome::NoName`], where nobody is to have it; the client was
+/// told so.
+pub(crate) async fn terms(
+    connection: &Connection<'_>,
+    published: &Published,
+    hello: &Hello,
+) -> Result<Option<Arc<Terms>>, Outcome> {
+    let Published { tls, snapshot, .. } = published;
+    let name = name_of(hello);
+    let others = tls.others();
+    // RFC 8737 section 3: such a client is a directory, which wants a proof and nothing else. The
+    // proofs that are not put up here are the tenants' own affair.
+    if hello.alpn.as_deref() == Some(ACME_PROTOCOL)
+        && let (Some(name), Some(others)) = (name, others)
+        && others.has_challenge(name)
+    {
+        return Ok(Some(Arc::clone(others)));
+    }
+    let own = name.and_then(|name| tls.of(name, snapshot));
+    if connection.listener.protocol != Protocol::Https {
+        return Ok(own.cloned());
+    }
+    if let Some(terms) = own.or(others) {
+        return Ok(Some(Arc::clone(terms)));
+    }
+    refuse(connection, &UNRECOGNIZED_NAME).await;
+    Err(unknown(name))
+}
+
+/// Ends a client's TLS, and serves the requests in it.
+///
+/// # Errors
+/// How the connection ended early.
+pub(crate) async fn serve(
+    connection: &Connection<'_>,
+    terms: Arc<Terms>,
+    (hello, received): (&Hello, Received),
+    endpoints: Endpoints,
+) -> Result<Outcome, Outcome> {
+    // Apart, so that a connection at rest does not keep the room for it.
+    let secured = Box::pin(accept(connection, terms, hello, received)).await?;
+    if connection.ends.client.speaks(ACME_PROTOCOL) {
+        // The handshake was all that was wanted.
+        farewell(connection).await;
+        return Ok(Outcome::Done);
+    }
+    http::serve(connection, Ahead::default(), endpoints, Some(secured)).await
+}
+
+async fn accept(
+    connection: &Connection<'_>,
+    terms: Arc<Terms>,
+    hello: &Hello,
+    received: Received,
+) -> Result<Box<Secured>, Outcome> {
+    let session = match terms.accept(hello, received.protocol()) {
+        Ok(session) => session,
+        Err(error) => return Err(refuse_hello(connection, hello, &error).await),
+    };
+    drop(received);
+    let mut session = end::Tls::Server(session);
+    let client = connection.ends.client.socket();
+    let patience = connection.listener.hello_timeout;
+    match handshake(connection, client, &mut session, patience).await {
+        Ok(()) => {}
+        Err(Unshaken::TimedOut) => return Err(Outcome::HandshakeTimeout),
+        Err(Unshaken::Failed(error)) => return Err(fail(connection, &error).await),
+    }
+    if let Some(agreed) = session.agreed() {
+        connection
+            .worker
+            .ledger
+            .count_listener(connection.id, |tally| tally.tls.count_done(agreed));
+    }
+    let vouched = session.peer().map(|peer| vouch(&peer));
+    connection.ends.client.secure(session);
+    Ok(Box::new(Secured {
+        terms,
+        name: name_of(hello).cloned(),
+        vouched: vouched.unwrap_or_default(),
+    }))
+}
+
+/// Refuses a handshake that need not begin.
+async fn refuse_hello(connection: &Connection<'_>, hello: &Hello, error: &AcceptError) -> Outcome {
+    if let Some(alert) = error.alert() {
+        refuse(connection, alert).await;
+    }
+    match error {
+        AcceptError::UnknownName => unknown(name_of(hello)),
+        AcceptError::NoChallenge => {
+            count_failed(connection, Cause::Protocol);
+            Outcome::HandshakeFailed
+        }
+        AcceptError::Session(error) => {
+            count_failed(connection, error.cause().unwrap_or(Cause::Internal));
+            Outcome::HandshakeFailed
+        }
+    }
+}
+
+/// Ends a handshake that failed.
+async fn fail(connection: &Connection<'_>, error: &SessionError) -> Outcome {
+    let cause = error.cause().unwrap_or(Cause::Internal);
+    count_failed(connection, cause);
+    if !matches!(error, SessionError::Wire(_) | SessionError::HandshakeEof) {
+        // The alert is on its way.
+        farewell(connection).await;
+    }
+    Outcome::HandshakeFailed
+}
+
+fn count_failed(connection: &Connection<'_>, cause: Cause) {
+    connection
+        .worker
+        .ledger
+        .count_listener(connection.id, |tally| tally.tls.count_failed(cause));
+}
+
+fn name_of(hello: &Hello) -> Option<&Hostname> {
+    match &hello.name {
+        ServerName::Host(name) => Some(name),
+        ServerName::Absent | ServerName::IpLiteral | ServerName::Invalid(_) => None,
+    }
+}
+
+fn unknown(name: Option<&Hostname>) -> Outcome {
+    name.map_or(Outcome::NoName, |_| Outcome::UnknownName)
+}
+
+/// What upstreams are told of a client's certificate: the whole of it as RFC 9440 says, and what
+/// most of them look for in it.
+fn vouch(peer: &Peer<'_>) -> Vec<(&'static str, String)> {
+    let mut vouched = vec![
+        ("Client-Cert", peer.client_cert()),
+        ("X-Client-Cert-Sha256", peer.sha256()),
+    ];
+    vouched.extend(
+        peer.subject()
+            .map(|subject| ("X-Client-Cert-Subject", subject)),
+    );
+    vouched
+}
+
+impl Secured {
+    /// The fields that tell upstreams who the client is.
+    pub(crate) fn vouched(&self) -> &[(&'static str, String)] {
+        &self.vouched
+    }
+
+    /// Whether requests for `host` may come over this connection: it was made to this name, or the
+    /// certificate that it was shown is good for it, too, and the host asks no more of its clients
+    /// (RFC 9110 section 7.4).
+    pub(crate) fn carries(&self, host: Host<'_>, published: &Published) -> bool {
+        let Some(folded) = host.folded() else {
+            // SNI names no addresses.
+            return self.name.is_none();
+        };
+        if self
+            .name
+            .as_ref()
+            .is_some_and(|name| name.as_str() == &*folded)
+        {
+            return true;
+        }
+        let Some(host) = host.hostname() else {
+            return false;
+        };
+        let Some(terms) = published.tls.of_host(&host) else {
+            return false;
+        };
+        let asks = &terms.policy().clients;
+        (*asks == Clients::Unasked || *asks == self.terms.policy().clients)
+            && self.terms.may_carry(self.name.as_ref(), &host)
+    }
+}

@@ -1,0 +1,80 @@
+//! How the targets of a route are spoken with.
+
+use std::{
+    cell::RefCell,
+    collections::{HashMap, HashSet},
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use ahash::RandomState;
+use engine_tls::origin::{OriginError, Settings};
+
+use super::Tls;
+
+/// Numbers that are never given again: what a connection was verified for is told by them.
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// How the targets of a route are spoken with. Connections of one origin are never used for
+/// another one, so one that stays as it is should be the same value in the next publication.
+#[derive(Debug)]
+pub struct Origin {
+    id: u64,
+    tls: Option<engine_tls::Origin>,
+    name: Option<Box<str>>,
+}
+
+impl Origin {
+    /// With TLS. `name` is what targets must have a certificate for, and what they are asked for by
+    /// SNI; without one it is their address.
+    ///
+    /// # Errors
+    /// Says which of the settings is not good.
+    pub fn tls(settings: &Settings, name: Option<&str>) -> Result<Self, OriginError> {
+        Ok(Self {
+            id: NEXT_ID.fetch_add(1, Relaxed),
+            tls: Some(engine_tls::Origin::new(settings)?),
+            name: name.map(Box::from),
+        })
+    }
+
+    /// With HTTP/2 and without TLS (RFC 9113 section 3.3).
+    pub fn http2() -> Self {
+        Self {
+            id: NEXT_ID.fetch_add(1, Relaxed),
+            tls: None,
+            name: None,
+        }
+    }
+
+    /// Told apart by this from all other origins there ever were; 0 is none's.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The name that a target must prove to be.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+}
+
+/// A worker's own part of its origins: the sessions that it can resume.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions(RefCell<HashMap<u64, engine_tls::Origin, RandomState>>);
+
+impl Sessions {
+    /// What this worker speaks to an origin with; `None` without TLS.
+    pub(crate) fn of(&self, origin: &Origin) -> Option<engine_tls::Origin> {
+        let tls = origin.tls.as_ref()?;
+        let mut sessions = self.0.borrow_mut();
+        let own = sessions
+            .entry(origin.id)
+            .or_insert_with(|| tls.for_worker());
+        Some(own.clone())
+    }
+
+    /// Forgets the sessions of origins that a publication no longer has.
+    pub(crate) fn keep(&self, tls: &Tls) {
+        let kept: HashSet<u64> = tls.origins().map(|origin| origin.id).collect();
+        self.0.borrow_mut().retain(|id, _| kept.contains(id));
+    }
+}

@@ -1,0 +1,472 @@
+//! An engine with one listener, and what the tests set up around it.
+
+use std::{
+    collections::HashMap,
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    num::NonZeroU16,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    thread,
+    time::{Duration, Instant, SystemTime},
+};
+
+use engine::{
+    Config, Counters, DriverChoice, Engine, Limits, ListenSocket, Listener, Origin, Protocol,
+    Publication, RelayMode, Tls, Workers,
+};
+use engine_core::{
+    balance::{Balance, Load},
+    health::Health,
+    hostname::HostPattern,
+    ids::{Generation, NetnsId, NetworkId, RouteId},
+    snapshot::{Network, Route, SnapshotBuilder, Target},
+};
+use engine_http::rules::{Action, Match, Policy, Rule, TableBuilder};
+use engine_sys::netns::Netns;
+use engine_tls::{
+    Bundle, Certificates, Policies, Tickets,
+    policy::{self, Protocols},
+    tickets::{Keys, Secret},
+};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
+    client::Resumption,
+    pki_types::{CertificateDer, PrivateKeyDer},
+};
+
+/// Longest wait for anything.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A certificate authority.
+pub(crate) struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pub(crate) der: CertificateDer<'static>,
+}
+
+/// A certificate with its key, in PEM and in DER.
+pub(crate) struct Leaf {
+    pub(crate) chain: String,
+    pub(crate) key: String,
+    pub(crate) der: CertificateDer<'static>,
+    key_der: Vec<u8>,
+}
+
+impl Authority {
+    pub(crate) fn new(name: &str) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        let certificate = params.self_signed(&key).unwrap();
+        Self {
+            der: certificate.der().clone(),
+            issuer: Issuer::new(params, key),
+        }
+    }
+
+    pub(crate) fn leaf(&self, names: &[&str]) -> Leaf {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.distinguished_name.push(DnType::CommonName, "leaf");
+        let leaf = params.signed_by(&key, &self.issuer).unwrap();
+        Leaf {
+            chain: leaf.pem(),
+            key: key.serialize_pem(),
+            der: leaf.der().clone(),
+            key_der: key.serialize_der(),
+        }
+    }
+
+    pub(crate) fn roots(&self) -> policy::Roots {
+        [Box::from(self.der.as_ref())].into()
+    }
+}
+
+impl Leaf {
+    pub(crate) fn bundle(&self) -> Arc<Bundle> {
+        Arc::new(Bundle::from_pem(self.chain.as_bytes(), self.key.as_bytes()).unwrap())
+    }
+
+    pub(crate) fn key(&self) -> PrivateKeyDer<'static> {
+        PrivateKeyDer::try_from(self.key_der.clone()).unwrap()
+    }
+}
+
+/// An engine, and the certificates that it has.
+pub(crate) struct Gateway {
+    pub(crate) engine: Engine,
+    pub(crate) certificates: Certificates,
+    pub(crate) address: SocketAddr,
+}
+
+/// What an engine is made with.
+pub(crate) struct Setup {
+    protocol: Protocol,
+    policies: Policies,
+    pub(crate) certificates: Certificates,
+    tls: Tls,
+    snapshot: SnapshotBuilder,
+    rules: Vec<(Option<HostPattern>, RouteId, Policy)>,
+    routes: u32,
+    driver: DriverChoice,
+}
+
+impl Setup {
+    pub(crate) fn new(protocol: Protocol) -> Self {
+        let certificates = Certificates::default();
+        let secret = Secret::random().unwrap();
+        let tickets = Tickets::new(Keys::new(&secret, SystemTime::now()));
+        Self {
+            protocol,
+            policies: Policies::new(certificates.clone(), tickets).unwrap(),
+            certificates,
+            tls: Tls::default(),
+            snapshot: SnapshotBuilder::new(Generation(1)),
+            rules: Vec::new(),
+            routes: 0,
+            driver: DriverChoice::Auto,
+        }
+    }
+
+    pub(crate) fn driver(mut self, driver: DriverChoice) -> Self {
+        self.driver = driver;
+        self
+    }
+
+    pub(crate) fn certificate(self, leaf: &Leaf) -> Self {
+        self.certificates.add(&leaf.bundle());
+        self
+    }
+
+    /// Ends the TLS of a name here; none is all the others.
+    pub(crate) fn terminate(mut self, pattern: Option<&str>, policy: policy::Policy) -> Self {
+        let policy = policy::Policy {
+            protocols: Protocols::Http1,
+            ..policy
+        };
+        let terms = self.policies.terms(&policy).unwrap();
+        match pattern {
+            Some(pattern) => drop(
+                self.tls
+                    .terminate(HostPattern::parse(pattern).unwrap(), terms),
+            ),
+            None => self.tls.terminate_others(terms),
+        }
+        self
+    }
+
+    fn route(&mut self, label: &str, target: SocketAddr) -> RouteId {
+        self.routes += 1;
+        let id = RouteId(self.routes);
+        self.snapshot.route(Route {
+            id,
+            label: label.into(),
+            network: Network {
+                id: NetworkId(1),
+                name: "network-1".into(),
+                netns: NetnsId(0),
+                live: Load::default(),
+            },
+            targets: vec![Target {
+                address: target,
+                weight: 1,
+                backup: false,
+                proxy_protocol: None,
+                load: Load::default(),
+                health: Health::default(),
+            }],
+            balance: Balance::default(),
+        });
+        id
+    }
+
+    /// Passes a name's connections through.
+    pub(crate) fn pass(mut self, pattern: &str, target: SocketAddr) -> Self {
+        let id = self.route(pattern, target);
+        self.snapshot.name(HostPattern::parse(pattern).unwrap(), id);
+        self
+    }
+
+    /// Proxies the requests for a host; none is all the others.
+    pub(crate) fn proxy(self, host: Option<&str>, target: SocketAddr) -> Self {
+        self.proxy_to(host, target, None, Policy::default())
+    }
+
+    pub(crate) fn proxy_to(
+        mut self,
+        host: Option<&str>,
+        target: SocketAddr,
+        origin: Option<Origin>,
+        policy: Policy,
+    ) -> Self {
+        let id = self.route(host.unwrap_or("any"), target);
+        let host = host.map(|host| HostPattern::parse(host).unwrap());
+        self.rules.push((host, id, policy));
+        if let Some(origin) = origin {
+            self.tls.set_origin(id, Arc::new(origin));
+        }
+        self
+    }
+
+    pub(crate) fn start(self) -> Gateway {
+        let snapshot = self.snapshot.build(None).unwrap();
+        let mut table = TableBuilder::new();
+        for (host, id, policy) in self.rules {
+            let everything = Match {
+                host,
+                path: "/".to_owned(),
+                methods: Vec::new(),
+                fields: Vec::new(),
+            };
+            let route = snapshot.routes().find(|route| route.id == id).unwrap();
+            let rule = Rule {
+                id,
+                route: Arc::clone(route),
+                action: Action::Proxy,
+                policy,
+            };
+            table.rule(everything, rule);
+        }
+        let publication = Publication {
+            http: table.build().unwrap(),
+            snapshot,
+            tls: self.tls,
+            namespaces: HashMap::from([(NetnsId(0), Arc::new(Netns::current().unwrap()))]),
+        };
+        let config = Config {
+            driver: self.driver,
+            workers: Workers::Count(NonZeroU16::MIN),
+            listeners: vec![listener(self.protocol)],
+            limits: Limits::default(),
+            records: None,
+        };
+        let engine = Engine::start(config, publication).unwrap();
+        let address = engine.addresses()[0].1;
+        Gateway {
+            engine,
+            certificates: self.certificates,
+            address,
+        }
+    }
+}
+
+fn listener(protocol: Protocol) -> Listener {
+    Listener {
+        name: "test".into(),
+        socket: ListenSocket::Bind("127.0.0.1:0".parse().unwrap()),
+        protocol,
+        relay: RelayMode::Auto,
+        accept_proxy_from: Vec::new(),
+        connections_max: None,
+        hello_timeout: Duration::from_secs(1),
+        connect_timeout: Duration::from_secs(1),
+        idle_timeout: Duration::from_secs(30),
+        keep_alive_timeout: Duration::from_secs(30),
+        answer_timeout: Duration::from_secs(10),
+        trusted_proxies: Vec::new(),
+    }
+}
+
+impl Gateway {
+    /// Waits until something is counted on the listener.
+    pub(crate) fn until(&mut self, what: &str, is_so: impl Fn(&Counters) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_so(self.engine.counters()) {
+            assert!(
+                Instant::now() < deadline,
+                "not counted: {what}: {:?}",
+                self.engine.counters().listeners
+            );
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub(crate) fn outcomes(&mut self, outcome: engine_core::outcome::Outcome, count: u64) {
+        let index = outcome.index();
+        self.until(outcome.label(), |counters| {
+            counters.listeners[0].outcomes[index] == count
+        });
+    }
+}
+
+/// A client's TLS configuration.
+pub(crate) fn client(authority: &Authority, identity: Option<&Leaf>) -> Arc<ClientConfig> {
+    client_with(authority, identity, &[b"http/1.1"])
+}
+
+pub(crate) fn client_with(
+    authority: &Authority,
+    identity: Option<&Leaf>,
+    protocols: &[&[u8]],
+) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.der.clone()).unwrap();
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
+    let mut config = match identity {
+        None => builder.with_no_client_auth(),
+        Some(leaf) => builder
+            .with_client_auth_cert(vec![leaf.der.clone()], leaf.key())
+            .unwrap(),
+    };
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+    config.resumption = Resumption::in_memory_sessions(8);
+    Arc::new(config)
+}
+
+pub(crate) fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    use rustls::crypto::aws_lc_rs::{default_provider, kx_group::X25519MLKEM768};
+    let mut provider = default_provider();
+    provider.kx_groups.insert(0, X25519MLKEM768);
+    Arc::new(provider)
+}
+
+/// A TLS connection.
+pub(crate) type Stream = StreamOwned<ClientConnection, TcpStream>;
+
+pub(crate) fn connect(address: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> Stream {
+    let socket = TcpStream::connect(address).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_write_timeout(Some(PATIENCE)).unwrap();
+    let name = name.to_owned().try_into().unwrap();
+    let connection = ClientConnection::new(Arc::clone(config), name).unwrap();
+    StreamOwned::new(connection, socket)
+}
+
+/// An answer, read to the end of its content.
+pub(crate) struct Answer {
+    pub(crate) head: String,
+    pub(crate) content: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) fn status(&self) -> &str {
+        self.head.split(' ').nth(1).unwrap_or_default()
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.content).unwrap()
+    }
+}
+
+/// Asks for `/` on a connection that stays open.
+pub(crate) fn ask(stream: &mut (impl Read + Write), host: &str, fields: &str) -> Answer {
+    write!(stream, "GET / HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n").unwrap();
+    stream.flush().unwrap();
+    read_answer(stream)
+}
+
+pub(crate) fn read_answer(stream: &mut impl Read) -> Answer {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        let read = stream.read_exact(&mut byte);
+        assert!(read.is_ok(), "{read:?} behind {}", head.escape_ascii());
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let length = head.to_ascii_lowercase();
+    let length = length
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "));
+    let mut content = vec![0; length.unwrap().parse().unwrap()];
+    stream.read_exact(&mut content).unwrap();
+    Answer { head, content }
+}
+
+/// An upstream that answers each request with the request itself, for as long as the test runs. It
+/// counts its connections.
+pub(crate) struct Upstream {
+    pub(crate) address: SocketAddr,
+    pub(crate) accepted: Arc<AtomicUsize>,
+}
+
+impl Upstream {
+    pub(crate) fn plain() -> Self {
+        Self::start(echo)
+    }
+
+    pub(crate) fn tls(leaf: &Leaf, clients: Option<&Authority>) -> Self {
+        let builder = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        let builder = match clients {
+            None => builder.with_no_client_auth(),
+            Some(authority) => {
+                let mut roots = RootCertStore::empty();
+                roots.add(authority.der.clone()).unwrap();
+                let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(
+                    Arc::new(roots),
+                    provider(),
+                );
+                builder.with_client_cert_verifier(verifier.build().unwrap())
+            }
+        };
+        let config = builder
+            .with_single_cert(vec![leaf.der.clone()], leaf.key())
+            .unwrap();
+        let config = Arc::new(config);
+        Self::start(move |socket| {
+            let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
+            echo(StreamOwned::new(connection, socket));
+        })
+    }
+
+    fn start(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let accepted = Arc::<AtomicUsize>::default();
+        let (count, serve) = (Arc::clone(&accepted), Arc::new(serve));
+        thread::spawn(move || {
+            for socket in listener.incoming() {
+                count.fetch_add(1, Relaxed);
+                let serve = Arc::clone(&serve);
+                thread::spawn(move || serve(socket.unwrap()));
+            }
+        });
+        Self { address, accepted }
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.accepted.load(Relaxed)
+    }
+}
+
+/// Answers with the head and the content of each request.
+fn echo(stream: impl Read + Write) {
+    let mut stream = BufReader::new(stream);
+    loop {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            match stream.read_line(&mut head) {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+        }
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("Content-Length: "));
+        let mut content = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+        if stream.read_exact(&mut content).is_err() {
+            return;
+        }
+        let length = head.len() + content.len();
+        let out = stream.get_mut();
+        let answered = write!(
+            out,
+            "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{head}"
+        )
+        .and_then(|()| out.write_all(&content))
+        .and_then(|()| out.flush());
+        if answered.is_err() {
+            return;
+        }
+    }
+}

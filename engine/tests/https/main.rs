@@ -1,0 +1,10 @@
+//! TLS that ends at the engine, over sockets of the loopback: a rustls client before it, plain and
+//! TLS upstreams behind it.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod clients;
+mod gateway;
+mod names;
+mod requests;
+mod upstreams;

@@ -1,0 +1,99 @@
+//! One port for names that pass through and names whose TLS ends here.
+
+use std::io::Write;
+
+use engine::Protocol;
+use engine_core::{hostname::Hostname, outcome::Outcome};
+use engine_tls::policy::{ACME_PROTOCOL, Policy};
+
+use crate::gateway::{Authority, Setup, Upstream, ask, client, client_with, connect};
+
+#[test]
+fn names_that_pass_and_names_that_end_share_a_port() {
+    let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
+    let plain = Upstream::plain();
+    let tenant = Upstream::tls(&theirs.leaf(&["b.example", "x.a.example"]), None);
+    let mut gateway = Setup::new(Protocol::Tls)
+        .certificate(&ours.leaf(&["*.a.example"]))
+        .terminate(Some("*.a.example"), Policy::default())
+        .pass("b.example", tenant.address)
+        .pass("x.a.example", tenant.address)
+        .proxy(Some("y.a.example"), plain.address)
+        .start();
+    for (name, authority, forwarded) in [
+        ("y.a.example", &ours, true),
+        ("b.example", &theirs, false),
+        ("x.a.example", &theirs, false),
+    ] {
+        let mut stream = connect(gateway.address, &client(authority, None), name);
+        let answer = ask(&mut stream, name, "");
+        assert_eq!(answer.status(), "200");
+        assert_eq!(
+            answer.text().contains("X-Forwarded-For"),
+            forwarded,
+            "{name}"
+        );
+    }
+    let mut stream = connect(gateway.address, &client(&ours, None), "c.example");
+    let error = stream.write(b"x").unwrap_err().to_string();
+    assert!(error.contains("UnrecognisedName"), "{error}");
+    gateway.outcomes(Outcome::UnknownName, 1);
+}
+
+#[test]
+fn proofs_for_acme_are_ours_where_they_are_up_and_else_the_tenants() {
+    let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
+    let tenant = Upstream::tls(&theirs.leaf(&["b.example"]), None);
+    let mut gateway = Setup::new(Protocol::Tls)
+        .terminate(None, Policy::default())
+        .pass("b.example", tenant.address)
+        .pass("c.example", tenant.address)
+        .start();
+    let proven = Hostname::parse(b"c.example").unwrap();
+    let proof = ours.leaf(&["c.example"]);
+    gateway.certificates.set_challenge(&proven, proof.bundle());
+    let config = client_with(&ours, None, &[ACME_PROTOCOL]);
+    let mut stream = connect(gateway.address, &config, "c.example");
+    while stream.conn.is_handshaking() {
+        stream.conn.complete_io(&mut stream.sock).unwrap();
+    }
+    assert_eq!(stream.conn.alpn_protocol(), Some(ACME_PROTOCOL));
+    assert_eq!(stream.conn.peer_certificates().unwrap()[0], proof.der);
+    gateway.outcomes(Outcome::Done, 1);
+    assert_eq!(tenant.connections(), 0);
+
+    // No proof of ours is up for this one: the tenant's server hears of it.
+    let config = client_with(&theirs, None, &[ACME_PROTOCOL]);
+    let mut stream = connect(gateway.address, &config, "b.example");
+    let _ = stream.conn.complete_io(&mut stream.sock);
+    assert_eq!(tenant.connections(), 1);
+    gateway.certificates.remove_challenge(&proven);
+    let mut stream = connect(gateway.address, &config, "c.example");
+    let _ = stream.conn.complete_io(&mut stream.sock);
+    assert_eq!(tenant.connections(), 2);
+}
+
+#[test]
+fn a_certificate_that_changes_is_in_force_for_the_next_connection() {
+    let authority = Authority::new("one");
+    let upstream = Upstream::plain();
+    let (before, after) = (
+        authority.leaf(&["a.example"]),
+        authority.leaf(&["a.example"]),
+    );
+    let gateway = Setup::new(Protocol::Https)
+        .certificate(&before)
+        .terminate(None, Policy::default())
+        .proxy(None, upstream.address)
+        .start();
+    let shown = |leaf: &crate::gateway::Leaf| {
+        let mut stream = connect(gateway.address, &client(&authority, None), "a.example");
+        assert_eq!(ask(&mut stream, "a.example", "").status(), "200");
+        assert_eq!(stream.conn.peer_certificates().unwrap()[0], leaf.der);
+        stream
+    };
+    let mut old = shown(&before);
+    gateway.certificates.add(&after.bundle());
+    shown(&after);
+    assert_eq!(ask(&mut old, "a.example", "").status(), "200");
+}

@@ -1,0 +1,142 @@
+//! Upstreams that are spoken with in TLS.
+
+use std::net::TcpStream;
+
+use engine::{Origin, Protocol};
+use engine_http::rules;
+use engine_tls::origin::{Settings, Trust};
+
+use crate::gateway::{Authority, Gateway, PATIENCE, Setup, Upstream, ask};
+
+fn gateway(upstream: &Upstream, settings: &Settings, name: Option<&str>) -> Gateway {
+    let origin = Origin::tls(settings, name).unwrap();
+    Setup::new(Protocol::Http)
+        .proxy_to(
+            None,
+            upstream.address,
+            Some(origin),
+            rules::Policy::default(),
+        )
+        .start()
+}
+
+fn trusting(authority: &Authority) -> Settings {
+    Settings {
+        trust: Trust::Own(authority.roots()),
+        ..Settings::default()
+    }
+}
+
+fn connect(gateway: &Gateway) -> TcpStream {
+    let stream = TcpStream::connect(gateway.address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+#[test]
+fn a_verified_upstream_answers_over_a_session_that_is_kept() {
+    let authority = Authority::new("tenant");
+    let upstream = Upstream::tls(&authority.leaf(&["inner.example"]), None);
+    let gateway = gateway(&upstream, &trusting(&authority), Some("inner.example"));
+    for _ in 0..2 {
+        let mut stream = connect(&gateway);
+        for _ in 0..3 {
+            assert_eq!(ask(&mut stream, "a.example", "").status(), "200");
+        }
+    }
+    assert_eq!(upstream.connections(), 1);
+}
+
+#[test]
+fn an_upstream_without_a_name_is_verified_by_its_address() {
+    let authority = Authority::new("tenant");
+    let upstream = Upstream::tls(&authority.leaf(&["127.0.0.1"]), None);
+    let gateway = gateway(&upstream, &trusting(&authority), None);
+    assert_eq!(ask(&mut connect(&gateway), "a.example", "").status(), "200");
+}
+
+#[test]
+fn an_upstream_that_does_not_prove_who_it_is_gets_no_request() {
+    let (authority, other) = (Authority::new("tenant"), Authority::new("other"));
+    let upstream = Upstream::tls(&authority.leaf(&["inner.example"]), None);
+    for (settings, name) in [
+        (trusting(&authority), "another.example"),
+        (trusting(&other), "inner.example"),
+        (Settings::default(), "inner.example"),
+    ] {
+        let mut gateway = gateway(&upstream, &settings, Some(name));
+        let answer = ask(&mut connect(&gateway), "a.example", "");
+        assert_eq!(answer.status(), "502");
+        assert!(answer.text().contains("BACKEND_DOWN"), "{}", answer.text());
+        let untrusted = engine_core::outcome::Outcome::UpstreamUntrusted;
+        gateway.until("untrusted", |counters| {
+            let fault = untrusted.fault().index();
+            counters
+                .routes
+                .values()
+                .any(|route| route.tally.faults[fault] == 1)
+        });
+    }
+    let anyone = Settings {
+        trust: Trust::Anyone,
+        ..Settings::default()
+    };
+    let gateway = gateway(&upstream, &anyone, Some("another.example"));
+    assert_eq!(ask(&mut connect(&gateway), "a.example", "").status(), "200");
+}
+
+#[test]
+fn an_upstream_that_does_not_speak_tls_is_down() {
+    let authority = Authority::new("tenant");
+    let upstream = Upstream::plain();
+    let gateway = gateway(&upstream, &trusting(&authority), Some("inner.example"));
+    let status = ask(&mut connect(&gateway), "a.example", "")
+        .status()
+        .to_owned();
+    assert!(["502", "504"].contains(&&*status), "{status}");
+}
+
+#[test]
+fn the_gateway_shows_its_own_certificate_where_it_is_asked_for_one() {
+    let (authority, clients) = (Authority::new("tenant"), Authority::new("clients"));
+    let upstream = Upstream::tls(&authority.leaf(&["inner.example"]), Some(&clients));
+    let identity = clients.leaf(&["gateway.example"]).bundle();
+    let known = Settings {
+        identity: Some(identity),
+        ..trusting(&authority)
+    };
+    let knowing = gateway(&upstream, &known, Some("inner.example"));
+    assert_eq!(ask(&mut connect(&knowing), "a.example", "").status(), "200");
+    let nameless = gateway(&upstream, &trusting(&authority), Some("inner.example"));
+    assert_eq!(
+        ask(&mut connect(&nameless), "a.example", "").status(),
+        "502"
+    );
+}
+
+#[test]
+fn a_session_that_was_verified_for_one_name_is_not_used_for_another() {
+    let authority = Authority::new("tenant");
+    let upstream = Upstream::tls(&authority.leaf(&["a.inner.example"]), None);
+    let origin = |name| Some(Origin::tls(&trusting(&authority), Some(name)).unwrap());
+    let (address, policy) = (upstream.address, rules::Policy::default);
+    let gateway = Setup::new(Protocol::Http)
+        .proxy_to(
+            Some("a.example"),
+            address,
+            origin("a.inner.example"),
+            policy(),
+        )
+        .proxy_to(
+            Some("b.example"),
+            address,
+            origin("b.inner.example"),
+            policy(),
+        )
+        .start();
+    let mut stream = connect(&gateway);
+    assert_eq!(ask(&mut stream, "a.example", "").status(), "200");
+    assert_eq!(ask(&mut stream, "b.example", "").status(), "502");
+    assert_eq!(ask(&mut stream, "a.example", "").status(), "200");
+    assert_eq!(upstream.connections(), 2);
+}
