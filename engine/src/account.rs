@@ -17,6 +17,9 @@ use engine_core::{
     snapshot::Route,
     tally::Tally,
 };
+use engine_http::refusal::Refusal;
+
+use crate::http::standing::Standing;
 
 use self::clients::{ClientReport, ClientTally, Clients, Moved};
 use crate::tls::TlsTally;
@@ -30,6 +33,7 @@ pub(crate) struct Report {
     pub(crate) clients: Vec<ClientReport>,
     pub(crate) listeners: Vec<ListenerTally>,
     pub(crate) records_dropped: u64,
+    pub(crate) requests_dropped: u64,
     pub(crate) splices: u64,
 }
 
@@ -59,6 +63,8 @@ pub struct ListenerTally {
     pub outcomes: Vec<u64>,
     /// TLS handshakes that ended here.
     pub tls: TlsTally,
+    /// HTTP messages that were refused, by reason; [`Refusal::ALL`] gives the order.
+    pub refusals: Vec<u64>,
 }
 
 impl Default for ListenerTally {
@@ -71,6 +77,7 @@ impl Default for ListenerTally {
             accept_errors: 0,
             outcomes,
             tls: TlsTally::default(),
+            refusals: vec![0; Refusal::ALL.len()],
         }
     }
 }
@@ -86,6 +93,9 @@ impl ListenerTally {
             *mine += theirs;
         }
         self.tls.add(&other.tls);
+        for (mine, theirs) in self.refusals.iter_mut().zip(&other.refusals) {
+            *mine += theirs;
+        }
     }
 }
 
@@ -105,6 +115,8 @@ pub(crate) struct RouteTally {
     counted: RefCell<Tally>,
     is_dirty: Cell<bool>,
     turn: Cell<u64>,
+    /// What its HTTP requests showed of its targets.
+    pub(crate) standing: Standing,
 }
 
 impl RouteTally {
@@ -124,6 +136,7 @@ pub(crate) struct Ledger {
     clients: Clients,
     listeners: RefCell<Vec<ListenerTally>>,
     records_dropped: Cell<u64>,
+    requests_dropped: Cell<u64>,
     splices: Cell<u64>,
 }
 
@@ -136,6 +149,7 @@ impl Ledger {
             clients: Clients::new(clients_max),
             listeners: RefCell::new(vec![ListenerTally::default(); listeners]),
             records_dropped: Cell::new(0),
+            requests_dropped: Cell::new(0),
             splices: Cell::new(0),
         }
     }
@@ -153,6 +167,7 @@ impl Ledger {
                 counted: RefCell::default(),
                 is_dirty: Cell::new(false),
                 turn: Cell::new(0),
+                standing: Standing::default(),
             })
         };
         Rc::clone(
@@ -211,6 +226,11 @@ impl Ledger {
         self.records_dropped.set(self.records_dropped.get() + 1);
     }
 
+    /// Counts the record of a request that found no room.
+    pub(crate) fn count_dropped_request(&self) {
+        self.requests_dropped.set(self.requests_dropped.get() + 1);
+    }
+
     /// Counts a flow that moved to splice.
     pub(crate) fn count_splice(&self) {
         self.splices.set(self.splices.get() + 1);
@@ -230,6 +250,7 @@ impl Ledger {
             clients: self.clients.report(),
             listeners: std::mem::replace(&mut listeners, fresh),
             records_dropped: self.records_dropped.take(),
+            requests_dropped: self.requests_dropped.take(),
             splices: self.splices.take(),
         }
     }

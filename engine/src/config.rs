@@ -12,7 +12,7 @@ use crossbeam_channel::Sender;
 use engine_sys::socket::Liveness;
 use ipnet::IpNet;
 
-use crate::record::Record;
+use crate::{http::trace::RequestRecord, record::Record};
 
 /// Everything that needs a restart to change.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub struct Config {
     /// Where the record of each ended connection goes. A full channel drops records, counts them,
     /// and never holds a worker up.
     pub records: Option<Sender<Record>>,
+    /// Where the record of each ended HTTP request goes, in the same way.
+    pub requests: Option<Sender<RequestRecord>>,
 }
 
 /// What the workers wait with.

@@ -119,7 +119,7 @@ async fn stages(connection: &Connection<'_>, trace: &mut Trace) -> Result<Outcom
         permit: &permit,
         flow: &trace.flow,
     };
-    Ok(relay(&wire, first).await)
+    Ok(relay(&wire, first, connection.listener.idle_timeout).await)
 }
 
 impl Ends {

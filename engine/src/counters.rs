@@ -11,7 +11,10 @@ use engine_core::{
     tally::Tally,
 };
 
-use crate::account::{ListenerTally, Report, WorkerState, clients::ClientReport};
+use crate::{
+    account::{ListenerTally, Report, WorkerState, clients::ClientReport},
+    check::TargetDown,
+};
 
 /// Everything that was counted since the start. Totals only grow, also over snapshots.
 #[derive(Clone, Debug, Default)]
@@ -26,8 +29,12 @@ pub struct Counters {
     pub workers: Vec<WorkerCounters>,
     /// Connection records that found no room in the log's channel.
     pub records_dropped: u64,
+    /// Request records that found no room in the request log's channel.
+    pub requests_dropped: u64,
     /// Connections that moved to splice.
     pub splices: u64,
+    /// Targets that fail their checks at this moment.
+    pub targets_down: Vec<TargetDown>,
 }
 
 /// What was counted of one worker.
@@ -146,6 +153,7 @@ impl Counters {
             mine.add(theirs);
         }
         self.records_dropped += report.records_dropped;
+        self.requests_dropped += report.requests_dropped;
         self.splices += report.splices;
     }
 }

@@ -102,7 +102,7 @@ pub(crate) async fn dial(
 
 /// The target that a connection tries at a place in its order; `None` behind the last. Those that
 /// are down by their checks are not in it.
-pub(crate) fn choose(route: &Route, turn: u64, place: usize) -> Option<&Target> {
+fn choose(route: &Route, turn: u64, place: usize) -> Option<&Target> {
     if let [only] = &*route.targets {
         return (place == 0 && !only.health.is_down()).then_some(only);
     }

@@ -94,6 +94,12 @@ impl End {
         self.asks(|tls| tls.agreed().and_then(|agreed| agreed.protocol) == Some(protocol))
     }
 
+    /// The version of TLS that is spoken, as `TLSv1.3`; `None` on a plain end.
+    pub(crate) fn tls_version(&self) -> Option<&'static str> {
+        let session = self.session.get()?.borrow();
+        session.agreed().map(|agreed| agreed.version)
+    }
+
     /// Receives what is there. 0 is the end of the stream that its sender meant.
     ///
     /// # Errors

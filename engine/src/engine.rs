@@ -195,12 +195,7 @@ impl Engine {
         }
         let counters = Counters::new(listeners.len(), cores.len());
         let shared = Arc::new(share(config, listeners));
-        let current = Arc::new(Published {
-            snapshot: publication.snapshot,
-            http: publication.http,
-            tls: publication.tls,
-            namespaces: publication.namespaces,
-        });
+        let current = Arc::new(Published::after(&[], publication, cores.len()));
         let mut engine = Self {
             workers: Vec::new(),
             addresses,
@@ -257,12 +252,9 @@ impl Engine {
         if offered < running {
             return Err(PublishError::Stale { offered, running });
         }
-        let published = Arc::new(Published {
-            snapshot: publication.snapshot,
-            http: publication.http,
-            tls: publication.tls,
-            namespaces: publication.namespaces,
-        });
+        let checks = &self.current.checks;
+        let published = Published::after(checks, publication, self.workers.len());
+        let published = Arc::new(published);
         let gone = Arc::new(gone(&self.current.snapshot, &published.snapshot));
         let (done, answers) = bounded(self.workers.len());
         for worker in &self.workers {
@@ -304,6 +296,8 @@ impl Engine {
             self.take_in(report);
         }
         self.retired.retain(|old| Arc::strong_count(old) > 1);
+        let down = self.current.checks.iter();
+        self.counters.targets_down = down.filter_map(|checked| checked.down()).collect();
         &self.counters
     }
 
@@ -441,6 +435,7 @@ fn share(config: Config, listeners: Vec<Listener>) -> Shared {
         run_id,
         connections: AtomicU64::new(0),
         records: config.records,
+        requests: config.requests,
         listeners,
         limits,
     }

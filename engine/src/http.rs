@@ -11,43 +11,50 @@
 //! measured or framed anew.
 
 pub(crate) mod ahead;
-mod answer;
+pub(crate) mod answer;
+mod attempt;
 mod body;
-mod decide;
-mod exchange;
-mod open;
+pub(crate) mod decide;
+pub(crate) mod exchange;
+pub(crate) mod open;
+mod patience;
 pub(crate) mod pool;
+pub(crate) mod standing;
+pub(crate) mod trace;
 
-use std::{io, os::fd::AsFd, time::Instant};
+use std::{io, os::fd::AsFd, rc::Rc, sync::Arc, time::Instant};
 
-use engine_core::outcome::Outcome;
+use engine_core::{outcome::Outcome, snapshot::Route};
 use engine_http::{
-    forward::Client, limits::Limits, method::Scheme, reading::Reading, request, scan::Scan,
+    answer::Pages, forward::Client, limits::Limits, method::Scheme, reading::Reading, request,
+    scan::Scan,
 };
 use engine_sys::socket;
 
 use self::{
     ahead::Ahead,
     answer::{Asker, Own},
-    decide::{Decision, decide},
-    exchange::{Exchange, Exchanged, exchange},
+    decide::{Asking, Decision, decide},
+    exchange::{Exchange, Exchanged, Plan, exchange},
+    open::Way,
+    trace::RequestTrace,
 };
 use crate::{
-    admit::admit_request, classify::farewell, connection::Connection, preface::Endpoints,
-    tls::Secured,
+    account::ListenerTally, admit::admit_request, classify::farewell, connection::Connection,
+    preface::Endpoints, tls::Secured,
 };
 
 /// Who sends the requests of a connection.
 #[derive(Debug)]
-pub(super) struct Visitor {
-    client: Client,
-    endpoints: Endpoints,
-    local: std::net::SocketAddr,
-    scheme: Scheme,
+pub(crate) struct Visitor {
+    pub(crate) client: Client,
+    pub(crate) endpoints: Endpoints,
+    pub(crate) local: std::net::SocketAddr,
+    pub(crate) scheme: Scheme,
     /// A proxy whose word on where requests come from is taken.
-    is_trusted: bool,
+    pub(crate) is_trusted: bool,
     /// What its TLS came to.
-    secured: Option<Box<Secured>>,
+    pub(crate) secured: Option<Box<Secured>>,
 }
 
 /// What follows a request.
@@ -142,59 +149,110 @@ async fn await_request(
 
 async fn serve_request(connection: &Connection<'_>, visitor: &Visitor, ahead: &mut Ahead) -> Next {
     let worker = connection.worker;
+    let began = Instant::now();
+    let trace = RequestTrace::new(connection, visitor.endpoints.client, began);
     let mut scan = Scan::default();
-    let mut begun = None;
     let request = loop {
-        match request::read(ahead.unused(), limits(connection), &mut scan) {
+        let refused = match request::read(ahead.unused(), limits(connection), &mut scan) {
             Reading::Head(request) => break request,
             Reading::Refused(refusal) => {
-                let own = Asker::unread(worker).failed(Outcome::BadRequest, Some(refusal));
-                return answer(connection, &own, Outcome::BadRequest).await;
+                worker.ledger.count_listener(connection.id, |tally| {
+                    tally.refusals[refusal.index()] += 1;
+                });
+                trace.reason.set(Some(refusal.label()));
+                Some((Outcome::BadRequest, Some(refusal)))
             }
-            Reading::NeedMore => {}
-        }
-        let begun = *begun.get_or_insert_with(Instant::now);
-        match receive_head(connection, ahead, begun).await {
-            Ok(()) => {}
-            Err(Outcome::HelloTimeout) => {
-                let own = Asker::unread(worker).failed(Outcome::HelloTimeout, None);
-                return answer(connection, &own, Outcome::HelloTimeout).await;
-            }
-            Err(outcome) => return Next::End(outcome),
+            Reading::NeedMore => match receive_head(connection, ahead, began).await {
+                Ok(()) => None,
+                Err(Outcome::HelloTimeout) => Some((Outcome::HelloTimeout, None)),
+                Err(outcome) => return end(&trace, outcome),
+            },
+        };
+        if let Some((outcome, refusal)) = refused {
+            let asker = Asker::unread(worker);
+            trace.learn_id(asker.id());
+            let own = asker.failed(outcome, refusal, None);
+            return answer(connection, &trace, &own, outcome).await;
         }
     };
-    let started = Instant::now();
     let current = worker.current();
     let head_len = request.head_len;
     let id = trusted_id(visitor, &request).unwrap_or_else(|| worker.next_request_id());
     let asker = Asker::of(&request, id, worker.stopped().is_stopped());
-    let decision = decide(connection, visitor, &current.0, &request, &asker);
-    ahead.consume(head_len);
-    let (plan, head, route) = match decision {
-        Decision::Pass { plan, head, route } => (plan, head, route),
-        Decision::Answer { own, outcome } => return answer(connection, &own, outcome).await,
+    let asking = Asking {
+        connection,
+        visitor,
+        published: &current.0,
+        asker: &asker,
+        trace: &trace,
     };
+    let decision = decide(asking, &request);
+    ahead.consume(head_len);
+    let (plan, head, route, way) = match decision {
+        Decision::Pass {
+            plan,
+            head,
+            route,
+            way,
+        } => (plan, head, route, way),
+        Decision::Answer { own, outcome } => {
+            return answer(connection, &trace, &own, outcome).await;
+        }
+    };
+    let passing = Passing {
+        trace: &trace,
+        asker: &asker,
+        plan: &plan,
+        head: &head,
+    };
+    pass_on(connection, passing, (route, way), ahead).await
+}
+
+/// A request that is passed on.
+struct Passing<'a> {
+    trace: &'a RequestTrace<'a>,
+    asker: &'a Asker,
+    plan: &'a Plan<'a>,
+    head: &'a [u8],
+}
+
+/// Passes a request on, if its route has room for it.
+async fn pass_on<'a>(
+    connection: &'a Connection<'_>,
+    passing: Passing<'a>,
+    (route, way): (&Arc<Route>, Way<'a>),
+    ahead: &mut Ahead,
+) -> Next {
+    let Passing {
+        trace,
+        asker,
+        plan,
+        head,
+    } = passing;
+    let pages = plan.policy.pages.as_deref();
     let permit = match admit_request(connection, route) {
         Ok(permit) => permit,
         Err(outcome) => {
-            return answer(connection, &asker.failed(outcome, None), outcome).await;
+            trace.routed(connection.worker.ledger.route(route));
+            let own = asker.failed(outcome, None, pages);
+            return answer(connection, trace, &own, outcome).await;
         }
     };
+    trace.routed(Rc::clone(&permit.route));
+    trace.admitted();
     let work = Exchange {
         connection,
-        published: &current.0,
-        route,
         permit: &permit,
-        endpoints: visitor.endpoints,
-        plan: &plan,
+        way,
+        plan,
+        trace,
     };
-    let exchanged = exchange(&work, &head, ahead).await;
-    worker.account_request(&permit.route, started, &exchanged.flow, exchanged.outcome);
-    finish(connection, &asker, &exchanged).await
+    let exchanged = exchange(&work, head, ahead).await;
+    finish(connection, (asker, pages), trace, &exchanged).await
 }
 
 /// The id that a trusted proxy gave the request.
-fn trusted_id(visitor: &Visitor, request: &request::Request<'_>) -> Option<String> {
+pub(crate) fn trusted_id(visitor: &Visitor, request: &request::Request<'_>) -> Option<String> {
     visitor
         .is_trusted
         .then(|| engine_http::answer::request_id(request.fields))
@@ -203,14 +261,28 @@ fn trusted_id(visitor: &Visitor, request: &request::Request<'_>) -> Option<Strin
 }
 
 /// Ends a request, and answers it where nobody has begun to.
-async fn finish(connection: &Connection<'_>, asker: &Asker, exchanged: &Exchanged) -> Next {
+async fn finish(
+    connection: &Connection<'_>,
+    (asker, pages): (&Asker, Option<&Pages>),
+    trace: &RequestTrace<'_>,
+    exchanged: &Exchanged,
+) -> Next {
     let outcome = exchanged.outcome;
+    if let Some(refusal) = exchanged.refusal {
+        let count = |tally: &mut ListenerTally| tally.refusals[refusal.index()] += 1;
+        connection
+            .worker
+            .ledger
+            .count_listener(connection.id, count);
+        trace.reason.set(Some(refusal.label()));
+    }
+    if trace.status.get().is_none() && outcome != Outcome::ClientReset {
+        let own = asker.failed(outcome, exchanged.refusal, pages);
+        return answer(connection, trace, &own, outcome).await;
+    }
+    trace.outcome.set(Some(outcome));
     if exchanged.goes_on {
         return Next::Request;
-    }
-    if exchanged.status.is_none() && outcome != Outcome::ClientReset {
-        let own = asker.failed(outcome, exchanged.refusal);
-        return answer(connection, &own, outcome).await;
     }
     if outcome == Outcome::Done {
         farewell(connection).await;
@@ -219,14 +291,27 @@ async fn finish(connection: &Connection<'_>, asker: &Asker, exchanged: &Exchange
 }
 
 /// Answers a request by itself.
-async fn answer(connection: &Connection<'_>, own: &Own, outcome: Outcome) -> Next {
+async fn answer(
+    connection: &Connection<'_>,
+    trace: &RequestTrace<'_>,
+    own: &Own,
+    outcome: Outcome,
+) -> Next {
+    trace.status.set(Some(own.status()));
     if own.send(connection).await.is_err() {
-        return Next::End(Outcome::ClientReset);
+        return end(trace, Outcome::ClientReset);
     }
+    trace.outcome.set(Some(outcome));
     if own.keeps_alive() {
         return Next::Request;
     }
     farewell(connection).await;
+    Next::End(outcome)
+}
+
+/// Ends a request that nobody is there to get an answer to.
+fn end(trace: &RequestTrace<'_>, outcome: Outcome) -> Next {
+    trace.outcome.set(Some(outcome));
     Next::End(outcome)
 }
 
@@ -265,3 +350,6 @@ async fn receive_head(
 fn limits<'a>(connection: &'a Connection<'_>) -> &'a Limits {
     &connection.worker.shared.limits.http_head
 }
+
+#[cfg(test)]
+mod tests;

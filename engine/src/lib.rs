@@ -15,6 +15,8 @@
 mod accept;
 mod account;
 mod admit;
+mod chance;
+mod check;
 mod classify;
 mod config;
 mod connection;
@@ -35,9 +37,11 @@ mod worker;
 
 pub use crate::{
     account::{ListenerTally, WorkerState},
+    check::TargetDown,
     config::{Config, DriverChoice, Limits, ListenSocket, Listener, Protocol, RelayMode, Workers},
     counters::{ClientTraffic, Counters, RouteCounters, WorkerCounters},
     engine::{Drained, Draining, Engine, Publication, PublishError, StartError},
+    http::trace::RequestRecord,
     record::{Durations, Record},
     rt::Driver,
     tls::{Handshake, Origin, Tls, TlsTally},

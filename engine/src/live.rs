@@ -40,6 +40,8 @@ pub(crate) struct Slot {
     /// Longest time without a byte that the stage going on waits, in seconds; 0 where it waits for
     /// ever.
     patience: Cell<u32>,
+    /// When the connection wants to look at its own limits, in [`Live::now`]; 0 is never.
+    wake_at: Cell<u32>,
     verdict: Cell<Option<Outcome>>,
     waker: RefCell<Option<Waker>>,
 }
@@ -77,10 +79,15 @@ impl Live {
             idle_max > 0 && now.saturating_sub(slot.touched.get()) > idle_max
         });
         for (_, slot) in &*self.slots.borrow() {
-            if slot.is_impatient(now) {
+            if slot.is_impatient(now) || slot.is_due(now) {
                 slot.wake();
             }
         }
+    }
+
+    /// Seconds since the worker started, as of the last sweep.
+    pub(crate) fn now(&self) -> u32 {
+        self.now.get()
     }
 
     /// Ends every connection that is at rest.
@@ -183,6 +190,30 @@ impl Slot {
         ended
     }
 
+    /// How the sweep says that the connection ends.
+    pub(crate) fn verdict(&self) -> Option<Outcome> {
+        self.verdict.get()
+    }
+
+    /// Has the sweep wake the connection's task once, at this time of [`Live::now`].
+    pub(crate) fn wake_at(&self, time: u32) {
+        self.wake_at.set(time);
+    }
+
+    fn is_due(&self, now: u32) -> bool {
+        let wake_at = self.wake_at.get();
+        let is_due = wake_at > 0 && now >= wake_at;
+        if is_due {
+            self.wake_at.set(0);
+        }
+        is_due
+    }
+
+    /// How long no byte has moved, in seconds.
+    pub(crate) fn quiet_for(&self, live: &Live) -> u32 {
+        live.now().saturating_sub(self.touched.get())
+    }
+
     fn is_impatient(&self, now: u32) -> bool {
         let patience = self.patience.get();
         patience > 0 && now.saturating_sub(self.touched.get()) > patience
@@ -205,7 +236,8 @@ impl Slot {
     }
 }
 
-fn whole_seconds(duration: Duration) -> u32 {
+/// A limit that is looked at once a second, and at least one.
+pub(crate) fn whole_seconds(duration: Duration) -> u32 {
     u32::try_from(duration.as_secs()).unwrap_or(u32::MAX).max(1)
 }
 

@@ -22,7 +22,7 @@ use std::{
     os::fd::AsFd as _,
     pin::pin,
     task::Poll,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use engine_core::outcome::Outcome;
@@ -86,15 +86,11 @@ struct Lane<'a> {
     ended: Option<&'a Cell<bool>>,
 }
 
-/// Relays until both sides ended, or one broke. `first` goes to the upstream before anything else.
-pub(crate) async fn relay(wire: &Wire<'_>, first: Held) -> Outcome {
-    let Connection {
-        worker,
-        listener,
-        slot,
-        ..
-    } = wire.connection;
-    slot.watch_idle(&worker.live, listener.idle_timeout);
+/// Relays until both sides ended, or one broke, or nothing moved for as long as `idle`. `first` goes
+/// to the upstream before anything else.
+pub(crate) async fn relay(wire: &Wire<'_>, first: Held, idle: Duration) -> Outcome {
+    let Connection { worker, slot, .. } = wire.connection;
+    slot.watch_idle(&worker.live, idle);
     wire.flow.relayed_by.set(RelayedBy::Copy);
     let ended = Cell::new(false);
     let lane = |direction| Lane {

@@ -17,7 +17,7 @@ mod tally;
 
 pub(crate) use self::{
     accept::{Secured, serve, terms},
-    connect::connect,
+    connect::{connect, connect_until},
     origin::Sessions,
 };
 pub use self::{

@@ -24,11 +24,14 @@ use nix::sys::eventfd::EventFd;
 
 use crate::{
     accept,
-    account::{Ledger, Report, RouteTally, WorkerState},
+    account::{Ledger, Report, WorkerState},
+    chance::Chance,
+    check::{self, Checked},
     config::{Limits, Listener},
-    http::pool::Pool,
+    engine::Publication,
+    http::{pool::Pool, trace::RequestRecord},
     live::Live,
-    record::{Flow, Record, Trace},
+    record::{Record, Trace},
     relay::{choice::Way, pipes::Pipes, scratch::Scratch},
     rt::{self, Readiness},
     tls::{Sessions, Tls},
@@ -39,6 +42,9 @@ const SWEEP_PERIOD: Duration = Duration::from_secs(1);
 
 /// How often a draining worker looks whether its connections have ended.
 const DRAIN_PERIOD: Duration = Duration::from_millis(10);
+
+/// What the workers' clock says at the start: what is earned by time has been earned by then.
+const CLOCK_BEGIN: Duration = Duration::from_secs(3600);
 
 /// How many routes' counters are dropped in one turn.
 const FORGOTTEN_AT_ONCE: usize = 256;
@@ -71,6 +77,21 @@ pub(crate) struct Published {
     pub(crate) http: engine_http::rules::Table,
     pub(crate) tls: Tls,
     pub(crate) namespaces: HashMap<NetnsId, Arc<Netns>>,
+    /// The targets that are checked, by whatever worker.
+    pub(crate) checks: Vec<Arc<Checked>>,
+}
+
+impl Published {
+    /// What `workers` workers are to route by, after something that had these checks.
+    pub(crate) fn after(checks: &[Arc<Checked>], publication: Publication, workers: usize) -> Self {
+        Self {
+            checks: check::plan(&publication.http, checks, workers),
+            snapshot: publication.snapshot,
+            http: publication.http,
+            tls: publication.tls,
+            namespaces: publication.namespaces,
+        }
+    }
 }
 
 /// A worker's hold on what it routes by. Connections share it by a count that no other worker
@@ -98,6 +119,7 @@ pub(crate) struct Shared {
     pub(crate) run_id: u64,
     pub(crate) connections: AtomicU64,
     pub(crate) records: Option<Sender<Record>>,
+    pub(crate) requests: Option<Sender<RequestRecord>>,
 }
 
 /// One worker's own state.
@@ -115,6 +137,9 @@ pub(crate) struct Worker {
     pub(crate) sessions: Sessions,
     /// HTTP requests so far.
     requests: Cell<u64>,
+    /// Probes of targets under way.
+    pub(crate) probes: Cell<u32>,
+    pub(crate) chance: Chance,
     /// How the last bulk flow that tried chose to be moved.
     pub(crate) way: Cell<Option<Way>>,
     pub(crate) spare: RefCell<Option<OwnedFd>>,
@@ -152,6 +177,8 @@ pub(crate) fn run(driver: rt::Driver, start: Start, up: Sender<()>) -> io::Resul
             pool: Pool::new(limits.upstreams_idle_max, limits.upstream_idle_timeout),
             sessions: Sessions::default(),
             requests: Cell::new(0),
+            probes: Cell::new(0),
+            chance: Chance::default(),
             way: Cell::new(None),
             spare: RefCell::new(accept::spare().ok()),
             current: RefCell::new(Rc::new(Current(start.published))),
@@ -163,6 +190,7 @@ pub(crate) fn run(driver: rt::Driver, start: Start, up: Sender<()>) -> io::Resul
             rt::spawn(accept::run(Rc::clone(&worker), id, Readiness::new(socket)?));
         }
         rt::spawn(sweep(Rc::clone(&worker)));
+        check::start(&worker, &worker.current().0.checks);
         let _ = up.send(());
         drop(up);
         let done = worker
@@ -205,21 +233,22 @@ impl Worker {
         format!("{:016x}{:04x}{number:012x}", self.shared.run_id, self.id.0)
     }
 
-    /// Counts an HTTP request that ended: the only place that does.
-    pub(crate) fn account_request(
-        &self,
-        route: &Rc<RouteTally>,
-        started: Instant,
-        flow: &Flow,
-        outcome: Outcome,
-    ) {
-        self.ledger.count(route, |tally| {
-            tally.close(outcome);
-            if let Some(at) = flow.first_byte_at.get() {
-                let micros = at.saturating_duration_since(started).as_micros();
-                tally.record_first_byte(u64::try_from(micros).unwrap_or(u64::MAX));
-            }
-        });
+    /// Nanoseconds of a clock that only grows. It began with [`CLOCK_BEGIN`] when the engine
+    /// started.
+    pub(crate) fn nanoseconds(&self) -> u64 {
+        let elapsed = self.shared.started_at.elapsed() + CLOCK_BEGIN;
+        u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Hands the record of an HTTP request to the request log.
+    pub(crate) fn log_request(&self, record: RequestRecord) {
+        let Some(requests) = &self.shared.requests else {
+            return;
+        };
+        match requests.try_send(record) {
+            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
+            Err(TrySendError::Full(_)) => self.ledger.count_dropped_request(),
+        }
     }
 
     /// Counts and records a connection that ended: the only place that does.
@@ -309,6 +338,7 @@ impl Worker {
         }
         let generation = published.snapshot.generation();
         self.sessions.keep(&published.tls);
+        check::start(self, &published.checks);
         self.current.replace(Rc::new(Current(published)));
         if !gone.routes.is_empty() {
             rt::spawn(forget(Rc::clone(self), Arc::clone(gone)));

@@ -38,6 +38,7 @@ pub(crate) fn from_boot(
         listeners: listeners.collect(),
         limits: limits(&boot.limits),
         records,
+        requests: None,
     }
 }
 

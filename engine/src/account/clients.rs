@@ -160,6 +160,7 @@ mod tests {
             counted: RefCell::default(),
             is_dirty: Cell::new(false),
             turn: Cell::new(0),
+            standing: crate::http::standing::Standing::default(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::io;
 
 use engine_core::outcome::Outcome;
 use engine_http::{
-    answer::{Answer, Code, Ending, Form, write_redirect},
+    answer::{Answer, Code, Ending, Form, Pages, write_redirect},
     method::{Method, Version},
     refusal::Refusal,
     request::Request,
@@ -16,7 +16,7 @@ use crate::{connection::Connection, worker::Worker};
 
 /// How to answer a request, as long as nobody else has begun to.
 #[derive(Debug)]
-pub(super) struct Asker {
+pub(crate) struct Asker {
     form: Form,
     is_head: bool,
     ending: Ending,
@@ -25,8 +25,9 @@ pub(super) struct Asker {
 
 /// An answer of the gateway, whole.
 #[derive(Debug)]
-pub(super) struct Own {
+pub(crate) struct Own {
     bytes: Vec<u8>,
+    status: u16,
     keeps_alive: bool,
 }
 
@@ -35,7 +36,7 @@ const RETRY_SECONDS: u64 = 5;
 
 impl Asker {
     /// Whom to answer. With content that nobody has read yet, the connection ends with the answer.
-    pub(super) fn of(request: &Request<'_>, id: String, is_stopping: bool) -> Self {
+    pub(crate) fn of(request: &Request<'_>, id: String, is_stopping: bool) -> Self {
         let like = Answer::to(request, Code::Internal, "");
         let content = !matches!(
             request.framing,
@@ -53,7 +54,7 @@ impl Asker {
     }
 
     /// Whom to answer of whom nothing is known.
-    pub(super) fn unread(worker: &Worker) -> Self {
+    pub(crate) fn unread(worker: &Worker) -> Self {
         Self {
             form: Form::Json,
             is_head: false,
@@ -66,42 +67,52 @@ impl Asker {
     }
 
     /// The request's name in logs.
-    pub(super) fn id(&self) -> &str {
+    pub(crate) fn id(&self) -> &str {
         &self.id
     }
 
-    /// An answer to a request that ended so. `refusal` is of what the client sent.
-    pub(super) fn failed(&self, outcome: Outcome, refusal: Option<Refusal>) -> Own {
+    /// An answer to a request that ended so. `refusal` is of what the client sent; `pages` are
+    /// those of the network that the request was for, where that is known.
+    pub(crate) fn failed(
+        &self,
+        outcome: Outcome,
+        refusal: Option<Refusal>,
+        pages: Option<&Pages>,
+    ) -> Own {
         let refused = refusal.filter(|_| outcome == Outcome::BadRequest);
-        self.answer(refused.map_or_else(|| code_of(outcome), Code::from), None)
+        let code = refused.map_or_else(|| code_of(outcome), Code::from);
+        self.answer(code, None, pages)
     }
 
-    pub(super) fn denied(&self, denied: Denied, policy: &Policy) -> Own {
+    pub(crate) fn denied(&self, denied: Denied, policy: &Policy) -> Own {
         let challenge = match denied {
             Denied::Address => None,
             Denied::Unauthorized | Denied::BadCredentials => policy.auth.as_ref(),
         };
-        self.answer(denied.into(), challenge.map(|auth| auth.challenge()))
+        let challenge = challenge.map(|auth| auth.challenge());
+        self.answer(denied.into(), challenge, policy.pages.as_deref())
     }
 
-    pub(super) fn maintained(&self) -> Own {
-        self.answer(Code::NoBackend, None)
+    pub(crate) fn maintained(&self, pages: Option<&Pages>) -> Own {
+        self.answer(Code::NoBackend, None, pages)
     }
 
-    pub(super) fn redirected(&self, redirect: &Redirect, request: &Request<'_>) -> Own {
+    pub(crate) fn redirected(&self, redirect: &Redirect, request: &Request<'_>) -> Own {
         let mut bytes = Vec::new();
         write_redirect(redirect, request, &self.id, self.ending, &mut bytes);
         Own {
             bytes,
+            status: redirect.status().code(),
             keeps_alive: self.ending.keep_alive,
         }
     }
 
-    fn answer(&self, code: Code, challenge: Option<&str>) -> Own {
+    fn answer(&self, code: Code, challenge: Option<&str>, pages: Option<&Pages>) -> Own {
         let retry_after = (code == Code::NoBackend).then_some(RETRY_SECONDS);
         let answer = Answer {
             form: self.form,
             head: self.is_head,
+            pages,
             retry_after,
             challenge,
             ..Answer::to_unread(code, &self.id)
@@ -110,14 +121,20 @@ impl Asker {
         answer.write(self.ending, &mut bytes);
         Own {
             bytes,
+            status: code.status(),
             keeps_alive: self.ending.keep_alive,
         }
     }
 }
 
 impl Own {
+    /// The status that it has.
+    pub(crate) fn status(&self) -> u16 {
+        self.status
+    }
+
     /// Whether another request may follow.
-    pub(super) fn keeps_alive(&self) -> bool {
+    pub(crate) fn keeps_alive(&self) -> bool {
         self.keeps_alive
     }
 
@@ -125,7 +142,7 @@ impl Own {
     ///
     /// # Errors
     /// When the client is gone.
-    pub(super) async fn send(&self, connection: &Connection<'_>) -> io::Result<()> {
+    pub(crate) async fn send(&self, connection: &Connection<'_>) -> io::Result<()> {
         send_all(&connection.ends.client, &self.bytes).await
     }
 }

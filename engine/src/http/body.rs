@@ -4,7 +4,7 @@
 //! Chunked content is read chunk by chunk and framed anew, so that nothing of one side's framing
 //! reaches the other.
 
-use std::io;
+use std::{io, mem};
 
 use engine_core::outcome::Outcome;
 use engine_http::{
@@ -65,7 +65,7 @@ pub(super) async fn send_content(
                 towards: Towards::Chunks,
                 length_max,
             };
-            lane.run(Vec::new(), ahead).await
+            lane.run(&mut Vec::new(), ahead).await
         }
     }
 }
@@ -74,21 +74,22 @@ pub(super) async fn send_content(
 /// piece.
 ///
 /// # Errors
-/// Says what was in its way. The client has then a part of a message.
+/// Says what was in its way. The client has then a part of a message, or nothing where `head` is
+/// still there.
 pub(super) async fn take_content(
     wire: &Wire<'_>,
-    head: Vec<u8>,
+    head: &mut Vec<u8>,
     framing: response::Framing,
     ahead: &mut Ahead,
     towards: Towards,
 ) -> Result<(), Cut> {
     match framing {
-        response::Framing::None => measured(wire, Direction::Out, head, ahead, 0).await,
+        response::Framing::None => measured(wire, Direction::Out, mem::take(head), ahead, 0).await,
         response::Framing::Length(length) => {
-            measured(wire, Direction::Out, head, ahead, length).await
+            measured(wire, Direction::Out, mem::take(head), ahead, length).await
         }
         response::Framing::UntilClose => {
-            let first = ahead.take_behind(head, u64::MAX);
+            let first = ahead.take_behind(mem::take(head), u64::MAX);
             let carried = carry_rest(wire, Direction::Out, first).await;
             carried.map_err(Cut::Broken)
         }
@@ -128,16 +129,20 @@ struct Chunks<'a> {
 }
 
 impl Chunks<'_> {
-    async fn run(&self, head: Vec<u8>, ahead: &mut Ahead) -> Result<(), Cut> {
+    /// Moves all of it, behind `head`, which is left where it is when nothing could be sent.
+    async fn run(&self, head: &mut Vec<u8>, ahead: &mut Ahead) -> Result<(), Cut> {
         let (from, to) = self.wire.sides(self.direction);
         let mut decoder = Decoder::default();
         let mut content = 0;
         // The head was counted by whoever read it.
         let mut counted = head.len();
-        let mut framed = head;
+        let mut framed = mem::take(head);
         loop {
-            let used = self.frame(&mut decoder, ahead.unused(), &mut content, &mut framed)?;
-            ahead.consume(used);
+            let taken = self.frame(&mut decoder, ahead.unused(), &mut content, &mut framed);
+            if taken.is_err() && counted > 0 {
+                *head = mem::take(&mut framed);
+            }
+            ahead.consume(taken?);
             if !framed.is_empty() {
                 send_all(to, &framed)
                     .await

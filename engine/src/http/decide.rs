@@ -7,32 +7,49 @@ use engine_core::{
     snapshot::{NoRoute, Route},
 };
 use engine_http::{
+    balance::Balance,
     facts::Framing,
     forward::{Forwarding, Outgoing, write_request},
     method::Scheme,
     request::Request,
     response::Asked,
+    retry::Safety,
     rules::{Action, Found, NoRule, Policy},
+    trace::TraceParent,
 };
 
 use super::{
     Visitor,
     answer::{Asker, Own},
     exchange::Plan,
+    open::Way,
+    trace::RequestTrace,
 };
 use crate::{connection::Connection, worker::Published};
 
 /// What is done with a request.
-pub(super) enum Decision<'a> {
+pub(crate) enum Decision<'a> {
     /// It is passed on.
     Pass {
         plan: Plan<'a>,
         /// Its head, as the upstream gets it.
         head: Vec<u8>,
+        /// The route that leads there. The trace has its counters once it is admitted.
         route: &'a Arc<Route>,
+        way: Way<'a>,
     },
     /// The gateway answers it.
     Answer { own: Own, outcome: Outcome },
+}
+
+/// What a request is decided with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asking<'a> {
+    pub(crate) connection: &'a Connection<'a>,
+    pub(crate) visitor: &'a Visitor,
+    pub(crate) published: &'a Published,
+    pub(crate) asker: &'a Asker,
+    pub(crate) trace: &'a RequestTrace<'a>,
 }
 
 /// How requests are treated that no rule says anything of.
@@ -42,15 +59,18 @@ static PLAIN: LazyLock<Policy> = LazyLock::new(Policy::default);
 const HEAD_GROWTH: usize = 512;
 
 /// Decides what is done with a request.
-pub(super) fn decide<'a>(
-    connection: &Connection<'_>,
-    visitor: &Visitor,
-    published: &'a Published,
-    request: &Request<'_>,
-    asker: &'a Asker,
-) -> Decision<'a> {
+pub(crate) fn decide<'a>(asking: Asking<'a>, request: &Request<'_>) -> Decision<'a> {
+    let Asking {
+        connection,
+        visitor,
+        published,
+        asker,
+        trace,
+    } = asking;
+    let parent = parent_of(asking, request);
+    trace.learn(request, asker.id(), parent.map(|(parent, _)| parent));
     let refused = |outcome, refusal| Decision::Answer {
-        own: asker.failed(outcome, refusal),
+        own: asker.failed(outcome, refusal, None),
         outcome,
     };
     if let (Some(secured), Some(host)) = (&visitor.secured, request.host)
@@ -58,59 +78,140 @@ pub(super) fn decide<'a>(
     {
         return refused(Outcome::Misdirected, None);
     }
-    match published.http.find(request) {
-        Found::Rule(found) => {
-            let policy = &found.rule.policy;
-            let client = visitor.client.address().ip();
-            if let Err(denied) = policy.admit(client, request.fields) {
-                return Decision::Answer {
-                    own: asker.denied(denied, policy),
-                    outcome: Outcome::Denied,
-                };
-            }
-            let own = match &found.rule.action {
-                Action::Proxy => {
-                    let path = (found.path.as_str(), found.prefix_len);
-                    let route = &found.rule.route;
-                    return pass((connection, visitor), request, asker, (route, policy), path);
-                }
-                Action::Redirect(redirect) => asker.redirected(redirect, request),
-                Action::Maintenance => asker.maintained(),
-            };
-            let outcome = Outcome::Done;
-            Decision::Answer { own, outcome }
-        }
-        Found::Refused(refusal) => refused(Outcome::BadRequest, Some(refusal)),
-        Found::NoRule(NoRule::NoMatch) => refused(Outcome::NoRoute, None),
+    let found = match published.http.find(request) {
+        Found::Rule(found) => found,
+        Found::Refused(refusal) => return refused(Outcome::BadRequest, Some(refusal)),
+        Found::NoRule(NoRule::NoMatch) => return refused(Outcome::NoRoute, None),
         Found::NoRule(NoRule::UnknownHost | NoRule::NoHost) => {
-            match published.snapshot.route(connection.id, None) {
+            return match published.snapshot.route(connection.id, None) {
                 Ok(route) => {
                     let path = (request.target.path, 0);
-                    pass((connection, visitor), request, asker, (route, &PLAIN), path)
+                    pass(asking, request, (route, &PLAIN), path, parent)
                 }
                 Err(NoRoute::UnknownName | NoRoute::NoName) if request.host.is_some() => {
                     refused(Outcome::UnknownName, None)
                 }
                 Err(_) => refused(Outcome::NoName, None),
-            }
+            };
         }
+    };
+    let policy = &found.rule.policy;
+    let pages = policy.pages.as_deref();
+    let route = &found.rule.route;
+    let client = visitor.client.address().ip();
+    match policy.admit(client, request.fields) {
+        Ok(Some(user)) => trace.learn_user(user),
+        Ok(None) => {}
+        Err(denied) => {
+            trace.routed(connection.worker.ledger.route(route));
+            trace.reason.set(Some(denied.label()));
+            return Decision::Answer {
+                own: asker.denied(denied, policy),
+                outcome: Outcome::Denied,
+            };
+        }
+    }
+    let (own, reason) = match &found.rule.action {
+        Action::Proxy => {
+            let path = (found.path.as_str(), found.prefix_len);
+            return pass(asking, request, (route, policy), path, parent);
+        }
+        Action::Redirect(redirect) => (asker.redirected(redirect, request), "redirect"),
+        Action::Maintenance => (asker.maintained(pages), "maintenance"),
+    };
+    trace.routed(connection.worker.ledger.route(route));
+    trace.reason.set(Some(reason));
+    Decision::Answer {
+        own,
+        outcome: Outcome::Done,
     }
 }
 
+/// The trace that a request belongs to, and whether the client said so. Where requests are logged,
+/// one that belongs to none begins one, so that its line and what upstreams record of it have a
+/// name in common.
+fn parent_of(asking: Asking<'_>, request: &Request<'_>) -> Option<(TraceParent, bool)> {
+    if !asking.trace.is_logged() {
+        return None;
+    }
+    let given = request.fields.first("traceparent");
+    let made = || {
+        let random = || asking.connection.worker.chance.draw();
+        let trace_id = u128::from(random()) << 64 | u128::from(random() | 1);
+        let parent = TraceParent {
+            trace_id: trace_id.to_be_bytes(),
+            parent_id: (random() | 1).to_be_bytes(),
+            sampled: false,
+        };
+        (parent, false)
+    };
+    let parsed = given.and_then(TraceParent::parse);
+    Some(parsed.map_or_else(made, |parent| (parent, true)))
+}
+
 fn pass<'a>(
-    (connection, visitor): (&Connection<'_>, &Visitor),
+    asking: Asking<'a>,
     request: &Request<'_>,
-    asker: &'a Asker,
     (route, policy): (&'a Arc<Route>, &'a Policy),
     (path, matched): (&str, usize),
+    parent: Option<(TraceParent, bool)>,
 ) -> Decision<'a> {
+    let Asking { visitor, asker, .. } = asking;
     let content_max = policy.body_max.unwrap_or(u64::MAX);
     if matches!(request.framing, Framing::Length(length) if length > content_max) {
+        let worker = asking.connection.worker;
+        asking.trace.routed(worker.ledger.route(route));
+        let pages = policy.pages.as_deref();
         return Decision::Answer {
-            own: asker.failed(Outcome::TooLarge, None),
+            own: asker.failed(Outcome::TooLarge, None, pages),
             outcome: Outcome::TooLarge,
         };
     }
+    let client = visitor.client.address().ip();
+    let hashed = match &policy.balance {
+        Some(Balance::Consistent(on)) => on.key(client, request),
+        Some(Balance::Shared(_) | Balance::PowerOfTwo) | None => 0,
+    };
+    let sticky = policy.sticky.as_ref();
+    Decision::Pass {
+        plan: Plan {
+            asked: Asked::by(request),
+            version: request.version,
+            framing: request.framing,
+            keep_alive: request.keep_alive,
+            expects_continue: request.expects_continue,
+            safety: Safety::of(request),
+            request_id: asker.id(),
+            policy,
+            hsts: match visitor.scheme {
+                Scheme::Http => None,
+                Scheme::Https => policy.hsts.as_deref(),
+            },
+        },
+        head: head(asking, request, policy, (path, matched), parent),
+        route,
+        way: Way {
+            published: asking.published,
+            route,
+            policy,
+            key: hashed,
+            marked: sticky.and_then(|sticky| sticky.target(request.fields)),
+            endpoints: visitor.endpoints,
+        },
+    }
+}
+
+/// The head as the upstream gets it.
+fn head(
+    asking: Asking<'_>,
+    request: &Request<'_>,
+    policy: &Policy,
+    (path, matched): (&str, usize),
+    parent: Option<(TraceParent, bool)>,
+) -> Vec<u8> {
+    let Asking { visitor, asker, .. } = asking;
+    let made = parent.filter(|(_, is_given)| !is_given);
+    let made = made.map(|(parent, _)| parent.encode());
     let vouched = visitor.secured.as_ref().map(|secured| secured.vouched());
     let vouched: Vec<_> = vouched
         .unwrap_or_default()
@@ -123,7 +224,9 @@ fn pass<'a>(
         scheme: visitor.scheme,
         trusted: visitor.is_trusted,
         request_id: asker.id(),
-        traceparent: None,
+        traceparent: made
+            .as_ref()
+            .and_then(|made| std::str::from_utf8(made).ok()),
         vouched: &vouched,
     };
     let outgoing = Outgoing {
@@ -138,25 +241,5 @@ fn pass<'a>(
     };
     let mut head = Vec::with_capacity(request.head_len + HEAD_GROWTH);
     write_request(request, &forwarding, &outgoing, &mut head);
-    let has_content = !matches!(request.framing, Framing::None | Framing::Length(0));
-    let answer_timeout = policy.timeouts.answer;
-    Decision::Pass {
-        plan: Plan {
-            asked: Asked::by(request),
-            version: request.version,
-            framing: request.framing,
-            keep_alive: request.keep_alive,
-            is_repeatable: request.method.is_idempotent() && !has_content,
-            request_id: asker.id(),
-            response_edits: &policy.response_edits,
-            hsts: match visitor.scheme {
-                Scheme::Http => None,
-                Scheme::Https => policy.hsts.as_deref(),
-            },
-            content_max,
-            answer_timeout: answer_timeout.unwrap_or(connection.listener.answer_timeout),
-        },
-        head,
-        route,
-    }
+    head
 }

@@ -1,14 +1,18 @@
 //! Gets an upstream connection for a request: one that rests, or a new one.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use engine_core::{
-    balance::{Balance, Occupied},
+    balance::{Balance as Shared, Candidate, Occupied},
     outcome::Outcome,
     snapshot::{Route, Target},
 };
+use engine_http::{
+    balance::{Balance, Draw, Member, identity, nth},
+    rules::Policy,
+};
 
-use super::pool::Key;
+use super::{pool::Key, trace::RequestTrace};
 use crate::{
     admit::Permit,
     connection::Connection,
@@ -23,120 +27,276 @@ use crate::{
 
 /// An upstream connection for one request.
 #[derive(Debug)]
-pub(super) struct Opened {
-    pub(super) end: End,
+pub(crate) struct Opened {
+    pub(crate) end: End,
     /// Where it can rest afterwards; `None` where it cannot.
-    pub(super) key: Option<Key>,
+    pub(crate) key: Option<Key>,
     /// It has rested, so it may have been closed without our knowing.
-    pub(super) has_rested: bool,
+    pub(crate) has_rested: bool,
+    /// Which of the route's targets it leads to.
+    pub(crate) target: usize,
     _load: Option<Occupied>,
+}
+
+/// Where a request goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way<'a> {
+    pub(crate) published: &'a Published,
+    pub(crate) route: &'a Route,
+    pub(crate) policy: &'a Policy,
+    /// What consistent hashing goes by; 0 where nothing is hashed.
+    pub(crate) key: u64,
+    /// The target that the request's cookie marks.
+    pub(crate) marked: Option<usize>,
+    pub(crate) endpoints: Endpoints,
 }
 
 /// The targets of a route, in the order in which a request tries them.
 #[derive(Debug)]
-pub(super) struct Targets<'a> {
+pub(crate) struct Targets<'a> {
     connection: &'a Connection<'a>,
-    published: &'a Published,
-    route: &'a Route,
-    turn: u64,
-    place: usize,
-    endpoints: Endpoints,
+    way: Way<'a>,
+    permit: &'a Permit,
+    draw: Draw,
+    /// Those that failed, and are not tried again before all others.
+    tried: Vec<usize>,
+    /// The one to be tried again, over a new connection.
+    again: Option<usize>,
 }
 
 impl<'a> Targets<'a> {
-    pub(super) fn new(
-        connection: &'a Connection<'a>,
-        (published, route): (&'a Published, &'a Route),
-        permit: &Permit,
-        endpoints: Endpoints,
-    ) -> Self {
+    pub(crate) fn new(connection: &'a Connection<'a>, way: Way<'a>, permit: &'a Permit) -> Self {
+        let random = match way.policy.balance {
+            Some(Balance::PowerOfTwo) => connection.worker.chance.draw(),
+            Some(Balance::Shared(_) | Balance::Consistent(_)) | None => 0,
+        };
         Self {
             connection,
-            published,
-            route,
-            turn: permit.route.take_turn(),
-            place: 0,
-            endpoints,
+            way,
+            permit,
+            draw: Draw {
+                turn: permit.route.take_turn(),
+                random,
+                key: way.key,
+            },
+            tried: Vec::new(),
+            again: None,
         }
     }
 
-    /// Opens a connection to the next target that takes one. A resting connection does not use its
-    /// target up: when it turns out to be stale, the target is tried again.
+    /// Opens a connection to the next target that takes one. A target that refuses one knows
+    /// nothing of the request, so the next one is always tried.
     ///
     /// # Errors
-    /// What the last target failed with.
-    pub(super) async fn open(&mut self, permit: &Permit, flow: &Flow) -> Result<Opened, Outcome> {
+    /// What the last target failed with; [`Outcome::NoTarget`] when there was none to try.
+    pub(crate) async fn open(
+        &mut self,
+        trace: &RequestTrace<'_>,
+        flow: &Flow,
+        left: Option<Duration>,
+    ) -> Result<Opened, Outcome> {
+        let until = left.map(|left| Instant::now() + left);
         let mut failure = Outcome::NoTarget;
-        while let Some(target) = dial::choose(self.route, self.turn, self.place) {
-            match self.open_to(target).await {
+        while let Some(index) = self.choose() {
+            let target = &self.way.route.targets[index];
+            let began = Instant::now();
+            if until.is_some_and(|until| began >= until) {
+                return Err(Outcome::ConnectTimeout);
+            }
+            let opened = self.open_to(index, until).await;
+            trace.attempt(target.address, began.elapsed());
+            match opened {
                 Ok(opened) => {
-                    self.count_client(permit, target, flow);
+                    self.count(target, &opened, flow);
+                    self.again = None;
                     return Ok(opened);
                 }
                 Err(outcome) => {
                     failure = outcome;
-                    self.place += 1;
+                    self.failed(index, failure);
                 }
             }
         }
         Err(failure)
     }
 
-    async fn open_to(&self, target: &Target) -> Result<Opened, Outcome> {
-        let origin = self.published.tls.origin(self.route.id);
+    /// A target answered.
+    pub(crate) fn answered(&self, target: usize) {
+        let standing = &self.permit.route.standing;
+        if !standing.is_clean() {
+            let now = self.connection.worker.nanoseconds();
+            standing.answered(target, &self.way.policy.ejection, now);
+        }
+    }
+
+    /// A target failed: the others come before it.
+    pub(crate) fn failed(&mut self, target: usize, outcome: Outcome) {
+        self.tried.push(target);
+        self.again = None;
+        if outcome == Outcome::GatewayError {
+            return;
+        }
+        let worker = self.connection.worker;
+        let (route, ejection) = (self.way.route, &self.way.policy.ejection);
+        let standing = &self.permit.route.standing;
+        if standing.failed(route, target, ejection, worker.nanoseconds()) {
+            let tally = &self.permit.route;
+            let count = |tally: &mut engine_core::tally::Tally| tally.requests().ejections += 1;
+            worker.ledger.count(tally, count);
+        }
+    }
+
+    /// A target is to be tried again, over a new connection: the one that had rested was stale.
+    pub(crate) fn again(&mut self, target: usize) {
+        self.again = Some(target);
+    }
+
+    /// From now on those that failed are tried again.
+    pub(crate) fn start_over(&mut self) {
+        self.tried.clear();
+    }
+
+    /// Whether there is any left to try.
+    pub(crate) fn has_next(&self) -> bool {
+        self.choose().is_some()
+    }
+
+    fn choose(&self) -> Option<usize> {
+        if self.again.is_some() {
+            return self.again;
+        }
+        let targets = &self.way.route.targets;
+        if let [only] = &**targets {
+            return (self.tried.is_empty() && !only.health.is_down()).then_some(0);
+        }
+        let standing = &self.permit.route.standing;
+        let now = match standing.is_clean() {
+            true => 0,
+            false => self.connection.worker.nanoseconds(),
+        };
+        let is_well = |index: usize| {
+            let target = targets.get(index);
+            target.is_some_and(|target| !target.health.is_down()) && !self.tried.contains(&index)
+        };
+        let is_out = |index| standing.is_out(self.way.route, index, now);
+        let marked = self.way.marked;
+        let marked = marked.filter(|index| is_well(*index) && !is_out(*index));
+        // Those that are left out are worth a try when nobody else is left.
+        marked
+            .or_else(|| self.draw(|index| is_well(index) && !is_out(index)))
+            .or_else(|| self.draw(is_well))
+    }
+
+    fn draw(&self, available: impl Fn(usize) -> bool) -> Option<usize> {
+        let route = self.way.route;
+        let shared = Balance::Shared(route.balance);
+        let balance = self.way.policy.balance.as_ref().unwrap_or(&shared);
+        let hashes = matches!(balance, Balance::Consistent(_));
+        let member = |(index, target): (usize, &Target)| Member {
+            candidate: Candidate {
+                weight: target.weight,
+                backup: target.backup,
+                live: target.load.live(),
+            },
+            identity: match hashes {
+                true => identity(target.address),
+                false => 0,
+            },
+            available: available(index),
+        };
+        let members: Vec<Member> = route.targets.iter().enumerate().map(member).collect();
+        nth(balance, &members, self.draw, 0)
+    }
+
+    /// Whether the choice goes by how many requests each target has.
+    fn counts(&self) -> bool {
+        match &self.way.policy.balance {
+            Some(Balance::PowerOfTwo) => true,
+            Some(Balance::Shared(shared)) => *shared == Shared::LeastConnections,
+            Some(Balance::Consistent(_)) => false,
+            None => self.way.route.balance == Shared::LeastConnections,
+        }
+    }
+
+    async fn open_to(&self, index: usize, until: Option<Instant>) -> Result<Opened, Outcome> {
+        let origin = self.way.published.tls.origin(self.way.route.id);
+        let target = &self.way.route.targets[index];
         let key = Key {
-            network: self.route.network.id,
+            network: self.way.route.network.id,
             address: target.address,
             origin: origin.map_or(0, |origin| origin.id()),
         };
         // Behind a PROXY protocol header, a connection is of one client.
         let key = target.proxy_protocol.is_none().then_some(key);
-        let counted = self.route.balance == Balance::LeastConnections;
-        let load = counted.then(|| target.load.occupy());
+        let load = self.counts().then(|| target.load.occupy());
         let pool = &self.connection.worker.pool;
-        let rested = key.and_then(|key| pool.take(key));
+        let rested = match self.again {
+            None => key.and_then(|key| pool.take(key)),
+            Some(_) => None,
+        };
         let has_rested = rested.is_some();
         let end = match rested {
             Some(end) => end,
-            None => self.dial(target, origin.map(|origin| &**origin)).await?,
+            None => {
+                self.dial(target, origin.map(|origin| &**origin), until)
+                    .await?
+            }
         };
         Ok(Opened {
             end,
             key,
             has_rested,
+            target: index,
             _load: load,
         })
     }
 
-    async fn dial(&self, target: &Target, origin: Option<&Origin>) -> Result<End, Outcome> {
-        let netns = self.published.namespaces.get(&self.route.network.netns);
+    async fn dial(
+        &self,
+        target: &Target,
+        origin: Option<&Origin>,
+        until: Option<Instant>,
+    ) -> Result<End, Outcome> {
+        let Way {
+            published, route, ..
+        } = self.way;
+        let netns = published.namespaces.get(&route.network.netns);
         let netns = netns.ok_or(Outcome::Unreachable)?;
         let mut first = Held::default();
         if let Some(version) = target.proxy_protocol {
             let introduction = Introduction {
-                endpoints: self.endpoints,
+                endpoints: self.way.endpoints,
                 hello: None,
             };
             let mut header = Vec::new();
             dial::introduce(self.connection, version, introduction, None, &mut header);
             first = Held::behind(header, &[]);
         }
-        let deadline = Instant::now() + self.connection.listener.connect_timeout;
-        let attempt = dial::attempt(self.connection, netns, target.address, &mut first, deadline);
-        let (socket, _) = attempt.await.map_err(|error| outcome_of(&error))?;
+        let declared = self.way.policy.timeouts.connect;
+        let timeout = declared.unwrap_or(self.connection.listener.connect_timeout);
+        let patience = Instant::now() + timeout;
+        let deadline = until.map_or(patience, |until| until.min(patience));
+        let (address, connection) = (target.address, self.connection);
+        let dialed = dial::attempt(connection, netns, address, &mut first, deadline).await;
+        let (socket, _) = dialed.map_err(|error| outcome_of(&error))?;
         let end = End::plain(socket);
         if let Some(origin) = origin {
-            let patience = deadline.saturating_duration_since(Instant::now());
-            tls::connect(self.connection, origin, target.address, (&end, patience)).await?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            tls::connect(connection, origin, address, (&end, left)).await?;
         }
         Ok(end)
     }
 
     /// Has the bytes of an attempt counted for its client and target.
-    fn count_client(&self, permit: &Permit, target: &Target, flow: &Flow) {
+    fn count(&self, target: &Target, opened: &Opened, flow: &Flow) {
+        let route = &self.permit.route;
         let ledger = &self.connection.worker.ledger;
-        let client = self.endpoints.client.ip();
-        let client = ledger.open_client(&permit.route, target.address.ip(), client);
+        ledger.count(route, |tally| match opened.has_rested {
+            true => tally.requests().upstreams_reused += 1,
+            false => tally.requests().upstreams_opened += 1,
+        });
+        let client = self.way.endpoints.client.ip();
+        let client = ledger.open_client(route, target.address.ip(), client);
         // A flow is one attempt's, made with it.
         let _ = flow.client.set(client);
     }
@@ -144,7 +304,7 @@ impl<'a> Targets<'a> {
 
 impl Opened {
     /// Leaves the connection to the next request.
-    pub(super) fn rest(self, connection: &Connection<'_>) {
+    pub(crate) fn rest(self, connection: &Connection<'_>) {
         if let Some(key) = self.key {
             connection.worker.pool.give(key, self.end);
         }

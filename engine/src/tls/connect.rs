@@ -1,17 +1,21 @@
 //! TLS towards an upstream.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use engine_core::outcome::Outcome;
 use engine_tls::{Cause, SessionError};
 
 use super::{
     Origin,
-    handshake::{Unshaken, handshake},
+    handshake::{Unshaken, handshake, handshake_until},
 };
 use crate::{
     connection::Connection,
     end::{End, Tls},
+    worker::Worker,
 };
 
 /// Makes a TLS connection of one that a target has just taken, within `patience`.
@@ -25,18 +29,53 @@ pub(crate) async fn connect(
     address: SocketAddr,
     (end, patience): (&End, Duration),
 ) -> Result<(), Outcome> {
-    let Some(tls) = connection.worker.sessions.of(origin) else {
+    let Some(mut session) = begin(connection.worker, origin, address)? else {
         return Ok(());
+    };
+    let shaken = handshake(connection, end.socket(), &mut session, patience).await;
+    finish(shaken, session, end, address)
+}
+
+/// [`connect`] for whoever asks on no connection's behalf, until a deadline.
+///
+/// # Errors
+/// Those of [`connect`].
+pub(crate) async fn connect_until(
+    worker: &Worker,
+    origin: &Origin,
+    address: SocketAddr,
+    (end, deadline): (&End, Instant),
+) -> Result<(), Outcome> {
+    let Some(mut session) = begin(worker, origin, address)? else {
+        return Ok(());
+    };
+    let shaken = handshake_until(end.socket(), &mut session, deadline).await;
+    finish(shaken, session, end, address)
+}
+
+/// The session of a connection to a target; `None` without TLS.
+fn begin(worker: &Worker, origin: &Origin, address: SocketAddr) -> Result<Option<Tls>, Outcome> {
+    let Some(tls) = worker.sessions.of(origin) else {
+        return Ok(None);
     };
     let begun = match origin.name() {
         Some(name) => tls.connect(name),
         None => tls.connect(&address.ip().to_string()),
     };
-    let mut session = Tls::Client(begun.map_err(|error| {
+    let session = begun.map_err(|error| {
         tracing::error!(%error, %address, "TLS with a target cannot begin");
         Outcome::GatewayError
-    })?);
-    match handshake(connection, end.socket(), &mut session, patience).await {
+    })?;
+    Ok(Some(Tls::Client(session)))
+}
+
+fn finish(
+    shaken: Result<(), Unshaken>,
+    session: Tls,
+    end: &End,
+    address: SocketAddr,
+) -> Result<(), Outcome> {
+    match shaken {
         Ok(()) => end.secure(session),
         Err(Unshaken::TimedOut) => return Err(Outcome::ConnectTimeout),
         Err(Unshaken::Failed(error)) => {

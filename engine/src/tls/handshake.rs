@@ -13,7 +13,7 @@ use engine_tls::SessionError;
 use crate::{
     connection::Connection,
     end::{Records, Tls, with_scratch},
-    rt::Readiness,
+    rt::{Readiness, until},
 };
 
 /// Why a handshake was not done.
@@ -38,13 +38,7 @@ pub(super) async fn handshake(
     patience: Duration,
 ) -> Result<(), Unshaken> {
     let begun = Instant::now();
-    loop {
-        let mut wire = Records(socket.as_fd());
-        match with_scratch(|scratch| session.handshake(&mut wire, scratch)) {
-            Ok(()) => return Ok(()),
-            Err(SessionError::WouldBlock) => {}
-            Err(error) => return Err(Unshaken::Failed(error)),
-        }
+    while !step(socket, session)? {
         let left = patience.saturating_sub(begun.elapsed());
         if left.is_zero() {
             return Err(Unshaken::TimedOut);
@@ -54,6 +48,33 @@ pub(super) async fn handshake(
         // A refused wait counts as readiness: the next call says what is wrong.
         let waited = connection.slot.within(live, left, ready).await;
         waited.map_err(|_| Unshaken::TimedOut)?;
+    }
+    Ok(())
+}
+
+/// [`handshake`] until a deadline, which costs timers.
+///
+/// # Errors
+/// Those of [`handshake`].
+pub(super) async fn handshake_until(
+    socket: &Readiness,
+    session: &mut Tls,
+    deadline: Instant,
+) -> Result<(), Unshaken> {
+    while !step(socket, session)? {
+        let waited = until(deadline, ready(socket, session.wants_write())).await;
+        waited.map_err(|_| Unshaken::TimedOut)?;
+    }
+    Ok(())
+}
+
+/// Goes on as far as it goes without waiting. Says whether that was to the end.
+fn step(socket: &Readiness, session: &mut Tls) -> Result<bool, Unshaken> {
+    let mut wire = Records(socket.as_fd());
+    match with_scratch(|scratch| session.handshake(&mut wire, scratch)) {
+        Ok(()) => Ok(true),
+        Err(SessionError::WouldBlock) => Ok(false),
+        Err(error) => Err(Unshaken::Failed(error)),
     }
 }
 

@@ -244,6 +244,7 @@ impl Setup {
             listeners: vec![listener(self.protocol)],
             limits: Limits::default(),
             records: None,
+            requests: None,
         };
         let engine = Engine::start(config, publication).unwrap();
         let address = engine.addresses()[0].1;

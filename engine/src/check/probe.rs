@@ -1,0 +1,179 @@
+//! One question to one target, spoken as requests to it are: in HTTP/1.1, over TLS where its route
+//! has it.
+
+use std::{io, net::SocketAddr, os::fd::AsFd, time::Instant};
+
+use engine_core::{
+    outcome::Outcome,
+    proxy_protocol::{self, Outgoing},
+};
+use engine_http::{
+    health::Probe,
+    reading::Reading,
+    response::{self, Asked},
+    scan::Scan,
+};
+use engine_sys::socket;
+
+use super::Checked;
+use crate::{
+    end::End,
+    rt::{Readiness, TimedOut, until},
+    tls,
+    worker::Worker,
+};
+
+/// Bytes of an answer that are read at once: heads of health checks are short.
+const PIECE_BYTES: usize = 2048;
+
+/// What the gateway calls itself.
+const USER_AGENT: &str = "ringway-health";
+
+/// What came of a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Probed {
+    /// The target is well.
+    Passed,
+    /// It is not.
+    Failed,
+    /// The gateway could not ask: its own descriptors or memory ran out.
+    NotAsked,
+}
+
+/// Asks a target once.
+pub(super) async fn probe(worker: &Worker, checked: &Checked) -> Probed {
+    let deadline = Instant::now() + checked.check.timeout;
+    let socket = match dial(worker, checked) {
+        Ok(socket) => socket,
+        Err(error) if is_own(&error) => return Probed::NotAsked,
+        Err(_) => return Probed::Failed,
+    };
+    match ask(worker, checked, socket, deadline).await {
+        Ok(true) => Probed::Passed,
+        Ok(false) | Err(_) => Probed::Failed,
+    }
+}
+
+fn dial(worker: &Worker, checked: &Checked) -> io::Result<Readiness> {
+    let current = worker.current();
+    let netns = current.0.namespaces.get(&checked.netns);
+    let netns = netns.ok_or(io::ErrorKind::NetworkUnreachable)?;
+    let address = checked.key.1;
+    let liveness = worker.shared.limits.liveness();
+    let socket = netns.enter(|| socket::dialer(address, liveness))?;
+    socket::connect(socket.as_fd(), address)?;
+    Readiness::new(socket)
+}
+
+/// Whether a failure to dial says nothing of the target.
+fn is_own(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
+    )
+}
+
+/// Whether the answer is as expected.
+async fn ask(
+    worker: &Worker,
+    checked: &Checked,
+    socket: Readiness,
+    deadline: Instant,
+) -> io::Result<bool> {
+    socket.writable_until(deadline).await.map_err(timed_out)?;
+    socket::take_error(socket.as_fd())?;
+    let Probe::Http {
+        path,
+        host,
+        statuses,
+    } = &checked.check.probe
+    else {
+        return Ok(true);
+    };
+    let mut introduction = Vec::new();
+    introduce(checked, &socket, &mut introduction)?;
+    let end = End::plain(socket);
+    send(&end, &introduction, deadline).await?;
+    let (route, address) = checked.key;
+    let origin = worker.current().0.tls.origin(route).cloned();
+    if let Some(origin) = origin {
+        let secured = tls::connect_until(worker, &origin, address, (&end, deadline)).await;
+        secured.map_err(|outcome: Outcome| io::Error::other(outcome.label()))?;
+    }
+    let address = address.to_string();
+    let host = host.as_deref().unwrap_or(&address);
+    let question = format!(
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {USER_AGENT}\r\n\
+         Connection: close\r\n\r\n"
+    );
+    send(&end, question.as_bytes(), deadline).await?;
+    let status = read_status(worker, &end, deadline).await?;
+    Ok(status.is_some_and(|status| statuses.contains(&status)))
+}
+
+async fn send(end: &End, mut bytes: &[u8], deadline: Instant) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match end.send(bytes) {
+            Ok(sent) => bytes = &bytes[sent..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                until(deadline, end.writable()).await.map_err(timed_out)??;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    until(deadline, end.flushed()).await.map_err(timed_out)?
+}
+
+fn timed_out(_: TimedOut) -> io::Error {
+    io::ErrorKind::TimedOut.into()
+}
+
+/// The final status of the answer; `None` when it is none.
+async fn read_status(worker: &Worker, end: &End, deadline: Instant) -> io::Result<Option<u16>> {
+    let asked = Asked {
+        head: false,
+        upgrade: false,
+    };
+    let limits = &worker.shared.limits.http_head;
+    let (mut answer, mut scan) = (Vec::new(), Scan::default());
+    let mut piece = [0; PIECE_BYTES];
+    loop {
+        match response::read(&answer, asked, limits, &mut scan) {
+            Reading::Head(head) if head.is_interim() => {
+                let head_len = head.head_len;
+                answer.drain(..head_len);
+                scan = Scan::default();
+                continue;
+            }
+            Reading::Head(head) => return Ok(Some(head.status)),
+            Reading::Refused(_) => return Ok(None),
+            Reading::NeedMore => {}
+        }
+        end.readable_until(deadline).await.map_err(timed_out)?;
+        match end.recv(&mut piece) {
+            Ok(0) => return Ok(None),
+            Ok(count) => answer.extend_from_slice(&piece[..count]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Puts the header in front that the target asks for. The connection is the gateway's own, so it
+/// names that itself.
+fn introduce(checked: &Checked, socket: &Readiness, header: &mut Vec<u8>) -> io::Result<()> {
+    let Some(version) = checked.proxy_protocol else {
+        return Ok(());
+    };
+    let source: SocketAddr = socket::local_address(socket.as_fd())?;
+    let outgoing = Outgoing {
+        source,
+        destination: checked.key.1,
+        authority: None,
+        alpn: None,
+        unique_id: None,
+        crc32c: true,
+    };
+    proxy_protocol::write(version, &outgoing, header);
+    Ok(())
+}

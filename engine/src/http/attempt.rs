@@ -1,0 +1,295 @@
+//! One attempt to have an upstream answer.
+//!
+//! ```text
+//!   head ► upstream ► heads, interim ones too ► content ► the upstream rests
+//!      content ►───────────┘ (at the same time)
+//! ```
+
+mod answer;
+
+use std::{
+    cell::Cell,
+    future::{Future, pending, poll_fn},
+    io,
+    os::fd::AsFd,
+    pin::{Pin, pin},
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use engine_core::outcome::Outcome;
+use engine_http::{facts::Framing, refusal::Refusal};
+use engine_sys::socket;
+
+use self::answer::Answer;
+use super::{
+    ahead::Ahead,
+    body::{Cut, send_all, send_content},
+    exchange::{Exchange, Plan},
+    patience::{Patience, Stage},
+    trace::{Moved, RequestTrace},
+};
+use crate::{
+    connection::Connection,
+    relay::{Direction, Wire, relay},
+};
+
+/// Why an attempt ended early.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) outcome: Outcome,
+    pub(super) refusal: Option<Refusal>,
+}
+
+/// A response that reached the client.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Answered {
+    pub(super) upstream_rests: bool,
+    pub(super) client_goes_on: bool,
+    pub(super) outcome: Outcome,
+}
+
+/// One attempt to have an upstream answer.
+#[derive(Debug)]
+pub(super) struct Attempt<'a> {
+    pub(super) plan: &'a Plan<'a>,
+    wire: &'a Wire<'a>,
+    moved: &'a Moved<'a>,
+    /// Its status is set when the client begins to be answered: from then on nobody else can.
+    trace: &'a RequestTrace<'a>,
+    patience: &'a Patience,
+    /// Which target it is of, and which one the request's cookie marks.
+    target: usize,
+    marked: Option<usize>,
+    /// The upstream has said something.
+    pub(super) is_heard: Cell<bool>,
+    /// The request's content may be gone.
+    pub(super) content_begun: Cell<bool>,
+    /// The upstream has not got all of it, so far.
+    content_left: Cell<bool>,
+    /// The client knows that its content is wanted.
+    is_asked_on: Cell<bool>,
+}
+
+/// What came first.
+enum First {
+    /// The content was sent, all of it or as much as the upstream wanted.
+    Sent { all: bool },
+    /// The response was passed on.
+    Answer(Answer),
+}
+
+impl<'a> Attempt<'a> {
+    /// One at the target that `wire` leads to.
+    pub(super) fn new(
+        work: &Exchange<'a>,
+        wire: &'a Wire<'a>,
+        moved: &'a Moved<'a>,
+        patience: &'a Patience,
+        target: usize,
+    ) -> Self {
+        Self {
+            plan: work.plan,
+            wire,
+            moved,
+            trace: work.trace,
+            patience,
+            target,
+            marked: work.way.marked,
+            is_heard: Cell::new(false),
+            content_begun: Cell::new(false),
+            content_left: Cell::new(false),
+            is_asked_on: Cell::new(!work.plan.expects_continue),
+        }
+    }
+
+    pub(super) async fn run(&self, head: &[u8], ahead: &mut Ahead) -> Result<Answered, Failure> {
+        let sent = send_all(self.wire.upstream, head).await;
+        sent.map_err(|_| Failure::from(Outcome::UpstreamReset))?;
+        self.count_head(Direction::In, head.len());
+        let mut gave = Ahead::default();
+        let (answer, all_sent) = self.both_ways(ahead, &mut gave).await?;
+        let answered_at = |done: bool| done.then(Instant::now);
+        match answer {
+            Answer::Upgrade(head) => Ok(self.go_on_raw(head, ahead, gave).await),
+            Answer::Done { keep_alive } => {
+                self.trace.answered_at.set(answered_at(true));
+                Ok(Answered {
+                    upstream_rests: keep_alive && all_sent && gave.is_empty(),
+                    client_goes_on: self.plan.keep_alive && all_sent,
+                    outcome: Outcome::Done,
+                })
+            }
+            Answer::UntilClose => {
+                self.trace.answered_at.set(answered_at(true));
+                Ok(Answered {
+                    upstream_rests: false,
+                    client_goes_on: false,
+                    outcome: Outcome::Done,
+                })
+            }
+        }
+    }
+
+    /// Sends the request's content while the response is taken: an upstream may answer before it
+    /// has seen all. Says also whether all of the content was sent.
+    async fn both_ways(
+        &self,
+        ahead: &mut Ahead,
+        gave: &mut Ahead,
+    ) -> Result<(Answer, bool), Failure> {
+        let mut answer = pin!(self.take_answer(gave));
+        let mut all = true;
+        if !matches!(self.plan.framing, Framing::None | Framing::Length(0)) {
+            self.content_begun.set(true);
+            self.content_left.set(true);
+            match self.send_and(ahead, answer.as_mut()).await? {
+                First::Sent { all: was_all } => all = was_all,
+                First::Answer(answer) => return Ok((answer, false)),
+            }
+        }
+        let live = &self.wire.connection.worker.live;
+        let sent_at = live.now();
+        let mut gone = pin!(self.client_gone(ahead));
+        poll_fn(|cx| {
+            if let Poll::Ready(answered) = answer.as_mut().poll(cx) {
+                return Poll::Ready(Ok((answered?, all)));
+            }
+            // A client is only watched when the answer takes its time.
+            if live.now() > sent_at && gone.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(Outcome::ClientReset.into()));
+            }
+            self.judge(|| Stage::Answering)
+        })
+        .await
+    }
+
+    /// Sends the request's content, unless the response comes first.
+    async fn send_and(
+        &self,
+        ahead: &mut Ahead,
+        mut answer: Pin<&mut impl Future<Output = Result<Answer, Failure>>>,
+    ) -> Result<First, Failure> {
+        let Plan {
+            framing, policy, ..
+        } = *self.plan;
+        let length_max = policy.body_max.unwrap_or(u64::MAX);
+        let mut content = pin!(send_content(self.wire, framing, ahead, length_max));
+        poll_fn(|cx: &mut Context<'_>| {
+            if let Poll::Ready(end) = content.as_mut().poll(cx) {
+                self.content_left.set(end.is_err());
+                return Poll::Ready(match end {
+                    Ok(()) => Ok(First::Sent { all: true }),
+                    // The upstream wants no more: it may say why.
+                    Err(Cut::Broken(Outcome::UpstreamReset)) => Ok(First::Sent { all: false }),
+                    Err(cut) => Err(cut.into()),
+                });
+            }
+            if let Poll::Ready(answered) = answer.as_mut().poll(cx) {
+                return Poll::Ready(answered.map(First::Answer));
+            }
+            self.judge(|| Stage::Sending {
+                is_quiet: self.is_asked_on.get() && self.is_client_quiet(),
+            })
+        })
+        .await
+    }
+
+    /// Whether the exchange has taken too long.
+    fn judge<T>(&self, stage: impl FnOnce() -> Stage) -> Poll<Result<T, Failure>> {
+        let Connection { worker, slot, .. } = *self.wire.connection;
+        let sent = self.wire.flow.bytes_in.get();
+        let stage = || match self.trace.status.get() {
+            Some(_) => Stage::Answered,
+            None => stage(),
+        };
+        match self.patience.judge((slot, &worker.live), sent, stage) {
+            Some(outcome) => Poll::Ready(Err(outcome.into())),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Whether the client has sent nothing that would wait to be passed on.
+    fn is_client_quiet(&self) -> bool {
+        let client = self.wire.connection.ends.client.socket();
+        let looked = socket::peek(client.as_fd());
+        looked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Waits until the client is gone. The end of its stream counts as that, though HTTP/1 could
+    /// tell a half-close from it: hardly any client half-closes, and the work for one that went is
+    /// the tenant's. A client that has sent its next request is not watched any more.
+    async fn client_gone(&self, ahead: &mut Ahead) {
+        let Connection { worker, ends, .. } = self.wire.connection;
+        while ahead.is_empty() {
+            if ends.client.readable().await.is_err() {
+                return;
+            }
+            match ahead.receive(worker, &ends.client) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+        pending().await
+    }
+
+    /// Goes on with whatever protocol both sides have agreed on.
+    async fn go_on_raw(&self, head: Vec<u8>, ahead: &mut Ahead, mut gave: Ahead) -> Answered {
+        let connection = self.wire.connection;
+        let first = ahead.take_behind(Vec::new(), u64::MAX);
+        let early = gave.unused().len() as u64;
+        let back = gave.take_behind(head, u64::MAX);
+        let declared = self.plan.policy.timeouts.upgraded_idle;
+        let idle = declared.unwrap_or(connection.listener.idle_timeout);
+        let outcome = match send_all(&connection.ends.client, back.unsent()).await {
+            Ok(()) => {
+                self.wire.count(Direction::Out, early);
+                relay(self.wire, first, idle).await
+            }
+            Err(_) => Outcome::ClientReset,
+        };
+        Answered {
+            upstream_rests: false,
+            client_goes_on: false,
+            outcome,
+        }
+    }
+
+    /// Counts the bytes of a head, which are traffic and no content.
+    fn count_head(&self, direction: Direction, bytes: usize) {
+        let bytes = bytes as u64;
+        self.wire.count(direction, bytes);
+        let (sent, received) = self.moved.heads.get();
+        self.moved.heads.set(match direction {
+            Direction::In => (sent + bytes, received),
+            Direction::Out => (sent, received + bytes),
+        });
+    }
+}
+
+impl From<Outcome> for Failure {
+    fn from(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            refusal: None,
+        }
+    }
+}
+
+impl From<Cut> for Failure {
+    fn from(cut: Cut) -> Self {
+        match cut {
+            Cut::Broken(outcome) => outcome.into(),
+            Cut::Refused(refusal) => Self {
+                outcome: Outcome::BadRequest,
+                refusal: Some(refusal),
+            },
+            Cut::TooLong => Self {
+                outcome: Outcome::TooLarge,
+                refusal: None,
+            },
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Requests through a running engine, over real sockets of the loopback interface.
+
+mod bench;
+mod checks;
+mod clients;
+mod policies;
+mod records;
+mod targets;
