@@ -3,7 +3,7 @@
 //! ```text
 //!   ringway serve ─► boot file, store ─► reconcile ─► namespaces, WireGuard, snapshot ─► engine
 //!                          ▲ SIGHUP         ▲ ▼ desired, accounts                         │ records
-//!                                         API, store               connection log ◄───────┘
+//!                                         API, store                         logs ◄───────┘
 //!   ringway apply|diff|config|status|traffic|events|… ─► the API of a running `serve`
 //!   ringway check ─► the same parsers
 //!   ringway demo  ─► `serve` and peers as processes of its own, asked over the API
@@ -12,13 +12,13 @@
 
 mod check;
 mod cli;
-mod connection_log;
 mod demo;
 mod environment;
 mod files;
 mod logs;
 mod priority;
 mod reconcile;
+mod record_log;
 mod serve;
 mod tokens;
 

@@ -26,7 +26,7 @@ pub use api::{
 pub use environment::{OTHER_VARIABLES, Source, VARIABLE_PREFIX};
 pub use limits::Limits;
 pub use listener::{LISTENERS_MAX, Listener, ListenerName, Protocol, ProxyProtocol, RelayMode};
-pub use log::{Log, LogFile, LogFormat, LogLevel};
+pub use log::{Log, LogFile, LogFormat, LogLevel, RequestFormat};
 pub use reference::reference;
 pub use wireguard::{WireGuard, WireGuardBackend, WireGuardOffload};
 pub use workers::{Driver, WORKERS_MAX, Workers};

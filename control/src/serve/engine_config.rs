@@ -5,17 +5,21 @@ use std::{num::NonZeroUsize, sync::Arc, thread::available_parallelism};
 use control_api::boot::{self, Boot};
 use crossbeam_channel::Sender;
 use engine::{
-    Config, DriverChoice, Limits, ListenSocket, Listener, Protocol, Record, RelayMode, Workers,
+    Config, DriverChoice, Limits, ListenSocket, Listener, Protocol, Record, RelayMode,
+    RequestRecord, Workers,
 };
 
 use super::inherited::Inherited;
 
+/// Where the engine's records go.
+#[derive(Debug)]
+pub(super) struct Outlets {
+    pub(super) records: Option<Sender<Record>>,
+    pub(super) requests: Option<Sender<RequestRecord>>,
+}
+
 /// Listeners take over the sockets that were handed over for them.
-pub(crate) fn from_boot(
-    boot: &Boot,
-    mut inherited: Inherited,
-    records: Option<Sender<Record>>,
-) -> Config {
+pub(super) fn from_boot(boot: &Boot, mut inherited: Inherited, outlets: Outlets) -> Config {
     let mut sockets = inherited.assign(&boot.listeners);
     inherited.drop_rest();
     let listeners = boot.listeners.iter().enumerate().map(|(index, declared)| {
@@ -37,8 +41,8 @@ pub(crate) fn from_boot(
         },
         listeners: listeners.collect(),
         limits: limits(&boot.limits),
-        records,
-        requests: None,
+        records: outlets.records,
+        requests: outlets.requests,
     }
 }
 

@@ -28,6 +28,7 @@ impl Gateway<'_> {
         }
         // Log rotation does not depend on good files.
         self.connections.reopen();
+        self.requests.reopen();
         let taken = match files::load_boot(&self.boot_file) {
             Ok(file) => self.take_over(file, api, watchdog).await,
             Err(found) => Err(found),

@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use control_api::{
     Valid,
     answer::Event,
-    boot::{Accounts, ApiListen, Boot, WireGuardOffload},
+    boot::{Accounts, ApiListen, Boot, Log, WireGuardOffload},
     state::{self, Desired},
 };
 use control_http::{BindError, ChangeRequest, Listener, Tokens, View};
@@ -29,15 +29,15 @@ use nix::{
 };
 use tokio::sync::{broadcast, oneshot, watch};
 
-use super::{Inherited, engine_config, log_problems, notices::Notices};
+use super::{Inherited, engine_config, engine_config::Outlets, log_problems, notices::Notices};
 use crate::{
-    connection_log::ConnectionLog,
     files::{self, BootFile, Found},
     logs::Logs,
     priority::give_way,
     reconcile::{
         CHANGES_MAX, Desk, Ended, Heartbeat, Order, Reconciler, Setting, unix_now, wanted_backend,
     },
+    record_log::{self, CONNECTIONS, RecordLog},
 };
 
 /// Events that a slow listener may be behind before it misses some.
@@ -56,7 +56,8 @@ pub(super) struct Gateway<'a> {
     pub(super) listener: Option<Listener>,
     pub(super) heartbeat: Arc<Heartbeat>,
     pub(super) drain_timeout: Duration,
-    pub(super) connections: ConnectionLog,
+    pub(super) connections: RecordLog,
+    pub(super) requests: RecordLog,
     pub(super) logs: &'a Logs,
     pub(super) notices: Notices,
     _lock: Flock<File>,
@@ -107,9 +108,7 @@ impl<'a> Gateway<'a> {
         // Ten descriptors for each network, before the engine asks for its own.
         raise_descriptor_limit().context("raising the limit of open files")?;
         let kernel = Linux::open(kernel_config(&boot)).context("preparing the kernel's side")?;
-        let (connections, outlet) =
-            ConnectionLog::start(&boot.log.file, boot.log.queue_records_max)
-                .with_context(|| format!("opening the connection log {}", boot.log.file))?;
+        let (connections, requests, outlets) = open_logs(&boot.log)?;
         let (events, _) = broadcast::channel(EVENTS_WAITING_MAX);
         let heartbeat = Arc::new(Heartbeat::default());
         let setting = Setting {
@@ -122,7 +121,7 @@ impl<'a> Gateway<'a> {
             heartbeat: Arc::clone(&heartbeat),
             certificates: Certificates::default(),
         };
-        let config = engine_config::from_boot(&boot, inherited, outlet);
+        let config = engine_config::from_boot(&boot, inherited, outlets);
         let (reconciler, view) = Reconciler::start(setting, |publication| {
             Engine::start(config, publication).context("starting the engine")
         })?;
@@ -139,6 +138,7 @@ impl<'a> Gateway<'a> {
             listener,
             heartbeat,
             connections,
+            requests,
             logs,
             notices: Notices::start().context("starting the thread of notices")?,
             _lock: lock,
@@ -181,7 +181,7 @@ impl<'a> Gateway<'a> {
 
     /// Writes what was counted last, and says it.
     pub(super) async fn end(self) {
-        let records_lost = self.connections.finish();
+        let records_lost = self.connections.finish() + self.requests.finish();
         if let Err(error) = self.store.flush().await {
             tracing::error!(%error, "the last counters are not written");
         }
@@ -210,11 +210,26 @@ impl<'a> Gateway<'a> {
         tracing::info!(
             connections,
             bytes,
-            records_dropped = counters.records_dropped,
+            records_dropped = counters.records_dropped + counters.requests_dropped,
             records_lost,
             "ended"
         );
     }
+}
+
+/// Opens the logs of connections and requests, and gives where the engine's records go.
+fn open_logs(log: &Log) -> anyhow::Result<(RecordLog, RecordLog, Outlets)> {
+    let queue_max = log.queue_records_max;
+    let (connections, records) = RecordLog::start(CONNECTIONS, &log.file, queue_max)
+        .with_context(|| format!("opening the connection log {}", log.file))?;
+    let kind = record_log::requests(log.requests_format);
+    let (requests, request_records) = RecordLog::start(kind, &log.requests, queue_max)
+        .with_context(|| format!("opening the request log {}", log.requests))?;
+    let outlets = Outlets {
+        records,
+        requests: request_records,
+    };
+    Ok((connections, requests, outlets))
 }
 
 /// Starts the reconcile thread: the way of orders to it, and how it ends.

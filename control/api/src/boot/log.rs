@@ -8,7 +8,7 @@ use crate::{
 };
 
 section! {
-    /// Connection records go to `file`, operational logs to stderr.
+    /// Connection records go to `file`, request records to `requests`, operational logs to stderr.
     pub struct Log {
         /// The form of connection records and of operational logs: one JSON object a line.
         format: LogFormat = "json";
@@ -17,7 +17,13 @@ section! {
         /// Where connection records go: `stdout`, `none`, or a file that is appended to and opened
         /// again at SIGHUP.
         file: LogFile = "stdout";
-        /// Connection records that may wait for the writer; beyond that they are dropped and counted.
+        /// Where request records go, one for each HTTP request: `stdout`, `none`, or a file as above.
+        /// Where they go anywhere, a request without trace context begins a trace (`traceparent`).
+        requests: LogFile = "none";
+        /// The form of request records: a JSON object a line, or the Common Log Format.
+        requests_format: RequestFormat = "json";
+        /// Connection records, and as many request records, that may wait for their writers; beyond
+        /// that they are dropped and counted.
         queue_records_max: NonZeroU32 = "65536" in "1"..="16777216";
     }
 }
@@ -29,6 +35,16 @@ words! {
     pub enum LogFormat {
         /// One JSON object a line.
         Json = "json",
+    }
+}
+
+words! {
+    /// The form of request records.
+    pub enum RequestFormat {
+        /// One JSON object a line.
+        Json = "json",
+        /// As NCSA's server wrote them: `host ident user [time] "request" status bytes`.
+        Common = "common",
     }
 }
 

@@ -2,11 +2,12 @@
 
 mod carried;
 mod gateway;
+mod requests;
 mod tenants;
 
 use std::fmt::Display;
 
-pub(super) use self::{carried::*, gateway::*, tenants::*};
+pub(super) use self::{carried::*, gateway::*, requests::*, tenants::*};
 use super::{Sample, Value};
 
 /// A sample of something that only grows.

@@ -42,9 +42,11 @@ pub(crate) const METRICS: &[Metric] = &[
     metric("listener_ech", Counter, &["listener"], "Hellos with encrypted_client_hello", samples::listener_ech),
     metric("listener_tls_handshakes", Counter, &["listener", "version", "group", "session"], "TLS handshakes that ended here, by what was agreed on; `session` is `new` or `resumed`", samples::listener_tls_handshakes),
     metric("listener_tls_failures", Counter, &["listener", "cause"], "TLS handshakes that failed here, by why", samples::listener_tls_failures),
+    metric("listener_http_refused", Counter, &["listener", "reason"], "HTTP messages that were refused, by reason, where there are any", samples::listener_refused),
     metric("listener_exhausted", Counter, &["listener"], "Times that no descriptor was left to accept with", samples::listener_exhausted),
     metric("listener_accept_errors", Counter, &["listener"], "Other failures of accept", samples::listener_accept_errors),
     metric("connection_records_dropped", Counter, &[], "Connection records that found no room on the way to the log", samples::records_dropped),
+    metric("request_records_dropped", Counter, &[], "Request records that found no room on the way to the log", samples::requests_dropped),
     metric("connections_spliced", Counter, &[], "Connections that moved to splice", samples::splices),
 
     metric("network_state", Gauge, &["network", "state"], "1 for the state that a network is in: `ok`, `pending` or `degraded`", samples::network_state),
@@ -61,6 +63,14 @@ pub(crate) const METRICS: &[Metric] = &[
     metric("route_connections", Gauge, &["network", "route"], "Connections that are open on a route", samples::route_connections),
     metric("route_opened", Counter, &["network", "route"], "Connections that were admitted to a route", samples::route_opened),
     metric("route_bytes", Counter, &["network", "route", "direction"], "Bytes relayed on a route, `in` and `out`", samples::route_bytes),
+
+    metric("route_requests", Counter, &["network", "route", "status"], "HTTP requests that ended, by the class of the status; `none` for those that were not answered", samples::route_requests),
+    metric("route_request_seconds", Histogram, &["network", "route"], "Time from the head of an HTTP request to the end of its answer", samples::route_request_seconds),
+    metric("route_first_byte_seconds", Histogram, &["network", "route"], "Time from the accept, or from the head of an HTTP request, to the first byte from the network", samples::route_first_byte),
+    metric("route_retries", Counter, &["network", "route"], "Further attempts at HTTP requests after one that failed", samples::route_retries),
+    metric("route_ejections", Counter, &["network", "route"], "Times that a worker left a target out because HTTP requests to it failed", samples::route_ejections),
+    metric("route_upstreams", Counter, &["network", "route", "connection"], "Attempts at HTTP requests over upstream connections, `new` and `reused`", samples::route_upstreams),
+    metric("route_targets_down", Gauge, &["network", "route"], "Targets that fail their checks", samples::route_targets_down),
 
     metric("peer_connected", Gauge, &["network", "peer"], "1 while the last handshake is younger than 180 s", samples::peer_connected),
     metric("peer_last_handshake_seconds", Gauge, &["network", "peer"], "When the last handshake was, in seconds since the Unix epoch; 0 before the first", samples::peer_last_handshake),

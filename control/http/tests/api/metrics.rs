@@ -1,17 +1,18 @@
 //! The metrics, held against their reference.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use control_api::answer::{
     Backend, Degradation, ListenerStatus, NetworkState, NetworkStatus, PeerStatus, WorkerStatus,
 };
 use control_http::{Reconciles, View};
-use engine::{ListenerTally, RouteCounters};
+use engine::{ListenerTally, RouteCounters, TargetDown};
 use engine_core::{
     ids::{NetworkId, RouteId},
     outcome::Outcome,
     tally::Tally,
 };
+use engine_http::refusal::Refusal;
 
 use crate::gateway::{Gateway, OTHER_PEER, PEER, Wanted};
 
@@ -55,9 +56,19 @@ fn busy(view: &mut View) {
         ..ListenerTally::default()
     };
     listener.outcomes[Outcome::UnknownName.index()] = 7;
+    listener.refusals[Refusal::NoHost.index()] = 8;
     counters.listeners.push(listener);
     counters.records_dropped = 11;
     counters.splices = 12;
+    counters.requests_dropped = 13;
+    counters.targets_down = ["10.0.0.2:80", "10.0.0.3:80"]
+        .map(|target| TargetDown {
+            route: RouteId(1),
+            label: "host-1".into(),
+            network: "network-1".into(),
+            target: target.parse().unwrap(),
+        })
+        .into();
     for id in 1..=2 {
         let counted = RouteCounters {
             label: format!("host-{id}").into(),
@@ -84,6 +95,12 @@ fn tally() -> Tally {
     tally.close(Outcome::ClientReset);
     tally.record_first_byte(3_000);
     tally.record_first_byte(50_000_000);
+    let requests = tally.requests();
+    requests.close(Some(200), Duration::from_micros(2_000));
+    requests.close(None, Duration::from_secs(600));
+    requests.retries = 4;
+    requests.ejections = 5;
+    requests.upstreams_reused = 6;
     tally
 }
 
@@ -167,6 +184,17 @@ async fn what_is_counted_is_what_is_shown() {
         "ringway_listener_accepted_total{listener=\"https\"} 9",
         "ringway_listener_ended_total{listener=\"https\",outcome=\"unknown_name\"} 7",
         "ringway_connection_records_dropped_total 11",
+        "ringway_request_records_dropped_total 13",
+        "ringway_listener_http_refused_total{listener=\"https\",reason=\"no_host\"} 8",
+        "ringway_route_requests_total{network=\"network-1\",route=\"host-1\",status=\"2xx\"} 1",
+        "ringway_route_requests_total{network=\"network-1\",route=\"host-1\",status=\"none\"} 1",
+        "ringway_route_request_seconds_bucket{le=\"0.0025\",network=\"network-1\",route=\"host-1\"} 1",
+        "ringway_route_request_seconds_count{network=\"network-1\",route=\"host-1\"} 2",
+        "ringway_route_request_seconds_sum{network=\"network-1\",route=\"host-1\"} 600.002",
+        "ringway_route_retries_total{network=\"network-1\",route=\"host-1\"} 4",
+        "ringway_route_ejections_total{network=\"network-1\",route=\"host-1\"} 5",
+        "ringway_route_upstreams_total{network=\"network-1\",route=\"host-1\",connection=\"reused\"} 6",
+        "ringway_route_targets_down{network=\"network-1\",route=\"host-1\"} 2.0",
         "ringway_connections_spliced_total 12",
         "ringway_network_state{network=\"network-1\",state=\"ok\"} 1.0",
         "ringway_network_state{network=\"network-2\",state=\"ok\"} 0.0",

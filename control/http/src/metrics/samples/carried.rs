@@ -3,6 +3,7 @@
 use control_api::answer::WorkerStatus;
 use engine::{ListenerTally, RouteCounters};
 use engine_core::outcome::Outcome;
+use engine_http::refusal::Refusal;
 
 use super::{count, directions, level};
 use crate::metrics::{Sample, scene::Scene};
@@ -81,6 +82,17 @@ pub(in crate::metrics) fn listener_tls_failures(scene: &Scene) -> Vec<Sample> {
     listeners(scene).flat_map(failed).collect()
 }
 
+/// Most listeners refuse nothing for most of the reasons: those would be series without a news.
+pub(in crate::metrics) fn listener_refused(scene: &Scene) -> Vec<Sample> {
+    let refused = |(name, tally): (&str, &ListenerTally)| {
+        let counted = Refusal::ALL.iter().zip(&tally.refusals);
+        let counted = counted.filter(|(_, refused)| **refused > 0);
+        let samples = counted.map(|(reason, refused)| count([&name, &reason.label()], *refused));
+        samples.collect::<Vec<_>>()
+    };
+    listeners(scene).flat_map(refused).collect()
+}
+
 pub(in crate::metrics) fn listener_exhausted(scene: &Scene) -> Vec<Sample> {
     listeners(scene)
         .map(|(name, tally)| count([&name], tally.exhausted))
@@ -97,11 +109,15 @@ pub(in crate::metrics) fn records_dropped(scene: &Scene) -> Vec<Sample> {
     vec![count([], scene.view.counters.records_dropped)]
 }
 
+pub(in crate::metrics) fn requests_dropped(scene: &Scene) -> Vec<Sample> {
+    vec![count([], scene.view.counters.requests_dropped)]
+}
+
 pub(in crate::metrics) fn splices(scene: &Scene) -> Vec<Sample> {
     vec![count([], scene.view.counters.splices)]
 }
 
-fn routes(scene: &Scene, sample: impl Fn(&RouteCounters) -> Sample) -> Vec<Sample> {
+pub(super) fn routes(scene: &Scene, sample: impl Fn(&RouteCounters) -> Sample) -> Vec<Sample> {
     scene.routes.iter().map(sample).collect()
 }
 

@@ -76,7 +76,7 @@ pub(in crate::metrics) fn network_first_byte(scene: &Scene) -> Vec<Sample> {
     })
 }
 
-fn first_byte(tally: &Tally) -> Value {
+pub(super) fn first_byte(tally: &Tally) -> Value {
     let mut counts = FIRST_BYTE_MICROS.map(|_| 0);
     let (mut sum, mut count) = (0.0, 0);
     let recorded = tally.first_byte.iter();
@@ -100,8 +100,8 @@ fn first_byte(tally: &Tally) -> Value {
     }
 }
 
-/// Times of at most a minute, which are exact in a float.
-fn seconds(micros: u64) -> f64 {
+/// A float holds whole microseconds exactly for centuries.
+pub(super) fn seconds(micros: u64) -> f64 {
     micros as f64 / MICROS_A_SECOND
 }
 

@@ -1,7 +1,8 @@
-//! The connection log: one JSON line for each connection that ended.
+//! The connection log and the request log: a line for each connection and each HTTP request that
+//! ended.
 //!
-//! Workers put records into a bounded queue and never wait: where it is full, the engine counts
-//! the record as dropped. One thread takes them out. It looks every few milliseconds instead of
+//! Each has a queue and a thread. Workers put records into the bounded queue and never wait: where it is full, the engine counts
+//! the record as dropped. The thread takes them out. It looks every few milliseconds instead of
 //! blocking on the queue, so that no worker ever pays for waking it.
 
 mod line;
@@ -19,9 +20,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use control_api::boot::LogFile;
+use control_api::boot::{LogFile, RequestFormat};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
-use engine::Record;
+use engine::{Record, RequestRecord};
 
 /// How long the writer sleeps when there is nothing to write.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -32,9 +33,34 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// The least time between two complaints about a log that cannot be written.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The running writer.
+/// What a log is called, and how one of its records is written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kind<R> {
+    name: &'static str,
+    write: fn(&R, &mut Vec<u8>),
+}
+
+/// The log of connections.
+pub(crate) const CONNECTIONS: Kind<Record> = Kind {
+    name: "connection",
+    write: line::write,
+};
+
+/// The log of HTTP requests.
+pub(crate) fn requests(format: RequestFormat) -> Kind<RequestRecord> {
+    Kind {
+        name: "request",
+        write: match format {
+            RequestFormat::Json => |record, batch| record.line().write_json(batch),
+            RequestFormat::Common => |record, batch| record.line().write_common(batch),
+        },
+    }
+}
+
+/// The running writer of one log.
 #[derive(Debug)]
-pub(crate) struct ConnectionLog {
+pub(crate) struct RecordLog {
+    name: &'static str,
     orders: Arc<Orders>,
     thread: Option<JoinHandle<()>>,
 }
@@ -47,20 +73,23 @@ struct Orders {
     lost: AtomicU64,
 }
 
-impl ConnectionLog {
+impl RecordLog {
     /// Opens the log and starts its writer; the sender is the engine's. A log to nowhere has
     /// neither.
     ///
     /// # Errors
     /// When the file cannot be opened, or the thread not be started.
-    pub(crate) fn start(
+    pub(crate) fn start<R: Send + 'static>(
+        kind: Kind<R>,
         file: &LogFile,
         queue_records_max: NonZeroU32,
-    ) -> io::Result<(Self, Option<Sender<Record>>)> {
+    ) -> io::Result<(Self, Option<Sender<R>>)> {
+        let name = kind.name;
         let orders = Arc::new(Orders::default());
         let Some(sink) = Sink::open(file)? else {
             return Ok((
                 Self {
+                    name,
                     orders,
                     thread: None,
                 },
@@ -70,6 +99,7 @@ impl ConnectionLog {
         let capacity = usize::try_from(queue_records_max.get()).unwrap_or(usize::MAX);
         let (sender, records) = bounded(capacity);
         let writer = Writer {
+            kind,
             records,
             orders: Arc::clone(&orders),
             sink,
@@ -77,10 +107,14 @@ impl ConnectionLog {
             complained_at: None,
         };
         let thread = thread::Builder::new()
-            .name("connections".to_owned())
+            .name(format!("{name}s"))
             .spawn(move || writer.run())?;
-        let thread = Some(thread);
-        Ok((Self { orders, thread }, Some(sender)))
+        let log = Self {
+            name,
+            orders,
+            thread: Some(thread),
+        };
+        Ok((log, Some(sender)))
     }
 
     /// Has the file opened again, by its name: for whoever rotates logs.
@@ -98,27 +132,29 @@ impl ConnectionLog {
         let deadline = Instant::now() + FLUSH_TIMEOUT;
         while !writer.is_finished() {
             if Instant::now() > deadline {
-                tracing::warn!("the connection log's reader is too slow: its last lines are lost");
+                let name = self.name;
+                tracing::warn!("the {name} log's reader is too slow: its last lines are lost");
                 return self.orders.lost.load(Relaxed);
             }
             thread::sleep(PAUSE);
         }
         if writer.join().is_err() {
-            tracing::error!("the connection log's writer panicked");
+            tracing::error!("the {} log's writer panicked", self.name);
         }
         self.orders.lost.load(Relaxed)
     }
 }
 
-struct Writer {
-    records: Receiver<Record>,
+struct Writer<R> {
+    kind: Kind<R>,
+    records: Receiver<R>,
     orders: Arc<Orders>,
     sink: Sink,
     batch: Vec<u8>,
     complained_at: Option<Instant>,
 }
 
-impl Writer {
+impl<R> Writer<R> {
     fn run(mut self) {
         loop {
             // Read before the queue: what was in it then is still written.
@@ -144,7 +180,7 @@ impl Writer {
         while self.batch.len() < BATCH_BYTES {
             match self.records.try_recv() {
                 Ok(record) => {
-                    line::write(&record, &mut self.batch);
+                    (self.kind.write)(&record, &mut self.batch);
                     records += 1;
                 }
                 Err(TryRecvError::Empty) => {
@@ -185,7 +221,8 @@ impl Writer {
         if !self.complained_at.is_some_and(quiet) {
             self.complained_at = Some(Instant::now());
             let lost = self.orders.lost.load(Relaxed);
-            tracing::error!(%error, lost, "the connection log cannot be {what}");
+            let name = self.kind.name;
+            tracing::error!(%error, lost, "the {name} log cannot be {what}");
         }
     }
 }

@@ -47,9 +47,13 @@ fn eventually(what: &str, done: impl Fn() -> bool) {
     }
 }
 
-fn open(path: &Path, queue: u32) -> (ConnectionLog, Sender<Record>) {
+fn start(file: &LogFile, queue: NonZeroU32) -> io::Result<(RecordLog, Option<Sender<Record>>)> {
+    RecordLog::start(CONNECTIONS, file, queue)
+}
+
+fn open(path: &Path, queue: u32) -> (RecordLog, Sender<Record>) {
     let file = LogFile::Path(path.to_owned());
-    let (log, records) = ConnectionLog::start(&file, NonZeroU32::new(queue).unwrap()).unwrap();
+    let (log, records) = start(&file, NonZeroU32::new(queue).unwrap()).unwrap();
     (log, records.unwrap())
 }
 
@@ -132,12 +136,12 @@ fn the_writer_ends_with_the_engine() {
 #[test]
 fn a_file_that_cannot_be_opened_is_said_at_once() {
     let file = LogFile::Path("/nonexistent/folder/log".into());
-    assert!(ConnectionLog::start(&file, NonZeroU32::MIN).is_err());
+    assert!(start(&file, NonZeroU32::MIN).is_err());
 }
 
 #[test]
 fn a_log_to_nowhere_asks_for_no_records() {
-    let (log, records) = ConnectionLog::start(&LogFile::None, NonZeroU32::MIN).unwrap();
+    let (log, records) = start(&LogFile::None, NonZeroU32::MIN).unwrap();
     assert!(records.is_none());
     log.reopen();
     assert_eq!(log.finish(), 0);
