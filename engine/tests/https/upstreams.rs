@@ -1,9 +1,12 @@
 //! Upstreams that are spoken with in TLS.
 
-use std::net::TcpStream;
+use std::{net::TcpStream, time::Duration};
 
 use engine::{Origin, Protocol};
-use engine_http::rules;
+use engine_http::{
+    health::{Check, Probe},
+    rules,
+};
 use engine_tls::origin::{Settings, Trust};
 
 use crate::gateway::{Authority, Gateway, PATIENCE, Setup, Upstream, ask};
@@ -139,4 +142,42 @@ fn a_session_that_was_verified_for_one_name_is_not_used_for_another() {
     assert_eq!(ask(&mut stream, "b.example", "").status(), "502");
     assert_eq!(ask(&mut stream, "a.example", "").status(), "200");
     assert_eq!(upstream.connections(), 2);
+}
+
+#[test]
+fn checks_are_asked_over_the_session_that_requests_would_have() {
+    let (authority, other) = (Authority::new("tenant"), Authority::new("other"));
+    let upstream = Upstream::tls(&authority.leaf(&["inner.example"]), None);
+    let checked = |authority| {
+        let origin = Origin::tls(&trusting(authority), Some("inner.example")).unwrap();
+        let probe = Probe::Http {
+            path: "/".into(),
+            host: None,
+            statuses: 200..=200,
+        };
+        let check = Check {
+            probe,
+            interval: Duration::from_millis(10),
+            timeout: PATIENCE,
+            rise: 1,
+            fall: 1,
+        };
+        let policy = rules::Policy {
+            check: Some(check),
+            ..rules::Policy::default()
+        };
+        Setup::new(Protocol::Http)
+            .proxy_to(None, upstream.address, Some(origin), policy)
+            .start()
+    };
+    let mut trusts = checked(&authority);
+    // The third one begins when two have said what they found.
+    trusts.until("three checks", |_| upstream.connections() >= 3);
+    assert_eq!(trusts.engine.counters().targets_down, []);
+    drop(trusts);
+    let mut distrusts = checked(&other);
+    distrusts.until("down", |counters| counters.targets_down.len() == 1);
+    let answer = ask(&mut connect(&distrusts), "a.example", "");
+    assert_eq!(answer.status(), "503");
+    assert!(answer.text().contains("NO_BACKEND"), "{}", answer.text());
 }

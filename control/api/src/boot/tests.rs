@@ -69,7 +69,7 @@ fn an_almost_empty_file_has_all_the_defaults() {
                 "days_retention": "400d", "clients_max": 100, "audit_max": 10_000,
                 "events_max": 10_000, "generations_max": 100,
             },
-            "log": {"format": "json", "level": "info", "file": "stdout", "queue_records_max": 65536},
+            "log": {"format": "json", "level": "info", "file": "stdout", "requests": "none", "requests_format": "json", "queue_records_max": 65536},
             "limits": {
                 "connections_max": 100_000, "connections_per_network_max": null,
                 "connections_per_source_max": null, "accept_rate_per_source": null,
@@ -140,7 +140,7 @@ accounts:
   generations_max: 2
 state: ./state.json
 drain_timeout: 0s
-log: { format: json, level: debug, file: /var/log/ringway.log, queue_records_max: 1 }
+log: { format: json, level: debug, file: /var/log/ringway.log, requests: stdout, requests_format: common, queue_records_max: 1 }
 limits:
   connections_max: 1000
   connections_per_network_max: 100
@@ -348,7 +348,7 @@ fn every_problem_is_reported_at_once() {
             "5 /listeners/0: `name` is missing",
             "5 /listeners/0/bind: `x`: `ip:port` or `[ip]:port` is expected, such as [::]:443",
             "5 /listeners/0: `protocol` is missing",
-            "6 /log/colour: `colour` is not a key here (known: format, level, file, queue_records_max)",
+            "6 /log/colour: `colour` is not a key here (known: format, level, file, requests, requests_format, queue_records_max)",
             "6 /log/level: `loud` is none of: error, warn, info, debug, trace",
             "/: RINGWAY_LIMIT is not a variable of Ringway",
             "/driver: `x` is none of: auto, io_uring, epoll",
@@ -520,7 +520,13 @@ fn every_value_has_a_variable() {
         let source = variables(&[(&key.variable, "\u{1}")]);
         let Err(found) = parse(SMALLEST, &source) else {
             // A path may be nearly anything.
-            let paths = ["STATE", "STORE", "LOG__FILE", "API__TOKEN_FILE"];
+            let paths = [
+                "STATE",
+                "STORE",
+                "LOG__FILE",
+                "LOG__REQUESTS",
+                "API__TOKEN_FILE",
+            ];
             assert!(
                 paths
                     .iter()

@@ -6,13 +6,14 @@ use control_api::answer::{
     Backend, Degradation, ListenerStatus, NetworkState, NetworkStatus, PeerStatus, WorkerStatus,
 };
 use control_http::{Reconciles, View};
-use engine::{ListenerTally, RouteCounters, TargetDown};
+use engine::{Handshake, ListenerTally, RouteCounters, TargetDown};
 use engine_core::{
     ids::{NetworkId, RouteId},
     outcome::Outcome,
     tally::Tally,
 };
 use engine_http::refusal::Refusal;
+use engine_tls::Cause;
 
 use crate::gateway::{Gateway, OTHER_PEER, PEER, Wanted};
 
@@ -51,13 +52,7 @@ fn busy(view: &mut View) {
         last_seconds: 0.25,
     };
     let counters = Arc::make_mut(&mut view.counters);
-    let mut listener = ListenerTally {
-        accepted: 9,
-        ..ListenerTally::default()
-    };
-    listener.outcomes[Outcome::UnknownName.index()] = 7;
-    listener.refusals[Refusal::NoHost.index()] = 8;
-    counters.listeners.push(listener);
+    counters.listeners.push(listener());
     counters.records_dropped = 11;
     counters.splices = 12;
     counters.requests_dropped = 13;
@@ -82,6 +77,23 @@ fn busy(view: &mut View) {
         counters.routes.insert(RouteId(id), counted);
         counters.networks.insert(NetworkId(id), sum);
     }
+}
+
+fn listener() -> ListenerTally {
+    let mut listener = ListenerTally {
+        accepted: 9,
+        ..ListenerTally::default()
+    };
+    listener.outcomes[Outcome::UnknownName.index()] = 7;
+    listener.refusals[Refusal::NoHost.index()] = 8;
+    let handshake = Handshake {
+        version: "TLSv1.3",
+        group: "X25519MLKEM768",
+        resumed: true,
+    };
+    listener.tls.done.insert(handshake, 14);
+    listener.tls.failed.insert(Cause::Version, 15);
+    listener
 }
 
 fn tally() -> Tally {
@@ -196,6 +208,8 @@ async fn what_is_counted_is_what_is_shown() {
         "ringway_route_upstreams_total{network=\"network-1\",route=\"host-1\",connection=\"reused\"} 6",
         "ringway_route_targets_down{network=\"network-1\",route=\"host-1\"} 2.0",
         "ringway_connections_spliced_total 12",
+        "ringway_listener_tls_failures_total{listener=\"https\",cause=\"tls_no_common_version\"} 15",
+        "ringway_listener_tls_handshakes_total{listener=\"https\",version=\"TLSv1.3\",group=\"X25519MLKEM768\",session=\"resumed\"} 14",
         "ringway_network_state{network=\"network-1\",state=\"ok\"} 1.0",
         "ringway_network_state{network=\"network-2\",state=\"ok\"} 0.0",
         "ringway_network_state{network=\"network-2\",state=\"degraded\"} 1.0",

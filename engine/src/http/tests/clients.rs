@@ -118,3 +118,24 @@ fn what_is_upgraded_flows_both_ways() {
         Some("ping\r\n\r\n")
     );
 }
+
+#[test]
+fn what_breaks_before_any_of_it_was_sent_is_answered_by_the_gateway() {
+    let upstream = Upstream::start(|_| {
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        Reply::Bytes(format!("{head}3\r\nfew\r\nzz\r\n"))
+    });
+    let gateway = Gateway::start(Site::proxy(&[upstream.address], Policy::default()));
+    assert_eq!(status(&gateway.get("/", "")), 502);
+}
+
+#[test]
+fn a_client_that_is_answered_before_it_has_sent_all_is_told_that_the_connection_ends() {
+    let refuses = "HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n";
+    let upstream = Upstream::start(|_| Reply::Bytes(refuses.to_owned()));
+    let gateway = Gateway::start(Site::proxy(&[upstream.address], Policy::default()));
+    let answer =
+        gateway.ask("POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 1000\r\n\r\nsome of it");
+    assert_eq!(status(&answer), 413);
+    assert!(answer.contains("Connection: close\r\n"), "{answer}");
+}
