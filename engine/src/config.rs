@@ -12,7 +12,7 @@ use crossbeam_channel::Sender;
 use engine_sys::socket::Liveness;
 use ipnet::IpNet;
 
-use crate::{http::trace::RequestRecord, record::Record};
+use crate::{http::trace::RequestRecord, http2::limits::Http2Limits, record::Record};
 
 /// Everything that needs a restart to change.
 #[derive(Debug)]
@@ -134,6 +134,8 @@ pub struct Limits {
     pub hello_bytes_max: usize,
     /// The bounds of HTTP heads; more is refused.
     pub http_head: engine_http::limits::Limits,
+    /// The bounds of connections of HTTP/2.
+    pub http2: Http2Limits,
     /// Most upstream connections that a worker keeps for the next request; more are closed.
     pub upstreams_idle_max: usize,
     /// How long it keeps one of those.
@@ -170,6 +172,7 @@ impl Default for Limits {
             accept_rate_per_source: None,
             hello_bytes_max: 16 << 10,
             http_head: engine_http::limits::Limits::default(),
+            http2: Http2Limits::default(),
             upstreams_idle_max: 1024,
             upstream_idle_timeout: Duration::from_secs(30),
             accept_batch_max: 64,

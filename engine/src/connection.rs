@@ -34,7 +34,7 @@ pub(crate) struct Accepted {
 /// What every stage of one connection works with.
 #[derive(Debug)]
 pub(crate) struct Connection<'a> {
-    pub(crate) worker: &'a Worker,
+    pub(crate) worker: &'a Rc<Worker>,
     pub(crate) listener: &'a Listener,
     pub(crate) id: ListenerId,
     pub(crate) slot: &'a Slot,
@@ -44,7 +44,8 @@ pub(crate) struct Connection<'a> {
 /// The two ends of a connection. They outlive its stages, whichever way those end.
 #[derive(Debug)]
 pub(crate) struct Ends {
-    pub(crate) client: End,
+    /// Streams of HTTP/2 share it.
+    pub(crate) client: Rc<End>,
     pub(crate) upstream: OnceCell<End>,
 }
 
@@ -52,10 +53,7 @@ pub(crate) struct Ends {
 pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
     let place = worker.live.enter();
     let mut trace = Trace::new(accepted.peer, accepted.woken_at);
-    let ends = Ends {
-        client: End::plain(accepted.client),
-        upstream: OnceCell::new(),
-    };
+    let ends = Ends::of(Rc::new(End::plain(accepted.client)));
     let outcome = {
         let connection = Connection {
             worker: &worker,
@@ -123,6 +121,14 @@ async fn stages(connection: &Connection<'_>, trace: &mut Trace) -> Result<Outcom
 }
 
 impl Ends {
+    /// A client that is not connected with anybody.
+    pub(crate) fn of(client: Rc<End>) -> Self {
+        Self {
+            client,
+            upstream: OnceCell::new(),
+        }
+    }
+
     /// Passes on how the connection ended: a reset as a reset, anything else by the close that
     /// follows.
     fn hang_up(&self, outcome: Outcome) {

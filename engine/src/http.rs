@@ -12,15 +12,16 @@
 
 pub(crate) mod ahead;
 pub(crate) mod answer;
-mod attempt;
-mod body;
+pub(crate) mod attempt;
+pub(crate) mod body;
 pub(crate) mod decide;
 pub(crate) mod exchange;
 pub(crate) mod open;
-mod patience;
+pub(crate) mod patience;
 pub(crate) mod pool;
 pub(crate) mod standing;
 pub(crate) mod trace;
+mod websocket;
 
 use std::{io, os::fd::AsFd, rc::Rc, sync::Arc, time::Instant};
 
@@ -35,13 +36,13 @@ use self::{
     ahead::Ahead,
     answer::{Asker, Own},
     decide::{Asking, Decision, decide},
-    exchange::{Exchange, Exchanged, Plan, exchange},
+    exchange::{Arrival, Exchange, Exchanged, Plan, exchange},
     open::Way,
     trace::RequestTrace,
 };
 use crate::{
     account::ListenerTally, admit::admit_request, classify::farewell, connection::Connection,
-    preface::Endpoints, tls::Secured,
+    http2, preface::Endpoints, tls::Secured,
 };
 
 /// Who sends the requests of a connection.
@@ -96,6 +97,9 @@ pub(crate) async fn serve(
     let mut is_first = true;
     loop {
         await_request(connection, &mut ahead, is_first).await?;
+        if is_first && is_http2(connection, &mut ahead).await? {
+            return Box::pin(http2::serve(connection, visitor, ahead)).await;
+        }
         is_first = false;
         // Apart, so that a connection that waits for its next request is small.
         match Box::pin(serve_request(connection, &visitor, &mut ahead)).await {
@@ -145,6 +149,21 @@ async fn await_request(
     slot.rests(false);
     slot.watch_idle(&worker.live, listener.idle_timeout);
     Ok(())
+}
+
+/// Whether the client speaks HTTP/2 without asking first (RFC 9113 section 3.3).
+async fn is_http2(connection: &Connection<'_>, ahead: &mut Ahead) -> Result<bool, Outcome> {
+    let begun = Instant::now();
+    loop {
+        let unused = ahead.unused();
+        if unused.starts_with(http2::PREFACE) {
+            return Ok(true);
+        }
+        if !http2::PREFACE.starts_with(unused) {
+            return Ok(false);
+        }
+        receive_head(connection, ahead, begun).await?;
+    }
 }
 
 async fn serve_request(connection: &Connection<'_>, visitor: &Visitor, ahead: &mut Ahead) -> Next {
@@ -247,7 +266,7 @@ async fn pass_on<'a>(
         plan,
         trace,
     };
-    let exchanged = exchange(&work, head, ahead).await;
+    let exchanged = exchange(&work, head, &mut Arrival::Connection(ahead)).await;
     finish(connection, (asker, pages), trace, &exchanged).await
 }
 

@@ -25,6 +25,7 @@ mod dial;
 mod end;
 mod engine;
 mod http;
+mod http2;
 mod listen;
 mod live;
 mod preface;
@@ -42,6 +43,7 @@ pub use crate::{
     counters::{ClientTraffic, Counters, RouteCounters, WorkerCounters},
     engine::{Drained, Draining, Engine, Publication, PublishError, StartError},
     http::trace::RequestRecord,
+    http2::limits::Http2Limits,
     record::{Durations, Record},
     rt::Driver,
     tls::{Handshake, Origin, Tls, TlsTally},

@@ -23,6 +23,8 @@ use crate::rt::TimedOut;
 #[derive(Debug, Default)]
 pub(crate) struct Live {
     slots: RefCell<Slab<Rc<Slot>>>,
+    /// How many of them are requests of HTTP/2.
+    streams: Cell<usize>,
     /// Seconds since the worker started, as of the last sweep.
     now: Cell<u32>,
 }
@@ -37,6 +39,8 @@ pub(crate) struct Slot {
     network: Cell<Option<NetworkId>>,
     /// Nothing is asked of the gateway at the moment: it may end without anybody missing anything.
     at_rest: Cell<bool>,
+    /// It tells its client before it ends, so it is woken rather than ended.
+    says_goodbye: Cell<bool>,
     /// Longest time without a byte that the stage going on waits, in seconds; 0 where it waits for
     /// ever.
     patience: Cell<u32>,
@@ -52,21 +56,38 @@ pub(crate) struct Place<'a> {
     live: &'a Live,
     key: usize,
     slot: Rc<Slot>,
+    is_stream: bool,
 }
 
 impl Live {
     /// Gives a new connection its place.
     pub(crate) fn enter(&self) -> Place<'_> {
+        self.place(false)
+    }
+
+    /// Gives a request of HTTP/2, which comes and goes beside others, a place of its own.
+    pub(crate) fn enter_stream(&self) -> Place<'_> {
+        self.streams.set(self.streams.get() + 1);
+        self.place(true)
+    }
+
+    fn place(&self, is_stream: bool) -> Place<'_> {
         let slot = Rc::new(Slot::default());
         let key = self.slots.borrow_mut().insert(Rc::clone(&slot));
         Place {
             live: self,
             key,
             slot,
+            is_stream,
         }
     }
 
-    /// How many there are.
+    /// How many connections there are.
+    pub(crate) fn connections(&self) -> usize {
+        self.len().saturating_sub(self.streams.get())
+    }
+
+    /// How many there are, requests of HTTP/2 among them.
     pub(crate) fn len(&self) -> usize {
         self.slots.borrow().len()
     }
@@ -90,9 +111,14 @@ impl Live {
         self.now.get()
     }
 
-    /// Ends every connection that is at rest.
+    /// Ends every connection that is at rest, and wakes those that say goodbye first.
     pub(crate) fn end_at_rest(&self) {
         self.end_where(Outcome::Done, |slot| slot.at_rest.get());
+        for (_, slot) in &*self.slots.borrow() {
+            if slot.says_goodbye.get() {
+                slot.wake();
+            }
+        }
     }
 
     /// Ends every connection of a network that is gone.
@@ -148,6 +174,9 @@ impl Place<'_> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.live.slots.borrow_mut().remove(self.key);
+        if self.is_stream {
+            self.live.streams.set(self.live.streams.get() - 1);
+        }
         // The slot's waker holds the task, and the task holds this place.
         self.slot.waker.take();
     }
@@ -163,6 +192,11 @@ impl Slot {
     /// Says whether the connection is at rest from now on.
     pub(crate) fn rests(&self, at_rest: bool) {
         self.at_rest.set(at_rest);
+    }
+
+    /// The connection's task looks itself whether the worker has stopped, and ends in order.
+    pub(crate) fn says_goodbye(&self) {
+        self.says_goodbye.set(true);
     }
 
     /// Waits, but not while no byte has moved for longer than `patience`, which is good to a second:

@@ -188,29 +188,38 @@ impl Wire<'_> {
 
     /// Counts bytes that one side gave and the other took.
     pub(crate) fn count(&self, direction: Direction, bytes: u64) {
-        let cell = match direction {
-            Direction::In => &self.flow.bytes_in,
-            Direction::Out => &self.flow.bytes_out,
+        count(self.connection, self.permit, self.flow, direction, bytes);
+    }
+}
+
+/// Counts bytes that one side gave and the other took, for the route and for the client.
+pub(crate) fn count(
+    connection: &Connection<'_>,
+    permit: &Permit,
+    flow: &Flow,
+    direction: Direction,
+    bytes: u64,
+) {
+    let cell = match direction {
+        Direction::In => &flow.bytes_in,
+        Direction::Out => &flow.bytes_out,
+    };
+    cell.set(cell.get() + bytes);
+    if direction == Direction::Out && flow.first_byte_at.get().is_none() {
+        flow.first_byte_at.set(Some(Instant::now()));
+    }
+    let worker = connection.worker;
+    connection.slot.touch(&worker.live);
+    worker.ledger.count(&permit.route, |tally| match direction {
+        Direction::In => tally.bytes_in += bytes,
+        Direction::Out => tally.bytes_out += bytes,
+    });
+    if let Some(client) = flow.client.get() {
+        let moved = match direction {
+            Direction::In => Moved::In(bytes),
+            Direction::Out => Moved::Out(bytes),
         };
-        cell.set(cell.get() + bytes);
-        if direction == Direction::Out && self.flow.first_byte_at.get().is_none() {
-            self.flow.first_byte_at.set(Some(Instant::now()));
-        }
-        let worker = self.connection.worker;
-        self.connection.slot.touch(&worker.live);
-        worker
-            .ledger
-            .count(&self.permit.route, |tally| match direction {
-                Direction::In => tally.bytes_in += bytes,
-                Direction::Out => tally.bytes_out += bytes,
-            });
-        if let Some(client) = self.flow.client.get() {
-            let moved = match direction {
-                Direction::In => Moved::In(bytes),
-                Direction::Out => Moved::Out(bytes),
-            };
-            worker.ledger.count_moved(client, moved);
-        }
+        worker.ledger.count_moved(client, moved);
     }
 }
 

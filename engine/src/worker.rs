@@ -30,6 +30,7 @@ use crate::{
     config::{Limits, Listener},
     engine::Publication,
     http::{pool::Pool, trace::RequestRecord},
+    http2::upstreams::Upstreams,
     live::Live,
     record::{Record, Trace},
     relay::{choice::Way, pipes::Pipes, scratch::Scratch},
@@ -135,6 +136,8 @@ pub(crate) struct Worker {
     pub(crate) pool: Pool,
     /// TLS sessions with upstreams that can be resumed.
     pub(crate) sessions: Sessions,
+    /// Upstream connections of HTTP/2.
+    pub(crate) upstreams: Upstreams,
     /// HTTP requests so far.
     requests: Cell<u64>,
     /// Probes of targets under way.
@@ -176,6 +179,11 @@ pub(crate) fn run(driver: rt::Driver, start: Start, up: Sender<()>) -> io::Resul
             pipes: Pipes::new(limits.pipe_bytes, limits.pipes_idle_max),
             pool: Pool::new(limits.upstreams_idle_max, limits.upstream_idle_timeout),
             sessions: Sessions::default(),
+            upstreams: Upstreams::new(
+                limits.http2.clone(),
+                limits.http_head.head_bytes_max,
+                limits.upstream_idle_timeout,
+            ),
             requests: Cell::new(0),
             probes: Cell::new(0),
             chance: Chance::default(),
@@ -213,7 +221,7 @@ impl Worker {
         let worker = WorkerState {
             id: self.id.0,
             generation: self.current.borrow().0.snapshot.generation().0,
-            live: u64::try_from(self.live.len()).unwrap_or(u64::MAX),
+            live: u64::try_from(self.live.connections()).unwrap_or(u64::MAX),
         };
         Report {
             worker,
@@ -347,6 +355,7 @@ impl Worker {
             let is_gone = |network| gone.networks.contains(&network);
             self.live.end_networks(is_gone);
             self.pool.end_networks(is_gone);
+            self.upstreams.end_networks(is_gone);
         }
         generation
     }
@@ -390,5 +399,6 @@ async fn sweep(worker: Rc<Worker>) {
             .live
             .sweep(u32::try_from(started_at.elapsed().as_secs()).unwrap_or(u32::MAX));
         worker.pool.sweep(Instant::now());
+        worker.upstreams.sweep(Instant::now());
     }
 }

@@ -2,7 +2,10 @@
 
 use std::{num::NonZeroUsize, sync::Arc, thread::available_parallelism};
 
-use control_api::boot::{self, Boot};
+use control_api::{
+    ByteSize,
+    boot::{self, Boot},
+};
 use crossbeam_channel::Sender;
 use engine::{
     Config, DriverChoice, Limits, ListenSocket, Listener, Protocol, Record, RelayMode,
@@ -93,6 +96,15 @@ fn limits(declared: &boot::Limits) -> Limits {
             target_bytes_max: declared.http_target_bytes_max.in_memory(),
             fields_max: declared.http_fields_max.get().into(),
         },
+        http2: engine::Http2Limits {
+            streams_max: declared.http2_streams_max.get().into(),
+            stream_window: window(declared.http2_stream_window),
+            connection_window: window(declared.http2_connection_window),
+            upstream_window: window(declared.http2_upstream_window),
+            control_frames_burst: declared.http2_control_frames_max.get(),
+            control_frames_per_second: declared.http2_control_frames_max.get().div_ceil(10),
+            connections_per_target_max: declared.http2_upstreams_max.get().into(),
+        },
         upstreams_idle_max: usize::try_from(declared.upstreams_idle_max).unwrap_or(usize::MAX),
         upstream_idle_timeout: declared.upstream_idle_timeout,
         accept_batch_max: declared.accept_batch_max.get().into(),
@@ -106,6 +118,12 @@ fn limits(declared: &boot::Limits) -> Limits {
         keep_alive: declared.keep_alive,
         user_timeout: declared.user_timeout,
     }
+}
+
+/// A window as HTTP/2 writes it: the boot file's bounds are within what it can say (RFC 9113
+/// section 6.9.1).
+fn window(size: ByteSize) -> u32 {
+    u32::try_from(size.in_memory()).unwrap_or(u32::MAX >> 1)
 }
 
 #[cfg(test)]

@@ -97,6 +97,8 @@ outcomes! {
     ContentTimeout => Client "content_timeout",
     /// The route does not let the client in: its address, or its credentials.
     Denied => Client "denied",
+    /// Frames of HTTP/2 that cost more than they ask for: resets, pings, settings, empty content.
+    Flood => Client "flood",
     /// A PROXY protocol header that is malformed, or the lack of one from a trusted prefix.
     BadProxyHeader => Client "bad_proxy_header",
     /// A PROXY protocol header from a source that may not send one.

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::{octet, refusal::Refusal};
+use crate::{field::Fields, octet, refusal::Refusal};
 
 mod trailers;
 
@@ -190,6 +190,16 @@ pub fn write_end(trailers: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"0\r\n");
     out.extend_from_slice(trailers);
     out.extend_from_slice(b"\r\n");
+}
+
+/// Whether a field may come behind the content, in HTTP/1 and in HTTP/2.
+pub fn is_trailer(name: &[u8]) -> bool {
+    trailers::is_allowed(name)
+}
+
+/// The fields of trailers: those of [`Decoder::trailers`].
+pub fn trailer_fields(trailers: &[u8]) -> Fields<'_> {
+    Fields::checked(trailers)
 }
 
 #[cfg(test)]

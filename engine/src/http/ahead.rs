@@ -52,7 +52,20 @@ impl Ahead {
     /// # Errors
     /// Those of [`End::recv`], `WouldBlock` among them.
     pub(crate) fn receive(&mut self, worker: &Worker, from: &End) -> io::Result<usize> {
-        worker.scratch.with(PIECE_BYTES, |scratch| {
+        self.receive_up_to(PIECE_BYTES, worker, from)
+    }
+
+    /// [`Ahead::receive`], but pieces of this size.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn receive_up_to(
+        &mut self,
+        size: usize,
+        worker: &Worker,
+        from: &End,
+    ) -> io::Result<usize> {
+        worker.scratch.with(size, |scratch| {
             let count = from.recv(scratch)?;
             if self.start > 0 {
                 self.bytes.drain(..self.start);

@@ -138,6 +138,11 @@ impl Own {
         self.keeps_alive
     }
 
+    /// It, as in HTTP/1.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Sends it.
     ///
     /// # Errors

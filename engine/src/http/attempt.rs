@@ -25,7 +25,7 @@ use self::answer::Answer;
 use super::{
     ahead::Ahead,
     body::{Cut, send_all, send_content},
-    exchange::{Exchange, Plan},
+    exchange::{Exchange, Plan, Went},
     patience::{Patience, Stage},
     trace::{Moved, RequestTrace},
 };
@@ -36,23 +36,23 @@ use crate::{
 
 /// Why an attempt ended early.
 #[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) outcome: Outcome,
-    pub(super) refusal: Option<Refusal>,
+pub(crate) struct Failure {
+    pub(crate) outcome: Outcome,
+    pub(crate) refusal: Option<Refusal>,
 }
 
 /// A response that reached the client.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Answered {
-    pub(super) upstream_rests: bool,
-    pub(super) client_goes_on: bool,
-    pub(super) outcome: Outcome,
+pub(crate) struct Answered {
+    pub(crate) upstream_rests: bool,
+    pub(crate) client_goes_on: bool,
+    pub(crate) outcome: Outcome,
 }
 
 /// One attempt to have an upstream answer.
 #[derive(Debug)]
-pub(super) struct Attempt<'a> {
-    pub(super) plan: &'a Plan<'a>,
+pub(crate) struct Attempt<'a> {
+    pub(crate) plan: &'a Plan<'a>,
     wire: &'a Wire<'a>,
     moved: &'a Moved<'a>,
     /// Its status is set when the client begins to be answered: from then on nobody else can.
@@ -61,10 +61,7 @@ pub(super) struct Attempt<'a> {
     /// Which target it is of, and which one the request's cookie marks.
     target: usize,
     marked: Option<usize>,
-    /// The upstream has said something.
-    pub(super) is_heard: Cell<bool>,
-    /// The request's content may be gone.
-    pub(super) content_begun: Cell<bool>,
+    went: &'a Went,
     /// The upstream has not got all of it, so far.
     content_left: Cell<bool>,
     /// The client knows that its content is wanted.
@@ -81,11 +78,11 @@ enum First {
 
 impl<'a> Attempt<'a> {
     /// One at the target that `wire` leads to.
-    pub(super) fn new(
+    pub(crate) fn new(
         work: &Exchange<'a>,
         wire: &'a Wire<'a>,
         moved: &'a Moved<'a>,
-        patience: &'a Patience,
+        (patience, went): (&'a Patience, &'a Went),
         target: usize,
     ) -> Self {
         Self {
@@ -96,14 +93,13 @@ impl<'a> Attempt<'a> {
             patience,
             target,
             marked: work.way.marked,
-            is_heard: Cell::new(false),
-            content_begun: Cell::new(false),
+            went,
             content_left: Cell::new(false),
             is_asked_on: Cell::new(!work.plan.expects_continue),
         }
     }
 
-    pub(super) async fn run(&self, head: &[u8], ahead: &mut Ahead) -> Result<Answered, Failure> {
+    pub(crate) async fn run(&self, head: &[u8], ahead: &mut Ahead) -> Result<Answered, Failure> {
         let sent = send_all(self.wire.upstream, head).await;
         sent.map_err(|_| Failure::from(Outcome::UpstreamReset))?;
         self.count_head(Direction::In, head.len());
@@ -141,7 +137,7 @@ impl<'a> Attempt<'a> {
         let mut answer = pin!(self.take_answer(gave));
         let mut all = true;
         if !matches!(self.plan.framing, Framing::None | Framing::Length(0)) {
-            self.content_begun.set(true);
+            self.went.content_begun.set(true);
             self.content_left.set(true);
             match self.send_and(ahead, answer.as_mut()).await? {
                 First::Sent { all: was_all } => all = was_all,

@@ -25,7 +25,7 @@ const GATHERED_BYTES: usize = 64 << 10;
 
 /// Why content did not reach its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cut {
+pub(crate) enum Cut {
     /// One side broke the connection.
     Broken(Outcome),
     /// The sender's framing is malformed.
@@ -223,7 +223,7 @@ impl Chunks<'_> {
 ///
 /// # Errors
 /// Those of [`End::send`], and of waiting.
-pub(super) async fn send_all(to: &End, mut bytes: &[u8]) -> io::Result<()> {
+pub(crate) async fn send_all(to: &End, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match to.send(bytes) {
             Ok(sent) => bytes = &bytes[sent..],

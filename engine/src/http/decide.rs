@@ -10,7 +10,7 @@ use engine_http::{
     balance::Balance,
     facts::Framing,
     forward::{Forwarding, Outgoing, write_request},
-    method::Scheme,
+    method::{Scheme, Version},
     request::Request,
     response::Asked,
     retry::Safety,
@@ -24,6 +24,7 @@ use super::{
     exchange::Plan,
     open::Way,
     trace::RequestTrace,
+    websocket,
 };
 use crate::{connection::Connection, worker::Published};
 
@@ -229,6 +230,11 @@ fn head(
             .and_then(|made| std::str::from_utf8(made).ok()),
         vouched: &vouched,
     };
+    let opens_websocket = request.version == Version::Http2
+        && request
+            .upgrade
+            .is_some_and(|upgrade| upgrade.is_websocket());
+    let websocket_key = opens_websocket.then(websocket::key);
     let outgoing = Outgoing {
         path,
         matched,
@@ -237,7 +243,7 @@ fn head(
         framing: request.framing,
         expect: true,
         keep_alive: true,
-        websocket_key: None,
+        websocket_key: websocket_key.as_deref(),
     };
     let mut head = Vec::with_capacity(request.head_len + HEAD_GROWTH);
     write_request(request, &forwarding, &outgoing, &mut head);

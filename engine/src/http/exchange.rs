@@ -1,5 +1,7 @@
 //! One request and its response: attempts to have an upstream answer, until one does.
 
+use std::cell::Cell;
+
 use engine_core::outcome::Outcome;
 use engine_http::{
     facts,
@@ -13,11 +15,16 @@ use engine_http::{
 use super::{
     ahead::Ahead,
     attempt::{Answered, Attempt, Failure},
-    open::{Opened, Targets, Way},
+    open::{Far, Opened, Targets, Way},
     patience::Patience,
     trace::{Moved, RequestTrace},
 };
-use crate::{admit::Permit, connection::Connection, relay::Wire};
+use crate::{
+    admit::Permit,
+    connection::Connection,
+    http2::{self, content::Source, near::NearStream},
+    relay::Wire,
+};
 
 /// What is done with a request, decided from its head alone.
 #[derive(Debug)]
@@ -58,9 +65,21 @@ pub(crate) struct Exchanged {
     pub(crate) goes_on: bool,
 }
 
-/// Passes a request on, and its response back. `head` is the request's, as the upstream is to get
-/// it; its content begins with `ahead`.
-pub(crate) async fn exchange(work: &Exchange<'_>, head: &[u8], ahead: &mut Ahead) -> Exchanged {
+/// Where a request came from, and its response goes.
+pub(crate) enum Arrival<'a> {
+    /// A connection of HTTP/1. The content begins with these bytes.
+    Connection(&'a mut Ahead),
+    /// A stream of HTTP/2.
+    Stream(&'a NearStream, Source<'a>),
+}
+
+/// Passes a request on, and its response back. `head` is the request's, as an upstream of HTTP/1
+/// is to get it.
+pub(crate) async fn exchange(
+    work: &Exchange<'_>,
+    head: &[u8],
+    from: &mut Arrival<'_>,
+) -> Exchanged {
     let Exchange {
         connection,
         permit,
@@ -81,14 +100,15 @@ pub(crate) async fn exchange(work: &Exchange<'_>, head: &[u8], ahead: &mut Ahead
             Ok(opened) => opened,
             Err(outcome) => return Exchanged::failed(outcome.into()),
         };
-        let wire = Wire {
-            connection,
-            upstream: &opened.end,
-            permit,
-            flow: &moved.flow,
+        let went = Went::default();
+        let one = One {
+            work,
+            opened: &opened,
+            moved: &moved,
+            patience: &patience,
+            went: &went,
         };
-        let attempt = Attempt::new(work, &wire, &moved, &patience, opened.target);
-        let attempted = attempt.run(head, ahead).await;
+        let attempted = one.run(head, from).await;
         let failure = match attempted {
             Ok(answered) => {
                 targets.answered(opened.target);
@@ -97,7 +117,8 @@ pub(crate) async fn exchange(work: &Exchange<'_>, head: &[u8], ahead: &mut Ahead
             }
             Err(failure) => failure,
         };
-        let may = may_repeat(&attempt, failure.outcome);
+        let may = went.may_repeat(plan, failure.outcome)
+            || opened.was_refused() && !went.content_begun.get();
         let (target, has_rested) = (opened.target, opened.has_rested);
         drop(moved);
         if may && has_rested {
@@ -122,17 +143,72 @@ pub(crate) async fn exchange(work: &Exchange<'_>, head: &[u8], ahead: &mut Ahead
     }
 }
 
-/// Whether nothing speaks against another attempt but how many there were.
-fn may_repeat(attempt: &Attempt<'_>, outcome: Outcome) -> bool {
-    let content = match attempt.content_begun.get() {
-        true => Content::Partial,
-        false => Content::Whole,
-    };
-    let failure = match attempt.is_heard.get() {
-        true => retry::Failure::Answered,
-        false => retry::Failure::NoAnswer,
-    };
-    outcome == Outcome::UpstreamReset && attempt.plan.safety.may_repeat(failure, content)
+/// One attempt, by whatever way it takes.
+struct One<'a> {
+    work: &'a Exchange<'a>,
+    opened: &'a Opened,
+    moved: &'a Moved<'a>,
+    patience: &'a Patience,
+    went: &'a Went,
+}
+
+impl One<'_> {
+    async fn run(&self, head: &[u8], from: &mut Arrival<'_>) -> Result<Answered, Failure> {
+        let Self {
+            work,
+            opened,
+            moved,
+            patience,
+            went,
+        } = *self;
+        match (&opened.far, from) {
+            (Far::Connection(upstream), Arrival::Connection(ahead)) => {
+                let wire = Wire {
+                    connection: work.connection,
+                    upstream,
+                    permit: work.permit,
+                    flow: &moved.flow,
+                };
+                let attempt = Attempt::new(work, &wire, moved, (patience, went), opened.target);
+                attempt.run(head, ahead).await
+            }
+            (far, from) => {
+                let attempt = http2::Attempt {
+                    work,
+                    moved,
+                    patience,
+                    went,
+                    target: opened.target,
+                };
+                // Apart, so that a request between two connections of HTTP/1 is small.
+                Box::pin(attempt.run(head, far, from)).await
+            }
+        }
+    }
+}
+
+/// How far an attempt went.
+#[derive(Debug, Default)]
+pub(crate) struct Went {
+    /// The upstream has said something.
+    pub(crate) is_heard: Cell<bool>,
+    /// The request's content may be gone.
+    pub(crate) content_begun: Cell<bool>,
+}
+
+impl Went {
+    /// Whether nothing speaks against another attempt but how many there were.
+    fn may_repeat(&self, plan: &Plan<'_>, outcome: Outcome) -> bool {
+        let content = match self.content_begun.get() {
+            true => Content::Partial,
+            false => Content::Whole,
+        };
+        let failure = match self.is_heard.get() {
+            true => retry::Failure::Answered,
+            false => retry::Failure::NoAnswer,
+        };
+        outcome == Outcome::UpstreamReset && plan.safety.may_repeat(failure, content)
+    }
 }
 
 impl Answered {

@@ -18,17 +18,18 @@ use crate::{
     connection::Connection,
     dial::{self, Introduction, outcome_of},
     end::End,
+    http2::upstreams::Lease,
     preface::Endpoints,
     record::Flow,
     relay::held::Held,
     tls::{self, Origin},
-    worker::Published,
+    worker::{Published, Worker},
 };
 
 /// An upstream connection for one request.
 #[derive(Debug)]
 pub(crate) struct Opened {
-    pub(crate) end: End,
+    pub(crate) far: Far,
     /// Where it can rest afterwards; `None` where it cannot.
     pub(crate) key: Option<Key>,
     /// It has rested, so it may have been closed without our knowing.
@@ -36,6 +37,15 @@ pub(crate) struct Opened {
     /// Which of the route's targets it leads to.
     pub(crate) target: usize,
     _load: Option<Occupied>,
+}
+
+/// What leads to an upstream.
+#[derive(Debug)]
+pub(crate) enum Far {
+    /// A connection of HTTP/1, for this request alone.
+    Connection(End),
+    /// A place on a connection of HTTP/2.
+    Stream(Lease),
 }
 
 /// Where a request goes.
@@ -229,26 +239,52 @@ impl<'a> Targets<'a> {
         // Behind a PROXY protocol header, a connection is of one client.
         let key = target.proxy_protocol.is_none().then_some(key);
         let load = self.counts().then(|| target.load.occupy());
-        let pool = &self.connection.worker.pool;
         let rested = match self.again {
-            None => key.and_then(|key| pool.take(key)),
+            None => key.and_then(|key| self.rested(key)),
             Some(_) => None,
         };
         let has_rested = rested.is_some();
-        let end = match rested {
-            Some(end) => end,
+        let far = match rested {
+            Some(far) => far,
             None => {
-                self.dial(target, origin.map(|origin| &**origin), until)
-                    .await?
+                let origin = origin.map(|origin| &**origin);
+                self.reach(target, key, (origin, until)).await?
             }
         };
         Ok(Opened {
-            end,
+            far,
             key,
             has_rested,
             target: index,
             _load: load,
         })
+    }
+
+    /// A connection that there is already.
+    fn rested(&self, key: Key) -> Option<Far> {
+        let Worker {
+            pool, upstreams, ..
+        } = &**self.connection.worker;
+        // Without an origin it is HTTP/1.
+        let shared = (key.origin != 0).then(|| upstreams.take(&key)).flatten();
+        shared
+            .map(Far::Stream)
+            .or_else(|| pool.take(key).map(Far::Connection))
+    }
+
+    /// A new connection, of what the target speaks.
+    async fn reach(
+        &self,
+        target: &Target,
+        key: Option<Key>,
+        (origin, until): (Option<&Origin>, Option<Instant>),
+    ) -> Result<Far, Outcome> {
+        let end = self.dial(target, origin, until).await?;
+        if !origin.is_some_and(|origin| origin.speaks_http2(&end)) {
+            return Ok(Far::Connection(end));
+        }
+        let added = self.connection.worker.upstreams.add(key, end).await;
+        added.map(Far::Stream).map_err(|_| Outcome::UpstreamReset)
     }
 
     async fn dial(
@@ -303,10 +339,15 @@ impl<'a> Targets<'a> {
 }
 
 impl Opened {
+    /// Whether the upstream said that it has not begun with the request.
+    pub(crate) fn was_refused(&self) -> bool {
+        matches!(&self.far, Far::Stream(lease) if lease.was_refused())
+    }
+
     /// Leaves the connection to the next request.
     pub(crate) fn rest(self, connection: &Connection<'_>) {
-        if let Some(key) = self.key {
-            connection.worker.pool.give(key, self.end);
+        if let (Some(key), Far::Connection(end)) = (self.key, self.far) {
+            connection.worker.pool.give(key, end);
         }
     }
 }

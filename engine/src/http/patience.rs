@@ -26,7 +26,7 @@ const SWEEP_BEHIND: u32 = 5;
 
 /// What an exchange waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(crate) enum Stage {
     /// The client has more content to send. `is_quiet`: it has not sent any of it.
     Sending { is_quiet: bool },
     /// The upstream is to answer.
@@ -37,7 +37,7 @@ pub(super) enum Stage {
 
 /// The limits of one exchange. Times are seconds of [`Live::now`].
 #[derive(Debug)]
-pub(super) struct Patience {
+pub(crate) struct Patience {
     answer: Duration,
     idle: u32,
     ends_at: Option<u32>,
@@ -48,7 +48,7 @@ pub(super) struct Patience {
 
 impl Patience {
     /// Starts the exchange's time. The listener's limits hold where the rule says nothing.
-    pub(super) fn new(
+    pub(crate) fn new(
         (slot, live): (&Slot, &Live),
         timeouts: &Timeouts,
         listener: &Listener,
@@ -70,19 +70,19 @@ impl Patience {
     }
 
     /// The longest silence of the upstream before its answer.
-    pub(super) fn answer(&self) -> Duration {
+    pub(crate) fn answer(&self) -> Duration {
         self.answer
     }
 
     /// How much of the whole time is left, to the second; `None` where it is not bounded.
-    pub(super) fn left(&self, live: &Live) -> Option<Duration> {
+    pub(crate) fn left(&self, live: &Live) -> Option<Duration> {
         let left = |ends_at: u32| Duration::from_secs(ends_at.saturating_sub(live.now()).into());
         self.ends_at.map(left)
     }
 
     /// Looks at the limits; more than once between two sweeps costs nothing. `content` is how many
     /// bytes the upstream was sent so far.
-    pub(super) fn judge(
+    pub(crate) fn judge(
         &self,
         (slot, live): (&Slot, &Live),
         content: u64,

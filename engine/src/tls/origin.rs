@@ -10,6 +10,7 @@ use ahash::RandomState;
 use engine_tls::origin::{OriginError, Settings};
 
 use super::Tls;
+use crate::end::End;
 
 /// Numbers that are never given again: what a connection was verified for is told by them.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -49,6 +50,11 @@ impl Origin {
     /// Told apart by this from all other origins there ever were; 0 is none's.
     pub(crate) fn id(&self) -> u64 {
         self.id
+    }
+
+    /// Whether HTTP/2 is spoken on a connection that was made for it.
+    pub(crate) fn speaks_http2(&self, end: &End) -> bool {
+        self.tls.is_none() || end.speaks(b"h2")
     }
 
     /// The name that a target must prove to be.

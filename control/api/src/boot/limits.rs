@@ -31,6 +31,19 @@ section! {
         http_target_bytes_max: ByteSize = "8KiB" in "64"..="64KiB";
         /// Fields in the head of an HTTP request or response.
         http_fields_max: NonZeroU16 = "128" in "1"..="256";
+        /// Requests of one HTTP/2 connection at once.
+        http2_streams_max: NonZeroU16 = "128" in "1"..="10000";
+        /// Content of one HTTP/2 request or response that its receiver has not taken yet.
+        http2_stream_window: ByteSize = "256KiB" in "64KiB"..="1GiB";
+        /// The same for all requests of a client's connection together.
+        http2_connection_window: ByteSize = "1MiB" in "64KiB"..="1GiB";
+        /// The same for all responses of a connection to a target together.
+        http2_upstream_window: ByteSize = "4MiB" in "64KiB"..="1GiB";
+        /// HTTP/2 frames that cost more than they carry (resets, pings, settings, updates of
+        /// windows, empty content) that a client may send at once; a tenth of them each second.
+        http2_control_frames_max: NonZeroU32 = "1000" in "10"..="1000000";
+        /// HTTP/2 connections of each worker to one target.
+        http2_upstreams_max: NonZeroU16 = "4" in "1"..="1000";
         /// Connections to targets that each worker keeps for the next HTTP request.
         upstreams_idle_max: u32 = "1024" in "0"..="1048576";
         /// How long it keeps one of those.

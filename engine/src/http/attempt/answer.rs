@@ -172,7 +172,7 @@ impl Attempt<'_> {
             match gave.receive(worker, upstream) {
                 Ok(0) => return Err(Outcome::UpstreamReset.into()),
                 Ok(_) => {
-                    self.is_heard.set(true);
+                    self.went.is_heard.set(true);
                     return Ok(());
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

@@ -1,0 +1,325 @@
+//! One request and its response, where one side speaks HTTP/2.
+//!
+//! ```text
+//!   head ► upstream ► heads, interim ones too ► content ► the upstream rests
+//!      content ►───────────┘ (at the same time)
+//! ```
+
+use std::{
+    cell::Cell,
+    future::{Future, poll_fn},
+    pin::Pin,
+    task::Poll,
+    time::Instant,
+};
+
+use engine_core::outcome::Outcome;
+use engine_http::{facts, refusal::Refusal};
+
+use super::{
+    content::{Arriving, Extent, Pump, Sink, Source},
+    near::{Head, Near, NearConnection},
+    over_connection::OverConnection,
+    over_stream::OverStream,
+};
+use crate::{
+    connection::Connection,
+    http::{
+        attempt::{Answered, Failure},
+        body::Cut,
+        exchange::{Arrival, Exchange as Work, Plan, Went},
+        open::Far,
+        patience::{Patience, Stage},
+        trace::Moved,
+    },
+    relay::{Direction, count},
+};
+
+/// One attempt to have an upstream answer, where one side speaks HTTP/2.
+pub(crate) struct Attempt<'a> {
+    pub(crate) work: &'a Work<'a>,
+    pub(crate) moved: &'a Moved<'a>,
+    pub(crate) patience: &'a Patience,
+    pub(crate) went: &'a Went,
+    /// Which of the route's targets it is made at.
+    pub(crate) target: usize,
+}
+
+/// What an attempt works with, now that both sides are known.
+pub(super) struct Exchange<'a> {
+    pub(super) work: &'a Work<'a>,
+    pub(super) near: &'a Near<'a>,
+    pub(super) went: &'a Went,
+    pub(super) patience: &'a Patience,
+    moved: &'a Moved<'a>,
+    target: usize,
+    /// The client has more content to send, and has not sent any of it.
+    is_awaited: Cell<bool>,
+    /// The client knows that its content is wanted.
+    is_asked_on: Cell<bool>,
+    /// The upstream has not got all of the content, so far.
+    content_left: Cell<bool>,
+}
+
+/// What an upstream did with a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Passed {
+    /// The upstream is ready for another request.
+    pub(super) upstream_rests: bool,
+    pub(super) outcome: Outcome,
+}
+
+impl Attempt<'_> {
+    /// Passes a request on, and its response back. `head` is the request's, as an upstream of
+    /// HTTP/1 is to get it.
+    ///
+    /// # Errors
+    /// Why it ended early.
+    pub(crate) async fn run(
+        &self,
+        head: &[u8],
+        far: &Far,
+        from: &mut Arrival<'_>,
+    ) -> Result<Answered, Failure> {
+        let Work {
+            connection,
+            plan,
+            trace,
+            ..
+        } = *self.work;
+        match from {
+            Arrival::Stream(near, content) => {
+                self.pass(head, far, (&Near::Stream(near, trace), content))
+                    .await
+            }
+            Arrival::Connection(ahead) => {
+                let client = &connection.ends.client;
+                let near = Near::Connection(NearConnection::new(client, trace));
+                let mut content = Source::Connection(Arriving {
+                    worker: connection.worker,
+                    end: client,
+                    ahead,
+                    extent: match plan.framing {
+                        facts::Framing::None => Extent::Left(0),
+                        facts::Framing::Length(length) => Extent::Left(length),
+                        facts::Framing::Chunked => Extent::Chunks(Box::default()),
+                    },
+                });
+                self.pass(head, far, (&near, &mut content)).await
+            }
+        }
+    }
+
+    async fn pass(
+        &self,
+        head: &[u8],
+        far: &Far,
+        (near, content): (&Near<'_>, &mut Source<'_>),
+    ) -> Result<Answered, Failure> {
+        let plan = self.work.plan;
+        let exchange = Exchange {
+            work: self.work,
+            near,
+            went: self.went,
+            patience: self.patience,
+            moved: self.moved,
+            target: self.target,
+            is_awaited: Cell::new(false),
+            is_asked_on: Cell::new(!plan.expects_continue),
+            content_left: Cell::new(false),
+        };
+        let passed = match far {
+            Far::Connection(end) => {
+                let over = OverConnection {
+                    exchange: &exchange,
+                    end,
+                };
+                over.run(head, content).await?
+            }
+            Far::Stream(lease) => {
+                let over = OverStream {
+                    exchange: &exchange,
+                    lease,
+                };
+                over.run(head, content).await?
+            }
+        };
+        self.work.trace.answered_at.set(Some(Instant::now()));
+        Ok(Answered {
+            upstream_rests: passed.upstream_rests,
+            client_goes_on: plan.keep_alive && !exchange.content_left.get() && !near.closes(),
+            outcome: passed.outcome,
+        })
+    }
+}
+
+impl<'a> Exchange<'a> {
+    pub(super) fn connection(&self) -> &'a Connection<'a> {
+        self.work.connection
+    }
+
+    pub(super) fn plan(&self) -> &'a Plan<'a> {
+        self.work.plan
+    }
+
+    pub(super) fn count(&self, direction: Direction, bytes: u64) {
+        let Work {
+            connection, permit, ..
+        } = *self.work;
+        count(connection, permit, &self.moved.flow, direction, bytes);
+    }
+
+    /// Counts the bytes of a head, which are traffic and no content.
+    pub(super) fn count_head(&self, direction: Direction, bytes: usize) {
+        let bytes = bytes as u64;
+        self.count(direction, bytes);
+        let (sent, received) = self.moved.heads.get();
+        self.moved.heads.set(match direction {
+            Direction::In => (sent + bytes, received),
+            Direction::Out => (sent, received + bytes),
+        });
+    }
+
+    /// The upstream asks for content, or hints at its answer.
+    pub(super) fn hinted(&self) {
+        self.is_asked_on.set(true);
+    }
+
+    /// All of the content is with the upstream, or there was none.
+    pub(super) fn is_sent(&self) -> bool {
+        !self.content_left.get()
+    }
+
+    /// What the client is told along with the head of the response.
+    pub(super) fn head<'h>(&'h self, is_end: bool, cookie: &'h mut Vec<u8>) -> Head<'h> {
+        let Work {
+            connection,
+            plan,
+            way,
+            ..
+        } = *self.work;
+        if let Some(sticky) = &plan.policy.sticky
+            && way.marked != Some(self.target)
+        {
+            sticky.write_cookie(self.target, cookie);
+        }
+        Head {
+            plan,
+            cookie: (!cookie.is_empty()).then_some(cookie),
+            is_end,
+            is_last: self.content_left.get() || connection.worker.stopped().is_stopped(),
+        }
+    }
+
+    /// Sends the request's content while the response is taken: an upstream may answer before it
+    /// has seen all.
+    ///
+    /// # Errors
+    /// Why it ended early: one of them, the client's wish, or a limit of time.
+    pub(super) async fn both_ways<T>(
+        &self,
+        mut content: Pin<&mut impl Future<Output = Result<(), Cut>>>,
+        mut answer: Pin<&mut impl Future<Output = Result<T, Failure>>>,
+    ) -> Result<T, Failure> {
+        let mut sends = self.has_content();
+        self.went
+            .content_begun
+            .set(sends || self.went.content_begun.get());
+        self.content_left.set(sends);
+        poll_fn(|cx| {
+            if self.near.poll_gone(cx).is_ready() {
+                return Poll::Ready(Err(Outcome::ClientReset.into()));
+            }
+            if sends && let Poll::Ready(end) = content.as_mut().poll(cx) {
+                sends = false;
+                self.content_left.set(end.is_err());
+                match end {
+                    // The upstream wants no more: it may say why.
+                    Ok(()) | Err(Cut::Broken(Outcome::UpstreamReset)) => {}
+                    Err(cut) => return Poll::Ready(Err(cut.into())),
+                }
+            }
+            if let Poll::Ready(answered) = answer.as_mut().poll(cx) {
+                return Poll::Ready(answered);
+            }
+            self.judge(sends)
+        })
+        .await
+    }
+
+    /// Whether the exchange has taken too long.
+    fn judge<T>(&self, sends: bool) -> Poll<Result<T, Failure>> {
+        let Connection { worker, slot, .. } = *self.work.connection;
+        let sent = self.moved.flow.bytes_in.get();
+        let stage = || match (self.near.is_answered(), sends) {
+            (true, _) => Stage::Answered,
+            (false, true) => Stage::Sending {
+                is_quiet: self.is_asked_on.get() && self.is_awaited.get(),
+            },
+            (false, false) => Stage::Answering,
+        };
+        match self.patience.judge((slot, &worker.live), sent, stage) {
+            Some(outcome) => Poll::Ready(Err(outcome.into())),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Whether the request has content.
+    pub(super) fn has_content(&self) -> bool {
+        let framing = self.work.plan.framing;
+        !matches!(framing, facts::Framing::None | facts::Framing::Length(0))
+    }
+
+    /// Moves the request's content to the upstream.
+    ///
+    /// # Errors
+    /// Says what was in its way.
+    pub(super) async fn send_content(
+        &self,
+        content: &mut Source<'_>,
+        sink: Sink<'_>,
+    ) -> Result<(), Cut> {
+        let pump = Pump {
+            direction: Direction::In,
+            length_max: self.work.plan.policy.body_max.unwrap_or(u64::MAX),
+            count: |bytes| self.count(Direction::In, bytes),
+            is_awaited: &self.is_awaited,
+            sink,
+        };
+        pump.run(content).await
+    }
+
+    /// Moves the response's content to the client.
+    ///
+    /// # Errors
+    /// Says what was in its way.
+    pub(super) async fn take_content(&self, source: &mut Source<'_>) -> Result<(), Cut> {
+        let Some(sink) = self.near.sink() else {
+            return Ok(());
+        };
+        let pump = Pump {
+            direction: Direction::Out,
+            length_max: u64::MAX,
+            count: |bytes| self.count(Direction::Out, bytes),
+            is_awaited: &Cell::new(false),
+            sink,
+        };
+        pump.run(source).await
+    }
+}
+
+/// What an exchange ends with when the upstream broke off its content.
+pub(super) fn of_upstream(cut: Cut) -> Failure {
+    match cut {
+        Cut::Refused(refusal) => bad_response(Some(refusal)),
+        cut @ (Cut::Broken(_) | Cut::TooLong) => cut.into(),
+    }
+}
+
+/// What an exchange ends with when the upstream's answer is none.
+pub(super) fn bad_response(refusal: Option<Refusal>) -> Failure {
+    Failure {
+        outcome: Outcome::BadResponse,
+        refusal,
+    }
+}

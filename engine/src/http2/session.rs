@@ -1,0 +1,193 @@
+//! A connection of HTTP/2: one task that drives it, and a task for each request.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use engine_core::{ids::ListenerId, outcome::Outcome};
+use h2::{
+    Reason, RecvStream,
+    server::{Connection as Driver, SendResponse},
+};
+
+use super::{stream, transport::Transport};
+use crate::{
+    config::Listener, connection::Connection, end::End, http::Visitor, rt, worker::Worker,
+};
+
+/// How long a client may take to agree to the end of a connection.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// What all requests of a connection work with.
+pub(super) struct Session {
+    pub(super) worker: Rc<Worker>,
+    pub(super) id: ListenerId,
+    pub(super) client: Rc<End>,
+    pub(super) visitor: Visitor,
+    /// Requests that are being served.
+    streams: Cell<u32>,
+    /// The client sends more frames than it may.
+    is_flooded: Rc<Cell<bool>>,
+    /// Woken when the last of them ends: the connection is idle from then on.
+    task: RefCell<Option<Waker>>,
+}
+
+/// A request's place in its session, for as long as it is served.
+struct Seat(Rc<Session>);
+
+/// What a connection has to be looked after for.
+enum Event {
+    Request(Box<http::Request<RecvStream>>, SendResponse<Bytes>),
+    /// The last request has ended, or the first one has begun.
+    Turned,
+    /// The worker accepts no more.
+    Stopped,
+    /// The client sends more frames than it may.
+    Flooded,
+    /// The connection is over.
+    End(Option<h2::Error>),
+}
+
+impl Session {
+    pub(super) fn new(
+        connection: &Connection<'_>,
+        visitor: Visitor,
+        is_flooded: Rc<Cell<bool>>,
+    ) -> Self {
+        Self {
+            worker: Rc::clone(connection.worker),
+            id: connection.id,
+            client: Rc::clone(&connection.ends.client),
+            visitor,
+            streams: Cell::new(0),
+            is_flooded,
+            task: RefCell::default(),
+        }
+    }
+
+    pub(super) fn listener(&self) -> &Listener {
+        &self.worker.shared.listeners[usize::from(self.id.0)]
+    }
+
+    /// Serves requests until one of both sides has had enough.
+    pub(super) async fn run(
+        self: &Rc<Self>,
+        connection: &Connection<'_>,
+        driver: &mut Driver<Transport, Bytes>,
+    ) -> Outcome {
+        let slot = connection.slot;
+        let live = &self.worker.live;
+        let mut says_goodbye = false;
+        loop {
+            let is_idle = self.streams.get() == 0;
+            let patience = match says_goodbye {
+                true => GOODBYE,
+                false => connection.listener.keep_alive_timeout,
+            };
+            let next = poll_fn(|cx| self.poll(driver, is_idle, says_goodbye, cx));
+            let event = match is_idle {
+                true => slot.within(live, patience, next).await,
+                false => Ok(next.await),
+            };
+            match event {
+                Ok(Event::Request(request, respond)) => self.start(*request, respond),
+                Ok(Event::Turned) => {}
+                Ok(Event::Flooded) => {
+                    driver.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                    let said = poll_fn(|cx| driver.poll_closed(cx));
+                    // It need not be heard.
+                    let _ = slot.within(live, GOODBYE, said).await;
+                    return Outcome::Flood;
+                }
+                Ok(Event::End(None)) => return Outcome::Done,
+                Ok(Event::End(Some(error))) => return outcome_of(&error),
+                Err(_) if says_goodbye => return Outcome::Done,
+                Ok(Event::Stopped) | Err(_) => {
+                    driver.graceful_shutdown();
+                    says_goodbye = true;
+                }
+            }
+        }
+    }
+
+    fn poll(
+        &self,
+        driver: &mut Driver<Transport, Bytes>,
+        was_idle: bool,
+        says_goodbye: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Event> {
+        match driver.poll_accept(cx) {
+            Poll::Ready(Some(Ok((request, respond)))) => {
+                return Poll::Ready(Event::Request(Box::new(request), respond));
+            }
+            Poll::Ready(Some(Err(error))) => return Poll::Ready(Event::End(Some(error))),
+            Poll::Ready(None) => return Poll::Ready(Event::End(None)),
+            Poll::Pending => {}
+        }
+        if self.is_flooded.get() {
+            return Poll::Ready(Event::Flooded);
+        }
+        if self.worker.stopped().is_stopped() && !says_goodbye {
+            return Poll::Ready(Event::Stopped);
+        }
+        if was_idle != (self.streams.get() == 0) {
+            return Poll::Ready(Event::Turned);
+        }
+        if self.task.borrow().is_none() {
+            self.task.replace(Some(cx.waker().clone()));
+        }
+        Poll::Pending
+    }
+
+    /// Has a request served. A client that takes requests back faster than they end does not get
+    /// more of them served at a time than its streams.
+    fn start(
+        self: &Rc<Self>,
+        request: http::Request<RecvStream>,
+        mut respond: SendResponse<Bytes>,
+    ) {
+        let streams = self.streams.get();
+        if streams >= self.worker.shared.limits.http2.streams_max {
+            respond.send_reset(Reason::REFUSED_STREAM);
+            return;
+        }
+        self.streams.set(streams + 1);
+        let seat = Seat(Rc::clone(self));
+        rt::spawn(async move {
+            stream::serve(Rc::clone(&seat.0), request, respond).await;
+            drop(seat);
+        });
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let left = self.0.streams.get().saturating_sub(1);
+        self.0.streams.set(left);
+        if left == 0
+            && let Some(task) = self.0.task.take()
+        {
+            task.wake();
+        }
+    }
+}
+
+/// How a connection ended that h2 gave up.
+fn outcome_of(error: &h2::Error) -> Outcome {
+    if error.is_io() {
+        return Outcome::ClientReset;
+    }
+    match error.reason() {
+        // The client's goodbye.
+        Some(Reason::NO_ERROR) | None => Outcome::Done,
+        Some(_) if error.is_remote() => Outcome::ClientReset,
+        Some(Reason::ENHANCE_YOUR_CALM) => Outcome::Flood,
+        Some(_) => Outcome::BadRequest,
+    }
+}

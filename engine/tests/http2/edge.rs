@@ -1,0 +1,195 @@
+//! A gateway with one listener of HTTP and one route, in this process.
+
+use std::{
+    collections::HashMap,
+    net::{SocketAddr, TcpListener},
+    num::NonZeroU16,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use engine::{
+    Config, DriverChoice, Engine, Limits, ListenSocket, Listener, Origin, Protocol, Publication,
+    RelayMode, RouteCounters, Tls, Workers,
+};
+use engine_core::{
+    balance::{Balance, Load},
+    health::Health,
+    hostname::HostPattern,
+    ids::{Generation, NetnsId, NetworkId, RouteId},
+    snapshot::{Network, Route, SnapshotBuilder, Target},
+};
+use engine_http::rules::{Action, Match, Policy, Rule, TableBuilder};
+use engine_sys::netns::Netns;
+use h2::client::{self, SendRequest};
+
+/// The longest that anything here may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What the targets speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Speaks {
+    Http1,
+    Http2,
+}
+
+/// A gateway whose every request goes to one target.
+pub(crate) struct Edge {
+    pub(crate) engine: Engine,
+    pub(crate) address: SocketAddr,
+}
+
+impl Edge {
+    /// Starts one in front of `target`.
+    pub(crate) fn before(target: SocketAddr, speaks: Speaks) -> Self {
+        Self::with(target, speaks, Limits::default())
+    }
+
+    pub(crate) fn with(target: SocketAddr, speaks: Speaks, limits: Limits) -> Self {
+        let config = Config {
+            driver: DriverChoice::Auto,
+            workers: Workers::Count(NonZeroU16::MIN),
+            listeners: vec![listener()],
+            limits,
+            records: None,
+            requests: None,
+        };
+        let engine = Engine::start(config, publication(target, speaks)).unwrap();
+        let address = engine.addresses()[0].1;
+        Self { engine, address }
+    }
+
+    /// A client of HTTP/2 that knows beforehand that it is spoken here.
+    pub(crate) async fn client(&self) -> SendRequest<Bytes> {
+        self.client_of(client::Builder::new().enable_push(false))
+            .await
+    }
+
+    pub(crate) async fn client_of(&self, builder: &client::Builder) -> SendRequest<Bytes> {
+        let socket = tokio::net::TcpStream::connect(self.address).await.unwrap();
+        let (sender, connection) = builder.handshake(socket).await.unwrap();
+        tokio::task::spawn_local(async move {
+            // How it ends, requests tell.
+            let _ = connection.await;
+        });
+        sender.ready().await.unwrap()
+    }
+
+    /// Publishes that there is no route.
+    pub(crate) fn forget_everything(&mut self) {
+        let publication = Publication {
+            snapshot: SnapshotBuilder::new(Generation(2)).build(None).unwrap(),
+            http: TableBuilder::new().build().unwrap(),
+            namespaces: HashMap::new(),
+            tls: Tls::default(),
+        };
+        self.engine.publish(publication).unwrap();
+    }
+
+    /// The counters of the route, once `is_there` says that they are all there.
+    pub(crate) fn route(&mut self, is_there: impl Fn(&RouteCounters) -> bool) -> RouteCounters {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let counters = self.engine.counters().clone();
+            if let Some(route) = counters.routes.values().next()
+                && is_there(route)
+            {
+                return route.clone();
+            }
+            assert!(Instant::now() < deadline, "{:?}", counters.routes);
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// A request as a client of HTTP/2 writes it.
+pub(crate) fn request(method: &str, path: &str) -> http::Request<()> {
+    let uri = format!("http://a.example{path}");
+    let request = http::Request::builder().method(method).uri(uri);
+    request.version(http::Version::HTTP_2).body(()).unwrap()
+}
+
+/// Runs a test's client side.
+pub(crate) fn block_on<F: Future>(client: F) -> F::Output {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().build().unwrap();
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async {
+        let timed = tokio::time::timeout(PATIENCE, client).await;
+        timed.expect("everything ends in time")
+    })
+}
+
+/// A place for an upstream to listen.
+pub(crate) fn upstream() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+fn listener() -> Listener {
+    Listener {
+        name: "edge".into(),
+        socket: ListenSocket::Bind("127.0.0.1:0".parse().unwrap()),
+        protocol: Protocol::Http,
+        relay: RelayMode::Auto,
+        accept_proxy_from: vec![],
+        connections_max: None,
+        hello_timeout: Duration::from_secs(5),
+        connect_timeout: Duration::from_secs(5),
+        idle_timeout: Duration::from_secs(60),
+        keep_alive_timeout: Duration::from_secs(60),
+        answer_timeout: Duration::from_secs(10),
+        trusted_proxies: vec![],
+    }
+}
+
+fn publication(target: SocketAddr, speaks: Speaks) -> Publication {
+    let netns = NetnsId(0);
+    let route = Route {
+        id: RouteId(1),
+        label: "a.example".into(),
+        network: Network {
+            id: NetworkId(1),
+            name: "host".into(),
+            netns,
+            live: Load::default(),
+        },
+        targets: vec![Target {
+            address: target,
+            weight: 1,
+            backup: false,
+            proxy_protocol: None,
+            load: Load::default(),
+            health: Health::default(),
+        }],
+        balance: Balance::default(),
+    };
+    let mut snapshot = SnapshotBuilder::new(Generation(1));
+    snapshot.route(route.clone());
+    let found_by = Match {
+        host: Some(HostPattern::parse("a.example").unwrap()),
+        path: "/".into(),
+        methods: vec![],
+        fields: vec![],
+    };
+    let rule = Rule {
+        id: route.id,
+        route: Arc::new(route),
+        action: Action::Proxy,
+        policy: Policy::default(),
+    };
+    let mut table = TableBuilder::new();
+    table.rule(found_by, rule);
+    let mut tls = Tls::default();
+    if speaks == Speaks::Http2 {
+        tls.set_origin(RouteId(1), Arc::new(Origin::http2()));
+    }
+    Publication {
+        snapshot: snapshot.build(None).unwrap(),
+        http: table.build().unwrap(),
+        namespaces: HashMap::from([(netns, Arc::new(Netns::current().unwrap()))]),
+        tls,
+    }
+}
