@@ -324,7 +324,7 @@ fn an_answer_while_content_still_comes_reaches_the_client(lab: &mut Lab) -> Resu
         });
         let answer = client.answer("POST")?;
         answer.expect(413)?;
-        ensure!(answer.text() == "enough", "{answer:?}");
+        ensure!(answer.text() == "enough" && answer.closes(), "{answer:?}");
         drop(client);
         writer
             .join()
