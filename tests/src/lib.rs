@@ -17,6 +17,7 @@ pub mod curl;
 pub mod digest;
 pub mod flow;
 pub mod gateway;
+pub mod h2;
 pub mod http;
 pub mod isolation;
 pub mod lab;

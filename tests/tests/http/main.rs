@@ -5,7 +5,9 @@
 mod content;
 mod differential;
 mod exchange;
+mod floods;
 mod heads;
+mod http2;
 mod keep_alive;
 mod life;
 mod limits;
@@ -41,6 +43,8 @@ fn main() -> ExitCode {
             life::TESTS,
             parts::TESTS,
             differential::TESTS,
+            http2::TESTS,
+            floods::TESTS,
         ]
         .concat(),
     )
