@@ -5,6 +5,7 @@
 //! may hand listening sockets over (LISTEN_FDS).
 
 mod api;
+mod certificates;
 pub(crate) mod engine_config;
 mod inherited;
 mod notices;
@@ -77,6 +78,7 @@ pub(crate) fn run(boot_file: &Path) -> anyhow::Result<ExitCode> {
 async fn serve(mut gateway: Gateway<'_>, mut signals: Signals) -> anyhow::Result<()> {
     // Everything that carries packets runs by now, with the priority that it was started with.
     give_way_or_warn();
+    gateway.start_certificates();
     let api = Api::start(&mut gateway);
     gateway.notices.tell([NotifyState::Ready]);
     let mut watchdog = interval(WATCHDOG_PERIOD);

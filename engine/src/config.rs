@@ -1,7 +1,7 @@
 //! What an engine is started with.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     num::{NonZeroU16, NonZeroU32},
     os::fd::OwnedFd,
     sync::Arc,
@@ -9,10 +9,15 @@ use std::{
 };
 
 use crossbeam_channel::Sender;
+use engine_core::hostname::Hostname;
 use engine_sys::socket::Liveness;
 use ipnet::IpNet;
 
-use crate::{http::trace::RequestRecord, http2::limits::Http2Limits, record::Record};
+use crate::{
+    http::{challenge::Challenges, trace::RequestRecord},
+    http2::limits::Http2Limits,
+    record::Record,
+};
 
 /// Everything that needs a restart to change.
 #[derive(Debug)]
@@ -30,6 +35,20 @@ pub struct Config {
     pub records: Option<Sender<Record>>,
     /// Where the record of each ended HTTP request goes, in the same way.
     pub requests: Option<Sender<RequestRecord>>,
+    /// What ACME directories are answered that look whether a name is ours; control changes it.
+    pub challenges: Challenges,
+    /// Where it is told that a client asked for a name without a certificate, if anyone wants to
+    /// know. A full channel passes over some, and never holds a worker up.
+    pub strangers: Option<Sender<Stranger>>,
+}
+
+/// A client that asked for a name without a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stranger {
+    /// The name.
+    pub name: Hostname,
+    /// The client.
+    pub client: IpAddr,
 }
 
 /// What the workers wait with.

@@ -436,6 +436,8 @@ fn share(config: Config, listeners: Vec<Listener>) -> Shared {
         connections: AtomicU64::new(0),
         records: config.records,
         requests: config.requests,
+        challenges: config.challenges,
+        strangers: config.strangers,
         listeners,
         limits,
     }

@@ -14,6 +14,7 @@ pub(crate) mod ahead;
 pub(crate) mod answer;
 pub(crate) mod attempt;
 pub(crate) mod body;
+pub(crate) mod challenge;
 pub(crate) mod decide;
 pub(crate) mod exchange;
 pub(crate) mod open;
@@ -27,7 +28,12 @@ use std::{io, os::fd::AsFd, rc::Rc, sync::Arc, time::Instant};
 
 use engine_core::{outcome::Outcome, snapshot::Route};
 use engine_http::{
-    answer::Pages, forward::Client, limits::Limits, method::Scheme, reading::Reading, request,
+    answer::Pages,
+    forward::Client,
+    limits::Limits,
+    method::{Method, Scheme},
+    reading::Reading,
+    request,
     scan::Scan,
 };
 use engine_sys::socket;
@@ -198,6 +204,11 @@ async fn serve_request(connection: &Connection<'_>, visitor: &Visitor, ahead: &m
     let head_len = request.head_len;
     let id = trusted_id(visitor, &request).unwrap_or_else(|| worker.next_request_id());
     let asker = Asker::of(&request, id, worker.stopped().is_stopped());
+    if let Some(proof) = proof(connection, &request) {
+        let own = asker.proved(&proof);
+        ahead.consume(head_len);
+        return answer(connection, &trace, &own, Outcome::Done).await;
+    }
     let asking = Asking {
         connection,
         visitor,
@@ -268,6 +279,15 @@ async fn pass_on<'a>(
     };
     let exchanged = exchange(&work, head, &mut Arrival::Connection(ahead)).await;
     finish(connection, (asker, pages), trace, &exchanged).await
+}
+
+/// What is answered to an ACME directory, before any rule.
+fn proof(connection: &Connection<'_>, request: &request::Request<'_>) -> Option<Arc<str>> {
+    if !matches!(request.method, Method::Get | Method::Head) {
+        return None;
+    }
+    let challenges = &connection.worker.shared.challenges;
+    challenges.find(request.host?.text(), request.target.path)
 }
 
 /// The id that a trusted proxy gave the request.

@@ -39,10 +39,13 @@ mod worker;
 pub use crate::{
     account::{ListenerTally, WorkerState},
     check::TargetDown,
-    config::{Config, DriverChoice, Limits, ListenSocket, Listener, Protocol, RelayMode, Workers},
+    config::{
+        Config, DriverChoice, Limits, ListenSocket, Listener, Protocol, RelayMode, Stranger,
+        Workers,
+    },
     counters::{ClientTraffic, Counters, RouteCounters, WorkerCounters},
     engine::{Drained, Draining, Engine, Publication, PublishError, StartError},
-    http::trace::RequestRecord,
+    http::{challenge::Challenges, trace::RequestRecord},
     http2::limits::Http2Limits,
     record::{Durations, Record},
     rt::Driver,

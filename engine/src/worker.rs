@@ -27,9 +27,9 @@ use crate::{
     account::{Ledger, Report, WorkerState},
     chance::Chance,
     check::{self, Checked},
-    config::{Limits, Listener},
+    config::{Limits, Listener, Stranger},
     engine::Publication,
-    http::{pool::Pool, trace::RequestRecord},
+    http::{challenge::Challenges, pool::Pool, trace::RequestRecord},
     http2::upstreams::Upstreams,
     live::Live,
     record::{Record, Trace},
@@ -121,6 +121,10 @@ pub(crate) struct Shared {
     pub(crate) connections: AtomicU64,
     pub(crate) records: Option<Sender<Record>>,
     pub(crate) requests: Option<Sender<RequestRecord>>,
+    /// What ACME directories are answered.
+    pub(crate) challenges: Challenges,
+    /// Who is told of names without a certificate.
+    pub(crate) strangers: Option<Sender<Stranger>>,
 }
 
 /// One worker's own state.

@@ -3,6 +3,7 @@
 //! Times are seconds since the Unix epoch. A member that is not known is `null` or absent; a reader
 //! ignores members that it does not know, so that an older client reads a newer gateway.
 
+mod certificates;
 mod event;
 mod history;
 mod status;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use self::{
+    certificates::{CertificateState, CertificateStatus, Certificates, CertificatesView},
     event::{Event, Happening},
     history::{AuditEntries, AuditEntry, GenerationEntry, Generations},
     status::{

@@ -6,18 +6,25 @@
 //! unknown variables are refused. A key without a value counts as absent.
 
 mod accounts;
+mod acme;
 mod api;
 mod environment;
 mod limits;
 mod listener;
 mod log;
 mod reference;
+mod tls;
 mod wireguard;
 mod workers;
 
 use std::{path::PathBuf, time::Duration};
 
 pub use accounts::Accounts;
+pub use acme::{
+    Acme, AskUrl, AskUrlError, CertificateName, Challenge, Contact, ContactError, Directory,
+    DirectoryName, DirectoryNameError, DirectoryUrl, DirectoryUrlError, Dns, DnsZone, KeyId,
+    KeyIdError, OWN_NAMES_MAX, OnDemand, OwnName, TsigAlgorithm, Zone,
+};
 pub use api::{
     Api, ApiLimits, ApiListen, ApiListenError, Credential, MetricsLimits, NamedToken, Role, Secret,
     TOKEN_BYTES_MAX, TOKEN_BYTES_WEAK, TOKENS_MAX, Token, TokenError, TokenFile, TokenFileError,
@@ -28,6 +35,7 @@ pub use limits::Limits;
 pub use listener::{LISTENERS_MAX, Listener, ListenerName, Protocol, ProxyProtocol, RelayMode};
 pub use log::{Log, LogFile, LogFormat, LogLevel, RequestFormat};
 pub use reference::reference;
+pub use tls::{CERTIFICATE_FILES_MAX, CertificateFiles, Tls};
 pub use wireguard::{WireGuard, WireGuardBackend, WireGuardOffload};
 pub use workers::{Driver, WORKERS_MAX, Workers};
 
@@ -57,6 +65,10 @@ section! {
         state: Option<PathBuf>;
         /// Who carries the packets of the networks' WireGuard devices.
         wireguard: WireGuard;
+        /// Certificates that are kept in files.
+        tls: Tls;
+        /// Certificates that are obtained from ACME directories.
+        acme: Acme;
         /// How finely accounts are kept, and for how long.
         accounts: Accounts;
         /// How long connections may go on after SIGTERM; then they are reset.

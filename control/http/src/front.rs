@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use control_api::{
-    answer::{Applied, Event, Status},
+    answer::{Applied, CertificatesView, Event, Status},
     boot::Role,
     state::{Change, Desired, EditError},
 };
@@ -24,6 +24,8 @@ pub struct Front {
     pub changes: mpsc::Sender<ChangeRequest>,
     /// What is desired and what is, as of a second ago at most.
     pub view: watch::Receiver<Arc<View>>,
+    /// The certificates, as of a second ago at most.
+    pub certificates: watch::Receiver<Arc<CertificatesView>>,
     /// Who may ask; changes at SIGHUP.
     pub tokens: watch::Receiver<Arc<Tokens>>,
     /// Generations, accounts, the audit log and past events.

@@ -11,7 +11,7 @@ use utoipa::{
     },
 };
 
-use crate::routes::{change, documents, events, journal, probe, state, traffic};
+use crate::routes::{certificates, change, documents, events, journal, probe, state, traffic};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -35,6 +35,7 @@ use crate::routes::{change, documents, events, journal, probe, state, traffic};
         state::config,
         state::status,
         state::generations,
+        certificates::list,
         change::roll_back,
         change::patch_network,
         change::remove_network,

@@ -4,6 +4,7 @@
     reason = "what utoipa derives names every type in full"
 )]
 
+pub(crate) mod certificates;
 pub(crate) mod change;
 pub(crate) mod documents;
 pub(crate) mod events;
@@ -41,6 +42,8 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/api/v1/config.json", config)
         .route("/api/v1/status", get(state::status))
         .route("/api/v1/status.json", get(state::status))
+        .route("/api/v1/certificates", get(certificates::list))
+        .route("/api/v1/certificates.json", get(certificates::list))
         .route("/api/v1/generations", get(state::generations))
         .route("/api/v1/generations.json", get(state::generations))
         .route("/api/v1/rollback/{generation}", post(change::roll_back))

@@ -36,6 +36,7 @@ impl Api {
         let front = Front {
             changes: gateway.changes(),
             view: gateway.view.clone(),
+            certificates: gateway.vault.view.clone(),
             tokens: known,
             store: gateway.store.clone(),
             events: gateway.events.clone(),

@@ -8,7 +8,7 @@ use control_api::{
 };
 use crossbeam_channel::Sender;
 use engine::{
-    Config, DriverChoice, Limits, ListenSocket, Listener, Protocol, Record, RelayMode,
+    Challenges, Config, DriverChoice, Limits, ListenSocket, Listener, Protocol, Record, RelayMode,
     RequestRecord, Workers,
 };
 
@@ -46,6 +46,8 @@ pub(super) fn from_boot(boot: &Boot, mut inherited: Inherited, outlets: Outlets)
         limits: limits(&boot.limits),
         records: outlets.records,
         requests: outlets.requests,
+        challenges: Challenges::default(),
+        strangers: None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! SIGHUP: the boot file is read again, and taken whole or not at all.
 //!
 //! Taken: `to` and `default` of listeners that stay as they are, the API's tokens,
-//! `drain_timeout` and `log.level`; the connection log's file is opened again. Whatever else
+//! `drain_timeout`, `log.level` and which files certificates are in; the connection log's file is opened again. Whatever else
 //! differs waits for a restart, and is named in the log. Connections go on.
 
 use control_api::{
@@ -86,6 +86,7 @@ impl Gateway<'_> {
         }
         self.drain_timeout = boot.drain_timeout;
         self.logs.set_level(boot.log.level);
+        self.vault.reload(&boot);
         api.set_tokens(tokens);
         Ok(())
     }
@@ -119,6 +120,8 @@ pub(crate) fn adopt(running: &mut Boot, new: &Boot) {
     running.api.tokens.clone_from(&new.api.tokens);
     running.drain_timeout = new.drain_timeout;
     running.log.level = new.log.level;
+    running.tls.files.clone_from(&new.tls.files);
+    running.tls.default.clone_from(&new.tls.default);
     for listener in &mut running.listeners {
         let same = |new: &&control_api::boot::Listener| {
             new.name == listener.name && new.protocol == listener.protocol
@@ -170,7 +173,7 @@ mod tests {
             "listeners:\n- { name: a, bind: 127.0.0.1:1, protocol: tls }\n- { name: b, bind: 127.0.0.1:2, protocol: tcp, to: host/127.0.0.1:1 }",
         );
         let new = boot(
-            "listeners:\n- { name: a, bind: 127.0.0.1:1, protocol: tls, default: host/127.0.0.1:2 }\n- { name: b, bind: 127.0.0.1:2, protocol: tcp, to: host/127.0.0.1:2 }\napi: { token: a-token-that-is-long-enough }\ndrain_timeout: 1s\nlog: { level: debug }",
+            "listeners:\n- { name: a, bind: 127.0.0.1:1, protocol: tls, default: host/127.0.0.1:2 }\n- { name: b, bind: 127.0.0.1:2, protocol: tcp, to: host/127.0.0.1:2 }\napi: { token: a-token-that-is-long-enough }\ndrain_timeout: 1s\nlog: { level: debug }\ntls: { files: [{ certificate: a, key: b }], default: { certificate: c, key: d } }",
         );
         assert!(new.restart_needed(&running).is_empty());
         adopt(&mut running, &new);

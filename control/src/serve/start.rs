@@ -22,14 +22,16 @@ use control_kernel::{Linux, LinuxConfig};
 use control_store::{NewGeneration, Retention, Store};
 use engine::{Drained, Engine};
 use engine_sys::process::raise_descriptor_limit;
-use engine_tls::Certificates;
 use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg},
 };
 use tokio::sync::{broadcast, oneshot, watch};
 
-use super::{Inherited, engine_config, engine_config::Outlets, log_problems, notices::Notices};
+use super::{
+    Inherited, certificates::Vault, engine_config, engine_config::Outlets, log_problems,
+    notices::Notices,
+};
 use crate::{
     files::{self, BootFile, Found},
     logs::Logs,
@@ -52,6 +54,7 @@ pub(super) struct Gateway<'a> {
     pub(super) view: watch::Receiver<Arc<View>>,
     pub(super) events: broadcast::Sender<Event>,
     pub(super) tokens: Tokens,
+    pub(super) vault: Vault,
     /// Taken by the API; absent when it is off.
     pub(super) listener: Option<Listener>,
     pub(super) heartbeat: Arc<Heartbeat>,
@@ -97,14 +100,14 @@ impl<'a> Gateway<'a> {
             Some(stored) => stored,
             None => seed(&store, boot_file, &boot)?,
         };
-        let problems = files::compare(&text, &boot, &desired);
+        let (file, problems) = (boot_file.to_owned(), files::compare(&text, &boot, &desired));
         if problems.refuse() {
-            let file = boot_file.to_owned();
             return Err(refused(&[Found { file, problems }]));
         }
         // Before anything is touched: a gateway that cannot be asked changes nothing.
         let listener = listen(&boot.api.listen)
             .with_context(|| format!("serving the API at {}", boot.api.listen))?;
+        let (vault, force) = Vault::open(boot_file, &boot, &store)?;
         // Ten descriptors for each network, before the engine asks for its own.
         raise_descriptor_limit().context("raising the limit of open files")?;
         let kernel = Linux::open(kernel_config(&boot)).context("preparing the kernel's side")?;
@@ -119,9 +122,9 @@ impl<'a> Gateway<'a> {
             kernel,
             events: events.clone(),
             heartbeat: Arc::clone(&heartbeat),
-            certificates: Certificates::default(),
+            certificates: force.certificates.clone(),
         };
-        let config = engine_config::from_boot(&boot, inherited, outlets);
+        let config = force.equip(engine_config::from_boot(&boot, inherited, outlets));
         let (reconciler, view) = Reconciler::start(setting, |publication| {
             Engine::start(config, publication).context("starting the engine")
         })?;
@@ -135,6 +138,7 @@ impl<'a> Gateway<'a> {
             view,
             events,
             tokens,
+            vault,
             listener,
             heartbeat,
             connections,
@@ -146,6 +150,12 @@ impl<'a> Gateway<'a> {
             ended,
             outcome: None,
         })
+    }
+
+    /// Has certificates kept from now on.
+    pub(super) fn start_certificates(&mut self) {
+        let (view, store) = (self.view.clone(), self.store.clone());
+        self.vault.start(view, store, self.events.clone());
     }
 
     /// Has the reconcile thread do something; it is lost if it has ended.

@@ -1,4 +1,5 @@
-//! Ringway's durable state, in SQLite: what is desired, what was counted, what happened.
+//! Ringway's durable state, in SQLite: what is desired, what was counted, what happened, and the
+//! certificates that were obtained.
 //!
 //! ```text
 //!   samples ─► ledger ─► writer thread ─► file ◄─ reader threads ◄─ questions
@@ -20,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 mod answers;
+mod certificates;
 mod error;
 mod generations;
 mod health;
@@ -41,6 +43,7 @@ mod totals;
 mod traffic;
 mod writer;
 
+pub use certificates::{StoredCertificate, StoredFailure, StoredOrder};
 pub use control_plan::sample::Raw;
 pub use error::{ReadError, WriteError};
 pub use generations::{CommitError, Generation, NewGeneration};

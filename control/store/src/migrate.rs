@@ -10,10 +10,11 @@ use rusqlite::{Connection, TransactionBehavior};
 const APPLICATION: i64 = 0x5249_4e47;
 
 /// Every migration, in order; the first makes version 1.
-pub(crate) const MIGRATIONS: [&str; 3] = [
+pub(crate) const MIGRATIONS: [&str; 4] = [
     include_str!("migrations/0001_desired.sql"),
     include_str!("migrations/0002_accounts.sql"),
     include_str!("migrations/0003_journal.sql"),
+    include_str!("migrations/0004_certificates.sql"),
 ];
 
 /// Why a file could not be brought to this version's form. It is as it was.

@@ -336,6 +336,27 @@ pub fn redirect_fields(
     sink.field(b"X-Request-Id", request_id.as_bytes());
 }
 
+/// Appends what an ACME directory looks for, as HTTP/1.1 (RFC 8555 section 8.3).
+pub fn write_proof(
+    proof: &str,
+    is_head: bool,
+    request_id: &str,
+    ending: Ending,
+    out: &mut Vec<u8>,
+) {
+    write_status_line(200, "OK", out);
+    let mut lines = Lines(out);
+    lines.field(b"Content-Type", b"application/octet-stream");
+    number(b"Content-Length", proof.len() as u64, &mut lines);
+    lines.field(b"Cache-Control", b"no-store");
+    lines.field(b"X-Request-Id", request_id.as_bytes());
+    ending.write(out);
+    out.extend_from_slice(b"\r\n");
+    if !is_head {
+        out.extend_from_slice(proof.as_bytes());
+    }
+}
+
 fn write_status_line(status: u16, reason: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b"HTTP/1.1 ");
     octet::write_decimal(out, status.into());

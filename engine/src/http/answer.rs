@@ -4,7 +4,7 @@ use std::io;
 
 use engine_core::outcome::Outcome;
 use engine_http::{
-    answer::{Answer, Code, Ending, Form, Pages, write_redirect},
+    answer::{Answer, Code, Ending, Form, Pages, write_proof, write_redirect},
     method::{Method, Version},
     refusal::Refusal,
     request::Request,
@@ -103,6 +103,17 @@ impl Asker {
         Own {
             bytes,
             status: redirect.status().code(),
+            keeps_alive: self.ending.keep_alive,
+        }
+    }
+
+    /// What an ACME directory looks for.
+    pub(super) fn proved(&self, proof: &str) -> Own {
+        let mut bytes = Vec::new();
+        write_proof(proof, self.is_head, &self.id, self.ending, &mut bytes);
+        Own {
+            bytes,
+            status: 200,
             keeps_alive: self.ending.keep_alive,
         }
     }

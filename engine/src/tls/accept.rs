@@ -17,7 +17,7 @@ use engine_tls::{
 use super::handshake::{Unshaken, handshake};
 use crate::{
     classify::{farewell, refuse},
-    config::Protocol,
+    config::{Protocol, Stranger},
     connection::Connection,
     end,
     http::{self, ahead::Ahead},
@@ -78,7 +78,7 @@ pub(crate) async fn serve(
     endpoints: Endpoints,
 ) -> Result<Outcome, Outcome> {
     // Apart, so that a connection at rest does not keep the room for it.
-    let secured = Box::pin(accept(connection, terms, hello, received)).await?;
+    let secured = Box::pin(accept(connection, terms, (hello, received), &endpoints)).await?;
     if connection.ends.client.speaks(ACME_PROTOCOL) {
         // The handshake was all that was wanted.
         farewell(connection).await;
@@ -90,12 +90,17 @@ pub(crate) async fn serve(
 async fn accept(
     connection: &Connection<'_>,
     terms: Arc<Terms>,
-    hello: &Hello,
-    received: Received,
+    (hello, received): (&Hello, Received),
+    endpoints: &Endpoints,
 ) -> Result<Box<Secured>, Outcome> {
     let session = match terms.accept(hello, received.protocol()) {
         Ok(session) => session,
-        Err(error) => return Err(refuse_hello(connection, hello, &error).await),
+        Err(error) => {
+            if matches!(error, AcceptError::UnknownName) {
+                tell_of_stranger(connection, hello, endpoints);
+            }
+            return Err(refuse_hello(connection, hello, &error).await);
+        }
     };
     drop(received);
     let mut session = end::Tls::Server(session);
@@ -119,6 +124,18 @@ async fn accept(
         name: name_of(hello).cloned(),
         vouched: vouched.unwrap_or_default(),
     }))
+}
+
+/// Tells control of a name without a certificate: it may want to have one.
+fn tell_of_stranger(connection: &Connection<'_>, hello: &Hello, endpoints: &Endpoints) {
+    let strangers = &connection.worker.shared.strangers;
+    if let (Some(strangers), Some(name)) = (strangers, name_of(hello)) {
+        // Full: there are enough of them.
+        let _ = strangers.try_send(Stranger {
+            name: name.clone(),
+            client: endpoints.client.ip(),
+        });
+    }
 }
 
 /// Refuses a handshake that need not begin.

@@ -54,6 +54,8 @@ impl Edge {
             limits,
             records: None,
             requests: None,
+            challenges: engine::Challenges::default(),
+            strangers: None,
         };
         let engine = Engine::start(config, publication(target, speaks)).unwrap();
         let address = engine.addresses()[0].1;

@@ -245,6 +245,8 @@ impl Setup {
             limits: Limits::default(),
             records: None,
             requests: None,
+            challenges: engine::Challenges::default(),
+            strangers: None,
         };
         let engine = Engine::start(config, publication).unwrap();
         let address = engine.addresses()[0].1;

@@ -62,6 +62,50 @@ pub enum Happening {
         /// The network's public port.
         network: u16,
     },
+    /// A certificate was obtained, for the first time or in place of an older one.
+    CertificateObtained {
+        /// The public port of the network that it is for; absent for the gateway's own.
+        network: Option<u16>,
+        /// What it is for.
+        name: String,
+        /// The ACME directory that it is from.
+        directory: String,
+        /// Who issued it.
+        issuer: String,
+        /// Until when it is good.
+        not_after: u64,
+        /// Whether there was one before.
+        renewed: bool,
+    },
+    /// A certificate could not be obtained; it is tried again.
+    CertificateFailed {
+        /// The public port of the network that it is for; absent for the gateway's own.
+        network: Option<u16>,
+        /// What it is for.
+        name: String,
+        /// The ACME directory that it is from.
+        directory: String,
+        /// Why.
+        reason: String,
+        /// When it is tried again.
+        retry_at: u64,
+    },
+    /// A certificate in files was replaced, and the new one is served.
+    CertificateLoaded {
+        /// The certificate's file.
+        file: String,
+        /// What it is for.
+        names: Vec<String>,
+        /// Until when it is good.
+        not_after: u64,
+    },
+    /// A file is no good certificate; the one from before stays.
+    CertificateRefused {
+        /// The certificate's file.
+        file: String,
+        /// Why.
+        reason: String,
+    },
     /// Every worker runs a new generation.
     StateApplied {
         /// Which.
@@ -80,6 +124,10 @@ impl Happening {
             Self::EndpointChanged { .. } => "endpoint_changed",
             Self::NetworkDegraded { .. } => "network_degraded",
             Self::NetworkRecovered { .. } => "network_recovered",
+            Self::CertificateObtained { .. } => "certificate_obtained",
+            Self::CertificateFailed { .. } => "certificate_failed",
+            Self::CertificateLoaded { .. } => "certificate_loaded",
+            Self::CertificateRefused { .. } => "certificate_refused",
             Self::StateApplied { .. } => "state_applied",
         }
     }

@@ -100,6 +100,8 @@ section! {
         routes_max: u32 = "1000" in "0"..="1000000";
         /// Networks with series of their own; those beyond are in the sum of all.
         networks_max: u32 = "1000" in "0"..="65535";
+        /// Certificates with series of their own: those that expire first.
+        certificates_max: u32 = "1000" in "0"..="1000000";
     }
 }
 

@@ -60,10 +60,23 @@ fn an_almost_empty_file_has_all_the_defaults() {
                     "body_bytes_max": "32MiB", "body_timeout": "30s", "request_timeout": "1m",
                     "event_clients_max": 64, "failures_max": 10, "failures_window": "1m",
                 },
-                "metrics": {"peers_max": 1000, "routes_max": 1000, "networks_max": 1000},
+                "metrics": {"peers_max": 1000, "routes_max": 1000, "networks_max": 1000, "certificates_max": 1000},
             },
             "store": "/var/lib/ringway/ringway.db",
             "wireguard": {"backend": "auto", "threads": "auto", "offload": "auto"},
+            "tls": {"files": null, "default": null, "look_interval": "5s"},
+            "acme": {
+                "directories": null, "names": null, "challenge": "http-01",
+                "dns": {
+                    "zones": null, "hook": null, "hook_timeout": "2m", "propagation_wait": "10s",
+                },
+                "on_demand": {
+                    "ask": null, "ask_timeout": "5s", "refused_for": "10m",
+                    "source_names_per_hour": 10, "names_per_hour": 1000, "directory": null,
+                    "challenge": null,
+                },
+                "orders_at_once_max": 8, "network_orders_per_hour": 50, "retry_wait": "1m",
+            },
             "accounts": {
                 "row_interval": "1m", "retention": "1d", "hours_retention": "35d",
                 "days_retention": "400d", "clients_max": 100, "audit_max": 10_000,
@@ -128,9 +141,47 @@ api:
     event_clients_max: 1
     failures_max: 3
     failures_window: 5s
-  metrics: { peers_max: 0, routes_max: 1, networks_max: 2 }
+  metrics: { peers_max: 0, routes_max: 1, networks_max: 2, certificates_max: 3 }
 store: ./ringway.db
 wireguard: { backend: userspace, threads: 2, offload: off }
+tls:
+  files: [{ certificate: a.pem, key: a.key }]
+  default: { certificate: d.pem, key: d.key }
+  look_interval: 1s
+acme:
+  directories:
+    - name: one
+      url: https://acme.example/directory
+      contact: [mailto:ops@example.com]
+      roots: roots.pem
+      eab_key_id: kid-1
+      eab_key_file: eab
+      orders_per_hour: 300
+  names:
+    - { name: "*.example.com", directory: one, challenge: dns-01 }
+    - { name: www.example.org }
+  challenge: tls-alpn-01
+  dns:
+    zones:
+      - zone: example.com
+        server: "[::1]:53"
+        key_name: k.example.com
+        key_algorithm: hmac-sha512
+        key_file: tsig
+    hook: ./hook
+    hook_timeout: 1s
+    propagation_wait: 0s
+  on_demand:
+    ask: "http://127.0.0.1:9000/ask"
+    ask_timeout: 1s
+    refused_for: 1m
+    source_names_per_hour: 1
+    names_per_hour: 2
+    directory: one
+    challenge: http-01
+  orders_at_once_max: 1
+  network_orders_per_hour: 7
+  retry_wait: 10s
 accounts:
   row_interval: 10s
   retention: 2h
@@ -249,6 +300,27 @@ const WRONG: &[(&str, &str)] = &[
     ("wireguard.backend", "module"),
     ("wireguard.threads", "0"),
     ("wireguard.offload", "maybe"),
+    ("tls.files", "[]"),
+    ("tls.default", "a.pem"),
+    ("tls.look_interval", "1ms"),
+    ("acme.directories", "[]"),
+    ("acme.challenge", "http-02"),
+    ("acme.names", "[]"),
+    ("acme.dns.zones", "[]"),
+    ("acme.dns.hook", "\"\""),
+    ("acme.dns.hook_timeout", "0s"),
+    ("acme.dns.propagation_wait", "2h"),
+    ("acme.on_demand.ask", "ftp://ask"),
+    ("acme.on_demand.ask_timeout", "2m"),
+    ("acme.on_demand.refused_for", "8d"),
+    ("acme.on_demand.source_names_per_hour", "0"),
+    ("acme.on_demand.names_per_hour", "0"),
+    ("acme.on_demand.directory", "\"a b\""),
+    ("acme.on_demand.challenge", "dns"),
+    ("acme.orders_at_once_max", "257"),
+    ("acme.network_orders_per_hour", "0"),
+    ("acme.retry_wait", "2d"),
+    ("api.metrics.certificates_max", "1000001"),
     ("accounts.row_interval", "2h"),
     ("accounts.retention", "1m"),
     ("accounts.hours_retention", "35"),
@@ -534,6 +606,7 @@ fn every_value_has_a_variable() {
                 "LOG__FILE",
                 "LOG__REQUESTS",
                 "API__TOKEN_FILE",
+                "ACME__DNS__HOOK",
             ];
             assert!(
                 paths
@@ -580,6 +653,88 @@ fn what_needs_a_restart_is_told_from_what_a_reload_takes() {
     let two = format!("{SMALLEST}  - {{ name: b, bind: 0.0.0.0:2, protocol: tls }}");
     assert_eq!(good(&two).restart_needed(&running), ["/listeners"]);
     assert!(running.restart_needed(&running).is_empty());
+}
+
+#[test]
+fn what_acme_cannot_do_is_refused_with_the_reason() {
+    let directory = "{ name: one, url: https://acme.example/dir }";
+    for (acme, message) in [
+        (
+            "names: [{ name: a.example }]".to_owned(),
+            "/acme: a.example: `acme.directories` has none: there is nobody",
+        ),
+        (
+            format!(
+                "{{ directories: [{directory}], names: [{{ name: a.example, directory: two }}] }}"
+            ),
+            "/acme: a.example: `acme.directories` has none of the name `two`",
+        ),
+        (
+            format!("{{ directories: [{directory}, {directory}] }}"),
+            "/acme: two directories have the name `one`",
+        ),
+        (
+            format!("{{ directories: [{directory}], names: [{{ name: \"*.a.example\" }}] }}"),
+            "/acme: *.a.example: neither is *.a.example in one of `acme.dns.zones`",
+        ),
+        (
+            format!(
+                "{{ directories: [{directory}], dns: {{ hook: h }}, \
+                 names: [{{ name: \"*.a.example\", challenge: http-01 }}] }}"
+            ),
+            "/acme: *.a.example: a name with a wildcard is proved by dns-01 alone",
+        ),
+        (
+            format!(
+                "{{ directories: [{directory}], names: [{{ name: a.example }}, {{ name: A.example }}] }}"
+            ),
+            "/acme: a.example is declared twice",
+        ),
+        (
+            "{ on_demand: { ask: \"http://127.0.0.1/ask\" } }".to_owned(),
+            "/acme: `on_demand` has no directory",
+        ),
+        (
+            "{ directories: [{ name: one, url: https://a/b, eab_key_id: k }] }".to_owned(),
+            "/acme/directories/0: `eab_key_id` and `eab_key_file` go together",
+        ),
+        (
+            "{ directories: [{ name: one, url: http://a/b }] }".to_owned(),
+            "/acme/directories/0/url: `http://a/b`: an https URL is expected",
+        ),
+        (
+            "{ directories: [{ name: one, url: https://a/b, contact: [ops@a.example] }] }"
+                .to_owned(),
+            "/acme/directories/0/contact/0: `ops@a.example`: a contact is a `mailto:` URL",
+        ),
+    ] {
+        let acme = if acme.starts_with('{') {
+            acme
+        } else {
+            format!("{{ {acme} }}")
+        };
+        let found = problems(&format!("{SMALLEST}acme: {acme}\n"), &no_variables());
+        assert!(
+            found.len() == 1 && found[0].contains(message),
+            "{acme}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn the_most_specific_zone_takes_the_record() {
+    let boot = good(&format!(
+        "{SMALLEST}acme: {{ dns: {{ zones: [\
+         {{ zone: example.com, server: 127.0.0.1:53, key_name: k, key_file: f }}, \
+         {{ zone: a.example.com, server: 127.0.0.2:53, key_name: k, key_file: f }}] }} }}\n"
+    ));
+    let zone = |name: &str| {
+        let name = name.parse::<CertificateName>().unwrap();
+        boot.acme.dns.zone(&name).map(|zone| zone.zone.to_string())
+    };
+    assert_eq!(zone("*.a.example.com").as_deref(), Some("a.example.com"));
+    assert_eq!(zone("ba.example.com").as_deref(), Some("example.com"));
+    assert_eq!(zone("example.org"), None);
 }
 
 #[test]

@@ -106,6 +106,24 @@ pub(crate) fn event(event: &Event, paint: Paint) -> String {
             format!("network {network}  {}", reasons.join("; ")),
         ),
         Happening::NetworkRecovered { network } => (Colour::Good, format!("network {network}")),
+        Happening::CertificateObtained {
+            name,
+            issuer,
+            not_after,
+            ..
+        } => (
+            Colour::Good,
+            format!("{name} by {issuer} until {}", clock(*not_after)),
+        ),
+        Happening::CertificateFailed { name, reason, .. } => {
+            (Colour::Bad, format!("{name}  {reason}"))
+        }
+        Happening::CertificateLoaded { file, names, .. } => {
+            (Colour::Good, format!("{file} for {}", names.join(", ")))
+        }
+        Happening::CertificateRefused { file, reason } => {
+            (Colour::Bad, format!("{file}  {reason}"))
+        }
         Happening::StateApplied { generation, actor } => {
             (Colour::Good, format!("generation {generation} by {actor}"))
         }

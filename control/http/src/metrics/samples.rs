@@ -1,13 +1,14 @@
 //! The samples of every metric, by area.
 
 mod carried;
+mod certificates;
 mod gateway;
 mod requests;
 mod tenants;
 
 use std::fmt::Display;
 
-pub(super) use self::{carried::*, gateway::*, requests::*, tenants::*};
+pub(super) use self::{carried::*, certificates::*, gateway::*, requests::*, tenants::*};
 use super::{Sample, Value};
 
 /// A sample of something that only grows.

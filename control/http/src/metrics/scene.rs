@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use control_api::answer::{NetworkStatus, PeerStatus, Status};
+use control_api::answer::{CertificatesView, NetworkStatus, PeerStatus, Status};
 use engine::RouteCounters;
 use engine_core::tally::Tally;
 
@@ -24,6 +24,9 @@ pub(crate) struct Scene {
     pub(super) routes: Vec<RouteCounters>,
     /// Peers with series of their own: whole networks, in the order of their ports.
     pub(super) peers: Vec<PeerSeries>,
+    pub(super) certificates: Arc<CertificatesView>,
+    /// When certificates with series of their own expire, with their names and sources.
+    pub(super) expiring: Vec<(u64, String, String)>,
     pub(super) api: ApiCounts,
 }
 
@@ -62,7 +65,10 @@ impl Scene {
         let bound = |max: u32| usize::try_from(max).unwrap_or(usize::MAX);
         let taken = shared.settings.limits.event_clients_max.get();
         let free = shared.event_clients.available_permits();
+        let certificates = Arc::clone(&shared.front.certificates.borrow());
         Self {
+            expiring: expiring(&certificates, bound(bounds.certificates_max)),
+            certificates,
             networks: networks(&view, bound(bounds.networks_max)),
             routes: routes(&view, bound(bounds.routes_max)),
             peers: peers(&view.status, bound(bounds.peers_max)),
@@ -158,6 +164,21 @@ fn merged(routes: Vec<&RouteCounters>) -> Vec<RouteCounters> {
             .or_insert_with(|| route.clone());
     }
     by_label.into_values().collect()
+}
+
+/// Those that expire first. A file may have the name of another one, and then the sooner counts.
+fn expiring(view: &CertificatesView, max: usize) -> Vec<(u64, String, String)> {
+    let certificates = view.certificates.iter();
+    let mut by_time: Vec<(u64, &str, &str)> = certificates
+        .filter_map(|it| Some((it.not_after?, &*it.name, &*it.source)))
+        .collect();
+    by_time.sort_unstable();
+    let mut known = std::collections::HashSet::new();
+    by_time.retain(|(_, name, source)| known.insert((*name, *source)));
+    let first = by_time.into_iter().take(max);
+    first
+        .map(|(at, name, source)| (at, name.to_owned(), source.to_owned()))
+        .collect()
 }
 
 fn peers(status: &Status, max: usize) -> Vec<PeerSeries> {

@@ -78,6 +78,11 @@ pub(crate) const METRICS: &[Metric] = &[
     metric("peer_sent_bytes", Counter, &["network", "peer"], "Bytes sent to a peer", samples::peer_sent),
     metric("wireguard_backend", Info, &["backend"], "Who carries the packets of new devices: `kernel` or `userspace`", samples::backend),
 
+    metric("certificates", Gauge, &["state"], "Certificates that there are or are to be, by how they are: `ok`, `pending`, `failed`, `stale` or `expired`", samples::certificates),
+    metric("certificate_expiry_seconds", Gauge, &["name", "source"], "When a certificate expires, in seconds since the Unix epoch; those that expire first", samples::certificate_expiry),
+    metric("acme_orders", Counter, &["directory", "result"], "Orders for certificates that ended, by how: `ok` or `failed`", samples::acme_orders),
+    metric("acme_orders_running", Gauge, &[], "Orders for certificates that are under way", samples::acme_orders_running),
+
     metric("store_ok", Gauge, &[], "0 while accounts cannot be written and wait in memory", samples::store_ok),
     metric("store_bytes", Gauge, &[], "Bytes of the database on disk", samples::store_bytes),
     metric("reconcile_rounds", Counter, &[], "Rounds of observing, planning and applying", samples::reconcile_rounds),

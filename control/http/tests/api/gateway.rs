@@ -8,7 +8,9 @@ use std::{
 };
 
 use control_api::{
-    answer::{Applied, AppliedStep, NetworkState, NetworkStatus, Status, StoreStatus},
+    answer::{
+        Applied, AppliedStep, CertificatesView, NetworkState, NetworkStatus, Status, StoreStatus,
+    },
     boot::{self, Boot, Role, Token, TokenName},
     state::{Change, Desired, edit},
 };
@@ -52,6 +54,7 @@ pub(crate) struct Gateway {
     pub(crate) listen: boot::ApiListen,
     pub(crate) store: Store,
     pub(crate) view: watch::Sender<Arc<View>>,
+    pub(crate) certificates: watch::Sender<Arc<CertificatesView>>,
     pub(crate) tokens: watch::Sender<Arc<Tokens>>,
     pub(crate) events: broadcast::Sender<control_api::answer::Event>,
     pub(crate) shutdown: Option<oneshot::Sender<()>>,
@@ -125,11 +128,13 @@ impl Gateway {
         let listen = listener.address();
         let (changes, requests) = mpsc::channel(wanted.changes);
         let (view, seen) = watch::channel(Arc::new(first_view()));
+        let (certificates, had) = watch::channel(Arc::default());
         let (tokens, known) = watch::channel(Arc::new(wanted.tokens));
         let (events, _) = broadcast::channel(EVENTS_BEHIND_MAX);
         let front = Front {
             changes,
             view: seen,
+            certificates: had,
             tokens: known,
             store: store.clone(),
             events: events.clone(),
@@ -156,6 +161,7 @@ impl Gateway {
             listen,
             store,
             view,
+            certificates,
             tokens,
             events,
             shutdown: Some(shutdown),

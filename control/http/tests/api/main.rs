@@ -6,6 +6,7 @@
 )]
 
 mod access;
+mod certificates;
 mod changes;
 mod events;
 mod gateway;

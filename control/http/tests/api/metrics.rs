@@ -3,7 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use control_api::answer::{
-    Backend, Degradation, ListenerStatus, NetworkState, NetworkStatus, PeerStatus, WorkerStatus,
+    Backend, CertificateState, CertificateStatus, CertificatesView, Degradation, ListenerStatus,
+    NetworkState, NetworkStatus, PeerStatus, WorkerStatus,
 };
 use control_http::{Reconciles, View};
 use engine::{Handshake, ListenerTally, RouteCounters, TargetDown};
@@ -96,6 +97,25 @@ fn listener() -> ListenerTally {
     listener
 }
 
+fn certificates() -> CertificatesView {
+    let certificate = |name: &str, state, not_after| CertificateStatus {
+        name: name.to_owned(),
+        state,
+        source: "one".to_owned(),
+        not_after,
+        ..CertificateStatus::default()
+    };
+    CertificatesView {
+        certificates: vec![
+            certificate("a.example", CertificateState::Ok, Some(1_900_000_000)),
+            certificate("b.example", CertificateState::Stale, Some(1_800_000_000)),
+            certificate("c.example", CertificateState::Pending, None),
+        ],
+        orders: [(("one".to_owned(), "failed"), 3)].into(),
+        running: 2,
+    }
+}
+
 fn tally() -> Tally {
     let mut tally = Tally {
         opened: 3,
@@ -147,6 +167,7 @@ async fn metrics(api: &'static str) -> String {
     })
     .await;
     gateway.view.send_modify(|view| busy(Arc::make_mut(view)));
+    gateway.certificates.send_replace(Arc::new(certificates()));
     let answer = gateway.get("/metrics").await;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     assert_eq!(
@@ -225,6 +246,11 @@ async fn what_is_counted_is_what_is_shown() {
         "ringway_network_peers_received_bytes{network=\"network-1\"} 140.0",
         "ringway_route_opened_total{network=\"network-1\",route=\"host-1\"} 3",
         "ringway_wireguard_backend_info{backend=\"userspace\"} 1",
+        "ringway_certificates{state=\"stale\"} 1.0",
+        "ringway_certificates{state=\"expired\"} 0.0",
+        "ringway_certificate_expiry_seconds{name=\"b.example\",source=\"one\"} 1800000000.0",
+        "ringway_acme_orders_total{directory=\"one\",result=\"failed\"} 3",
+        "ringway_acme_orders_running 2.0",
         "ringway_store_bytes 4096.0",
         "ringway_reconcile_steps_total 100",
         "ringway_reconcile_last_seconds 0.25",
@@ -257,6 +283,16 @@ async fn series_are_bounded_and_the_sums_stay_whole() {
     ] {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }
+    let text = metrics("metrics: {certificates_max: 1}").await;
+    let expiring = "ringway_certificate_expiry_seconds{";
+    let expiring: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with(expiring))
+        .collect();
+    assert!(
+        expiring.len() == 1 && expiring[0].contains("b.example"),
+        "{expiring:?}"
+    );
     let text = metrics("metrics: {peers_max: 0, routes_max: 0, networks_max: 0}").await;
     assert!(!text.contains("network-1"), "{text}");
     assert!(text.contains("ringway_network_opened_total{network=\"other\"} 6\n"));

@@ -71,6 +71,8 @@ impl Gateway {
             limits: Limits::default(),
             records: None,
             requests: Some(sender),
+            challenges: crate::Challenges::default(),
+            strangers: None,
         };
         let engine = Engine::start(config, publication(1, site, None)).unwrap();
         let address = engine.addresses()[0].1;

@@ -1,0 +1,347 @@
+//! HTTP requests to directories and to whoever is asked about a name.
+//!
+//! Each request has a connection of its own: there are some ten of them for a certificate that
+//! lasts for weeks, and a connection that is kept may be dead when the next one is made.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, Uri, header, uri::Scheme};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::{body::Incoming, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use instant_acme::{BodyWrapper, BytesResponse, HttpClient};
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, InvalidDnsNameError, ServerName, pem::PemObject as _},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::TlsConnector;
+
+use crate::reason;
+
+/// Longest body of an answer: a chain of certificates has some ten thousand bytes.
+const BODY_BYTES_MAX: usize = 1 << 20;
+/// How long one request to a directory may take, from the name's look-up to the end of the answer.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why a request got no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RequestError {
+    /// The URL has no host, or a scheme that is not spoken.
+    #[error("{url} is no http or https URL with a host")]
+    Url {
+        /// What was asked for.
+        url: String,
+    },
+    /// There is no connection.
+    #[error("connecting to {host}")]
+    Connect {
+        /// Where.
+        host: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The server is not verified, or speaks no TLS.
+    #[error("speaking TLS with {host}")]
+    Tls {
+        /// Where.
+        host: String,
+        /// What is wrong.
+        source: io::Error,
+    },
+    /// A host that no certificate can be for.
+    #[error("{host} is no name of a server")]
+    Name {
+        /// Where.
+        host: String,
+        /// What is wrong.
+        source: InvalidDnsNameError,
+    },
+    /// The answer is no HTTP, or ended early.
+    #[error("asking {host}")]
+    Http {
+        /// Where.
+        host: String,
+        /// What is wrong.
+        source: hyper::Error,
+    },
+    /// The answer is too long, or ended early.
+    #[error("reading the answer of {host}")]
+    Body {
+        /// Where.
+        host: String,
+        /// What is wrong.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// It took too long.
+    #[error("{host} did not answer within {} s", timeout.as_secs())]
+    Timeout {
+        /// Where.
+        host: String,
+        /// How long that was.
+        timeout: Duration,
+    },
+}
+
+/// The server wants to be left alone (429 or 503).
+#[derive(Debug, thiserror::Error)]
+#[error("the directory asks for patience: {detail}")]
+pub(crate) struct Busy {
+    /// For how many seconds, if it says so.
+    pub(crate) seconds: Option<u64>,
+    /// What it says.
+    detail: String,
+}
+
+/// Why a client cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The file with the roots cannot be read, or has none.
+    #[error("reading the roots in {}", path.display())]
+    Roots {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: io::Error,
+    },
+    /// The versions of TLS do not go with the cryptography.
+    #[error("preparing TLS")]
+    Tls(#[source] rustls::Error),
+}
+
+/// Makes requests. Clones share what servers are verified by.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    tls: Arc<ClientConfig>,
+    timeout: Duration,
+}
+
+impl Client {
+    /// One that verifies servers by the certificates in a PEM file, or by those that browsers trust.
+    pub(crate) fn new(roots: Option<&Path>) -> Result<Self, ClientError> {
+        let roots = match roots {
+            Some(path) => roots_of(path).map_err(|source| ClientError::Roots {
+                path: path.to_owned(),
+                source,
+            })?,
+            None => RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+        };
+        let tls = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(ClientError::Tls)?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self {
+            tls: Arc::new(tls),
+            timeout: REQUEST_TIMEOUT,
+        })
+    }
+
+    /// The same with less patience, or more.
+    pub(crate) fn within(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// The status of a GET.
+    pub(crate) async fn look(&self, url: &str) -> Result<StatusCode, RequestError> {
+        let uri: Uri = url.parse().map_err(|_| RequestError::Url {
+            url: reason::plain(url),
+        })?;
+        let mut request = Request::new(BodyWrapper::<Bytes>::default());
+        *request.uri_mut() = uri;
+        let answer = self.ask(request).await?;
+        Ok(answer.status())
+    }
+
+    async fn ask(
+        &self,
+        request: Request<BodyWrapper<Bytes>>,
+    ) -> Result<Response<Bytes>, RequestError> {
+        let host = request.uri().host().unwrap_or_default().to_owned();
+        match timeout(self.timeout, self.exchange(request)).await {
+            Ok(answered) => answered,
+            Err(_) => Err(RequestError::Timeout {
+                host,
+                timeout: self.timeout,
+            }),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        request: Request<BodyWrapper<Bytes>>,
+    ) -> Result<Response<Bytes>, RequestError> {
+        let uri = request.uri();
+        let wrong = || RequestError::Url {
+            url: uri.to_string(),
+        };
+        let is_secret = match uri.scheme() {
+            Some(scheme) if *scheme == Scheme::HTTPS => true,
+            Some(scheme) if *scheme == Scheme::HTTP => false,
+            Some(_) | None => return Err(wrong()),
+        };
+        let host = uri.host().ok_or_else(wrong)?.to_owned();
+        let port = uri.port_u16().unwrap_or(if is_secret { 443 } else { 80 });
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let socket = TcpStream::connect((bare, port)).await;
+        let socket = socket.map_err(|source| RequestError::Connect {
+            host: host.clone(),
+            source,
+        })?;
+        if !is_secret {
+            return send(socket, request, host).await;
+        }
+        let name = ServerName::try_from(bare.to_owned()).map_err(|source| RequestError::Name {
+            host: host.clone(),
+            source,
+        })?;
+        let connector = TlsConnector::from(Arc::clone(&self.tls));
+        let session = connector.connect(name, socket).await;
+        let session = session.map_err(|source| RequestError::Tls {
+            host: host.clone(),
+            source,
+        })?;
+        send(session, request, host).await
+    }
+}
+
+/// Sends one request over a new connection, and reads all of the answer.
+async fn send(
+    io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    request: Request<BodyWrapper<Bytes>>,
+    host: String,
+) -> Result<Response<Bytes>, RequestError> {
+    let http = |source| RequestError::Http {
+        host: host.clone(),
+        source,
+    };
+    let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(http)?;
+    let request = in_origin_form(request, &host);
+    let answer = async {
+        let answer = sender.send_request(request).await.map_err(http)?;
+        collect(answer, &host).await
+    };
+    tokio::pin!(connection);
+    tokio::pin!(answer);
+    let mut is_open = true;
+    loop {
+        tokio::select! {
+            biased;
+            answered = &mut answer => return answered,
+            // Its failure is the answer's, too.
+            _ = &mut connection, if is_open => is_open = false,
+        }
+    }
+}
+
+/// As a server expects it: the path in the first line, the host in a header (RFC 9112 section 3.2).
+fn in_origin_form(
+    mut request: Request<BodyWrapper<Bytes>>,
+    host: &str,
+) -> Request<BodyWrapper<Bytes>> {
+    let authority = request.uri().authority().map_or(host, |it| it.as_str());
+    let value = header::HeaderValue::from_str(authority);
+    let path = request.uri().path_and_query().cloned();
+    if let Ok(value) = value {
+        request.headers_mut().insert(header::HOST, value);
+    }
+    *request.uri_mut() = path.map_or_else(|| Uri::from_static("/"), Uri::from);
+    request
+}
+
+async fn collect(answer: Response<Incoming>, host: &str) -> Result<Response<Bytes>, RequestError> {
+    let (parts, body) = answer.into_parts();
+    let body = Limited::new(body, BODY_BYTES_MAX).collect().await;
+    let body = body.map_err(|source| RequestError::Body {
+        host: host.to_owned(),
+        source,
+    })?;
+    Ok(Response::from_parts(parts, body.to_bytes()))
+}
+
+impl HttpClient for Client {
+    fn request(
+        &self,
+        request: Request<BodyWrapper<Bytes>>,
+    ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, instant_acme::Error>> + Send>> {
+        let client = self.clone();
+        Box::pin(async move {
+            let answer = client.ask(request).await;
+            let answer = answer.map_err(|error| instant_acme::Error::Other(error.into()))?;
+            if let Some(busy) = Busy::of(&answer) {
+                return Err(instant_acme::Error::Other(busy.into()));
+            }
+            let (parts, body) = answer.into_parts();
+            Ok(BytesResponse {
+                parts,
+                body: Box::new(body),
+            })
+        })
+    }
+}
+
+impl Busy {
+    fn of(answer: &Response<Bytes>) -> Option<Self> {
+        let status = answer.status();
+        if status != StatusCode::TOO_MANY_REQUESTS && status != StatusCode::SERVICE_UNAVAILABLE {
+            return None;
+        }
+        let after = answer.headers().get(header::RETRY_AFTER);
+        let after = after.and_then(|after| after.to_str().ok());
+        let problem: serde_json::Value = serde_json::from_slice(answer.body()).unwrap_or_default();
+        let detail = problem["detail"].as_str().unwrap_or("it does not say why");
+        Some(Self {
+            seconds: after.and_then(|after| seconds(after, SystemTime::now())),
+            detail: reason::plain(detail),
+        })
+    }
+}
+
+/// What `Retry-After` says: seconds, or a date (RFC 9110 section 10.2.3).
+fn seconds(after: &str, now: SystemTime) -> Option<u64> {
+    if let Ok(seconds) = after.trim().parse() {
+        return Some(seconds);
+    }
+    let date = httpdate::parse_http_date(after.trim()).ok()?;
+    Some(date.duration_since(now).unwrap_or_default().as_secs())
+}
+
+fn roots_of(path: &Path) -> io::Result<RootCertStore> {
+    let pem = fs::read(path)?;
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(io::Error::other)?;
+        roots.add(certificate).map_err(io::Error::other)?;
+    }
+    if roots.is_empty() {
+        return Err(io::Error::other("there is no certificate in it"));
+    }
+    Ok(roots)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patience_is_asked_for_in_seconds_or_until_a_date() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        assert_eq!(seconds(" 120", now), Some(120));
+        let date = "Sun, 06 Nov 1994 08:50:37 GMT";
+        assert_eq!(seconds(date, now), Some(60));
+        assert_eq!(seconds("Sun, 06 Nov 1994 08:00:00 GMT", now), Some(0));
+        assert_eq!(seconds("soon", now), None);
+    }
+}

@@ -1,0 +1,86 @@
+use std::fs;
+
+use rcgen::{CertificateParams, KeyPair};
+use tempfile::TempDir;
+
+use super::*;
+
+fn pem(name: &str) -> (String, String) {
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new([name.to_owned()]).unwrap();
+    (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+}
+
+struct Place {
+    folder: TempDir,
+    files: CertificateFiles,
+}
+
+impl Place {
+    fn new() -> Self {
+        let text = "listeners: [{ name: a, bind: 127.0.0.1:0, protocol: tls }]\n\
+            tls: { default: { certificate: c.pem, key: k.pem } }";
+        let none = std::collections::BTreeMap::<String, String>::new();
+        let boot = control_api::boot::parse(text, &none).unwrap().value;
+        Self {
+            folder: TempDir::new().unwrap(),
+            files: boot.tls.default.unwrap(),
+        }
+    }
+
+    fn write(&self, certificate: &str, key: &str) {
+        for (name, text) in [("c.pem", certificate), ("k.pem", key)] {
+            let next = self.folder.path().join("next");
+            fs::write(&next, text).unwrap();
+            fs::rename(next, self.folder.path().join(name)).unwrap();
+        }
+    }
+
+    fn pair(&self) -> Pair {
+        Pair::new(&self.files, self.folder.path())
+    }
+}
+
+fn name(pair: &Pair) -> String {
+    pair.bundle().unwrap().names()[0].to_string()
+}
+
+#[test]
+fn a_changed_file_is_taken_and_an_unchanged_one_is_not_read_again() {
+    let place = Place::new();
+    let (certificate, key) = pem("a.example");
+    place.write(&certificate, &key);
+    let mut pair = place.pair();
+    assert_eq!(pair.look(), Found::Changed);
+    let first = pair.bundle().unwrap().clone();
+    assert_eq!(pair.look(), Found::Same);
+    assert!(Arc::ptr_eq(pair.bundle().unwrap(), &first));
+    let (certificate, key) = pem("b.example");
+    place.write(&certificate, &key);
+    assert_eq!(pair.look(), Found::Changed);
+    assert_eq!(name(&pair), "b.example");
+}
+
+#[test]
+fn a_broken_file_is_said_once_and_leaves_the_old_certificate() {
+    let place = Place::new();
+    let (certificate, key) = pem("a.example");
+    place.write(&certificate, &key);
+    let mut pair = place.pair();
+    pair.look();
+    let (other, _) = pem("b.example");
+    place.write(&other, &key);
+    let Found::Broken(why) = pair.look() else {
+        panic!("taken")
+    };
+    assert!(why.contains("c.pem") && why.contains("k.pem"), "{why}");
+    assert_eq!(pair.look(), Found::Same);
+    assert_eq!(pair.error(), Some(why.as_str()));
+    assert_eq!(name(&pair), "a.example");
+    fs::remove_file(pair.path()).unwrap();
+    assert!(matches!(pair.look(), Found::Broken(_)));
+    assert_eq!(pair.look(), Found::Same);
+    place.write(&certificate, &key);
+    assert_eq!(pair.look(), Found::Changed);
+    assert_eq!(pair.error(), None);
+}

@@ -1,0 +1,94 @@
+//! What others see of the certificates.
+
+use std::sync::Arc;
+
+use control_api::{
+    answer::{CertificateState, CertificateStatus, CertificatesView},
+    boot::CertificateName,
+};
+
+use super::{Keeper, held::Held};
+use crate::{clock, files::Pair};
+
+impl Keeper {
+    /// Shows how things are.
+    pub(super) fn show(&mut self) {
+        self.is_stale = false;
+        let now = clock::now();
+        let wanted = self.wants.names.iter();
+        let mut certificates: Vec<CertificateStatus> = wanted
+            .map(|(name, terms)| {
+                let place = (terms.network, terms.directory.to_string());
+                self.status(name, place, self.held.get(name), now)
+            })
+            .collect();
+        let on_demand = self.held.iter().filter(|(name, held)| {
+            self.is_wanted(name, held) && !self.wants.names.contains_key(name)
+        });
+        certificates.extend(on_demand.map(|(name, held)| {
+            self.status(
+                name,
+                (held.network, held.directory.clone()),
+                Some(held),
+                now,
+            )
+        }));
+        let files = self.files.pairs();
+        certificates.extend(files.map(|(network, pair)| file_status(network, pair, now)));
+        certificates.sort_by(|a, b| (&a.name, &a.source).cmp(&(&b.name, &b.source)));
+        self.shown.send_replace(Arc::new(CertificatesView {
+            certificates,
+            orders: self.orders.clone(),
+            running: self.schedule.running().try_into().unwrap_or(u64::MAX),
+        }));
+    }
+
+    fn status(
+        &self,
+        name: &CertificateName,
+        (network, source): (Option<u16>, String),
+        held: Option<&Held>,
+        now: u64,
+    ) -> CertificateStatus {
+        let trouble = self.trouble.get(name);
+        let due = self.schedule.due(name);
+        CertificateStatus {
+            name: name.to_string(),
+            network,
+            state: state(held.map(|held| held.not_after), trouble.is_some(), now),
+            source,
+            issuer: held.map(|held| held.issuer.clone()),
+            not_before: held.map(|held| held.not_before),
+            not_after: held.map(|held| held.not_after),
+            due: due.map(|due| due.order),
+            error: trouble.map(|trouble| trouble.reason.clone()),
+        }
+    }
+}
+
+fn file_status(network: Option<u16>, pair: &Pair, now: u64) -> CertificateStatus {
+    let bundle = pair.bundle();
+    let until = bundle.map(|bundle| clock::since_epoch(bundle.not_after()).as_secs());
+    let name = bundle.and_then(|bundle| bundle.names().first());
+    CertificateStatus {
+        name: name.map_or_else(String::new, ToString::to_string),
+        network,
+        state: state(until, pair.error().is_some(), now),
+        source: pair.path().display().to_string(),
+        issuer: pair.issuer().map(str::to_owned),
+        not_before: None,
+        not_after: until,
+        due: None,
+        error: pair.error().map(str::to_owned),
+    }
+}
+
+fn state(until: Option<u64>, has_failed: bool, now: u64) -> CertificateState {
+    match (until, has_failed) {
+        (Some(until), _) if until <= now => CertificateState::Expired,
+        (Some(_), true) => CertificateState::Stale,
+        (Some(_), false) => CertificateState::Ok,
+        (None, true) => CertificateState::Failed,
+        (None, false) => CertificateState::Pending,
+    }
+}

@@ -1,0 +1,65 @@
+//! The certificates that the gateway has.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use control_api::answer::{CertificateState, Certificates};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use crate::{access::Reader, ask::Asked, shared::Shared};
+
+/// Certificates in one answer when nothing is asked for, and the most.
+const LIMIT_DEFAULT: usize = 1000;
+const LIMIT_MAX: usize = 100_000;
+
+/// Which certificates are asked for.
+#[derive(Clone, Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Which {
+    /// Only those of the network of this port.
+    network: Option<u16>,
+    /// Only those in this state.
+    #[param(inline)]
+    state: Option<CertificateState>,
+    /// Only those whose names come after this one: for the next page.
+    after: Option<String>,
+    /// At most so many; 1,000 when nothing is written, 100,000 at most.
+    limit: Option<usize>,
+}
+
+/// Lists the certificates.
+#[utoipa::path(
+    get,
+    path = "/api/v1/certificates",
+    tag = "state",
+    summary = "List certificates",
+    description = "Those that are served, and those that are to be obtained; never their keys.",
+    params(Which),
+    responses(
+        (status = 200, description = "By name, as of a second ago at most", body = Certificates),
+    ),
+    security(("bearer" = []), ("token" = [])),
+)]
+pub(crate) async fn list(
+    State(shared): State<Arc<Shared>>,
+    _: Reader,
+    Asked(which): Asked<Which>,
+) -> Json<Certificates> {
+    let view = Arc::clone(&shared.front.certificates.borrow());
+    let limit = which.limit.unwrap_or(LIMIT_DEFAULT).min(LIMIT_MAX);
+    let asked = view.certificates.iter().filter(|certificate| {
+        which
+            .network
+            .is_none_or(|port| certificate.network == Some(port))
+            && which.state.is_none_or(|state| certificate.state == state)
+    });
+    let total = asked.clone().count();
+    let after = which.after.as_deref().unwrap_or_default();
+    let page = asked.skip_while(|certificate| !after.is_empty() && *certificate.name <= *after);
+    Json(Certificates {
+        total,
+        certificates: page.take(limit).cloned().collect(),
+    })
+}
