@@ -123,7 +123,12 @@ fn check_together(
             files::compare(text, boot, &valid.value)
                 .iter()
                 .for_each(|problem| problems.push(problem.clone()));
-            valid.warnings
+            let mut warnings = valid.warnings;
+            for mut problem in files::find_unserved(boot, &valid.value).iter().cloned() {
+                state::locate(&state_text, &mut problem);
+                warnings.push(problem);
+            }
+            warnings
         }
         Err(state_problems) => state_problems,
     };

@@ -10,7 +10,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     document::{Content, Spot},
@@ -39,6 +39,11 @@ pub(crate) trait Field: Sized {
 
     /// What [`Field::read`] reads as the same value.
     fn write(&self) -> Value;
+
+    /// What [`Field::read`] takes, as JSON Schema (draft 2020-12), as far as that can say it.
+    fn schema() -> Value {
+        json!({ "type": "string" })
+    }
 }
 
 /// Reads a scalar through its own parser; the error says what is expected.
@@ -69,6 +74,10 @@ impl<T: Field> Field for Option<T> {
     fn write(&self) -> Value {
         self.as_ref().map_or(Value::Null, T::write)
     }
+
+    fn schema() -> Value {
+        T::schema()
+    }
 }
 
 impl<T: Field> Field for Vec<T> {
@@ -94,6 +103,10 @@ impl<T: Field> Field for Vec<T> {
     fn write(&self) -> Value {
         self.iter().map(T::write).collect()
     }
+
+    fn schema() -> Value {
+        json!({ "type": "array", "items": T::schema(), "minItems": 1 })
+    }
 }
 
 impl Field for Duration {
@@ -108,6 +121,30 @@ impl Field for Duration {
     fn write(&self) -> Value {
         Written(*self).to_string().into()
     }
+
+    fn schema() -> Value {
+        json!({ "type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$" })
+    }
+}
+
+impl Field for bool {
+    const SYNTAX: &'static str = "`true`, `false`";
+
+    fn read(spot: &Spot<'_>, problems: &mut Problems) -> Option<Self> {
+        if let Content::Bool(truth) = spot.node.content {
+            return Some(truth);
+        }
+        spot.expected(problems, "true or false");
+        None
+    }
+
+    fn write(&self) -> Value {
+        (*self).into()
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "boolean" })
+    }
 }
 
 impl Field for u32 {
@@ -119,6 +156,10 @@ impl Field for u32 {
 
     fn write(&self) -> Value {
         (*self).into()
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "integer", "minimum": 0, "maximum": Self::MAX })
     }
 }
 
@@ -133,6 +174,10 @@ macro_rules! positive_numbers {
 
             fn write(&self) -> Value {
                 self.get().into()
+            }
+
+            fn schema() -> Value {
+                json!({ "type": "integer", "minimum": 1, "maximum": Self::MAX })
             }
         }
     )*};
@@ -186,6 +231,10 @@ impl Field for IpNet {
 
     fn write(&self) -> Value {
         self.to_string().into()
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "string", "pattern": "^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$" })
     }
 }
 
@@ -297,6 +346,11 @@ macro_rules! words {
 
             fn write(&self) -> serde_json::Value {
                 self.word().into()
+            }
+
+            fn schema() -> serde_json::Value {
+                let words: Vec<&str> = Self::WORDS.iter().map(|(word, _)| *word).collect();
+                serde_json::json!({ "type": "string", "enum": words })
             }
         }
     };

@@ -6,7 +6,7 @@ use crate::{
     problem::Problems,
 };
 
-/// What is known of a key of the boot file.
+/// What is known of a key of the boot file, or of a part of the state document.
 #[derive(Debug)]
 pub struct Key {
     /// As in the file.
@@ -25,6 +25,8 @@ pub struct Key {
     pub list: bool,
     /// The keys below it, for sections.
     pub keys: &'static [Self],
+    /// How it may be written, as JSON.
+    pub(crate) example: Option<&'static str>,
     doc: &'static [&'static str],
 }
 
@@ -33,6 +35,11 @@ impl Key {
     pub fn meaning(&self) -> String {
         let lines: Vec<&str> = self.doc.iter().map(|line| line.trim()).collect();
         lines.join(" ")
+    }
+
+    /// How it may be written; keys of the state document have one.
+    pub fn example(&self) -> Option<serde_json::Value> {
+        serde_json::from_str(self.example?).ok()
     }
 
     pub(crate) const fn new(
@@ -49,6 +56,7 @@ impl Key {
             reload: false,
             list: false,
             keys: &[],
+            example: None,
             doc,
         }
     }
@@ -56,7 +64,12 @@ impl Key {
 
 /// Reads a default, or the bounds of a range: they are written as in the file.
 pub(crate) fn from_literal<T: crate::field::Field>(literal: &str) -> Option<T> {
-    let node = Node::new(At::Line(1), Content::Plain(literal.into()));
+    let content = match literal {
+        "true" => Content::Bool(true),
+        "false" => Content::Bool(false),
+        plain => Content::Plain(plain.into()),
+    };
+    let node = Node::new(At::Line(1), content);
     let mut problems = Problems::default();
     let value = T::read(&Spot::root(&node), &mut problems);
     debug_assert!(problems.is_empty(), "{literal}: {problems:?}");

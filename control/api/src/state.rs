@@ -6,11 +6,19 @@
 mod edit;
 mod key;
 mod network;
+mod pages;
+mod part;
 mod patch;
 mod peers;
+mod pem;
 mod pool;
 mod proxy;
+mod reference;
+pub mod route;
+mod routes;
+mod schema;
 mod secret;
+mod tls;
 mod wireguard;
 
 use std::{
@@ -22,23 +30,33 @@ pub use edit::{Change, EditError, edit};
 use engine_core::hostname::HostPattern;
 pub use key::{KeyError, PresharedKey, PrivateKey, PublicKey};
 pub use network::{Namespace, Network};
+pub use pages::ErrorPages;
+pub use part::List;
 pub use peers::Peer;
+pub use pem::{Authorities, Chain};
 pub use pool::{Pool, PoolTarget, TARGETS_MAX};
 pub use proxy::{ProxyKey, Scheme};
+pub use reference::reference;
+pub use route::Route;
+pub use schema::{parts as schema_parts, schema};
 pub use secret::KEPT;
-use secret::Secrets;
+use secret::{Kept, Secrets};
 use serde_json::Value;
+pub use tls::{Acme, CertificateFiles, MinVersion, Terminated, Tls};
 pub use wireguard::{MTU_DEFAULT, WireGuard};
 
 use crate::{
     document::{self, Content, Duplicates, Fields, Spot},
     place::parse_port,
-    problem::{Problems, Valid},
+    problem::{Problem, Problems, Valid},
     word::printable,
 };
 
 /// The member of a document that has the networks, where they are not the document itself.
 const NETWORKS: &str = "networks";
+
+/// A host or `*.domain`, as a regular expression (ECMA-262).
+pub(crate) const HOST_PATTERN: &str = r"^(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*\.?$";
 
 /// A valid state document.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -64,12 +82,36 @@ pub fn parse(text: &str) -> Result<Valid<Desired>, Problems> {
 pub fn parse_over(text: &str, current: &Desired) -> Result<Valid<Desired>, Problems> {
     let mut problems = Problems::default();
     let desired = document::read_json(text, &mut problems)
-        .and_then(|node| read(&Spot::root(&node), current, &mut problems));
+        .and_then(|node| read(&Spot::root(&node), Some(current), &mut problems));
     problems.decide(desired)
 }
 
+/// Reads a state document for showing alone: [`KEPT`] in its rules stays what it is.
+///
+/// # Errors
+/// Everything that is wrong.
+pub fn parse_masked(text: &str) -> Result<Valid<Desired>, Problems> {
+    let mut problems = Problems::default();
+    let desired = document::read_json(text, &mut problems)
+        .and_then(|node| read(&Spot::root(&node), None, &mut problems));
+    problems.decide(desired)
+}
+
+/// Gives a problem that was found later its line in the document.
+pub fn locate(text: &str, problem: &mut Problem) {
+    let Some(root) = document::read_json(text, &mut Problems::default()) else {
+        return;
+    };
+    let wrapped = format!("/{NETWORKS}{}", problem.pointer);
+    let at = root
+        .at(&wrapped)
+        .filter(|_| root.at(&format!("/{NETWORKS}")).is_some());
+    let at = at.or_else(|| root.at(&problem.pointer));
+    problem.line = at.and_then(|at| at.place().0);
+}
+
 /// The networks are the document, or its member `networks`.
-fn read(root: &Spot<'_>, current: &Desired, problems: &mut Problems) -> Option<Desired> {
+fn read(root: &Spot<'_>, current: Option<&Desired>, problems: &mut Problems) -> Option<Desired> {
     let is_wrapped = match &root.node.content {
         Content::Map(entries) => entries.iter().any(|entry| &*entry.key == NETWORKS),
         Content::Null
@@ -85,7 +127,12 @@ fn read(root: &Spot<'_>, current: &Desired, problems: &mut Problems) -> Option<D
     read_networks(fields.need(NETWORKS, problems)?, current, problems)
 }
 
-fn read_networks(spot: &Spot<'_>, current: &Desired, problems: &mut Problems) -> Option<Desired> {
+/// Secrets are kept from `current`, or where there is none, stay to be kept.
+fn read_networks(
+    spot: &Spot<'_>,
+    current: Option<&Desired>,
+    problems: &mut Problems,
+) -> Option<Desired> {
     let mut desired = Desired::default();
     let mut owners = Owners::default();
     for spot in spot.entries(Duplicates::Refused, problems)? {
@@ -98,7 +145,10 @@ fn read_networks(spot: &Spot<'_>, current: &Desired, problems: &mut Problems) ->
             );
             continue;
         };
-        let kept = current.networks.get(&port);
+        let kept = match current {
+            Some(current) => Kept::From(current.networks.get(&port)),
+            None => Kept::AsItIs,
+        };
         if let Some(network) = network::read(port, &spot, kept, &mut owners, problems) {
             desired.networks.insert(port, network);
         }
@@ -128,24 +178,28 @@ impl Desired {
     }
 }
 
-/// Which network each host belongs to: a tenant must not take another's name.
+/// Which network each host belongs to, and the hosts that nobody declared: a tenant must not take
+/// another's name.
 #[derive(Debug, Default)]
-struct Owners(HashMap<HostPattern, NonZeroU16>);
+struct Owners(HashMap<Option<HostPattern>, NonZeroU16>);
 
 impl Owners {
     /// What belongs to all networks but one.
     fn of(desired: &Desired, except: NonZeroU16) -> Self {
         let others = desired.networks.iter().filter(|(port, _)| **port != except);
         let hosts = others.flat_map(|(port, network)| {
-            let keys = network.proxy.keys();
-            keys.map(|key| (key.pattern.clone(), *port))
+            let served = network.proxy.keys().map(|key| Some(&key.pattern));
+            let routed = network.routes.iter().map(|route| route.host.pattern());
+            let sourced = network.tls.iter().flat_map(Tls::hosts).map(Some);
+            let hosts = served.chain(routed).chain(sourced);
+            hosts.map(|host| (host.cloned(), *port))
         });
         Self(hosts.collect())
     }
 
     /// Notes the host as the network's, or says whose it is.
-    fn claim(&mut self, host: &HostPattern, port: NonZeroU16) -> Result<(), NonZeroU16> {
-        let owner = *self.0.entry(host.clone()).or_insert(port);
+    fn claim(&mut self, host: Option<&HostPattern>, port: NonZeroU16) -> Result<(), NonZeroU16> {
+        let owner = *self.0.entry(host.cloned()).or_insert(port);
         if owner == port { Ok(()) } else { Err(owner) }
     }
 }

@@ -2,7 +2,9 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use crate::field::text_field;
+use serde_json::{Value, json};
+
+use crate::{document::Spot, field::from_text, problem::Problems};
 
 /// A number of bytes: `65536`, `64KiB`, `1MiB`, `1GiB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,7 +72,24 @@ impl fmt::Display for ByteSize {
     }
 }
 
-text_field!(ByteSize, "size");
+impl crate::field::Field for ByteSize {
+    const SYNTAX: &'static str = "size";
+
+    fn read(spot: &Spot<'_>, problems: &mut Problems) -> Option<Self> {
+        from_text(spot, problems)
+    }
+
+    fn write(&self) -> Value {
+        self.to_string().into()
+    }
+
+    fn schema() -> Value {
+        json!({ "oneOf": [
+            { "type": "integer", "minimum": 0 },
+            { "type": "string", "pattern": "^[0-9]+(B|KiB|MiB|GiB)?$" },
+        ] })
+    }
+}
 
 /// Reads `250ms`, `5s`, `15m`, `1h` or `2d`.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, AmountError> {

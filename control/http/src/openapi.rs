@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use serde_json::{Value, json};
 use utoipa::{
     Modify, OpenApi as _,
     openapi::{
@@ -49,6 +50,7 @@ use crate::routes::{certificates, change, documents, events, journal, probe, sta
         probe::healthz,
         probe::readyz,
         documents::openapi,
+        documents::schema,
         documents::docs,
     ),
     modifiers(&Tokens, &Refusals),
@@ -143,8 +145,70 @@ fn add(operation: &mut Operation, refusals: &[(&str, &str)]) {
     }
 }
 
+/// Where a schema of the state document belongs: the way to the content, and which part it is.
+const PARTS: [(&str, &str); 4] = [
+    ("/paths/~1api~1v1~1apply/post/requestBody", "StateDocument"),
+    ("/paths/~1api~1v1~1config/get/responses/200", "Networks"),
+    (
+        "/paths/~1api~1v1~1networks~1{port}~1peers~1{key}/put/requestBody",
+        "Peer",
+    ),
+    (
+        "/paths/~1api~1v1~1networks~1{port}/patch/requestBody",
+        "NetworkPatch",
+    ),
+];
+
 /// The document.
-pub(crate) fn document() -> &'static OpenApi {
-    static DOCUMENT: LazyLock<OpenApi> = LazyLock::new(Document::openapi);
+pub(crate) fn document() -> &'static Value {
+    static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
+        let mut document = json!(Document::openapi());
+        add_state(&mut document);
+        document
+    });
     &DOCUMENT
+}
+
+/// The state document has a JSON Schema of its own. OpenAPI 3.1 takes it as it is; only its parts
+/// stand somewhere else.
+fn add_state(document: &mut Value) {
+    let mut parts = control_api::state::schema_parts();
+    let whole = json!({
+        "description": "The whole desired state.",
+        "oneOf": [{ "$ref": "#/$defs/Networks" }, {
+            "type": "object",
+            "properties": { "networks": { "$ref": "#/$defs/Networks" } },
+            "required": ["networks"],
+            "additionalProperties": false,
+        }],
+    });
+    parts.insert("StateDocument".to_owned(), whole);
+    let patch = "A JSON Merge Patch (RFC 7396) of a Network: null removes, lists are replaced.";
+    let patch = json!({ "type": "object", "description": patch });
+    parts.insert("NetworkPatch".to_owned(), patch);
+    if let Some(schemas) = document["components"]["schemas"].as_object_mut() {
+        for (name, mut part) in parts {
+            move_references(&mut part);
+            schemas.insert(name, part);
+        }
+    }
+    for (place, part) in PARTS {
+        if let Some(place) = document.pointer_mut(place) {
+            let part = format!("#/components/schemas/{part}");
+            place["content"]["application/json"]["schema"] = json!({ "$ref": part });
+        }
+    }
+}
+
+fn move_references(schema: &mut Value) {
+    match schema {
+        Value::Object(members) => {
+            if let Some(Value::String(reference)) = members.get_mut("$ref") {
+                *reference = reference.replace("#/$defs/", "#/components/schemas/");
+            }
+            members.values_mut().for_each(move_references);
+        }
+        Value::Array(items) => items.iter_mut().for_each(move_references),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }

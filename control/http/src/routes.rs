@@ -37,6 +37,8 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/metrics", get(probe::metrics))
         .route("/api/docs", get(documents::docs))
         .route("/api/v1/openapi.json", get(documents::openapi))
+        .route("/api/v1/schema", get(documents::schema))
+        .route("/api/v1/schema.json", get(documents::schema))
         .route("/api/v1/apply", post(change::apply))
         .route("/api/v1/config", get(state::config))
         .route("/api/v1/config.json", config)

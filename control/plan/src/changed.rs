@@ -38,7 +38,15 @@ pub fn changed(before: &Desired, after: &Desired) -> Changed {
 
 /// What the workers learn of a network.
 fn routing(network: &Network) -> impl PartialEq + '_ {
-    (&network.namespace, &network.proxy)
+    let Network {
+        namespace,
+        proxy,
+        routes,
+        tls,
+        error_pages,
+        ..
+    } = network;
+    (namespace, proxy, routes, tls, error_pages)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use engine_core::{
     hostname::HostPattern,
     ids::{NetnsId, NetworkId, RouteId},
 };
+use engine_http::{method::Scheme, rules::Match};
 
 /// Ports have the ids below: a network of the state document is its port, and so is the namespace
 /// that is made for it. Namespaces that are only known by name count on from here.
@@ -24,6 +25,27 @@ pub struct Ids {
     routes: Registry<RouteKey>,
     networks: Registry<NetnsName>,
     namespaces: Registry<NetnsName>,
+    secret: Secret,
+}
+
+/// Not shown by `Debug`.
+#[derive(Clone, Default)]
+struct Secret([u8; 32]);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+impl Ids {
+    /// No ids yet, and a secret for what is given to clients: see [`engine_http::rules::Sticky`].
+    pub fn with_secret(secret: [u8; 32]) -> Self {
+        Self {
+            secret: Secret(secret),
+            ..Self::default()
+        }
+    }
 }
 
 /// What makes a route the same route in two snapshots.
@@ -34,8 +56,10 @@ pub(crate) type RouteKey = (NetworkName, Leads);
 pub(crate) enum Leads {
     /// A name in a ClientHello.
     Name(HostPattern),
-    /// The host of an HTTP request.
-    Host(HostPattern),
+    /// The host of a request, for all that `proxy` says of it.
+    Host(Scheme, HostPattern),
+    /// What requests of a rule are found by.
+    Rule(Box<Match>),
     /// A listener's `to` or `default`.
     Listener(SocketAddr),
 }
@@ -68,7 +92,12 @@ impl<'a> NextIds<'a> {
         next.routes.given = before.routes.given;
         next.networks.given = before.networks.given;
         next.namespaces.given = before.namespaces.given;
+        next.secret = before.secret.clone();
         Self { before, next }
+    }
+
+    pub(crate) fn secret(&self) -> &[u8; 32] {
+        &self.next.secret.0
     }
 
     pub(crate) fn route(&mut self, key: RouteKey) -> RouteId {

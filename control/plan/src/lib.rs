@@ -22,4 +22,4 @@ pub mod tls;
 
 pub use changed::{Changed, changed};
 pub use ids::Ids;
-pub use publish::{NamespaceSource, Planned, publish};
+pub use publish::{NamespaceSource, Planned, publish, unserved};

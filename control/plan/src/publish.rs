@@ -1,16 +1,18 @@
 //! A valid state document into the table that workers route by.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     num::NonZeroU16,
     sync::Arc,
 };
 
 use control_api::{
     Problem, Problems, Severity,
-    boot::{Listener, Protocol},
+    boot::Listener,
     place::{NetnsName, NetworkName, Place},
-    state::{Desired, Namespace, Network, Pool, Scheme},
+    state::{
+        Desired, Namespace, Network, PoolTarget, ProxyKey, Route as Declared, Scheme, Terminated,
+    },
 };
 use engine_core::{
     balance::{Balance, Load},
@@ -19,12 +21,24 @@ use engine_core::{
     ids::{Generation, ListenerId, NetnsId, RouteId},
     snapshot::{self, Route, Snapshot, SnapshotBuilder, Target},
 };
-use engine_http::rules::{Action, Match, Policy, Rule, Table, TableBuilder, TableError};
+use engine_http::{
+    answer::Pages,
+    balance::Balance as Spread,
+    method,
+    rules::{Action, Match, Policy, Table},
+};
 
 use crate::{
     ids::{HOST, Ids, Leads, NextIds},
-    tls::Tls,
+    tls::{self, Tls},
 };
+
+mod reach;
+mod rules;
+
+use reach::Reach;
+pub use reach::unserved;
+use rules::Draft;
 
 /// A snapshot, and what it needs.
 #[derive(Debug)]
@@ -66,10 +80,10 @@ pub fn publish(
         desired,
         ids: NextIds::after(ids),
         builder: SnapshotBuilder::new(generation),
-        serves_http: listeners
-            .iter()
-            .any(|listener| matches!(listener.protocol, Protocol::Http | Protocol::Https)),
-        hosts: Vec::new(),
+        reach: Reach::of(listeners),
+        rules: Vec::new(),
+        tls: Tls::default(),
+        ended: HashSet::new(),
         networks: HashMap::new(),
         placed: HashMap::new(),
         namespaces: BTreeMap::from([(NetnsId(HOST), NamespaceSource::Host)]),
@@ -90,10 +104,12 @@ struct Plan<'a> {
     desired: &'a Desired,
     ids: NextIds<'a>,
     builder: SnapshotBuilder,
-    /// Some listener takes HTTP. Otherwise nothing leads to what would be served by it.
-    serves_http: bool,
-    /// The hosts of HTTP requests, and the routes that they lead to.
-    hosts: Vec<(HostPattern, RouteId)>,
+    /// What the listeners take. Nothing leads to what none of them does.
+    reach: Reach,
+    rules: Vec<Draft>,
+    tls: Tls,
+    /// Hosts whose TLS ends here, each with its terms already.
+    ended: HashSet<HostPattern>,
     /// Every network met so far: its routes share one count of live connections.
     networks: HashMap<NetworkName, snapshot::Network>,
     /// Routes that listeners lead to: several may name one place.
@@ -102,37 +118,158 @@ struct Plan<'a> {
     problems: Problems,
 }
 
+/// A network while its routes are made.
+struct Tenant<'d> {
+    name: NetworkName,
+    network: snapshot::Network,
+    declared: &'d Network,
+    terminated: Terminated<'d>,
+    pages: Option<Arc<Pages>>,
+}
+
 impl Plan<'_> {
     /// The routes of everything that a network serves by name.
     fn names(&mut self, declared: &Network) {
-        let name = declared.name();
         // In namespaces whose networks serve nothing, a listener may still dial.
-        let network = self.network(&name, &declared.namespace);
+        let name = declared.name();
+        let tenant = Tenant {
+            network: self.network(&name, &declared.namespace),
+            name,
+            declared,
+            terminated: Terminated::of(declared),
+            pages: declared.error_pages.pages(),
+        };
         for (key, pool) in &declared.proxy {
-            let pattern = key.pattern.clone();
-            let leads = match key.scheme {
-                Scheme::Https => Leads::Name(pattern.clone()),
-                Scheme::Http if self.serves_http => Leads::Host(pattern.clone()),
-                Scheme::Http | Scheme::Ssh => continue,
-            };
-            let id = self.ids.route((name.clone(), leads));
-            let label = match key.scheme {
-                Scheme::Http => key.to_string(),
-                Scheme::Https | Scheme::Ssh => pattern.to_string(),
-            };
-            self.builder.route(Route {
-                id,
-                label: label.into(),
-                network: network.clone(),
-                targets: targets(pool),
-                balance: pool.balance,
-            });
-            if key.scheme == Scheme::Http {
-                self.hosts.push((pattern, id));
+            self.key(&tenant, key, (&pool.targets, pool.balance));
+        }
+        for route in &declared.routes {
+            if route.passes_through() {
+                self.passthrough(&tenant, route);
             } else {
-                self.builder.name(pattern, id);
+                self.rule(&tenant, route);
             }
         }
+    }
+
+    /// A key of `proxy`: a name of TLS, or a rule for everything that comes for the host.
+    fn key(&mut self, tenant: &Tenant<'_>, key: &ProxyKey, to: (&[PoolTarget], Balance)) {
+        if tenant.terminated.passes(key) {
+            return self.name(tenant, &key.pattern, to);
+        }
+        let scheme = match key.scheme {
+            Scheme::Http => method::Scheme::Http,
+            Scheme::Https => method::Scheme::Https,
+            Scheme::Ssh => return,
+        };
+        if !self.reach.has(Some(scheme), true) {
+            return;
+        }
+        let id = self.ids.route((
+            tenant.name.clone(),
+            Leads::Host(scheme, key.pattern.clone()),
+        ));
+        self.end_tls(tenant, Some(scheme), Some(&key.pattern));
+        self.route(tenant, (id, key.to_string()), to);
+        self.rules.push(Draft {
+            id,
+            found_by: Match {
+                scheme: Some(scheme),
+                host: Some(key.pattern.clone()),
+                path: "/".to_owned(),
+                methods: Vec::new(),
+                fields: Vec::new(),
+            },
+            action: Action::Proxy,
+            policy: Policy {
+                pages: tenant.pages.clone(),
+                ..Policy::default()
+            },
+            aside: None,
+        });
+    }
+
+    /// TLS of a name that is passed through.
+    fn passthrough(&mut self, tenant: &Tenant<'_>, declared: &Declared) {
+        let (Some(pattern), Some(to)) = (declared.host.pattern(), &declared.to) else {
+            return;
+        };
+        self.name(tenant, pattern, (&to.targets, shared(declared)));
+    }
+
+    fn name(&mut self, tenant: &Tenant<'_>, pattern: &HostPattern, to: (&[PoolTarget], Balance)) {
+        let id = self
+            .ids
+            .route((tenant.name.clone(), Leads::Name(pattern.clone())));
+        self.route(tenant, (id, pattern.to_string()), to);
+        self.builder.name(pattern.clone(), id);
+    }
+
+    fn rule(&mut self, tenant: &Tenant<'_>, declared: &Declared) {
+        let found_by = declared.found_by();
+        let ends_here = tenant.terminated.has(declared.host.pattern());
+        if !self.reach.has(found_by.scheme, ends_here) {
+            return;
+        }
+        let leads = Leads::Rule(Box::new(found_by.clone()));
+        let id = self.ids.route((tenant.name.clone(), leads));
+        self.end_tls(tenant, found_by.scheme, declared.host.pattern());
+        self.tls
+            .origins
+            .extend(tls::origin(declared).map(|origin| (id, origin)));
+        let action = rules::action(declared);
+        let aside = match &declared.to {
+            Some(to) => {
+                let to = (&*to.targets, shared(declared));
+                self.route(tenant, (id, declared.label()), to);
+                None
+            }
+            None => Some(Arc::new(Route {
+                id,
+                label: declared.label().into(),
+                network: tenant.network.clone(),
+                targets: Vec::new(),
+                balance: Balance::default(),
+            })),
+        };
+        let secret = self.ids.secret();
+        self.rules.push(Draft {
+            id,
+            found_by,
+            action,
+            policy: rules::policy(declared, id, tenant.pages.clone(), secret),
+            aside,
+        });
+    }
+
+    /// Has TLS of a host end here, if it does and requests of the scheme come in it.
+    fn end_tls(
+        &mut self,
+        tenant: &Tenant<'_>,
+        scheme: Option<method::Scheme>,
+        host: Option<&HostPattern>,
+    ) {
+        let Some(host) = host.filter(|_| scheme != Some(method::Scheme::Http)) else {
+            return;
+        };
+        if tenant.terminated.has(Some(host)) && self.ended.insert(host.clone()) {
+            let terms = tls::terms(tenant.declared, host);
+            self.tls.names.push((host.clone(), terms));
+        }
+    }
+
+    fn route(
+        &mut self,
+        tenant: &Tenant<'_>,
+        (id, label): (RouteId, String),
+        (to, balance): (&[PoolTarget], Balance),
+    ) {
+        self.builder.route(Route {
+            id,
+            label: label.into(),
+            network: tenant.network.clone(),
+            targets: targets(to),
+            balance,
+        });
     }
 
     fn listener(&mut self, index: usize, listener: &Listener) {
@@ -229,14 +366,14 @@ impl Plan<'_> {
         };
         let snapshot = self.builder.build(previous);
         let snapshot = snapshot.map_err(|errors| contradictions(texts(errors)))?;
-        let http = rules(&self.hosts, &snapshot);
+        let http = rules::table(self.rules, &snapshot);
         let http = http.map_err(|errors| contradictions(texts(errors)))?;
         let namespaces = self.namespaces;
         Ok((
             Planned {
                 snapshot,
                 http,
-                tls: Tls::default(),
+                tls: self.tls,
                 namespaces,
             },
             self.ids.finish(),
@@ -248,34 +385,8 @@ fn texts(errors: Vec<impl ToString>) -> Vec<String> {
     errors.iter().map(ToString::to_string).collect()
 }
 
-/// The rules of HTTP requests, over the routes of a snapshot.
-fn rules(hosts: &[(HostPattern, RouteId)], snapshot: &Snapshot) -> Result<Table, Vec<TableError>> {
-    let routes: HashMap<RouteId, &Arc<Route>> =
-        snapshot.routes().map(|route| (route.id, route)).collect();
-    let mut table = TableBuilder::new();
-    for (host, id) in hosts {
-        let Some(route) = routes.get(id) else {
-            continue;
-        };
-        let everything = Match {
-            host: Some(host.clone()),
-            path: "/".to_owned(),
-            methods: Vec::new(),
-            fields: Vec::new(),
-        };
-        let rule = Rule {
-            id: *id,
-            route: Arc::clone(route),
-            action: Action::Proxy,
-            policy: Policy::default(),
-        };
-        table.rule(everything, rule);
-    }
-    table.build()
-}
-
-fn targets(pool: &Pool) -> Vec<Target> {
-    let targets = pool.targets.iter().map(|target| Target {
+fn targets(declared: &[PoolTarget]) -> Vec<Target> {
+    let targets = declared.iter().map(|target| Target {
         address: target.address,
         weight: target.weight,
         backup: target.backup,
@@ -284,6 +395,14 @@ fn targets(pool: &Pool) -> Vec<Target> {
         health: Health::default(),
     });
     targets.collect()
+}
+
+/// How a route spreads connections. What spreads requests otherwise is the rule's affair.
+fn shared(declared: &Declared) -> Balance {
+    match declared.balance {
+        Some(Spread::Shared(balance)) => balance,
+        Some(Spread::PowerOfTwo | Spread::Consistent(_)) | None => Balance::default(),
+    }
 }
 
 fn undeclared(network: &NetworkName, listener: usize, key: &str) -> Problem {

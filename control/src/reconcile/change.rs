@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use control_api::{
     Problems, Valid,
-    answer::{Applied, AppliedStep, Happening},
+    answer::{Applied, AppliedStep, Happening, RefusedProblem},
     boot::Boot,
     state::{Desired, EditError, edit},
 };
@@ -12,6 +12,7 @@ use control_http::{ChangeRefused, ChangeRequest};
 use control_plan::{
     Changed, changed,
     plan::{Plan, place_of},
+    unserved,
 };
 use control_store::{CommitError, NewGeneration};
 
@@ -52,7 +53,7 @@ impl Reconciler {
             dry_run: request.dry_run,
             steps: steps(&planning.plan),
             degraded: Vec::new(),
-            warnings: accepted.warnings.iter().map(Into::into).collect(),
+            warnings: self.warnings(&accepted),
         };
         if request.dry_run || !applied.changed {
             let _ = request.reply.send(Ok(applied));
@@ -81,6 +82,13 @@ impl Reconciler {
             let _ = reply.send(Ok(applied));
             self.take_up(accepted, planning, &actor.name);
         }
+    }
+
+    /// What should still be looked at, also of rules that no listener leads to.
+    fn warnings(&self, accepted: &Accepted) -> Vec<RefusedProblem> {
+        let unserved = unserved(&accepted.desired, &self.boot.listeners);
+        let warnings = accepted.warnings.iter().chain(unserved.iter());
+        warnings.map(Into::into).collect()
     }
 
     fn accept(&self, request: &ChangeRequest) -> Result<Accepted, ChangeRefused> {

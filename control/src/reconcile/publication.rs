@@ -5,12 +5,14 @@ use std::{
     time::SystemTime,
 };
 
+use anyhow::Context as _;
 use control_api::{Problems, boot::Listener, state::Desired};
 use control_kernel::Linux;
 use control_plan::{Ids, NamespaceSource, Planned, publish};
 use engine::{Engine, Publication};
 use engine_core::{ids::Generation, snapshot::Snapshot};
 use engine_sys::netns::Identity;
+use rustls::crypto::ring;
 
 use super::{Reconciler, tls::Tls};
 
@@ -41,16 +43,24 @@ pub(crate) struct Prepared {
 }
 
 impl Publisher {
-    /// One that has given out nothing yet.
-    pub(crate) fn new(tls: Tls) -> Self {
-        Self {
-            ids: Ids::default(),
+    /// Begins with nothing given out, and with a secret for what clients are given.
+    ///
+    /// # Errors
+    /// When the kernel has no random numbers.
+    pub(crate) fn start(tls: Tls) -> anyhow::Result<Self> {
+        let mut secret = [0; 32];
+        // Of the kernel's random numbers (getrandom(2)).
+        let random = ring::default_provider().secure_random;
+        let filled = random.fill(&mut secret);
+        filled.ok().context("no random numbers are to be had")?;
+        Ok(Self {
+            ids: Ids::with_secret(secret),
             tls,
             count: 0,
             generations: BTreeMap::new(),
             held: BTreeMap::new(),
             missing: BTreeMap::new(),
-        }
+        })
     }
 
     /// Takes a new key for session tickets where one is due.

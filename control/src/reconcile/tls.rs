@@ -36,7 +36,7 @@ impl Tls {
         let mut policies =
             Policies::new(certificates, tickets.clone()).context("making the TLS configuration")?;
         let others = Policy {
-            protocols: Protocols::Http1,
+            protocols: Protocols::Http2,
             unknown: UnknownName::Default,
             ..Policy::default()
         };

@@ -14,7 +14,7 @@ use control_api::{
         PeerStatus, RouteStatus, Status, StoreStatus, WireGuardStatus, WorkerStatus,
     },
     boot::Protocol,
-    state::{Namespace, Network, Scheme, WireGuard},
+    state::{Namespace, Network, Route, Scheme, Terminated, WireGuard},
 };
 use control_http::View;
 use control_plan::{actual, plan::place_of};
@@ -219,13 +219,14 @@ fn by_network(counters: &Counters) -> BTreeMap<&str, Vec<&RouteCounters>> {
 fn route_statuses(network: &Network, used: &[&RouteCounters]) -> Vec<RouteStatus> {
     let mut statuses: Vec<RouteStatus> = used.iter().map(|route| route_status(route)).collect();
     let labels: BTreeSet<&str> = used.iter().map(|route| &*route.label).collect();
-    let served = network
-        .proxy
-        .keys()
-        .filter(|key| key.scheme == Scheme::Https);
-    let unused = served
-        .map(|key| key.pattern.to_string())
-        .filter(|label| !labels.contains(&**label));
+    let terminated = Terminated::of(network);
+    let names = network.proxy.keys().filter_map(|key| match key.scheme {
+        Scheme::Https if terminated.passes(key) => Some(key.pattern.to_string()),
+        Scheme::Https => Some(key.to_string()),
+        Scheme::Http | Scheme::Ssh => None,
+    });
+    let served = names.chain(network.routes.iter().map(Route::label));
+    let unused = served.filter(|label| !labels.contains(&**label));
     let room = UNUSED_ROUTES_SHOWN_MAX.saturating_sub(statuses.len());
     statuses.extend(unused.take(room).map(|route| RouteStatus {
         route,

@@ -39,3 +39,5 @@ pub mod rules;
 pub mod scan;
 pub mod target;
 pub mod trace;
+
+pub use octet::is_token;

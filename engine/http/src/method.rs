@@ -99,7 +99,7 @@ impl Version {
 }
 
 /// What a URI begins with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scheme {
     /// Without TLS.
     Http,

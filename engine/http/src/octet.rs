@@ -30,7 +30,7 @@ pub(crate) const fn is_target(byte: u8) -> bool {
 }
 
 /// Whether something is a token, and not empty.
-pub(crate) fn is_token(bytes: &[u8]) -> bool {
+pub fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().copied().all(is_tchar)
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The host decides first: the exact name, else the longest wildcard, else the rules for any host,
 //! as in [`engine_core::snapshot`]. Among the rules of that host the longest path prefix wins, then
-//! the one with most conditions, then the one declared first. A host that has rules is decided by
+//! the one with most conditions (scheme, methods, each field), then the one declared first. A host that has rules is decided by
 //! them alone: what none of them takes is not found.
 
 use std::{collections::HashMap, sync::Arc};
@@ -20,14 +20,19 @@ mod sticky;
 mod tests;
 
 pub use auth::{Auth, AuthError, CREDENTIALS_BYTES_MAX, SALT_BYTES_MAX, SALT_BYTES_MIN, USERS_MAX};
-pub use build::{Condition, Expected, Match, TableBuilder, TableError};
+pub use build::{Condition, Expected, Match, TableBuilder, TableError, is_prefix};
 pub use policy::{Denied, Policy, Timeouts};
 pub use prefixes::Prefixes;
 pub use redirect::{Redirect, RedirectError, RedirectStatus};
 pub use sticky::{Secure, Sticky, StickyError};
 
 use crate::{
-    field::Fields, host::Host, method::Method, path::Path, refusal::Refusal, request::Request,
+    field::Fields,
+    host::Host,
+    method::{Method, Scheme},
+    path::Path,
+    refusal::Refusal,
+    request::Request,
 };
 
 /// Most rules of one host. They are gone through one by one, so this bounds the time of a lookup.
@@ -68,6 +73,7 @@ pub struct Table {
 /// A rule with what it is found by.
 #[derive(Debug)]
 struct Entry {
+    scheme: Option<Scheme>,
     path: Box<str>,
     loose: Box<[u8]>,
     methods: Box<[Box<str>]>,
@@ -104,7 +110,7 @@ pub enum NoRule {
     UnknownHost,
     /// The request names no host, and there are no rules for any host.
     NoHost,
-    /// The host has rules, but none for this path, method and fields.
+    /// The host has rules, but none for this scheme, path, method and fields.
     NoMatch,
 }
 
@@ -120,16 +126,16 @@ impl NoRule {
 }
 
 impl Table {
-    /// Finds the rule of a request.
-    pub fn find<'p>(&self, request: &Request<'p>) -> Found<'_, 'p> {
+    /// Finds the rule of a request that came with TLS or without it.
+    pub fn find<'p>(&self, scheme: Scheme, request: &Request<'p>) -> Found<'_, 'p> {
         let Request { host, target, .. } = *request;
-        self.find_parts(host, target.path, request.method, request.fields)
+        self.find_parts((scheme, host), target.path, request.method, request.fields)
     }
 
     /// Finds the rule of what a request consists of.
     pub fn find_parts<'p>(
         &self,
-        host: Option<Host<'_>>,
+        (scheme, host): (Scheme, Option<Host<'_>>),
         path: &'p str,
         method: Method<'_>,
         fields: Fields<'_>,
@@ -142,7 +148,7 @@ impl Table {
             Ok(path) => path,
             Err(refusal) => return Found::Refused(refusal),
         };
-        let fits = |entry: &&Entry| entry.takes(method, fields);
+        let fits = |entry: &&Entry| entry.takes(scheme, method, fields);
         let strict = entries
             .iter()
             .filter(|entry| is_below(path.as_str().as_bytes(), entry.path.as_bytes()))
@@ -205,9 +211,10 @@ impl Table {
 }
 
 impl Entry {
-    fn takes(&self, method: Method<'_>, fields: Fields<'_>) -> bool {
+    fn takes(&self, scheme: Scheme, method: Method<'_>, fields: Fields<'_>) -> bool {
         let methods = &self.methods;
-        (methods.is_empty() || methods.iter().any(|it| **it == *method.as_str()))
+        self.scheme.is_none_or(|own| own == scheme)
+            && (methods.is_empty() || methods.iter().any(|it| **it == *method.as_str()))
             && self.fields.iter().all(|condition| condition.holds(fields))
     }
 }

@@ -79,7 +79,7 @@ pub(crate) fn decide<'a>(asking: Asking<'a>, request: &Request<'_>) -> Decision<
     {
         return refused(Outcome::Misdirected, None);
     }
-    let found = match published.http.find(request) {
+    let found = match published.http.find(visitor.scheme, request) {
         Found::Rule(found) => found,
         Found::Refused(refusal) => return refused(Outcome::BadRequest, Some(refusal)),
         Found::NoRule(NoRule::NoMatch) => return refused(Outcome::NoRoute, None),

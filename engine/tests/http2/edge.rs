@@ -171,6 +171,7 @@ fn publication(target: SocketAddr, speaks: Speaks) -> Publication {
     let mut snapshot = SnapshotBuilder::new(Generation(1));
     snapshot.route(route.clone());
     let found_by = Match {
+        scheme: None,
         host: Some(HostPattern::parse("a.example").unwrap()),
         path: "/".into(),
         methods: vec![],

@@ -218,6 +218,7 @@ impl Setup {
         let mut table = TableBuilder::new();
         for (host, id, policy) in self.rules {
             let everything = Match {
+                scheme: None,
                 host,
                 path: "/".to_owned(),
                 methods: Vec::new(),

@@ -188,7 +188,7 @@ impl Bundle {
             path: key.clone(),
             source,
         })?;
-        let bundle = Self::of(chain, private).map_err(|source| BundleError::Content {
+        let bundle = Self::of(chain, private, names_of).map_err(|source| BundleError::Content {
             path: certificate.clone(),
             source,
         })?;
@@ -207,7 +207,17 @@ impl Bundle {
     /// # Errors
     /// Says what is wrong with which of them.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, ContentError> {
-        let bundle = Self::of(chain_of(chain)?, Key::from_pem(key)?)?;
+        let bundle = Self::of(chain_of(chain)?, Key::from_pem(key)?, names_of)?;
+        bundle.certified_key()?;
+        Ok(bundle)
+    }
+
+    /// As [`Bundle::from_pem`], for what is shown to an origin: it needs no name.
+    ///
+    /// # Errors
+    /// Says what is wrong with which of them.
+    pub fn of_client(chain: &[u8], key: &[u8]) -> Result<Self, ContentError> {
+        let bundle = Self::of(chain_of(chain)?, Key::from_pem(key)?, |_| Ok([].into()))?;
         bundle.certified_key()?;
         Ok(bundle)
     }
@@ -229,10 +239,15 @@ impl Bundle {
                 bytes: pkcs8,
                 encoding: Encoding::Pkcs8,
             },
+            names_of,
         )
     }
 
-    fn of(chain: Vec<Arc<[u8]>>, key: Key) -> Result<Self, ContentError> {
+    fn of(
+        chain: Vec<Arc<[u8]>>,
+        key: Key,
+        names_of: fn(&X509Certificate<'_>) -> Result<Box<[HostPattern]>, ContentError>,
+    ) -> Result<Self, ContentError> {
         if chain.len() > CHAIN_MAX {
             return Err(ContentError::ChainTooLong);
         }
@@ -382,7 +397,7 @@ impl PemFault {
         clippy::wildcard_enum_match_arm,
         reason = "what is left has nothing in common"
     )]
-    fn of(error: &pem::Error) -> Self {
+    pub(crate) fn of(error: &pem::Error) -> Self {
         match error {
             pem::Error::MissingSectionEnd { .. } => Self::NoEnd,
             pem::Error::IllegalSectionStart { .. } => Self::Start,

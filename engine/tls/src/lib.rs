@@ -14,6 +14,7 @@
 //! again, and a gateway cannot know which requests its tenants' servers may see twice.
 #![forbid(unsafe_code)]
 
+pub mod authorities;
 pub mod bundle;
 pub mod certificates;
 pub mod failure;

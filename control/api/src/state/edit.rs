@@ -3,7 +3,7 @@
 
 use std::{fmt, num::NonZeroU16};
 
-use super::{Desired, Owners, key::PublicKey, network, patch, peers};
+use super::{Desired, Owners, key::PublicKey, network, patch, peers, secret::Kept};
 use crate::{
     document::{self, Node, Spot},
     problem::{Problems, Valid},
@@ -138,7 +138,13 @@ fn patch_network(
     let patched = merged.and_then(|merged| {
         let mut owners = Owners::of(current, port);
         let root = Spot::root(&merged);
-        network::read(port, &root, Some(network), &mut owners, &mut problems)
+        network::read(
+            port,
+            &root,
+            Kept::From(Some(network)),
+            &mut owners,
+            &mut problems,
+        )
     });
     let desired = patched.map(|network| {
         let mut desired = current.clone();

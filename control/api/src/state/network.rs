@@ -5,15 +5,18 @@ use std::{collections::BTreeMap, num::NonZeroU16};
 use serde_json::{Map, Value};
 
 use super::{
-    Owners,
+    ErrorPages, Owners, Route, Tls,
     key::PublicKey,
     pool::{self, Pool},
     proxy::{self, ProxyKey},
-    secret::Secrets,
+    route,
+    routes::{self, Beside},
+    secret::{Kept, Secrets},
     wireguard::{self, WireGuard},
 };
 use crate::{
     document::{Fields, Spot},
+    field::Field,
     place::{NetnsName, NetworkName},
     problem::Problems,
 };
@@ -32,8 +35,14 @@ pub struct Network {
     pub adopt: bool,
     /// Whether its peers reach each other through the device.
     pub peer_to_peer: bool,
-    /// What it serves.
+    /// What it serves, in short: hosts and targets.
     pub proxy: BTreeMap<ProxyKey, Pool>,
+    /// What it serves, by rules.
+    pub routes: Vec<Route>,
+    /// Where the certificates of its hosts come from.
+    pub tls: Option<Tls>,
+    /// What it answers in place of the gateway's own error bodies.
+    pub error_pages: ErrorPages,
 }
 
 /// Where a network's upstream connections are dialed from.
@@ -60,11 +69,14 @@ impl Network {
     }
 }
 
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 12] = [
     "netns",
     "adopt",
     "peer_to_peer",
     "proxy",
+    "routes",
+    "tls",
+    "error_pages",
     "private_key",
     "listen_port",
     "mtu",
@@ -76,15 +88,17 @@ const KEYS: [&str; 9] = [
 pub(super) fn read(
     port: NonZeroU16,
     spot: &Spot<'_>,
-    kept: Option<&Network>,
+    kept: Kept<'_>,
     owners: &mut Owners,
     problems: &mut Problems,
 ) -> Option<Network> {
     let fields = Fields::open(spot, &KEYS, problems)?;
     let namespace = read_namespace(&fields, problems);
+    let kept_device = kept
+        .network()
+        .and_then(|network| network.wireguard.as_ref());
     let wireguard = if namespace == Some(Namespace::Own) || wireguard::is_declared(&fields) {
-        let kept = kept.and_then(|network| network.wireguard.as_ref());
-        wireguard::read(port, &fields, kept, problems).map(Some)
+        wireguard::read(port, &fields, kept_device, problems).map(Some)
     } else {
         Some(None)
     };
@@ -94,6 +108,21 @@ pub(super) fn read(
         Some(spot) => read_proxy(port, spot, owners, problems),
         None => Some(BTreeMap::new()),
     };
+    let tls: Option<Option<Tls>> = read_key(&fields, "tls", problems);
+    if let Some(Some(tls)) = &tls {
+        claim(port, tls, &fields, owners, problems);
+    }
+    let beside = Beside {
+        port,
+        proxy: proxy.as_ref(),
+        tls: tls.as_ref().and_then(Option::as_ref),
+        kept,
+    };
+    let routes = match fields.find("routes").filter(|spot| !spot.is_null()) {
+        Some(spot) => routes::read(spot, &beside, owners, problems),
+        None => Some(Vec::new()),
+    };
+    let error_pages = read_key(&fields, "error_pages", problems);
     Some(Network {
         port,
         namespace: namespace?,
@@ -101,6 +130,9 @@ pub(super) fn read(
         adopt: adopt?,
         peer_to_peer: peer_to_peer?,
         proxy: proxy?,
+        routes: routes?,
+        tls: tls?,
+        error_pages: error_pages?,
     })
 }
 
@@ -112,7 +144,31 @@ fn read_flag(
 ) -> Option<bool> {
     match fields.find(key) {
         None => Some(default),
-        Some(spot) => pool::read_truth(spot, problems),
+        Some(spot) => bool::read(spot, problems),
+    }
+}
+
+fn read_key<T: Field>(fields: &Fields<'_>, key: &str, problems: &mut Problems) -> Option<T> {
+    match fields.find(key).filter(|spot| !spot.is_null()) {
+        Some(spot) => T::read(spot, problems),
+        None => T::absent(),
+    }
+}
+
+/// A certificate is for the network's own hosts.
+fn claim(
+    port: NonZeroU16,
+    tls: &Tls,
+    fields: &Fields<'_>,
+    owners: &mut Owners,
+    problems: &mut Problems,
+) {
+    for host in tls.hosts() {
+        if let Err(owner) = owners.claim(Some(host), port)
+            && let Some(spot) = fields.find("tls")
+        {
+            spot.error(problems, routes::taken(host, owner));
+        }
     }
 }
 
@@ -144,14 +200,8 @@ fn read_proxy(
         let (Some(hosts), Some(draft)) = (hosts, draft) else {
             continue;
         };
-        if let Err(owner) = owners.claim(&hosts.pattern, port) {
-            let pattern = &hosts.pattern;
-            entry.error(
-                problems,
-                format_args!(
-                    "network-{owner} already has {pattern}, and a name belongs to one network"
-                ),
-            );
+        if let Err(owner) = owners.claim(Some(&hosts.pattern), port) {
+            entry.error(problems, routes::taken(&hosts.pattern, owner));
             continue;
         }
         for key in hosts.keys() {
@@ -188,5 +238,26 @@ pub(super) fn write(network: &Network, secrets: Secrets) -> Value {
     let pools = network.proxy.iter();
     let proxy = pools.map(|(key, pool)| (key.to_string(), pool::write(pool)));
     map.insert("proxy".to_owned(), Value::Object(proxy.collect()));
+    write_rules(network, secrets, &mut map);
     Value::Object(map)
+}
+
+/// What says nothing is left out.
+fn write_rules(network: &Network, secrets: Secrets, map: &mut Map<String, Value>) {
+    if !network.routes.is_empty() {
+        let routes = network.routes.iter().map(|route| {
+            let mut route = route.write();
+            if secrets == Secrets::Kept {
+                route::mask(&mut route);
+            }
+            route
+        });
+        map.insert("routes".to_owned(), routes.collect());
+    }
+    if let Some(tls) = &network.tls {
+        map.insert("tls".to_owned(), tls.write());
+    }
+    if network.error_pages != ErrorPages::default() {
+        map.insert("error_pages".to_owned(), network.error_pages.write());
+    }
 }

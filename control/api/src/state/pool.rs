@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     document::{Content, Fields, Spot},
-    field::{number, word},
+    field::{Field as _, number, word},
     place::parse_target,
     problem::Problems,
 };
@@ -102,7 +102,7 @@ impl Draft {
 
 pub(super) fn read(spot: &Spot<'_>, problems: &mut Problems) -> Option<Draft> {
     let Content::Map(_) = &spot.node.content else {
-        let targets = read_targets(spot, problems)?;
+        let targets = read_targets(spot, problems, &mut read_address)?;
         return Some(Draft {
             targets,
             balance: None,
@@ -113,14 +113,23 @@ pub(super) fn read(spot: &Spot<'_>, problems: &mut Problems) -> Option<Draft> {
         Some(spot) => word(spot, problems, &BALANCES).map(Some),
         None => Some(None),
     };
-    let targets = read_targets(fields.need("targets", problems)?, problems)?;
+    let targets = fields.need("targets", problems)?;
+    let targets = read_targets(targets, problems, &mut read_address)?;
     Some(Draft {
         targets,
         balance: balance?,
     })
 }
 
-fn read_targets(spot: &Spot<'_>, problems: &mut Problems) -> Option<Vec<PoolTarget>> {
+/// Reads how a target is written into its address.
+pub(super) type ReadAddress<'r> =
+    dyn FnMut(&Spot<'_>, &str, &mut Problems) -> Option<SocketAddr> + 'r;
+
+pub(super) fn read_targets(
+    spot: &Spot<'_>,
+    problems: &mut Problems,
+    read_address: &mut ReadAddress<'_>,
+) -> Option<Vec<PoolTarget>> {
     let items = spot.items(problems)?;
     if items.len() == 0 {
         spot.error(problems, "at least one target is needed");
@@ -129,7 +138,7 @@ fn read_targets(spot: &Spot<'_>, problems: &mut Problems) -> Option<Vec<PoolTarg
     let mut draft = Draft::default();
     let mut complete = true;
     for item in items {
-        match read_target(&item, problems) {
+        match read_target(&item, problems, read_address) {
             Some(target) => draft.add(target, &item, problems),
             None => complete = false,
         }
@@ -137,10 +146,15 @@ fn read_targets(spot: &Spot<'_>, problems: &mut Problems) -> Option<Vec<PoolTarg
     complete.then_some(draft.targets)
 }
 
-fn read_target(spot: &Spot<'_>, problems: &mut Problems) -> Option<PoolTarget> {
+fn read_target(
+    spot: &Spot<'_>,
+    problems: &mut Problems,
+    read_address: &mut ReadAddress<'_>,
+) -> Option<PoolTarget> {
     let Content::Map(_) = &spot.node.content else {
+        let text = spot.text(problems)?;
         return Some(PoolTarget {
-            address: read_address(spot, problems)?,
+            address: read_address(spot, text, problems)?,
             weight: 1,
             backup: false,
             proxy_protocol: None,
@@ -154,7 +168,7 @@ fn read_target(spot: &Spot<'_>, problems: &mut Problems) -> Option<PoolTarget> {
         None => Some(1),
     };
     let backup = match present("backup") {
-        Some(spot) => read_truth(spot, problems),
+        Some(spot) => bool::read(spot, problems),
         None => Some(false),
     };
     let proxy_protocol = match present("proxy_protocol") {
@@ -162,7 +176,7 @@ fn read_target(spot: &Spot<'_>, problems: &mut Problems) -> Option<PoolTarget> {
         None => Some(None),
     };
     let to = fields.need("to", problems);
-    let address = to.and_then(|spot| read_address(spot, problems));
+    let address = to.and_then(|spot| read_address(spot, spot.text(problems)?, problems));
     Some(PoolTarget {
         address: address?,
         weight: weight?,
@@ -171,8 +185,11 @@ fn read_target(spot: &Spot<'_>, problems: &mut Problems) -> Option<PoolTarget> {
     })
 }
 
-fn read_address(spot: &Spot<'_>, problems: &mut Problems) -> Option<SocketAddr> {
-    let text = spot.text(problems)?;
+pub(super) fn read_address(
+    spot: &Spot<'_>,
+    text: &str,
+    problems: &mut Problems,
+) -> Option<SocketAddr> {
     match parse_target(text) {
         Ok(address) => Some(address),
         Err(_) => {
@@ -194,24 +211,21 @@ fn read_weight(spot: &Spot<'_>, problems: &mut Problems) -> Option<u16> {
     Some(weight)
 }
 
-pub(super) fn read_truth(spot: &Spot<'_>, problems: &mut Problems) -> Option<bool> {
-    if let Content::Bool(truth) = spot.node.content {
-        return Some(truth);
-    }
-    spot.expected(problems, "true or false");
-    None
-}
-
 pub(super) fn write(pool: &Pool) -> Value {
-    let targets: Value = pool.targets.iter().map(write_target).collect();
+    let targets: Value = pool
+        .targets
+        .iter()
+        .map(|target| write_target(target, ""))
+        .collect();
     match pool.balance {
         Balance::RoundRobin => targets,
         balance => json!({ "targets": targets, "balance": said(&BALANCES, balance) }),
     }
 }
 
-fn write_target(target: &PoolTarget) -> Value {
-    let to = target.address.to_string();
+/// A target as it is written, with a scheme in front of its address.
+pub(super) fn write_target(target: &PoolTarget, scheme: &str) -> Value {
+    let to = format!("{scheme}{}", target.address);
     let mut map = Map::new();
     if target.weight != 1 {
         map.insert("weight".to_owned(), target.weight.into());
@@ -234,4 +248,50 @@ fn said<T: PartialEq>(words: &[(&'static str, T)], value: T) -> Option<&'static 
         .iter()
         .find(|(_, known)| *known == value)
         .map(|&(word, _)| word)
+}
+
+/// What `proxy` takes for the targets of a host, as JSON Schema.
+pub(super) fn schema() -> Value {
+    let targets = targets_schema("^");
+    let balances: Vec<Option<&str>> = BALANCES
+        .iter()
+        .map(|(word, _)| Some(*word))
+        .chain([None])
+        .collect();
+    json!({ "oneOf": [targets, {
+        "type": "object",
+        "properties": { "targets": targets, "balance": { "enum": balances } },
+        "required": ["targets"],
+        "additionalProperties": false,
+    }] })
+}
+
+/// A list of targets whose addresses begin with a pattern.
+pub(super) fn targets_schema(prefix: &str) -> Value {
+    let address = json!({
+        "type": "string",
+        "pattern": format!(r"{prefix}([0-9.]+|\[[0-9A-Fa-f:.]+\]):[0-9]{{1,5}}$"),
+    });
+    let versions: Vec<Option<&str>> = VERSIONS
+        .iter()
+        .map(|(word, _)| Some(*word))
+        .chain([None])
+        .collect();
+    let target = json!({
+        "type": "object",
+        "properties": {
+            "to": address,
+            "weight": { "type": ["integer", "null"], "minimum": 1, "maximum": WEIGHT_MAX },
+            "backup": { "type": ["boolean", "null"] },
+            "proxy_protocol": { "enum": versions },
+        },
+        "required": ["to"],
+        "additionalProperties": false,
+    });
+    json!({
+        "type": "array",
+        "items": { "oneOf": [address, target] },
+        "minItems": 1,
+        "maxItems": TARGETS_MAX,
+    })
 }

@@ -2,11 +2,32 @@
 
 use std::str::FromStr;
 
-use super::key::{KeyError, SecretKey};
+use super::{
+    Network,
+    key::{KeyError, SecretKey},
+};
 use crate::{document::Spot, problem::Problems};
 
 /// What stands in the place of a secret that is not shown. Written back, it keeps what is there.
 pub const KEPT: &str = "(kept)";
+
+/// Where the secrets of a network are kept from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kept<'n> {
+    /// The network as it was, if it was.
+    From(Option<&'n Network>),
+    /// They stay to be kept: the document is only shown.
+    AsItIs,
+}
+
+impl<'n> Kept<'n> {
+    pub(super) fn network(self) -> Option<&'n Network> {
+        match self {
+            Self::From(network) => network,
+            Self::AsItIs => None,
+        }
+    }
+}
 
 /// How a rendering writes secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ const ANY_KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
 pub(super) fn as_answered(document: &[u8]) -> Option<Value> {
     let mut document: Value = serde_json::from_slice(document).ok()?;
     replace_kept(&mut document);
-    let valid = state::parse(&document.to_string()).ok()?;
+    let valid = state::parse_masked(&document.to_string()).ok()?;
     Some(valid.value.render_masked())
 }
 
@@ -21,7 +21,11 @@ fn replace_kept(value: &mut Value) {
     match value {
         Value::String(text) if text == KEPT => ANY_KEY.clone_into(text),
         Value::Array(items) => items.iter_mut().for_each(replace_kept),
-        Value::Object(members) => members.values_mut().for_each(replace_kept),
+        // Rules may have anything to keep.
+        Value::Object(members) => {
+            let others = members.iter_mut().filter(|(key, _)| *key != "routes");
+            others.for_each(|(_, member)| replace_kept(member));
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }

@@ -8,8 +8,8 @@ use axum::{
     response::Html,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
-use utoipa::openapi::OpenApi;
 
 use crate::openapi;
 
@@ -41,8 +41,23 @@ static POLICY: LazyLock<String> = LazyLock::new(|| {
     summary = "This document",
     responses((status = 200, description = "OpenAPI 3.1", body = serde_json::Value)),
 )]
-pub(crate) async fn openapi() -> Json<&'static OpenApi> {
+pub(crate) async fn openapi() -> Json<&'static Value> {
     Json(openapi::document())
+}
+
+/// Answers the JSON Schema of the state document.
+#[utoipa::path(
+    get,
+    path = "/api/v1/schema",
+    tag = "documents",
+    summary = "The JSON Schema of the state document",
+    responses((status = 200, description = "JSON Schema, draft 2020-12", body = serde_json::Value,
+        content_type = "application/schema+json")),
+)]
+pub(crate) async fn schema() -> ([(HeaderName, &'static str); 1], Json<&'static Value>) {
+    static SCHEMA: LazyLock<Value> = LazyLock::new(control_api::state::schema);
+    let kind = (header::CONTENT_TYPE, "application/schema+json");
+    ([kind], Json(&SCHEMA))
 }
 
 /// Answers a page that lists the API and tries it.

@@ -12,13 +12,16 @@ use crate::{
     field::Fields,
     health::{Check, Probe},
     host::Host,
+    method::Scheme,
     octet, path,
     path::Path,
 };
 
 /// What a rule is found by.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Match {
+    /// With TLS, or without it; `None` is either.
+    pub scheme: Option<Scheme>,
     /// The host; `None` is any that has no rules of its own.
     pub host: Option<HostPattern>,
     /// A path prefix, which ends at a slash or with a segment.
@@ -30,7 +33,7 @@ pub struct Match {
 }
 
 /// A condition on a field of the request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Condition {
     /// The field; case does not matter.
     pub name: String,
@@ -40,7 +43,7 @@ pub struct Condition {
 
 /// What a field must be. A field that comes several times meets a condition if one of its values
 /// does.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Expected {
     /// There, whatever its value.
     Present,
@@ -168,7 +171,8 @@ impl TableBuilder {
     fn insert(&mut self, host: Option<HostPattern>, entry: Entry) {
         let entries = self.hosts.entry(host).or_default();
         let same = |other: &Entry| {
-            other.path == entry.path
+            other.scheme == entry.scheme
+                && other.path == entry.path
                 && other.methods == entry.methods
                 && other.fields == entry.fields
         };
@@ -191,8 +195,10 @@ impl TableBuilder {
                 self.errors.push(TableError::TooManyRules { host });
                 continue;
             }
-            let conditions =
-                |entry: &Entry| entry.fields.len() + usize::from(!entry.methods.is_empty());
+            let conditions = |entry: &Entry| {
+                let others = [entry.scheme.is_some(), !entry.methods.is_empty()];
+                entry.fields.len() + others.iter().filter(|declared| **declared).count()
+            };
             // A stable sort: those declared first stay first.
             entries.sort_by_key(|entry| std::cmp::Reverse((entry.path.len(), conditions(entry))));
             let entries = entries.into_boxed_slice();
@@ -226,18 +232,27 @@ fn odd_parts(check: &Check) -> [Option<&str>; 2] {
     ]
 }
 
+/// Whether a rule can be found by a path: one that begins with `/`, as far as it goes without a
+/// query, and does not lead above the root.
+pub fn is_prefix(path: &str) -> bool {
+    read_prefix(path).is_some()
+}
+
+/// A prefix in the form that is compared, strictly and loosely.
+fn read_prefix(path: &str) -> Option<(Path<'_>, Vec<u8>)> {
+    if !path.starts_with('/') || path.contains('?') || !path.bytes().all(octet::is_target) {
+        return None;
+    }
+    let read = Path::read(path).ok()?;
+    let loose = path::read_loosely(read.as_str()).ok()?;
+    Some((read, loose))
+}
+
 fn entry(found_by: &Match, rule: Rule) -> Result<Entry, Vec<TableError>> {
     let label = &rule.route.label;
     let mut errors = Vec::new();
-    let read = (found_by.path.starts_with('/')
-        && !found_by.path.contains('?')
-        && found_by.path.bytes().all(octet::is_target))
-    .then(|| Path::read(&found_by.path).ok())
-    .flatten();
-    let loose = read
-        .as_ref()
-        .and_then(|path| path::read_loosely(path.as_str()).ok());
-    if read.is_none() || loose.is_none() {
+    let prefix = read_prefix(&found_by.path);
+    if prefix.is_none() {
         let (rule, path) = (label.clone(), found_by.path.clone());
         errors.push(TableError::Path { rule, path });
     }
@@ -251,11 +266,12 @@ fn entry(found_by: &Match, rule: Rule) -> Result<Entry, Vec<TableError>> {
         let (rule, name) = (label.clone(), field.name.clone());
         TableError::Field { rule, name }
     }));
-    let (Some(path), Some(loose), true) = (read, loose, errors.is_empty()) else {
+    let (Some((path, loose)), true) = (prefix, errors.is_empty()) else {
         return Err(errors);
     };
     let methods = found_by.methods.iter();
     Ok(Entry {
+        scheme: found_by.scheme,
         path: path.as_str().into(),
         loose: loose.into(),
         methods: methods.map(|method| method.as_str().into()).collect(),

@@ -46,6 +46,7 @@ fn rule(id: u32, label: &str) -> Rule {
 
 fn by(host: &str, path: &str) -> Match {
     Match {
+        scheme: None,
         host: (!host.is_empty()).then(|| HostPattern::parse(host).unwrap()),
         path: path.into(),
         methods: Vec::new(),
@@ -76,7 +77,12 @@ fn table(matches: &[Match]) -> Table {
 
 fn find(table: &Table, host: &str, path: &str, method: Method<'_>, lines: &str) -> String {
     let host = Host::parse(host.as_bytes());
-    match table.find_parts(host, path, method, Fields::checked(lines.as_bytes())) {
+    match table.find_parts(
+        (Scheme::Http, host),
+        path,
+        method,
+        Fields::checked(lines.as_bytes()),
+    ) {
         Found::Rule(matched) => matched.rule.route.label.to_string(),
         Found::NoRule(none) => none.label().into(),
         Found::Refused(refusal) => refusal.label().into(),
@@ -156,6 +162,32 @@ fn the_host_decides_first_then_the_longest_path_then_conditions_then_order() {
 }
 
 #[test]
+fn a_rule_may_be_for_requests_with_or_without_tls_alone() {
+    let only = |scheme| Match {
+        scheme: Some(scheme),
+        ..by("a.example", "/")
+    };
+    let table = table(&[
+        only(Scheme::Http),
+        only(Scheme::Https),
+        by("a.example", "/both"),
+        by("b.example", "/"),
+    ]);
+    let find = |scheme, host: &str, path| {
+        let host = Host::parse(host.as_bytes());
+        match table.find_parts((scheme, host), path, Method::Get, Fields::NONE) {
+            Found::Rule(matched) => Some(matched.rule.id.0),
+            Found::NoRule(_) | Found::Refused(_) => None,
+        }
+    };
+    for (scheme, own) in [(Scheme::Http, 0), (Scheme::Https, 1)] {
+        assert_eq!(find(scheme, "a.example", "/"), Some(own));
+        assert_eq!(find(scheme, "a.example", "/both"), Some(2));
+        assert_eq!(find(scheme, "b.example", "/"), Some(3));
+    }
+}
+
+#[test]
 fn a_host_that_nobody_declared_is_told_from_none() {
     let table = table(&[by("a.example", "/")]);
     assert_eq!(
@@ -212,7 +244,7 @@ fn a_rule_may_itself_have_an_encoded_path() {
     );
     assert_eq!(find(&table, "a", "/g%2Fp", Method::Get, ""), "a/g%2fp");
     let found = table.find_parts(
-        Host::parse(b"a"),
+        (Scheme::Https, Host::parse(b"a")),
         "/%63af%C3%A9/x",
         Method::Get,
         Fields::NONE,

@@ -198,6 +198,7 @@ fn publication(generation: u64, site: Site, previous: Option<&Snapshot>) -> Publ
     let snapshot = builder.build(previous).unwrap();
     let mut table = TableBuilder::new();
     let found_by = Match {
+        scheme: None,
         host: Some(HostPattern::parse("a.example").unwrap()),
         path: "/".into(),
         methods: Vec::new(),

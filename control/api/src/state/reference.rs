@@ -1,0 +1,185 @@
+//! Every key of a network in the state document, for the reference table and the schema.
+
+use std::fmt::Write as _;
+
+use super::{ErrorPages, Route, Tls};
+use crate::{field::Field, section::Key};
+
+const fn key(
+    name: &'static str,
+    syntax: &'static str,
+    example: &'static str,
+    doc: &'static [&'static str],
+) -> Key {
+    let mut key = Key::new(name, syntax, doc);
+    key.example = Some(example);
+    key
+}
+
+const fn with_default(mut key: Key, default: &'static str) -> Key {
+    key.default = Some(default);
+    key
+}
+
+const fn list(mut key: Key, keys: &'static [Key]) -> Key {
+    key.list = true;
+    key.keys = keys;
+    key
+}
+
+const fn map(mut key: Key, keys: &'static [Key]) -> Key {
+    key.keys = keys;
+    key
+}
+
+/// The keys of a network, in the order of the documentation.
+pub(super) const NETWORK: &[Key] = &[
+    key(
+        "proxy",
+        "map of name to targets",
+        r#"{"https://mail.example.org": ["10.0.0.2:443", {"to": "10.0.0.3:443", "backup": true}]}"#,
+        &[
+            "What is served, in short. A name is `host`, `*.host`, `https://host`, `http://host` or",
+            "`ssh://host` (not served yet); without a scheme it is both of the first two. TLS passes",
+            "through unread unless it ends here by `tls` or a rule. Targets are a list, at most 256,",
+            "or `{\"targets\": […], \"balance\": \"least_connections\"}`; a target may have `weight`",
+            "(1 to 256), `backup` and `proxy_protocol` (`v1`, `v2`).",
+        ],
+    ),
+    list(
+        key(
+            "routes",
+            "list of rules",
+            r#"[{"host": "shop.example.com", "path": "/api", "to": ["10.0.0.2:8080"]}]"#,
+            &[
+                "What is served, by rules; at most 1000 for a host. The host decides first, then the",
+                "longest path, then the rule with most conditions, then the first.",
+            ],
+        ),
+        Route::KEYS,
+    ),
+    map(
+        key(
+            "tls",
+            "map",
+            r#"{"acme": {"hosts": ["shop.example.com"]}}"#,
+            &[
+                "Where the certificates of the network's hosts come from. TLS of each host that is",
+                "named here ends at the gateway.",
+            ],
+        ),
+        Tls::KEYS,
+    ),
+    key(
+        "error_pages",
+        ErrorPages::SYNTAX,
+        r#"{"503": "<h1>Back soon</h1>", "404": {"content_type": "text/plain", "body": "nothing"}}"#,
+        &["What is answered in place of the gateway's own error bodies; at most 64 KiB each."],
+    ),
+    key(
+        "private_key",
+        "WireGuard key",
+        r#""(kept)""#,
+        &[
+            "The network's own key, in base64 or hex. The API shows `(kept)` in its place; written",
+            "back, that keeps what is there.",
+        ],
+    ),
+    key(
+        "address",
+        "list of CIDR",
+        r#"["10.0.0.1/24", "fd00::1/64"]"#,
+        &["The addresses of the device `wg<port>`, whose public UDP port is the network's key."],
+    ),
+    with_default(
+        key(
+            "mtu",
+            "number from 1280 to 65535",
+            "1380",
+            &["The device's MTU."],
+        ),
+        "1420",
+    ),
+    key(
+        "listen_port",
+        "number from 0 to 65535",
+        "0",
+        &["Says nothing: the network's key is its port. Warned of where it says another."],
+    ),
+    key(
+        "peers",
+        "map of public key to peer",
+        r#"{"2juzbPd8m9DomiILF0YL4JpF1QoENVUFanbDajGIit0=": {"allowed_ips": ["10.0.0.2/32"]}}"#,
+        &[
+            "Who may speak with the device: `allowed_ips`, `endpoint` (`ip:port`) and",
+            "`preshared_key` for each. Every peer is kept alive every 25 s. A list of peers with",
+            "`public_key` is an older form of the same.",
+        ],
+    ),
+    with_default(
+        key(
+            "peer_to_peer",
+            "`true`, `false`",
+            "false",
+            &["Whether peers of the network reach each other through the device."],
+        ),
+        "true",
+    ),
+    key(
+        "netns",
+        "name or `null`",
+        r#""blue""#,
+        &[
+            "The namespace that targets are dialed from: absent it is `network-<port>`, made and",
+            "owned by Ringway; a name is an existing one; `null` is the host's. With a name or `null`",
+            "the network needs no device.",
+        ],
+    ),
+    with_default(
+        key(
+            "adopt",
+            "`true`, `false`",
+            "true",
+            &[
+                "Takes over a namespace `network-<port>` that somebody else made; otherwise that is",
+                "refused.",
+            ],
+        ),
+        "false",
+    ),
+];
+
+/// The reference table in Markdown: one row for each key of a network, with an example.
+pub fn reference() -> String {
+    let mut table =
+        String::from("| Key | Value | Default | Example | Meaning |\n|---|---|---|---|---|\n");
+    rows(NETWORK, "", &mut table);
+    table
+}
+
+fn rows(keys: &[Key], above: &str, table: &mut String) {
+    for key in keys {
+        let path = format!("{above}{}{}", key.name, if key.list { "[]" } else { "" });
+        row(key, &path, table);
+        rows(key.keys, &format!("{path}."), table);
+    }
+}
+
+fn row(key: &Key, path: &str, table: &mut String) {
+    let syntax = match (key.range, key.syntax.split_once(" from ")) {
+        // The range of the key is narrower than that of its type.
+        (Some((min, max)), Some((what, _))) => format!("{what} from {min} to {max}"),
+        (Some((min, max)), None) => format!("{}, {min} to {max}", key.syntax),
+        (None, _) => key.syntax.to_owned(),
+    };
+    let default = key.default.map(|default| format!("`{default}`"));
+    // A bar would end the cell.
+    let example = key.example.unwrap_or_default().replace('|', "\\|");
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        table,
+        "| `{path}` | {syntax} | {} | `{example}` | {} |",
+        default.unwrap_or_default(),
+        key.meaning(),
+    );
+}

@@ -1,0 +1,182 @@
+//! Where TLS ends for a network's hosts, and where their certificates come from.
+
+use std::{collections::HashSet, path::PathBuf};
+
+use engine_core::hostname::HostPattern;
+use serde_json::{Value, json};
+
+use super::{
+    Network, ProxyKey, Route, Scheme,
+    part::{List, part, quoted},
+    route::RouteTls,
+};
+use crate::{
+    boot::{Challenge, DirectoryName},
+    document::Spot,
+    field::{Field, words},
+    problem::Problems,
+    section::Check,
+    word::printable,
+};
+
+/// Most pairs of files of one network.
+const FILES_MAX: usize = 10_000;
+
+part! {
+    /// Where the certificates of a network's hosts come from. TLS ends at the gateway for every
+    /// host that is named here.
+    pub struct Tls {
+        /// Certificates in files, which are read again when they change.
+        files: List<CertificateFiles, FILES_MAX>, r#"[{"hosts": ["mail.example.com"], "certificate": "/etc/ringway/mail.pem", "key": "/etc/ringway/mail.key"}]"#;
+        /// Certificates that the gateway gets by itself (RFC 8555).
+        acme: Option<Acme>, r#"{"hosts": ["www.example.com"]}"#;
+        /// The oldest version that is spoken with the network's hosts.
+        min_version: MinVersion = "1.2", r#""1.3""#;
+    }
+}
+
+part! {
+    /// A certificate in files.
+    pub struct CertificateFiles {
+        /// The hosts that it is for: names, and `*.domain` for every name one label below.
+        hosts: Vec<HostPattern>, r#"["mail.example.com", "*.mail.example.com"]"#;
+        /// The chain in PEM, the leaf first; an absolute path.
+        certificate: PathBuf, r#""/etc/ringway/mail.pem""#;
+        /// Its key in PEM, without a password; an absolute path.
+        key: PathBuf, r#""/etc/ringway/mail.key""#;
+    }
+}
+
+impl Check for CertificateFiles {
+    fn check(&self, spot: &Spot<'_>, problems: &mut Problems) {
+        for (key, path) in [("certificate", &self.certificate), ("key", &self.key)] {
+            if !path.is_absolute() {
+                spot.error(
+                    problems,
+                    format_args!("`{key}`: an absolute path is expected"),
+                );
+            }
+        }
+    }
+}
+
+part! {
+    /// Certificates from a directory (RFC 8555).
+    pub struct Acme {
+        /// The hosts to get certificates for: one for each; `*.domain` needs `dns-01`.
+        hosts: Vec<HostPattern>, r#"["www.example.com"]"#;
+        /// Which of the boot file's directories; its first one unless written.
+        directory: Option<DirectoryName>, r#""letsencrypt""#;
+        /// How control of the hosts is proved; as the boot file says unless written.
+        challenge: Option<Challenge>, r#""tls-alpn-01""#;
+    }
+}
+
+impl Check for Acme {
+    fn check(&self, spot: &Spot<'_>, problems: &mut Problems) {
+        let is_wildcard = |host: &&HostPattern| matches!(host, HostPattern::Wildcard(_));
+        let wildcard = self.hosts.iter().find(is_wildcard);
+        if let (Some(host), Some(Challenge::Http01 | Challenge::TlsAlpn01)) =
+            (wildcard, self.challenge)
+        {
+            let message = format_args!("{host} can be proved by dns-01 alone");
+            spot.error(problems, message);
+        }
+    }
+}
+
+words! {
+    /// The oldest version of TLS that is spoken.
+    pub enum MinVersion {
+        /// TLS 1.2, with forward secrecy and authenticated encryption alone.
+        Tls12 = "1.2",
+        /// TLS 1.3.
+        Tls13 = "1.3",
+    }
+}
+
+impl Field for HostPattern {
+    const SYNTAX: &'static str = "host or `*.domain`";
+
+    fn read(spot: &Spot<'_>, problems: &mut Problems) -> Option<Self> {
+        let text = quoted(spot, problems)?;
+        let wrong = |error| format!("`{}`: {error}", printable(text));
+        Self::parse(text)
+            .map_err(|error| spot.error(problems, wrong(error)))
+            .ok()
+    }
+
+    fn write(&self) -> Value {
+        self.to_string().into()
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "string", "pattern": super::HOST_PATTERN })
+    }
+}
+
+impl Check for Tls {
+    fn check(&self, spot: &Spot<'_>, problems: &mut Problems) {
+        if self.files.is_empty() && self.acme.is_none() {
+            spot.error(problems, "`files` or `acme` is missing");
+        }
+        let mut known = HashSet::new();
+        for host in self.hosts() {
+            if !known.insert(host) {
+                let message = format_args!("{host} has two sources of certificates here");
+                spot.error(problems, message);
+            }
+        }
+    }
+}
+
+impl Tls {
+    /// Every host with a certificate from here.
+    pub fn hosts(&self) -> impl Iterator<Item = &HostPattern> {
+        let files = self.files.iter().flat_map(|files| &files.hosts);
+        files.chain(self.acme.iter().flat_map(|acme| &acme.hosts))
+    }
+}
+
+/// The hosts of a network whose TLS ends at the gateway.
+#[derive(Debug, Default)]
+pub struct Terminated<'n> {
+    hosts: HashSet<Option<&'n HostPattern>>,
+}
+
+impl<'n> Terminated<'n> {
+    /// Those of a network: every host of a route that says so, and every one with a certificate.
+    pub fn of(network: &'n Network) -> Self {
+        Self::among(&network.routes, network.tls.as_ref())
+    }
+
+    pub(super) fn among(routes: &'n [Route], tls: Option<&'n Tls>) -> Self {
+        let ending = routes
+            .iter()
+            .filter(|route| route.tls == Some(RouteTls::Terminate));
+        let routed = ending.map(|route| route.host.pattern());
+        let sourced = tls.into_iter().flat_map(Tls::hosts).map(Some);
+        Self {
+            hosts: routed.chain(sourced).collect(),
+        }
+    }
+
+    /// Whether TLS of a host, or of all hosts that nobody declared, ends at the gateway. A
+    /// certificate for `*.domain` is for names one label below (RFC 9525 section 6.3).
+    pub fn has(&self, host: Option<&HostPattern>) -> bool {
+        if self.hosts.is_empty() {
+            return false;
+        }
+        let above = match host {
+            Some(HostPattern::Exact(name)) => name.parents().next(),
+            Some(HostPattern::Wildcard(_)) | None => None,
+        };
+        let above = above.and_then(|domain| HostPattern::parse(&format!("*.{domain}")).ok());
+        self.hosts.contains(&host) || above.is_some_and(|above| self.hosts.contains(&Some(&above)))
+    }
+
+    /// Whether connections that a key of `proxy` takes are passed through, unread.
+    pub fn passes(&self, key: &ProxyKey) -> bool {
+        key.scheme == Scheme::Https && !self.has(Some(&key.pattern))
+    }
+}
