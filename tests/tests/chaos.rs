@@ -150,6 +150,8 @@ fn a_tenant_without_its_link_fails_alone(lab: &mut Lab) -> Result<()> {
     let gateway = lab.gateway(tls(json!({ "connect_timeout": "500ms" })), state)?;
     let mut of_green = live("green.example")?;
     drop(live("blue.example")?);
+    // Without the link its end would not get through either.
+    gateway.wait_for_records(1)?;
     links::within(&blue.netns, async |links| links.remove("lan").await)?;
     for _ in 0..10 {
         let mut stream = stream::connect(GATEWAY)?;

@@ -178,9 +178,10 @@ impl Reconciler {
         }
     }
 
-    /// Takes up namespaces that were missing or replaced.
+    /// Takes up namespaces that were missing or replaced. Workers that drain open no more connections
+    /// for which that matters, and those that are done cannot take anything.
     pub(super) fn republish_if_stale(&mut self) {
-        if self.publisher.is_stale(&mut self.networks.kernel) {
+        if self.draining.is_none() && self.publisher.is_stale(&mut self.networks.kernel) {
             self.republish();
         }
     }
