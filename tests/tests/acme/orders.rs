@@ -6,7 +6,9 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 use tests::{curl::Curl, lab::Lab, runner::Test, tests};
 
-use crate::pebble::{EAB, HTTP, Options, Pebble, await_certificate, boot, is_ok, no_key_is_shown};
+use crate::pebble::{
+    EAB, HTTP, Options, Pebble, await_certificate, boot, is_ok, is_planned, no_key_is_shown,
+};
 
 pub(crate) const TESTS: &[Test] = tests![
     a_name_is_proved_over_http_while_a_tenant_keeps_its_own_proofs: 120,
@@ -27,7 +29,7 @@ fn a_name_is_proved_over_http_while_a_tenant_keeps_its_own_proofs(lab: &mut Lab)
     )?;
     let mut events = gateway.api().events(Some(0))?;
     for name in ["a.example", "b.example"] {
-        let shown = await_certificate(&gateway, name, is_ok)?;
+        let shown = await_certificate(&gateway, name, is_planned)?;
         let issuer = shown["issuer"].as_str().unwrap_or_default();
         ensure!(issuer.contains("Pebble"), "{shown}");
         ensure!(shown["source"] == "pebble", "{shown}");

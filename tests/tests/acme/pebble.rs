@@ -202,6 +202,11 @@ pub(crate) fn is_ok(certificate: &Value) -> bool {
     certificate["state"] == "ok"
 }
 
+/// There, and its renewal is planned, which is said a moment later.
+pub(crate) fn is_planned(certificate: &Value) -> bool {
+    is_ok(certificate) && certificate["due"].is_u64()
+}
+
 /// Makes sure that nothing that looks like a key is anywhere that it should not be.
 pub(crate) fn no_key_is_shown(gateway: &Arc<Gateway>) -> Result<()> {
     let shown = gateway.api().get("/api/v1/certificates")?.to_string();

@@ -1,10 +1,10 @@
 //! Certificates are renewed before they expire.
 
 use anyhow::{Result, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 use tests::{lab::Lab, runner::Test, tests};
 
-use crate::pebble::{Options, Pebble, await_certificate, boot, is_ok};
+use crate::pebble::{Options, Pebble, await_certificate, boot, is_planned};
 
 pub(crate) const TESTS: &[Test] = tests![
     a_certificate_is_renewed_at_two_thirds_of_its_life: 180,
@@ -21,8 +21,7 @@ fn a_certificate_is_renewed_at_two_thirds_of_its_life(lab: &mut Lab) -> Result<(
         "names": [{ "name": "a.example" }],
     });
     let gateway = lab.gateway(boot(acme), json!({}))?;
-    let planned = |it: &Value| is_ok(it) && it["due"].is_u64();
-    let first = await_certificate(&gateway, "a.example", planned)?;
+    let first = await_certificate(&gateway, "a.example", is_planned)?;
     let (from, until) = (first["not_before"].as_u64(), first["not_after"].as_u64());
     let (Some(from), Some(until), Some(due)) = (from, until, first["due"].as_u64()) else {
         anyhow::bail!("{first}");
