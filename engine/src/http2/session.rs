@@ -105,6 +105,10 @@ impl Session {
                     return Outcome::Flood;
                 }
                 Ok(Event::End(None)) => return Outcome::Done,
+                // Between requests a reset is only a rude goodbye.
+                Ok(Event::End(Some(error))) if error.is_io() && self.streams.get() == 0 => {
+                    return Outcome::Done;
+                }
                 Ok(Event::End(Some(error))) => return outcome_of(&error),
                 Err(_) if says_goodbye => return Outcome::Done,
                 Ok(Event::Stopped) | Err(_) => {

@@ -4,4 +4,6 @@
 mod abuse;
 mod content;
 mod edge;
+mod endings;
 mod upstream;
+mod wire;

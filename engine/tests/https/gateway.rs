@@ -27,8 +27,7 @@ use engine_core::{
 use engine_http::rules::{Action, Match, Policy, Rule, TableBuilder};
 use engine_sys::netns::Netns;
 use engine_tls::{
-    Bundle, Certificates, Policies, Tickets,
-    policy::{self, Protocols},
+    Bundle, Certificates, Policies, Tickets, policy,
     tickets::{Keys, Secret},
 };
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
@@ -145,10 +144,6 @@ impl Setup {
 
     /// Ends the TLS of a name here; none is all the others.
     pub(crate) fn terminate(mut self, pattern: Option<&str>, policy: policy::Policy) -> Self {
-        let policy = policy::Policy {
-            protocols: Protocols::Http1,
-            ..policy
-        };
         let terms = self.policies.terms(&policy).unwrap();
         match pattern {
             Some(pattern) => drop(

@@ -5,6 +5,7 @@
 
 mod clients;
 mod gateway;
+mod http2;
 mod names;
 mod requests;
 mod upstreams;
