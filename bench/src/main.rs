@@ -132,6 +132,8 @@ fn main() -> ExitCode {
 
 impl League {
     fn run(&self) -> Result<()> {
+        engine_sys::process::keep_descriptors_from_children()?;
+        process::end_all_when_interrupted()?;
         // The proxies inherit the limit.
         engine_sys::process::raise_descriptor_limit()?;
         let lab = self.lab()?;

@@ -19,6 +19,10 @@ use nix::{
 
 use crate::measure;
 
+mod interrupt;
+
+pub(crate) use interrupt::end_all_when_interrupted;
+
 /// Time to start listening; Envoy and Traefik take a second on a busy machine.
 const READY_TIMEOUT: Duration = Duration::from_secs(20);
 /// Time to end after SIGTERM, before SIGKILL.
@@ -134,7 +138,8 @@ impl Drop for Process {
 /// The same command, but the kernel kills its process when the thread that started it has ended, in
 /// whatever way (`PR_SET_PDEATHSIG` in prctl(2), by setpriv(1)): a run that is broken off leaves
 /// nothing behind. It holds over execve(2), so also through ip-netns(8). Streams have to be set
-/// anew. Processes that it starts in turn are not tied; [`Process`] ends those when it is dropped.
+/// anew. Processes that it starts in turn are not tied; [`Process`] ends those when it is dropped, and
+/// [`end_all_when_interrupted`] when the run is broken off.
 pub(crate) fn tied(command: &Command) -> Command {
     let mut tied = Command::new("setpriv");
     tied.args(["--pdeathsig", "KILL", "--"]);
