@@ -13,10 +13,12 @@ mod dial;
 pub(crate) mod echo;
 pub(crate) mod event;
 pub(crate) mod exchange;
+pub(crate) mod handshake;
 pub(crate) mod hello;
 pub(crate) mod hold;
 pub(crate) mod latency;
 mod pattern;
+pub(crate) mod rest;
 mod schedule;
 pub(crate) mod serve;
 pub(crate) mod sink;
@@ -45,8 +47,12 @@ pub(crate) enum Generate {
     Acceptor(acceptor::Acceptor),
     /// Client: a new connection with a ClientHello for each operation
     Hello(hello::Hello),
+    /// Client: a TLS handshake on a connection of its own for each operation
+    Handshake(handshake::Handshake),
     /// Client: opens connections, sends one message on each, and keeps them open
     Hold(hold::Hold),
+    /// Client: opens connections, has one HTTP request answered on each, and keeps them open
+    Rest(rest::Rest),
     /// Neither: burns processor time
     Burn(burn::Burn),
 }
@@ -64,7 +70,9 @@ pub(crate) fn run(generate: &Generate) -> Result<()> {
         Generate::Exchange(exchange) => exchange.run(),
         Generate::Acceptor(acceptor) => acceptor.run(),
         Generate::Hello(hello) => hello.run(),
+        Generate::Handshake(handshake) => handshake.run(),
         Generate::Hold(hold) => hold.run(),
+        Generate::Rest(rest) => rest.run(),
         Generate::Burn(burn) => burn.run(),
     }
 }

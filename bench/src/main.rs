@@ -36,6 +36,7 @@ mod runtime;
 mod statistics;
 mod target;
 mod tenants;
+mod tls;
 mod tools;
 mod wireguard;
 mod workload;

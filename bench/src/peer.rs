@@ -8,6 +8,7 @@ use std::{fs, net::SocketAddr, path::Path, process::Command};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
+mod certificate;
 mod envoy;
 mod haproxy;
 pub(crate) mod nginx;
@@ -66,6 +67,8 @@ pub(crate) enum Routing {
     ByName(Vec<(String, SocketAddr)>),
     /// Each request for [`NAME`](crate::workload::NAME) to one HTTP server, over connections that are kept.
     Http(SocketAddr),
+    /// The same in TLS that ends here, with HTTP/2 where the client wants it.
+    Https(SocketAddr),
 }
 
 impl Listener {

@@ -10,10 +10,12 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use rustls::StreamOwned;
 
 use crate::{
-    generate::client_hello::client_hello,
+    generate::{client_hello::client_hello, rest},
     peer::{Job, Routing},
+    tls,
     workload::NAME,
 };
 
@@ -35,6 +37,10 @@ pub(crate) fn wait_until_routed(job: &Job) -> Result<()> {
         let tries: Vec<_> = match &listener.routing {
             Routing::Forward(target) => vec![(Vec::new(), *target)],
             Routing::Http(target) => vec![(request(), *target)],
+            Routing::Https(_) => {
+                wait_until_answered(listener.address())?;
+                Vec::new()
+            }
             Routing::ByName(routes) => routes
                 .iter()
                 .take(ROUTES_TRIED)
@@ -49,6 +55,25 @@ pub(crate) fn wait_until_routed(job: &Job) -> Result<()> {
                 }
             }
         }
+    }
+    Ok(())
+}
+
+/// Waits until a request in TLS is answered.
+fn wait_until_answered(listener: SocketAddr) -> Result<()> {
+    let client = tls::client("http/1.1", false)?;
+    let ask = || -> Result<()> {
+        let stream = TcpStream::connect(listener)?;
+        stream.set_read_timeout(Some(ROUTE_TIMEOUT))?;
+        let mut stream = StreamOwned::new(tls::session(&client, NAME)?, stream);
+        rest::ask(&mut stream, NAME)
+    };
+    let start = Instant::now();
+    while let Err(error) = ask() {
+        if start.elapsed() > ROUTE_TIMEOUT {
+            return Err(error.context(format!("{listener} answers no requests")));
+        }
+        thread::sleep(LOOK_EVERY);
     }
     Ok(())
 }

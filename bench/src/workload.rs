@@ -18,8 +18,10 @@ mod devices;
 mod exchange;
 mod hello;
 mod http;
+mod http2;
 mod https;
 mod idle;
+mod kept;
 mod latency;
 mod names;
 mod netns;
@@ -27,6 +29,7 @@ mod outside;
 mod quiet;
 mod relay;
 mod runtimes;
+mod tls;
 mod traffic;
 mod way;
 mod wireguard;
@@ -63,6 +66,12 @@ pub(crate) enum Workload {
     Wireguard,
     /// HTTP/1.1 requests, each routed by its host
     Http,
+    /// HTTP/2 requests over TLS, many on one connection
+    Http2,
+    /// TLS handshakes that end at the proxy, full and resumed
+    Tls,
+    /// Memory of kept HTTP connections, plain and with TLS
+    Kept,
     /// HTTPS from a client to a tenant's server, through a tunnel in user space
     Https,
     /// WireGuard devices in user space that nobody uses
@@ -88,6 +97,9 @@ impl Workload {
             Self::Quiet => Box::new(quiet::Quiet::default()),
             Self::Wireguard => Box::new(wireguard::Tunnels),
             Self::Http => Box::new(http::Http),
+            Self::Http2 => Box::new(http2::Http2),
+            Self::Tls => Box::new(tls::Tls),
+            Self::Kept => Box::new(kept::Kept),
             Self::Https => Box::new(https::WholeWay),
             Self::Devices => Box::new(devices::Devices),
             Self::Ciphers => Box::new(ciphers::Ciphers),
@@ -180,6 +192,15 @@ impl Contestant {
 pub(crate) struct Outcome {
     pub(crate) values: Values,
     pub(crate) faults: Vec<String>,
+}
+
+/// All proxies that are installed and read requests here. Bytes are not spliced where TLS ends.
+fn terminating(lab: &Lab) -> Vec<Contestant> {
+    let able = |peer: &Peer| {
+        peer.can_proxy_http() && *peer != Peer::HaproxySplice && lab.tools.find(*peer).is_some()
+    };
+    let peers = lab.peers.iter().copied().filter(able);
+    peers.map(Contestant::Peer).collect()
 }
 
 /// `direct` and all proxies that are installed and can do it.

@@ -5,24 +5,30 @@ use std::{net::SocketAddr, path::Path, process::Command};
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::{IDLE_SECONDS, Job, Listener, Routing, WORKERS, write};
+use super::{
+    IDLE_SECONDS, Job, Listener, Routing, WORKERS,
+    certificate::{self, Files},
+    write,
+};
 use crate::workload::NAME;
 
 pub(super) fn prepare(command: &mut Command, job: &Job, dir: &Path) -> Result<()> {
-    let path = write(dir, "envoy.json", &config(job).to_string())?;
+    let files = certificate::files(dir)?;
+    let path = write(dir, "envoy.json", &config(job, &files).to_string())?;
     command.arg("-c").arg(path);
     command.args(["--concurrency", &WORKERS.to_string()]);
     command.args(["--disable-hot-restart", "-l", "error"]);
     Ok(())
 }
 
-fn config(job: &Job) -> Value {
-    let listeners: Vec<_> = job.listeners.iter().map(listener).collect();
+fn config(job: &Job, files: &Files) -> Value {
+    let listeners = job.listeners.iter().map(|one| listener(one, files));
+    let listeners: Vec<_> = listeners.collect();
     let clusters: Vec<_> = job.listeners.iter().flat_map(clusters).collect();
     json!({ "static_resources": { "listeners": listeners, "clusters": clusters } })
 }
 
-fn listener(listener: &Listener) -> Value {
+fn listener(listener: &Listener, files: &Files) -> Value {
     let port = listener.port;
     match &listener.routing {
         Routing::Forward(_) => json!({
@@ -34,6 +40,14 @@ fn listener(listener: &Listener) -> Value {
             "name": format!("l{port}"),
             "address": address(listener.address()),
             "filter_chains": [{ "filters": [connection_manager(&format!("c{port}"))] }],
+        }),
+        Routing::Https(_) => json!({
+            "name": format!("l{port}"),
+            "address": address(listener.address()),
+            "filter_chains": [{
+                "filters": [connection_manager(&format!("c{port}"))],
+                "transport_socket": secured(files),
+            }],
         }),
         Routing::ByName(routes) => {
             let chains: Vec<_> = (0..)
@@ -99,10 +113,27 @@ fn connection_manager(cluster: &str) -> Value {
     })
 }
 
+fn secured(files: &Files) -> Value {
+    let extension = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
+    json!({
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": type_url(extension),
+            "common_tls_context": {
+                "alpn_protocols": ["h2", "http/1.1"],
+                "tls_certificates": [{
+                    "certificate_chain": { "filename": files.certificate },
+                    "private_key": { "filename": files.key },
+                }],
+            },
+        },
+    })
+}
+
 fn clusters(listener: &Listener) -> Vec<Value> {
     let port = listener.port;
     match &listener.routing {
-        Routing::Forward(target) | Routing::Http(target) => {
+        Routing::Forward(target) | Routing::Http(target) | Routing::Https(target) => {
             vec![cluster(&format!("c{port}"), *target)]
         }
         Routing::ByName(routes) => routes

@@ -5,7 +5,11 @@ use std::{path::Path, process::Command};
 
 use anyhow::Result;
 
-use super::{CONNECTIONS_MAX, IDLE_SECONDS, Job, Routing, WORKERS, write};
+use super::{
+    CONNECTIONS_MAX, IDLE_SECONDS, Job, Routing, WORKERS,
+    certificate::{self, Files},
+    write,
+};
 use crate::workload::NAME;
 
 /// Pipes for splicing: `maxpipes` defaults to a quarter of `maxconn`, and their descriptors would
@@ -13,13 +17,14 @@ use crate::workload::NAME;
 const PIPES_MAX: usize = 256;
 
 pub(super) fn prepare(command: &mut Command, job: &Job, splice: bool, dir: &Path) -> Result<()> {
-    let path = write(dir, "haproxy.cfg", &config(job, splice))?;
+    let files = certificate::files(dir)?;
+    let path = write(dir, "haproxy.cfg", &config(job, splice, &files))?;
     // -db: in the foreground (HAProxy starter guide, management.txt section 3).
     command.arg("-db").arg("-f").arg(path);
     Ok(())
 }
 
-fn config(job: &Job, splice: bool) -> String {
+fn config(job: &Job, splice: bool, files: &Files) -> String {
     let splice = if splice { "  option splice-auto\n" } else { "" };
     let mut text = format!(
         "global\n  nbthread {WORKERS}\n  maxconn {CONNECTIONS_MAX}\n  maxpipes {PIPES_MAX}\n\
@@ -32,13 +37,21 @@ fn config(job: &Job, splice: bool) -> String {
     };
     for listener in &job.listeners {
         let port = listener.port;
-        text.push_str(&format!("frontend f{port}\n  bind 127.0.0.1:{port}\n"));
+        let secured = match &listener.routing {
+            Routing::Https(_) => {
+                format!(" ssl crt {} alpn h2,http/1.1", files.both.display())
+            }
+            Routing::Forward(_) | Routing::ByName(_) | Routing::Http(_) => String::new(),
+        };
+        text.push_str(&format!(
+            "frontend f{port}\n  bind 127.0.0.1:{port}{secured}\n"
+        ));
         match &listener.routing {
             Routing::Forward(target) => {
                 text.push_str(&format!("  default_backend b{port}\n"));
                 text.push_str(&format!("backend b{port}\n  server s {target}{place}\n"));
             }
-            Routing::Http(target) => {
+            Routing::Http(target) | Routing::Https(target) => {
                 text.push_str(&format!(
                     "  mode http\n  option forwardfor\n  use_backend b{port} if {{ hdr(host) -i \
                      {NAME} }}\nbackend b{port}\n  mode http\n  server s {target}{place}\n"
@@ -69,13 +82,17 @@ mod tests {
     use super::super::tests::job;
     use super::*;
 
+    fn files() -> Files {
+        certificate::files(tempfile::tempdir().unwrap().path()).unwrap()
+    }
+
     #[test]
     fn servers_in_a_namespace_are_said_to_be_there() {
         let job = Job {
             namespace: Some("tenant".into()),
             ..job()
         };
-        let config = config(&job, false);
+        let config = config(&job, false, &files());
         let servers = config.lines().filter(|line| line.contains("server s "));
         let mut servers = servers.peekable();
         assert!(servers.peek().is_some(), "{config}");
@@ -87,7 +104,8 @@ mod tests {
 
     #[test]
     fn splicing_is_the_only_difference_between_both_configurations() {
-        let (with, without) = (config(&job(), true), config(&job(), false));
+        let (job, files) = (job(), files());
+        let (with, without) = (config(&job, true, &files), config(&job, false, &files));
         assert_eq!(with.replace("  option splice-auto\n", ""), without);
         assert_ne!(with, without);
     }

@@ -4,11 +4,16 @@ use std::{net::SocketAddr, path::Path, process::Command};
 
 use anyhow::Result;
 
-use super::{CONNECTIONS_MAX, IDLE_SECONDS, Job, Routing, WORKERS, write};
+use super::{
+    CONNECTIONS_MAX, IDLE_SECONDS, Job, Routing, WORKERS,
+    certificate::{self, Files},
+    write,
+};
 use crate::workload::NAME;
 
 pub(super) fn prepare(command: &mut Command, job: &Job, dir: &Path) -> Result<()> {
-    let path = write(dir, "nginx.conf", &config(job, dir))?;
+    let files = certificate::files(dir)?;
+    let path = write(dir, "nginx.conf", &config(job, dir, &files))?;
     command.arg("-p").arg(dir).arg("-c").arg(path);
     command.args(["-e", "stderr"]);
     Ok(())
@@ -43,12 +48,13 @@ pub(crate) const BULK: &str = "/bulk";
 /// Bytes of small answers: with the head about 200.
 pub(crate) const BODY_BYTES: usize = 64;
 
-fn config(job: &Job, dir: &Path) -> String {
+fn config(job: &Job, dir: &Path, files: &Files) -> String {
     let proxied = job
         .listeners
         .iter()
         .filter_map(|listener| match listener.routing {
-            Routing::Http(target) => Some(proxying(listener.port, target)),
+            Routing::Http(target) => Some(proxying(listener.port, target, None)),
+            Routing::Https(target) => Some(proxying(listener.port, target, Some(files))),
             Routing::Forward(_) | Routing::ByName(_) => None,
         });
     let proxied: String = proxied.collect();
@@ -63,7 +69,9 @@ fn config(job: &Job, dir: &Path) -> String {
     for listener in &job.listeners {
         let port = listener.port;
         let (preread, target) = match &listener.routing {
-            Routing::Forward(target) | Routing::Http(target) => ("off", target.to_string()),
+            Routing::Forward(target) | Routing::Http(target) | Routing::Https(target) => {
+                ("off", target.to_string())
+            }
             Routing::ByName(routes) => {
                 text.push_str(&format!("  map $ssl_preread_server_name $t{port} {{\n"));
                 for (name, target) in routes {
@@ -84,10 +92,22 @@ fn config(job: &Job, dir: &Path) -> String {
 
 /// Connections to the server are kept, which nginx does only when it is told to. Responses are not
 /// written to disk, which no other peer does.
-fn proxying(port: u16, target: SocketAddr) -> String {
+fn proxying(port: u16, target: SocketAddr, files: Option<&Files>) -> String {
+    let (ssl, secured) = match files {
+        None => ("", String::new()),
+        Some(files) => (
+            " ssl",
+            format!(
+                "http2 on; ssl_certificate {}; ssl_certificate_key {};",
+                files.certificate.display(),
+                files.key.display()
+            ),
+        ),
+    };
     format!(
         "upstream u{port} {{ server {target}; keepalive 256; keepalive_requests 1000000000; }}\n  \
-         server {{ listen 127.0.0.1:{port} reuseport backlog=4096; server_name {NAME}; location / {{ \
+         server {{ listen 127.0.0.1:{port}{ssl} reuseport backlog=4096; {secured} server_name {NAME}; \
+         location / {{ \
          proxy_pass http://u{port}; proxy_http_version 1.1; proxy_set_header Connection \"\"; \
          proxy_set_header Host $host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; \
          proxy_max_temp_file_size 0; }} }}\n"

@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, path::Path, process::Command};
 use anyhow::Result;
 use serde_json::{Map, Value, json};
 
-use super::{CONNECTIONS_MAX, IDLE_SECONDS, Job, Listener, Routing, WORKERS, write};
+use super::{
+    CONNECTIONS_MAX, IDLE_SECONDS, Job, Listener, Routing, WORKERS,
+    certificate::{self, Files},
+    write,
+};
 use crate::{api::Api, workload::NAME};
 
 /// Key of the one network that the names belong to.
@@ -18,7 +22,8 @@ pub(crate) const STORE: &str = "ringway.db";
 const REQUEST_SECONDS: u32 = 600;
 
 pub(super) fn prepare(command: &mut Command, job: &Job, dir: &Path) -> Result<()> {
-    write(dir, "state.json", &state(job).to_string())?;
+    let files = certificate::files(dir)?;
+    write(dir, "state.json", &state(job, &files).to_string())?;
     serve(command, &boot(job, dir), dir)
 }
 
@@ -45,7 +50,8 @@ pub(crate) fn serve(command: &mut Command, boot: &Value, dir: &Path) -> Result<(
 /// # Errors
 /// When the gateway refuses it.
 pub(crate) fn publish(job: &Job, dir: &Path) -> Result<()> {
-    Api::at(&dir.join(SOCKET)).apply(&state(job).to_string())?;
+    let files = certificate::files(dir)?;
+    Api::at(&dir.join(SOCKET)).apply(&state(job, &files).to_string())?;
     Ok(())
 }
 
@@ -93,12 +99,14 @@ fn boot_listener(job: &Job, listener: &Listener) -> Value {
         }
         Routing::ByName(_) => entry["protocol"] = json!("tls"),
         Routing::Http(_) => entry["protocol"] = json!("http"),
+        Routing::Https(_) => entry["protocol"] = json!("https"),
     }
     entry
 }
 
-fn state(job: &Job) -> Value {
+fn state(job: &Job, files: &Files) -> Value {
     let mut proxy: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut tls = None;
     for listener in &job.listeners {
         match &listener.routing {
             Routing::ByName(routes) => {
@@ -111,12 +119,22 @@ fn state(job: &Job) -> Value {
                 let targets = proxy.entry(format!("http://{NAME}")).or_default();
                 targets.push(target.to_string());
             }
+            Routing::Https(target) => {
+                let targets = proxy.entry(format!("https://{NAME}")).or_default();
+                targets.push(target.to_string());
+                tls = Some(json!({ "files": [{
+                    "hosts": [NAME], "certificate": files.certificate, "key": files.key,
+                }] }));
+            }
             Routing::Forward(_) => {}
         }
     }
     let mut document = Map::new();
     if !proxy.is_empty() {
-        let network = json!({ "netns": job.namespace, "proxy": proxy });
+        let mut network = json!({ "netns": job.namespace, "proxy": proxy });
+        if let Some(tls) = tls {
+            network["tls"] = tls;
+        }
         document.insert(NETWORK.to_owned(), network);
     }
     Value::Object(document)
@@ -126,11 +144,15 @@ fn state(job: &Job) -> Value {
 mod tests {
     use super::{super::tests::job, *};
 
+    fn files() -> Files {
+        certificate::files(tempfile::tempdir().unwrap().path()).unwrap()
+    }
+
     #[test]
     fn a_job_without_a_namespace_dials_from_the_host() {
         let text = boot(&job(), Path::new("/tmp")).to_string();
         assert!(text.contains("\"host/127.0.0.1:9\""), "{text}");
-        assert!(state(&job())[NETWORK]["netns"].is_null());
+        assert!(state(&job(), &files())[NETWORK]["netns"].is_null());
     }
 
     #[test]
@@ -141,6 +163,6 @@ mod tests {
         };
         let text = boot(&job, Path::new("/tmp")).to_string();
         assert!(text.contains("\"netns:tenant/127.0.0.1:9\""), "{text}");
-        assert_eq!(state(&job)[NETWORK]["netns"], json!("tenant"));
+        assert_eq!(state(&job, &files())[NETWORK]["netns"], json!("tenant"));
     }
 }

@@ -33,7 +33,7 @@ fn config(job: &Job, dir: &Path) -> Result<String> {
         let port = listener.port;
         let routes = match &listener.routing {
             Routing::Forward(target) => vec![(String::new(), *target)],
-            Routing::Http(_) => bail!("sozu has no HTTP listener here"),
+            Routing::Http(_) | Routing::Https(_) => bail!("sozu has no HTTP listener here"),
             Routing::ByName(routes) => routes
                 .iter()
                 .map(|(name, target)| (format!(", hostname = \"{name}\""), *target))

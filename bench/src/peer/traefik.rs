@@ -38,7 +38,7 @@ fn routes(job: &Job) -> Result<Value> {
         let port = listener.port;
         let routes = match &listener.routing {
             Routing::Forward(target) => vec![("*", *target, json!(null))],
-            Routing::Http(_) => bail!("Traefik has no HTTP router here"),
+            Routing::Http(_) | Routing::Https(_) => bail!("Traefik has no HTTP router here"),
             Routing::ByName(routes) => routes
                 .iter()
                 .map(|(name, target)| (name.as_str(), *target, json!({ "passthrough": true })))

@@ -69,6 +69,11 @@ impl Course {
         self.way.connect
     }
 
+    /// What is in front of the server.
+    pub(super) fn way(&mut self) -> &mut Way {
+        &mut self.way
+    }
+
     /// Runs `client`, and gives its output and the cores that the proxy kept busy meanwhile.
     ///
     /// # Errors
@@ -193,6 +198,14 @@ pub(super) fn serve_http(lab: &Lab, contestant: Contestant, bulk: Option<u64>) -
     answer(lab, contestant, Routing::Http, bulk)
 }
 
+/// An HTTP server, and what reads requests out of TLS in front of it.
+///
+/// # Errors
+/// When one of both does not start.
+pub(super) fn serve_https(lab: &Lab, contestant: Contestant) -> Result<Course> {
+    answer(lab, contestant, Routing::Https, None)
+}
+
 /// nginx as the HTTP server behind the proxy.
 fn answer(
     lab: &Lab,
@@ -286,7 +299,7 @@ fn bytes(text: &str) -> Option<f64> {
 }
 
 /// A time as wrk writes it.
-fn microseconds(text: &str) -> Option<f64> {
+pub(super) fn microseconds(text: &str) -> Option<f64> {
     for (unit, factor) in [("us", 1.0), ("ms", 1e3), ("s", 1e6), ("m", 60e6)] {
         if let Some(number) = text.strip_suffix(unit) {
             return Some(number.parse::<f64>().ok()? * factor);

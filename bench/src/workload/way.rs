@@ -84,7 +84,7 @@ impl Way {
 
 fn first_target(routing: &Routing) -> Result<SocketAddr> {
     match routing {
-        Routing::Forward(target) | Routing::Http(target) => Some(*target),
+        Routing::Forward(target) | Routing::Http(target) | Routing::Https(target) => Some(*target),
         Routing::ByName(routes) => routes.first().map(|(_, target)| *target),
     }
     .context("no target")
