@@ -56,13 +56,13 @@ pub(crate) async fn serve(
     slot.watch_idle(&worker.live, std::time::Duration::MAX);
     slot.says_goodbye();
     let mut transport = Transport::new(Rc::clone(&ends.client), ahead);
-    let is_flooded = Rc::default();
+    let flood = Rc::default();
     let limits = &worker.shared.limits.http2;
     let allowance = Allowance {
         burst: limits.control_frames_burst,
         per_second: limits.control_frames_per_second,
     };
-    transport.watch(allowance, Rc::clone(&is_flooded));
+    transport.watch(allowance, Rc::clone(&flood));
     let handshake = builder(worker).handshake::<_, Bytes>(transport);
     let mut driver = slot
         .within(&worker.live, listener.hello_timeout, handshake)
@@ -72,7 +72,7 @@ pub(crate) async fn serve(
             true => Outcome::ClientReset,
             false => Outcome::BadRequest,
         })?;
-    let session = Rc::new(Session::new(connection, visitor, is_flooded));
+    let session = Rc::new(Session::new(connection, visitor, flood));
     let outcome = session.run(connection, &mut driver).await;
     // Ends the streams that are left.
     drop(driver);

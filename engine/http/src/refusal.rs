@@ -119,6 +119,34 @@ refusals! {
     /// Trailers beyond their bounds.
     TrailersTooLong => 431 "trailers_too_long" "the trailers are too long",
 
+    /// Of the frames that ask for work and carry nothing, more than a client of HTTP/2 may send, the last
+    /// of them DATA (RFC 9113 section 10.5). For this and all those below the connection ends without an
+    /// answer, so their status is never seen.
+    FloodOfData => 400 "h2_empty_data_flood" "too many empty DATA frames come",
+    /// The same, the last of them RST_STREAM.
+    FloodOfResets => 400 "h2_reset_flood" "too many RST_STREAM frames come",
+    /// The same, the last of them SETTINGS.
+    FloodOfSettings => 400 "h2_settings_flood" "too many SETTINGS frames come",
+    /// The same, the last of them PING.
+    FloodOfPings => 400 "h2_ping_flood" "too many PING frames come",
+    /// The same, the last of them WINDOW_UPDATE.
+    FloodOfWindows => 400 "h2_window_flood" "too many WINDOW_UPDATE frames come",
+    /// The same, the last of them CONTINUATION.
+    FloodOfContinuations => 400 "h2_continuation_flood" "too many CONTINUATION frames come",
+    /// The same, the last of them of any other kind.
+    FloodOfOthers => 400 "h2_other_flood" "too many frames come that carry nothing",
+    /// ENHANCE_YOUR_CALM for another cause, such as a head in too many pieces or too many requests taken
+    /// back before they were served.
+    Calm => 400 "h2_enhance_your_calm" "the client asks for too much",
+    /// COMPRESSION_ERROR: heads that HPACK cannot decode (RFC 7541).
+    Compression => 400 "h2_compression_error" "a compressed head is malformed",
+    /// FLOW_CONTROL_ERROR: content beyond a window, or a window beyond 2^31-1 (RFC 9113 section 6.9.1).
+    FlowControl => 400 "h2_flow_control_error" "a flow-control window is exceeded",
+    /// FRAME_SIZE_ERROR (RFC 9113 section 4.2).
+    FrameSize => 400 "h2_frame_size_error" "a frame has a wrong size",
+    /// Anything else that HTTP/2 forbids, such as PROTOCOL_ERROR.
+    Http2 => 400 "h2_protocol_error" "a rule of HTTP/2 is broken",
+
     /// A status line that is none, or a status outside 100 to 599.
     StatusLine => 502 "bad_status_line" "the status line is malformed",
     /// 101 to a request without Upgrade (RFC 9110 section 15.2.2).

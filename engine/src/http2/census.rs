@@ -7,6 +7,8 @@
 
 use std::time::Instant;
 
+use engine_http::refusal::Refusal;
+
 use super::PREFACE;
 
 /// Bytes in front of each frame (RFC 9113 section 4.1).
@@ -60,9 +62,12 @@ impl Census {
         self.sent = self.sent.saturating_add(bytes as u64);
     }
 
-    /// Takes what came. False when it is more than the client may send.
-    pub(super) fn take(&mut self, mut bytes: &[u8], now: Instant) -> bool {
-        let mut cost = 0;
+    /// Takes what came.
+    ///
+    /// # Errors
+    /// When it is more than the client may send: the kind of the last frame that costs something.
+    pub(super) fn take(&mut self, mut bytes: &[u8], now: Instant) -> Result<(), Refusal> {
+        let (mut cost, mut last) = (0, None);
         while !bytes.is_empty() {
             if self.skip > 0 {
                 let over = self.skip.min(bytes.len());
@@ -76,25 +81,42 @@ impl Census {
             bytes = &bytes[count..];
             if self.come == HEADER_BYTES {
                 self.come = 0;
-                cost += self.end_header();
+                if let Some(kind) = self.end_header() {
+                    cost += 1;
+                    last = Some(kind);
+                }
             }
         }
-        cost == 0 || self.pay(cost, now)
+        match last {
+            Some(kind) if !self.pay(cost, now) => Err(kind),
+            _ => Ok(()),
+        }
     }
 
-    /// Takes a header; gives what its frame costs.
-    fn end_header(&mut self) -> u64 {
+    /// Takes a header; gives its frame's kind if it costs something.
+    fn end_header(&mut self) -> Option<Refusal> {
+        // RFC 9113 section 6.
         const DATA: u8 = 0;
         const HEADERS: u8 = 1;
+        const RST_STREAM: u8 = 3;
+        const SETTINGS: u8 = 4;
+        const PING: u8 = 6;
+        const WINDOW_UPDATE: u8 = 8;
+        const CONTINUATION: u8 = 9;
         const END_STREAM: u8 = 1;
         let [high, middle, low, kind, flags, ..] = self.header;
         self.skip = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
-        let is_free = match kind {
-            DATA => self.skip > 0 || flags & END_STREAM != 0,
-            HEADERS => true,
-            _ => false,
-        };
-        u64::from(!is_free)
+        match kind {
+            DATA if self.skip > 0 || flags & END_STREAM != 0 => None,
+            DATA => Some(Refusal::FloodOfData),
+            HEADERS => None,
+            RST_STREAM => Some(Refusal::FloodOfResets),
+            SETTINGS => Some(Refusal::FloodOfSettings),
+            PING => Some(Refusal::FloodOfPings),
+            WINDOW_UPDATE => Some(Refusal::FloodOfWindows),
+            CONTINUATION => Some(Refusal::FloodOfContinuations),
+            _ => Some(Refusal::FloodOfOthers),
+        }
     }
 
     fn pay(&mut self, cost: u64, now: Instant) -> bool {
@@ -139,7 +161,7 @@ mod tests {
             per_second: 2,
         };
         let mut census = Census::new(allowance, now);
-        assert!(census.take(PREFACE, now));
+        assert_eq!(census.take(PREFACE, now), Ok(()));
         census
     }
 
@@ -148,11 +170,15 @@ mod tests {
         let begin = Instant::now();
         let mut census = census(begin);
         let ping = frame(PING, 0, 8);
-        assert!(census.take(&ping.repeat(10), begin));
-        assert!(!census.take(&ping, begin));
-        assert!(census.take(&ping.repeat(2), begin + Duration::from_secs(1)));
-        assert!(!census.take(&ping, begin + Duration::from_millis(1100)));
-        assert!(!census.take(&ping.repeat(11), begin + Duration::from_secs(3600)));
+        let too_many = Err(Refusal::FloodOfPings);
+        assert_eq!(census.take(&ping.repeat(10), begin), Ok(()));
+        assert_eq!(census.take(&ping, begin), too_many);
+        let second = begin + Duration::from_secs(1);
+        assert_eq!(census.take(&ping.repeat(2), second), Ok(()));
+        let soon = second + Duration::from_millis(100);
+        assert_eq!(census.take(&ping, soon), too_many);
+        let hour = begin + Duration::from_secs(3600);
+        assert_eq!(census.take(&ping.repeat(11), hour), too_many);
     }
 
     #[test]
@@ -168,7 +194,7 @@ mod tests {
         for size in 1..bytes.len() {
             let mut census = census(begin);
             for piece in bytes.chunks(size) {
-                assert!(census.take(piece, begin));
+                assert_eq!(census.take(piece, begin), Ok(()));
             }
             assert_eq!(census.left, 8, "pieces of {size}");
         }
@@ -178,9 +204,10 @@ mod tests {
     fn content_is_free_and_empty_content_is_not() {
         let begin = Instant::now();
         let mut census = census(begin);
-        assert!(census.take(&frame(0, 0, 1).repeat(1000), begin));
-        assert!(census.take(&frame(0, 1, 0).repeat(1000), begin));
-        assert!(!census.take(&frame(0, 0, 0).repeat(11), begin));
+        assert_eq!(census.take(&frame(0, 0, 1).repeat(1000), begin), Ok(()));
+        assert_eq!(census.take(&frame(0, 1, 0).repeat(1000), begin), Ok(()));
+        let empty = frame(0, 0, 0).repeat(11);
+        assert_eq!(census.take(&empty, begin), Err(Refusal::FloodOfData));
     }
 
     #[test]
@@ -189,7 +216,7 @@ mod tests {
         let mut census = census(begin);
         census.sent(100 * 4096);
         let update = frame(8, 0, 4);
-        assert!(census.take(&update.repeat(110), begin));
-        assert!(!census.take(&update, begin));
+        assert_eq!(census.take(&update.repeat(110), begin), Ok(()));
+        assert_eq!(census.take(&update, begin), Err(Refusal::FloodOfWindows));
     }
 }

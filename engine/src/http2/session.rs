@@ -10,6 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use engine_core::{ids::ListenerId, outcome::Outcome};
+use engine_http::refusal::Refusal;
 use h2::{
     Reason, RecvStream,
     server::{Connection as Driver, SendResponse},
@@ -17,7 +18,8 @@ use h2::{
 
 use super::{stream, transport::Transport};
 use crate::{
-    config::Listener, connection::Connection, end::End, http::Visitor, rt, worker::Worker,
+    account::ListenerTally, config::Listener, connection::Connection, end::End, http::Visitor, rt,
+    worker::Worker,
 };
 
 /// How long a client may take to agree to the end of a connection.
@@ -31,8 +33,8 @@ pub(super) struct Session {
     pub(super) visitor: Visitor,
     /// Requests that are being served.
     streams: Cell<u32>,
-    /// The client sends more frames than it may.
-    is_flooded: Rc<Cell<bool>>,
+    /// Of what the client sends more than it may, as soon as it does.
+    flood: Rc<Cell<Option<Refusal>>>,
     /// Woken when the last of them ends: the connection is idle from then on.
     task: RefCell<Option<Waker>>,
 }
@@ -47,8 +49,8 @@ enum Event {
     Turned,
     /// The worker accepts no more.
     Stopped,
-    /// The client sends more frames than it may.
-    Flooded,
+    /// The client sends more frames than it may, the last of them of this kind.
+    Flooded(Refusal),
     /// The connection is over.
     End(Option<h2::Error>),
 }
@@ -57,7 +59,7 @@ impl Session {
     pub(super) fn new(
         connection: &Connection<'_>,
         visitor: Visitor,
-        is_flooded: Rc<Cell<bool>>,
+        flood: Rc<Cell<Option<Refusal>>>,
     ) -> Self {
         Self {
             worker: Rc::clone(connection.worker),
@@ -65,7 +67,7 @@ impl Session {
             client: Rc::clone(&connection.ends.client),
             visitor,
             streams: Cell::new(0),
-            is_flooded,
+            flood,
             task: RefCell::default(),
         }
     }
@@ -97,7 +99,8 @@ impl Session {
             match event {
                 Ok(Event::Request(request, respond)) => self.start(*request, respond),
                 Ok(Event::Turned) => {}
-                Ok(Event::Flooded) => {
+                Ok(Event::Flooded(kind)) => {
+                    self.count(kind);
                     driver.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                     let said = poll_fn(|cx| driver.poll_closed(cx));
                     // It need not be heard.
@@ -109,7 +112,7 @@ impl Session {
                 Ok(Event::End(Some(error))) if error.is_io() && self.streams.get() == 0 => {
                     return Outcome::Done;
                 }
-                Ok(Event::End(Some(error))) => return outcome_of(&error),
+                Ok(Event::End(Some(error))) => return self.outcome_of(&error),
                 Err(_) if says_goodbye => return Outcome::Done,
                 Ok(Event::Stopped) | Err(_) => {
                     driver.graceful_shutdown();
@@ -134,8 +137,8 @@ impl Session {
             Poll::Ready(None) => return Poll::Ready(Event::End(None)),
             Poll::Pending => {}
         }
-        if self.is_flooded.get() {
-            return Poll::Ready(Event::Flooded);
+        if let Some(kind) = self.flood.get() {
+            return Poll::Ready(Event::Flooded(kind));
         }
         if self.worker.stopped().is_stopped() && !says_goodbye {
             return Poll::Ready(Event::Stopped);
@@ -147,6 +150,33 @@ impl Session {
             self.task.replace(Some(cx.waker().clone()));
         }
         Poll::Pending
+    }
+
+    /// Counts a connection that is ended because of what came.
+    fn count(&self, refusal: Refusal) {
+        let count = |tally: &mut ListenerTally| tally.refusals[refusal.index()] += 1;
+        self.worker.ledger.count_listener(self.id, count);
+    }
+
+    /// How a connection ended that h2 gave up.
+    fn outcome_of(&self, error: &h2::Error) -> Outcome {
+        if error.is_io() {
+            return Outcome::ClientReset;
+        }
+        match error.reason() {
+            // The client's goodbye.
+            Some(Reason::NO_ERROR) | None => Outcome::Done,
+            Some(_) if error.is_remote() => Outcome::ClientReset,
+            Some(reason) => {
+                let refusal = broken(reason);
+                self.count(refusal);
+                if refusal == Refusal::Calm {
+                    Outcome::Flood
+                } else {
+                    Outcome::BadRequest
+                }
+            }
+        }
     }
 
     /// Has a request served. A client that takes requests back faster than they end does not get
@@ -182,16 +212,13 @@ impl Drop for Seat {
     }
 }
 
-/// How a connection ended that h2 gave up.
-fn outcome_of(error: &h2::Error) -> Outcome {
-    if error.is_io() {
-        return Outcome::ClientReset;
-    }
-    match error.reason() {
-        // The client's goodbye.
-        Some(Reason::NO_ERROR) | None => Outcome::Done,
-        Some(_) if error.is_remote() => Outcome::ClientReset,
-        Some(Reason::ENHANCE_YOUR_CALM) => Outcome::Flood,
-        Some(_) => Outcome::BadRequest,
+/// The rule of HTTP/2 that a client broke, by what h2 says of it (RFC 9113 section 7).
+fn broken(reason: Reason) -> Refusal {
+    match reason {
+        Reason::ENHANCE_YOUR_CALM => Refusal::Calm,
+        Reason::COMPRESSION_ERROR => Refusal::Compression,
+        Reason::FLOW_CONTROL_ERROR => Refusal::FlowControl,
+        Reason::FRAME_SIZE_ERROR => Refusal::FrameSize,
+        _ => Refusal::Http2,
     }
 }

@@ -13,6 +13,7 @@ use std::{
     time::Instant,
 };
 
+use engine_http::refusal::Refusal;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::census::{Allowance, Census};
@@ -52,8 +53,8 @@ pub(super) struct Transport {
 /// A stranger's frames.
 struct Watched {
     census: Census,
-    /// Set when there are too many: from then on nothing more is received.
-    is_flooded: Rc<Cell<bool>>,
+    /// Set when there are too many, with their kind: from then on nothing more is received.
+    flood: Rc<Cell<Option<Refusal>>>,
 }
 
 impl Transport {
@@ -71,23 +72,23 @@ impl Transport {
         }
     }
 
-    /// Counts the other side's frames from now on, and says by `is_flooded` when they are too many.
-    pub(super) fn watch(&mut self, allowance: Allowance, is_flooded: Rc<Cell<bool>>) {
+    /// Counts the other side's frames from now on, and says by `flood` when they are too many.
+    pub(super) fn watch(&mut self, allowance: Allowance, flood: Rc<Cell<Option<Refusal>>>) {
         self.census = Some(Watched {
             census: Census::new(allowance, Instant::now()),
-            is_flooded,
+            flood,
         });
     }
 
     /// Counts what was received. False when it is too much.
     fn is_bearable(&mut self, bytes: &[u8]) -> bool {
-        let Some(Watched { census, is_flooded }) = &mut self.census else {
+        let Some(Watched { census, flood }) = &mut self.census else {
             return true;
         };
-        if !is_flooded.get() && !census.take(bytes, Instant::now()) {
-            is_flooded.set(true);
+        if flood.get().is_none() {
+            flood.set(census.take(bytes, Instant::now()).err());
         }
-        !is_flooded.get()
+        flood.get().is_none()
     }
 
     fn receive(&mut self, into: &mut ReadBuf<'_>) -> io::Result<()> {

@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use engine_http::refusal::Refusal;
+
 use crate::edge::{Edge, PATIENCE, Speaks, upstream};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -79,10 +81,13 @@ fn edge() -> Edge {
     Edge::before(address, Speaks::Http1)
 }
 
-/// The same for all of them: the connection ends with that code, and the next one is served.
-fn ends_with(code: u32, next: impl FnMut(u32) -> Vec<u8>) {
-    let edge = edge();
-    assert_eq!(flood(&edge, next), code);
+/// The same for all of them: the connection ends because its client costs too much, that is counted under
+/// one of these reasons (which limit is met first may depend on how the bytes come), and the next one is
+/// served.
+fn ends_as(reasons: &[Refusal], next: impl FnMut(u32) -> Vec<u8>) {
+    let mut edge = edge();
+    assert_eq!(flood(&edge, next), ENHANCE_YOUR_CALM);
+    edge.refuses(reasons);
     let mut other = TcpStream::connect(edge.address).unwrap();
     other
         .set_read_timeout(Some(Duration::from_secs(5)))
@@ -97,7 +102,7 @@ fn ends_with(code: u32, next: impl FnMut(u32) -> Vec<u8>) {
 
 #[test]
 fn a_flood_of_requests_that_are_taken_back_at_once_ends() {
-    ends_with(ENHANCE_YOUR_CALM, |number| {
+    ends_as(&[Refusal::FloodOfResets, Refusal::Calm], |number| {
         let stream = number * 2 + 1;
         let mut frames = frame(HEADERS, 0x5, stream, GET);
         frames.extend(frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
@@ -107,17 +112,21 @@ fn a_flood_of_requests_that_are_taken_back_at_once_ends() {
 
 #[test]
 fn a_flood_of_pings_ends() {
-    ends_with(ENHANCE_YOUR_CALM, |_| frame(PING, 0, 0, &[0; 8]).repeat(16));
+    ends_as(&[Refusal::FloodOfPings], |_| {
+        frame(PING, 0, 0, &[0; 8]).repeat(16)
+    });
 }
 
 #[test]
 fn a_flood_of_settings_ends() {
-    ends_with(ENHANCE_YOUR_CALM, |_| frame(SETTINGS, 0, 0, &[]).repeat(16));
+    ends_as(&[Refusal::FloodOfSettings], |_| {
+        frame(SETTINGS, 0, 0, &[]).repeat(16)
+    });
 }
 
 #[test]
 fn a_flood_of_window_updates_ends() {
-    ends_with(ENHANCE_YOUR_CALM, |_| {
+    ends_as(&[Refusal::FloodOfWindows], |_| {
         frame(WINDOW_UPDATE, 0, 0, &1_u32.to_be_bytes()).repeat(16)
     });
 }
@@ -125,7 +134,7 @@ fn a_flood_of_window_updates_ends() {
 #[test]
 fn a_flood_of_continuations_ends() {
     let mut begun = false;
-    ends_with(ENHANCE_YOUR_CALM, move |_| {
+    ends_as(&[Refusal::FloodOfContinuations, Refusal::Calm], move |_| {
         if !std::mem::replace(&mut begun, true) {
             return frame(HEADERS, 0, 1, GET);
         }
@@ -137,7 +146,7 @@ fn a_flood_of_continuations_ends() {
 #[test]
 fn a_flood_of_empty_content_ends() {
     let mut begun = false;
-    ends_with(ENHANCE_YOUR_CALM, move |_| {
+    ends_as(&[Refusal::FloodOfData, Refusal::Calm], move |_| {
         if !std::mem::replace(&mut begun, true) {
             return frame(HEADERS, 0x4, 1, b"\x83\x84\x86\x41\x09a.example");
         }
@@ -147,7 +156,8 @@ fn a_flood_of_empty_content_ends() {
 
 #[test]
 fn frames_that_mean_nothing_end_the_connection() {
-    let edge = edge();
+    let mut edge = edge();
     let code = flood(&edge, |_| frame(DATA, 0, 0, b"for no stream"));
     assert_eq!(code, PROTOCOL_ERROR);
+    edge.refuses(&[Refusal::Http2]);
 }

@@ -20,6 +20,7 @@ use engine_core::{
     ids::{Generation, NetnsId, NetworkId, RouteId},
     snapshot::{Network, Route, SnapshotBuilder, Target},
 };
+use engine_http::refusal::Refusal;
 use engine_http::rules::{Action, Match, Policy, Rule, TableBuilder};
 use engine_sys::netns::Netns;
 use h2::client::{self, SendRequest};
@@ -87,6 +88,27 @@ impl Edge {
             tls: Tls::default(),
         };
         self.engine.publish(publication).unwrap();
+    }
+
+    /// Waits until a connection or request was refused for one of these reasons, and none for another.
+    pub(crate) fn refuses(&mut self, reasons: &[Refusal]) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let counters = &self.engine.counters().listeners[0].refusals;
+            let counted = Refusal::ALL
+                .iter()
+                .filter(|refusal| counters[refusal.index()] > 0);
+            let counted: Vec<_> = counted.collect();
+            if !counted.is_empty() {
+                assert!(
+                    counted.iter().all(|refusal| reasons.contains(refusal)),
+                    "{counted:?}"
+                );
+                return;
+            }
+            assert!(Instant::now() < deadline, "nothing was refused");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// The counters of the route, once `is_there` says that they are all there.

@@ -42,7 +42,7 @@ pub(crate) const METRICS: &[Metric] = &[
     metric("listener_ech", Counter, &["listener"], "Hellos with encrypted_client_hello", samples::listener_ech),
     metric("listener_tls_handshakes", Counter, &["listener", "version", "group", "session"], "TLS handshakes that ended here, by what was agreed on; `session` is `new` or `resumed`", samples::listener_tls_handshakes),
     metric("listener_tls_failures", Counter, &["listener", "cause"], "TLS handshakes that failed here, by why", samples::listener_tls_failures),
-    metric("listener_http_refused", Counter, &["listener", "reason"], "HTTP messages that were refused, by reason, where there are any", samples::listener_refused),
+    metric("listener_http_refused", Counter, &["listener", "reason"], "HTTP messages that were refused, and HTTP/2 connections that were ended for what they sent, by reason, where there are any", samples::listener_refused),
     metric("listener_exhausted", Counter, &["listener"], "Times that no descriptor was left to accept with", samples::listener_exhausted),
     metric("listener_accept_errors", Counter, &["listener"], "Other failures of accept", samples::listener_accept_errors),
     metric("connection_records_dropped", Counter, &[], "Connection records that found no room on the way to the log", samples::records_dropped),
