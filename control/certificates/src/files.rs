@@ -11,11 +11,10 @@ use std::{
     sync::Arc,
 };
 
-use control_api::boot::CertificateFiles;
 use engine_tls::Bundle;
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
-use crate::{leaf, reason};
+use crate::{leaf, reason, wants::WantedFiles};
 
 /// A certificate and a key in files, and what they were when they were looked at last.
 #[derive(Debug)]
@@ -53,11 +52,11 @@ pub(crate) enum Found {
 }
 
 impl Pair {
-    /// Files whose names begin at `folder`, not looked at yet.
-    pub(crate) fn new(files: &CertificateFiles, folder: &Path) -> Self {
+    /// Files that were not looked at yet.
+    pub(crate) fn new(files: &WantedFiles) -> Self {
         Self {
-            certificate: folder.join(&files.certificate),
-            key: folder.join(&files.key),
+            certificate: files.certificate.clone(),
+            key: files.key.clone(),
             stamps: None,
             bundle: None,
             issuer: None,
@@ -65,9 +64,13 @@ impl Pair {
         }
     }
 
-    /// Whether these are the same files.
-    pub(crate) fn is_of(&self, files: &CertificateFiles, folder: &Path) -> bool {
-        self.certificate == folder.join(&files.certificate) && self.key == folder.join(&files.key)
+    /// Which files these are, whosever.
+    pub(crate) fn wanted(&self) -> WantedFiles {
+        WantedFiles {
+            network: None,
+            certificate: self.certificate.clone(),
+            key: self.key.clone(),
+        }
     }
 
     /// The certificate's file.

@@ -183,6 +183,7 @@ impl Keeper {
         };
         keeper.recall()?;
         keeper.take_wants(wants);
+        keeper.enforce();
         keeper.show();
         Ok((keeper, looks))
     }
@@ -223,33 +224,47 @@ impl Keeper {
         }
     }
 
-    /// Wants something else than before.
+    /// Wants something else than before. What it costs is by what differs, but for files: then
+    /// everything is put in force anew.
     fn take_wants(&mut self, wants: Arc<Wants>) {
         let before = std::mem::replace(&mut self.wants, wants);
-        let gone: Vec<CertificateName> = before
-            .names
-            .keys()
-            .filter(|name| !self.wants.names.contains_key(name))
-            .cloned()
-            .collect();
-        for name in gone {
-            self.schedule.forget(&name);
-            if self.trouble.remove(&name).is_some() {
-                // Logged by the store's health, and of no weight.
-                drop(self.store.remove_acme_failure(name.to_string()));
-            }
+        let wants = Arc::clone(&self.wants);
+        let has_files = !wants.files.is_empty() || !before.files.is_empty();
+        let gone = before.names.keys();
+        for name in gone.filter(|name| !wants.names.contains_key(name)) {
+            self.unwant(name);
         }
         let now = clock::now();
-        let wants = Arc::clone(&self.wants);
         for (name, terms) in &wants.names {
-            if before.names.get(name) != Some(terms) {
-                self.want(name, terms.clone(), now);
+            if before.names.get(name) == Some(terms) {
+                continue;
+            }
+            self.want(name, terms.clone(), now);
+            if let Some(held) = self.held.get(name) {
+                self.certificates.add(&held.bundle);
             }
         }
-        self.files.set(&self.wants);
-        self.look_at_files();
-        self.enforce();
+        if wants.files != before.files || wants.default != before.default {
+            self.files.set(&wants);
+            self.look_at_files();
+            self.enforce();
+        } else if has_files {
+            // A name that goes may be one of a file's, too.
+            self.enforce();
+        }
         self.is_stale = true;
+    }
+
+    /// Does not want a name any more. Its certificate is kept for whoever wants it again.
+    fn unwant(&mut self, name: &CertificateName) {
+        self.schedule.forget(name);
+        if self.trouble.remove(name).is_some() {
+            // Logged by the store's health, and of no weight.
+            drop(self.store.remove_acme_failure(name.to_string()));
+        }
+        if self.held.contains_key(name) {
+            self.certificates.remove(&name.0);
+        }
     }
 
     /// Has a name's certificate obtained, now or when it is to be renewed.

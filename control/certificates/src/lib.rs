@@ -34,4 +34,4 @@ pub mod schedule;
 mod wants;
 
 pub use keeper::{Ears, Keeper, KeeperError, Setting};
-pub use wants::{WantedFiles, Wants};
+pub use wants::{Impossible, WantedFiles, Wants};

@@ -1,8 +1,14 @@
 //! What is to be had, from what is declared.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
-use control_api::boot::{Acme, Boot, CertificateFiles, CertificateName, OwnName};
+use control_api::{
+    boot::{Acme, Boot, CertificateName, Challenge, DirectoryName},
+    state::Desired,
+};
 
 use crate::schedule::Terms;
 
@@ -11,49 +17,198 @@ use crate::schedule::Terms;
 pub struct Wants {
     /// Names whose certificates are obtained, and how.
     pub names: BTreeMap<CertificateName, Terms>,
-    /// Certificates in files. Their paths begin at `folder`.
+    /// Names that no certificate can be obtained for, and why.
+    pub impossible: BTreeMap<CertificateName, Impossible>,
+    /// Certificates in files.
     pub files: Vec<WantedFiles>,
     /// What is served where nothing else is.
-    pub default: Option<CertificateFiles>,
-    /// The boot file's folder.
-    pub folder: PathBuf,
+    pub default: Option<WantedFiles>,
 }
 
 /// A certificate in files, and whose it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct WantedFiles {
     /// The port of the network that it is for; none for the gateway's own.
     pub network: Option<u16>,
-    /// Where it is.
-    pub files: CertificateFiles,
+    /// Where the chain is.
+    pub certificate: PathBuf,
+    /// Where its key is.
+    pub key: PathBuf,
+}
+
+/// Why no certificate can be obtained for a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Impossible {
+    /// The port of the network that it is for; none for the gateway's own.
+    pub network: Option<u16>,
+    /// What stands against it.
+    pub objection: String,
+}
+
+/// A name that a certificate is declared for.
+struct Declared<'a> {
+    name: CertificateName,
+    network: Option<u16>,
+    directory: Option<&'a DirectoryName>,
+    challenge: Option<Challenge>,
 }
 
 impl Wants {
-    /// What a boot file says.
-    pub fn of_boot(boot: &Boot, folder: PathBuf) -> Self {
-        let own = boot.acme.names.iter().flatten();
-        let names = own.filter_map(|own| Some((own.name.clone(), terms(&boot.acme, own)?)));
-        let files = boot.tls.files.iter().flatten();
-        Self {
-            names: names.collect(),
-            files: files
-                .map(|files| WantedFiles {
-                    network: None,
-                    files: files.clone(),
-                })
-                .collect(),
-            default: boot.tls.default.clone(),
-            folder,
+    /// What a boot file says, whose names of files begin at `folder`, and what the networks say. A
+    /// name of the gateway's own is nobody else's.
+    pub fn of(boot: &Boot, desired: &Desired, folder: &Path) -> Self {
+        let mut wants = Self {
+            default: boot.tls.default.as_ref().map(|files| WantedFiles {
+                network: None,
+                certificate: folder.join(&files.certificate),
+                key: folder.join(&files.key),
+            }),
+            ..Self::default()
+        };
+        for files in boot.tls.files.iter().flatten() {
+            wants.files.push(WantedFiles {
+                network: None,
+                certificate: folder.join(&files.certificate),
+                key: folder.join(&files.key),
+            });
+        }
+        for own in boot.acme.names.iter().flatten() {
+            let declared = Declared {
+                name: own.name.clone(),
+                network: None,
+                directory: own.directory.as_ref(),
+                challenge: own.challenge,
+            };
+            wants.declare(&boot.acme, declared);
+        }
+        wants.add_networks(&boot.acme, desired);
+        wants
+    }
+
+    fn add_networks(&mut self, acme: &Acme, desired: &Desired) {
+        for (port, network) in &desired.networks {
+            let network_port = Some(port.get());
+            let Some(tls) = &network.tls else { continue };
+            for files in &*tls.files {
+                self.files.push(WantedFiles {
+                    network: network_port,
+                    certificate: files.certificate.clone(),
+                    key: files.key.clone(),
+                });
+            }
+            let Some(obtained) = &tls.acme else { continue };
+            for host in &obtained.hosts {
+                let declared = Declared {
+                    name: CertificateName(host.clone()),
+                    network: network_port,
+                    directory: obtained.directory.as_ref(),
+                    challenge: obtained.challenge,
+                };
+                self.declare(acme, declared);
+            }
+        }
+    }
+
+    fn declare(&mut self, acme: &Acme, declared: Declared<'_>) {
+        let Declared {
+            name,
+            network,
+            directory,
+            challenge,
+        } = declared;
+        if self.names.contains_key(&name) {
+            return;
+        }
+        let objection = acme.objection(&name, directory, challenge);
+        match (objection, acme.directory(directory)) {
+            (None, Some(directory)) => {
+                let challenge = acme.challenge(&name, challenge);
+                let terms = Terms {
+                    network,
+                    directory: directory.name.clone(),
+                    challenge,
+                    on_demand: false,
+                };
+                self.names.insert(name, terms);
+            }
+            (objection, _) => {
+                let objection = objection.unwrap_or_default();
+                let impossible = Impossible { network, objection };
+                self.impossible.insert(name, impossible);
+            }
         }
     }
 }
 
-/// The boot file was checked, so that every name of its own has a directory.
-fn terms(acme: &Acme, own: &OwnName) -> Option<Terms> {
-    Some(Terms {
-        network: None,
-        directory: acme.directory(own.directory.as_ref())?.name.clone(),
-        challenge: acme.challenge(&own.name, own.challenge),
-        on_demand: false,
-    })
+#[cfg(test)]
+mod tests {
+    use control_api::{boot, state};
+
+    use super::*;
+
+    fn wants(boot: &str, state: &str) -> Wants {
+        let none = BTreeMap::<String, String>::new();
+        let listeners = "listeners: [{ name: a, bind: 127.0.0.1:0, protocol: https }]\n";
+        let boot = boot::parse(&format!("{listeners}{boot}"), &none)
+            .unwrap()
+            .value;
+        let desired = state::parse(state).unwrap().value;
+        Wants::of(&boot, &desired, Path::new("/etc/ringway"))
+    }
+
+    #[test]
+    fn the_names_of_the_boot_file_and_of_networks_are_wanted_as_they_say() {
+        let wants = wants(
+            "tls: { files: [{ certificate: a.pem, key: /a.key }], default: { certificate: d, key: d } }\n\
+             acme: { directories: [{ name: one, url: https://one/d }, { name: two, url: https://two/d }], \
+             names: [{ name: own.example }] }",
+            r#"{ "1": { "netns": null, "tls": {
+                "files": [{ "hosts": ["f.example"], "certificate": "/f.pem", "key": "/f.key" }],
+                "acme": { "hosts": ["a.example", "own.example"], "directory": "two", "challenge": "tls-alpn-01" } } } }"#,
+        );
+        let files: Vec<_> = wants
+            .files
+            .iter()
+            .map(|files| {
+                let path = files.certificate.display();
+                (files.network, path.to_string())
+            })
+            .collect();
+        assert_eq!(
+            files,
+            [
+                (None, "/etc/ringway/a.pem".to_owned()),
+                (Some(1), "/f.pem".to_owned())
+            ]
+        );
+        assert_eq!(wants.files[0].key, Path::new("/a.key"));
+        assert!(wants.default.is_some());
+        let terms = |name: &str| wants.names[&name.parse().unwrap()].clone();
+        let (network, own) = (terms("a.example"), terms("own.example"));
+        assert_eq!(
+            (
+                network.network,
+                network.directory.as_str(),
+                network.challenge
+            ),
+            (Some(1), "two", Challenge::TlsAlpn01)
+        );
+        assert_eq!(
+            (own.network, own.directory.as_str(), own.challenge),
+            (None, "one", Challenge::Http01)
+        );
+        assert_eq!(wants.impossible.len(), 0);
+    }
+
+    #[test]
+    fn what_cannot_be_obtained_is_said_with_the_reason() {
+        let wants = wants(
+            "",
+            r#"{ "1": { "netns": null, "tls": { "acme": { "hosts": ["a.example"] } } } }"#,
+        );
+        assert!(wants.names.is_empty());
+        let impossible = &wants.impossible[&"a.example".parse().unwrap()];
+        assert_eq!(impossible.network, Some(1));
+        assert!(impossible.objection.contains("`acme.directories` has none"));
+    }
 }

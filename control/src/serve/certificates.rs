@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use control_api::{
     answer::{CertificatesView, Event, Happening},
     boot::Boot,
+    state::Desired,
 };
 use control_certificates::{Ears, Keeper, Setting, Wants};
 use control_http::View;
@@ -73,6 +74,7 @@ impl Vault {
     pub(super) fn open(
         boot_file: &Path,
         boot: &Boot,
+        desired: &Desired,
         store: &Store,
     ) -> anyhow::Result<(Self, Force)> {
         let (strangers, waiting_strangers) = bounded(STRANGERS_WAITING_MAX);
@@ -91,7 +93,7 @@ impl Vault {
             challenges: force.challenges.clone(),
             happenings,
         };
-        let first = Arc::new(Wants::of_boot(boot, folder.clone()));
+        let first = Arc::new(Wants::of(boot, desired, &folder));
         let (keeper, view) =
             Keeper::start(setting, Arc::clone(&first)).context("opening the certificates")?;
         let (wants, wanted) = watch::channel(first);
@@ -151,6 +153,7 @@ struct Follow {
 
 impl Follow {
     async fn run(mut self, wants: watch::Sender<Arc<Wants>>) {
+        let mut before = None;
         loop {
             let changed = tokio::select! {
                 changed = self.view.changed() => changed,
@@ -160,9 +163,17 @@ impl Follow {
                 // The gateway is going down, and certificates stay as they are.
                 return;
             }
-            self.view.borrow_and_update();
+            let view = Arc::clone(&self.view.borrow_and_update());
             let boot = Arc::clone(&self.boot.borrow_and_update());
-            let now = Wants::of_boot(&boot, self.folder.clone());
+            // The view is a new one every second.
+            let is_same = |(desired, last): &(Arc<Desired>, Arc<Boot>)| {
+                Arc::ptr_eq(desired, &view.desired) && Arc::ptr_eq(last, &boot)
+            };
+            if before.as_ref().is_some_and(is_same) {
+                continue;
+            }
+            let now = Wants::of(&boot, &view.desired, &self.folder);
+            before = Some((Arc::clone(&view.desired), boot));
             wants.send_if_modified(|before| {
                 let is_other = **before != now;
                 if is_other {

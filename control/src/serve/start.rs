@@ -107,7 +107,7 @@ impl<'a> Gateway<'a> {
         // Before anything is touched: a gateway that cannot be asked changes nothing.
         let listener = listen(&boot.api.listen)
             .with_context(|| format!("serving the API at {}", boot.api.listen))?;
-        let (vault, force) = Vault::open(boot_file, &boot, &store)?;
+        let (vault, force) = Vault::open(boot_file, &boot, &desired, &store)?;
         // Ten descriptors for each network, before the engine asks for its own.
         raise_descriptor_limit().context("raising the limit of open files")?;
         let kernel = Linux::open(kernel_config(&boot)).context("preparing the kernel's side")?;

@@ -13,19 +13,12 @@ fn pem(name: &str) -> (String, String) {
 
 struct Place {
     folder: TempDir,
-    files: CertificateFiles,
 }
 
 impl Place {
     fn new() -> Self {
-        let text = "listeners: [{ name: a, bind: 127.0.0.1:0, protocol: tls }]\n\
-            tls: { default: { certificate: c.pem, key: k.pem } }";
-        let none = std::collections::BTreeMap::<String, String>::new();
-        let boot = control_api::boot::parse(text, &none).unwrap().value;
-        Self {
-            folder: TempDir::new().unwrap(),
-            files: boot.tls.default.unwrap(),
-        }
+        let folder = TempDir::new().unwrap();
+        Self { folder }
     }
 
     fn write(&self, certificate: &str, key: &str) {
@@ -37,7 +30,11 @@ impl Place {
     }
 
     fn pair(&self) -> Pair {
-        Pair::new(&self.files, self.folder.path())
+        Pair::new(&WantedFiles {
+            network: None,
+            certificate: self.folder.path().join("c.pem"),
+            key: self.folder.path().join("k.pem"),
+        })
     }
 }
 

@@ -33,6 +33,14 @@ impl Keeper {
                 now,
             )
         }));
+        let impossible = self.wants.impossible.iter();
+        certificates.extend(impossible.map(|(name, why)| CertificateStatus {
+            name: name.to_string(),
+            network: why.network,
+            state: CertificateState::Failed,
+            error: Some(why.objection.clone()),
+            ..CertificateStatus::default()
+        }));
         let files = self.files.pairs();
         certificates.extend(files.map(|(network, pair)| file_status(network, pair, now)));
         certificates.sort_by(|a, b| (&a.name, &a.source).cmp(&(&b.name, &b.source)));

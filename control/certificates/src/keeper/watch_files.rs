@@ -1,15 +1,15 @@
 //! The files that are looked at.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
-use control_api::{answer::Happening, boot::CertificateFiles};
+use control_api::answer::Happening;
 use engine_tls::Bundle;
 
 use super::Keeper;
 use crate::{
     clock,
     files::{Found, Pair},
-    wants::Wants,
+    wants::{WantedFiles, Wants},
 };
 
 /// All pairs of files, and the default's.
@@ -17,30 +17,29 @@ use crate::{
 pub(super) struct WatchedFiles {
     pairs: Vec<(Option<u16>, Pair)>,
     default: Option<Pair>,
-    folder: PathBuf,
 }
 
 impl WatchedFiles {
     /// Looks at these from now on. What stays keeps its certificate.
     pub(super) fn set(&mut self, wants: &Wants) {
-        self.folder.clone_from(&wants.folder);
-        let mut before: Vec<Pair> = std::mem::take(&mut self.pairs)
+        let named = std::mem::take(&mut self.pairs)
             .into_iter()
-            .map(|(_, pair)| pair)
+            .map(|(_, pair)| pair);
+        let mut before: HashMap<WantedFiles, Pair> = named
             .chain(self.default.take())
+            .map(|pair| (pair.wanted(), pair))
             .collect();
-        let folder = self.folder.clone();
-        let mut take = |files: &CertificateFiles| {
-            let known = before.iter().position(|pair| pair.is_of(files, &folder));
-            match known {
-                Some(index) => before.swap_remove(index),
-                None => Pair::new(files, &folder),
-            }
+        let mut take = |files: &WantedFiles| {
+            let known = before.remove(&WantedFiles {
+                network: None,
+                ..files.clone()
+            });
+            known.unwrap_or_else(|| Pair::new(files))
         };
         self.pairs = wants
             .files
             .iter()
-            .map(|wanted| (wanted.network, take(&wanted.files)))
+            .map(|files| (files.network, take(files)))
             .collect();
         self.default = wants.default.as_ref().map(take);
     }
