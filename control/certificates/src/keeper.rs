@@ -54,6 +54,9 @@ const STRANGERS_INTERVAL: Duration = Duration::from_millis(250);
 const SLEEP_MAX: Duration = Duration::from_secs(60);
 /// Certificates that are obtained on demand and kept.
 const ON_DEMAND_MAX: usize = 100_000;
+/// Over how many seconds the first looks after a start are spread at most: 100,000 certificates make
+/// five a second.
+const LOOKS_SPREAD: u64 = 6 * HOUR;
 /// In seconds.
 const HOUR: u64 = 3600;
 
@@ -262,8 +265,14 @@ impl Keeper {
             // Logged by the store's health, and of no weight.
             drop(self.store.remove_acme_failure(name.to_string()));
         }
-        if self.held.contains_key(name) {
-            self.certificates.remove(&name.0);
+        let Some(held) = self.held.get(name) else {
+            return;
+        };
+        // What clients asked for once may be had on demand still.
+        let is_wanted = self.is_wanted(name, held);
+        match self.terms_on_demand(name).filter(|_| is_wanted) {
+            Some(terms) => self.want(name, terms, clock::now()),
+            None => self.certificates.remove(&name.0),
         }
     }
 
@@ -294,7 +303,8 @@ impl Keeper {
 
     /// Over how many seconds the first looks are spread: few certificates are looked at right away.
     fn look_spread(&self) -> u64 {
-        u64::try_from(self.held.len()).unwrap_or(HOUR).min(HOUR)
+        let certificates = u64::try_from(self.held.len());
+        certificates.unwrap_or(LOOKS_SPREAD).min(LOOKS_SPREAD)
     }
 
     /// A client asked for a name without a certificate.

@@ -2,7 +2,7 @@
 
 use instant_acme::{Account, CertificateIdentifier, Error};
 
-use super::patience;
+use super::{account::AccountError, patience};
 
 /// What a directory suggests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +20,9 @@ pub(crate) enum LookError {
     /// It never does.
     #[error("the directory does not say when to renew")]
     Unsupported,
+    /// There is no account to ask with.
+    #[error("asking when to renew")]
+    Account(#[source] Box<AccountError>),
     /// It did not this time.
     #[error("asking when to renew")]
     Ask(#[source] Error),
@@ -30,6 +33,7 @@ impl LookError {
     pub(crate) fn patience(&self) -> Option<u64> {
         match self {
             Self::Unsupported => None,
+            Self::Account(error) => error.patience(),
             Self::Ask(error) => patience(error),
         }
     }

@@ -130,8 +130,8 @@ impl Order {
 async fn look(name: CertificateName, directory: Arc<Directory>, leaf: Arc<[u8]>) -> Ended {
     let result = match (directory.account().await, leaf::identifier(&leaf)) {
         (Ok(account), Some(identifier)) => acme::look(&account, &identifier).await,
-        // Without the account there will be no order either, and that says why.
-        (Err(_), _) | (_, None) => Err(LookError::Unsupported),
+        (Ok(_), None) => Err(LookError::Unsupported),
+        (Err(error), _) => Err(LookError::Account(Box::new(error))),
     };
     Ended::Look { name, result }
 }
@@ -298,6 +298,11 @@ impl Keeper {
         {
             tracing::info!(%name, "a certificate is obtained on demand");
             self.want(&name, terms, now);
+            // It may be there, from when somebody declared it.
+            if let Some(held) = self.held.get_mut(&name) {
+                held.on_demand = true;
+                self.certificates.add(&held.bundle);
+            }
         }
     }
 
