@@ -22,6 +22,7 @@ use rustls::{
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, InvalidDnsNameError, ServerName, pem::PemObject as _},
 };
+use serde_json::{Map, Value};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -103,6 +104,13 @@ pub(crate) struct Busy {
     pub(crate) seconds: Option<u64>,
     /// What it says.
     detail: String,
+}
+
+/// The server refuses, and does not say why in the way that directories do (RFC 8555 section 6.7).
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the answer is {status} without a reason: is this a directory's URL?")]
+struct NoReason {
+    status: StatusCode,
 }
 
 /// Why a client cannot be made.
@@ -283,6 +291,9 @@ impl HttpClient for Client {
             if let Some(busy) = Busy::of(&answer) {
                 return Err(instant_acme::Error::Other(busy.into()));
             }
+            if let Some(error) = NoReason::of(&answer) {
+                return Err(instant_acme::Error::Other(error.into()));
+            }
             let (parts, body) = answer.into_parts();
             Ok(BytesResponse {
                 parts,
@@ -300,12 +311,21 @@ impl Busy {
         }
         let after = answer.headers().get(header::RETRY_AFTER);
         let after = after.and_then(|after| after.to_str().ok());
-        let problem: serde_json::Value = serde_json::from_slice(answer.body()).unwrap_or_default();
+        let problem: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
         let detail = problem["detail"].as_str().unwrap_or("it does not say why");
         Some(Self {
             seconds: after.and_then(|after| seconds(after, SystemTime::now())),
             detail: reason::plain(detail),
         })
+    }
+}
+
+impl NoReason {
+    fn of(answer: &Response<Bytes>) -> Option<Self> {
+        let status = answer.status();
+        let is_refusal = status.is_client_error() || status.is_server_error();
+        let problem: Result<Map<String, Value>, _> = serde_json::from_slice(answer.body());
+        (is_refusal && problem.is_err()).then_some(Self { status })
     }
 }
 
@@ -343,5 +363,20 @@ mod tests {
         assert_eq!(seconds(date, now), Some(60));
         assert_eq!(seconds("Sun, 06 Nov 1994 08:00:00 GMT", now), Some(0));
         assert_eq!(seconds("soon", now), None);
+    }
+
+    #[test]
+    fn a_refusal_has_a_reason_or_is_said_to_have_none() {
+        let answer = |status, body: &'static str| {
+            let mut answer = Response::new(Bytes::from(body));
+            *answer.status_mut() = status;
+            NoReason::of(&answer).map(|error| error.to_string())
+        };
+        let problem = r#"{ "type": "urn:ietf:params:acme:error:malformed" }"#;
+        assert_eq!(answer(StatusCode::BAD_REQUEST, problem), None);
+        assert_eq!(answer(StatusCode::NO_CONTENT, ""), None);
+        // Its first word would be read as JSON.
+        let page = answer(StatusCode::NOT_FOUND, "404 page not found").unwrap();
+        assert!(page.contains("404 Not Found"), "{page}");
     }
 }
