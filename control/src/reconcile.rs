@@ -176,7 +176,7 @@ impl Reconciler {
             certificates,
         } = setting;
         let started = unix_now();
-        let mut publisher = Publisher::start(Tls::new(certificates)?)?;
+        let mut publisher = Publisher::start(Tls::new(certificates)?, &store)?;
         let prepared = publisher
             .prepare(&desired, &boot.listeners, None)
             .map_err(|problems| {

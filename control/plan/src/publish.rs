@@ -236,7 +236,7 @@ impl Plan<'_> {
             id,
             found_by,
             action,
-            policy: rules::policy(declared, id, tenant.pages.clone(), secret),
+            policy: rules::policy(declared, tenant.network.id, tenant.pages.clone(), secret),
             aside,
         });
     }

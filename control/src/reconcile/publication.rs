@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use control_api::{Problems, boot::Listener, state::Desired};
 use control_kernel::Linux;
 use control_plan::{Ids, NamespaceSource, Planned, publish};
+use control_store::Store;
 use engine::{Engine, Publication};
 use engine_core::{ids::Generation, snapshot::Snapshot};
 use engine_sys::netns::Identity;
@@ -43,16 +44,19 @@ pub(crate) struct Prepared {
 }
 
 impl Publisher {
-    /// Begins with nothing given out, and with a secret for what clients are given.
+    /// Begins with nothing given out, and with the store's secret for what clients are given: their
+    /// cookies lead where they led before a restart.
     ///
     /// # Errors
-    /// When the kernel has no random numbers.
-    pub(crate) fn start(tls: Tls) -> anyhow::Result<Self> {
-        let mut secret = [0; 32];
+    /// When the kernel has no random numbers, or the store does not answer.
+    pub(crate) fn start(tls: Tls, store: &Store) -> anyhow::Result<Self> {
+        let mut drawn = [0; 32];
         // Of the kernel's random numbers (getrandom(2)).
         let random = ring::default_provider().secure_random;
-        let filled = random.fill(&mut secret);
+        let filled = random.fill(&mut drawn);
         filled.ok().context("no random numbers are to be had")?;
+        let secret = store.secret("cookies", drawn).wait();
+        let secret = secret.context("keeping the secret of cookies")?;
         Ok(Self {
             ids: Ids::with_secret(secret),
             tls,

@@ -1,5 +1,5 @@
-//! Ringway's durable state, in SQLite: what is desired, what was counted, what happened, and the
-//! certificates that were obtained.
+//! Ringway's durable state, in SQLite: what is desired, what was counted, what happened, the
+//! certificates that were obtained, and secrets.
 //!
 //! ```text
 //!   samples ─► ledger ─► writer thread ─► file ◄─ reader threads ◄─ questions
@@ -38,6 +38,7 @@ mod reader;
 mod request;
 mod retention;
 mod sample;
+mod secrets;
 mod store;
 mod totals;
 mod traffic;

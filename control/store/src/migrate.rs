@@ -10,11 +10,12 @@ use rusqlite::{Connection, TransactionBehavior};
 const APPLICATION: i64 = 0x5249_4e47;
 
 /// Every migration, in order; the first makes version 1.
-pub(crate) const MIGRATIONS: [&str; 4] = [
+pub(crate) const MIGRATIONS: [&str; 5] = [
     include_str!("migrations/0001_desired.sql"),
     include_str!("migrations/0002_accounts.sql"),
     include_str!("migrations/0003_journal.sql"),
     include_str!("migrations/0004_certificates.sql"),
+    include_str!("migrations/0005_secrets.sql"),
 ];
 
 /// Why a file could not be brought to this version's form. It is as it was.

@@ -4,7 +4,7 @@ use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
 use control_api::state::{Route, route::HeaderEdits};
 use engine_core::{
-    ids::RouteId,
+    ids::{NetworkId, RouteId},
     snapshot::{self, Snapshot},
 };
 use engine_http::{
@@ -68,7 +68,7 @@ pub(super) fn action(route: &Route) -> Action {
 /// How a rule treats its requests. `secret` is what the marks of its cookie are made with.
 pub(super) fn policy(
     route: &Route,
-    id: RouteId,
+    network: NetworkId,
     pages: Option<Arc<Pages>>,
     secret: &[u8; 32],
 ) -> Policy {
@@ -97,7 +97,7 @@ pub(super) fn policy(
         allow: Prefixes::new(route.allow.iter().copied()),
         deny: Prefixes::new(route.deny.iter().copied()),
         balance: route.balance.clone(),
-        sticky: sticky(route, id, secret),
+        sticky: sticky(route, network, secret),
         check: route.health.as_ref().map(|health| health.check_of()),
         ejection: route
             .ejection
@@ -109,7 +109,7 @@ pub(super) fn policy(
     }
 }
 
-fn sticky(route: &Route, id: RouteId, secret: &[u8; 32]) -> Option<Sticky> {
+fn sticky(route: &Route, network: NetworkId, secret: &[u8; 32]) -> Option<Sticky> {
     let (declared, to) = (route.sticky.as_ref()?, route.to.as_ref()?);
     let targets: Vec<SocketAddr> = to.targets.iter().map(|target| target.address).collect();
     let secure = match route.scheme() {
@@ -123,7 +123,7 @@ fn sticky(route: &Route, id: RouteId, secret: &[u8; 32]) -> Option<Sticky> {
         age,
         secure,
         secret,
-        (id, &targets),
+        (network, &targets),
     )
     .ok()
 }

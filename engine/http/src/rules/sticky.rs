@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr};
 
-use engine_core::ids::RouteId;
+use engine_core::ids::NetworkId;
 use sha2::{Digest, Sha256};
 
 use crate::{field, field::Fields, octet};
@@ -12,9 +12,9 @@ const MARK_BYTES: usize = 32;
 
 /// A cookie whose value marks a target.
 ///
-/// The mark is a keyed hash of route and address: it tells nothing about the target, cannot be made
-/// without the secret, and stays the same over tables and restarts. All marks are made when the
-/// table is built.
+/// The mark is a keyed hash of network and address: it tells nothing about the target, cannot be made
+/// without the secret, and stays the same over tables and, with the secret, over restarts. Rules of a
+/// network that share a cookie and a target agree about it. All marks are made when the table is built.
 #[derive(Clone)]
 pub struct Sticky {
     name: Box<str>,
@@ -34,7 +34,7 @@ pub enum StickyError {
 }
 
 impl Sticky {
-    /// Makes the cookie of a route, for its targets in their order. It lives as long as the
+    /// Makes the cookie of a rule, for its targets in their order. It lives as long as the
     /// browser's session, or for `max_age` seconds; `secure` is set where only TLS is spoken.
     ///
     /// # Errors
@@ -44,7 +44,7 @@ impl Sticky {
         max_age: Option<u64>,
         secure: Secure,
         secret: &[u8; 32],
-        (route, targets): (RouteId, &[SocketAddr]),
+        (network, targets): (NetworkId, &[SocketAddr]),
     ) -> Result<Self, StickyError> {
         if !octet::is_token(name.as_bytes()) {
             let name = name.into();
@@ -60,7 +60,7 @@ impl Sticky {
             attributes: format!("; Path=/{age}; HttpOnly; SameSite=Lax{secure}").into(),
             marks: targets
                 .iter()
-                .map(|target| mark(secret, route, *target))
+                .map(|target| mark(secret, network, *target))
                 .collect(),
         })
     }
@@ -102,10 +102,10 @@ pub enum Secure {
 
 /// The secret has a fixed length and half the hash is given out, so a plain hash is a sound keyed
 /// one: there is nothing to extend.
-fn mark(secret: &[u8; 32], route: RouteId, target: SocketAddr) -> [u8; MARK_BYTES] {
+fn mark(secret: &[u8; 32], network: NetworkId, target: SocketAddr) -> [u8; MARK_BYTES] {
     let mut sha256 = Sha256::new();
     sha256.update(secret);
-    sha256.update(route.0.to_be_bytes());
+    sha256.update(network.0.to_be_bytes());
     sha256.update(target.to_string().as_bytes());
     let hash = sha256.finalize();
     let mut mark = [0; MARK_BYTES];
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cookie_leads_back_to_its_target_and_to_no_other_route() {
+    fn a_cookie_leads_back_to_its_target_and_to_none_of_another_network() {
         let targets: Vec<SocketAddr> = vec![
             "10.0.0.2:80".parse().unwrap(),
             "10.0.0.3:80".parse().unwrap(),
@@ -131,7 +131,7 @@ mod tests {
                 Some(60),
                 Secure::Yes,
                 &[7; 32],
-                (RouteId(id), &targets),
+                (NetworkId(id), &targets),
             )
             .unwrap()
         };

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use engine_core::ids::RouteId;
+use engine_core::ids::NetworkId;
 use engine_http::{
     balance::{Balance, HashOn},
     health::Ejection,
@@ -156,7 +156,7 @@ fn a_cookie_keeps_a_client_with_its_target_while_that_is_there() {
     let (one, two) = (Upstream::named("one"), Upstream::named("two"));
     let targets = [one.address, two.address];
     let sticky = |targets: &[_]| {
-        Sticky::new("at", None, Secure::No, &[7; 32], (RouteId(1), targets)).unwrap()
+        Sticky::new("at", None, Secure::No, &[7; 32], (NetworkId(1), targets)).unwrap()
     };
     let policy = |targets: &[_]| Policy {
         sticky: Some(sticky(targets)),
