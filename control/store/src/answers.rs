@@ -3,9 +3,13 @@
 //! A poller asks for everything after the `stop_time` of its last answer. Were rows merged across
 //! that time, no answer could be right: it could neither include the merged row nor leave it out.
 //! So answers are remembered, from `since` to `stop_time`, and rows are merged on either side of
-//! these times only. An answer is forgotten when a question begins where it stopped: the poller
-//! has it. Until then it may have been lost on the way, and its question may come again. So a
-//! poller gets every byte once, however long it stays away.
+//! these times only. An answer is followed when a question begins where it stopped: the poller has
+//! it, and it is soon forgotten. Until then it may have been lost on the way, and its question may
+//! come again. So a poller gets every byte once, however long it stays away.
+//!
+//! Of several answers that stopped at one time, it cannot be told which one was followed. If it was
+//! not the one that is taken for it, that poller's question comes again: so the last of the followed
+//! ones are kept until it had time to.
 //!
 //! Questions that nobody follows up are remembered like others, and memory is bounded: first to go
 //! are the oldest of those that did not follow up an answer themselves. Who comes back to a
@@ -18,6 +22,9 @@ use crate::{ledger::Answers, number::amount};
 
 /// More than anyone polls with; the times of each may cost two more rows for each peer.
 const ANSWERS_MAX: i64 = 4096;
+
+/// Followed answers that are kept: for each of as many pollers as stop at one time, some questions.
+const FOLLOWED_MAX: i64 = 64;
 
 /// How often the same answer is remembered: for so many pollers in step.
 const COPIES_MAX: u32 = 4;
@@ -34,21 +41,25 @@ pub(crate) fn note(transaction: &Transaction<'_>, answers: &Answers) -> rusqlite
                 SELECT id FROM answers ORDER BY proven, id
                 LIMIT max(0, (SELECT count(*) FROM answers) - ?))";
         transaction.prepare_cached(sql)?.execute([ANSWERS_MAX])?;
+        let sql = "DELETE FROM answers WHERE followed > 0
+            AND followed <= (SELECT max(followed) FROM answers WHERE followed > 0) - ?";
+        transaction.prepare_cached(sql)?.execute([FOLLOWED_MAX])?;
     }
     Ok(())
 }
 
 fn note_one(transaction: &Transaction<'_>, since: i64, stop: i64) -> rusqlite::Result<()> {
     // Of two pollers that stopped at the same time, one went on.
-    let sql = "SELECT id FROM answers WHERE stop = ? ORDER BY id LIMIT 1";
+    let sql = "SELECT id FROM answers WHERE stop = ? AND followed = 0 ORDER BY id LIMIT 1";
     let followed: Option<i64> = transaction
         .prepare_cached(sql)?
         .query_row([since], |row| row.get(0))
         .optional()?;
     if let Some(id) = followed {
-        transaction
-            .prepare_cached("DELETE FROM answers WHERE id = ?")?
-            .execute([id])?;
+        let sql = "UPDATE answers SET followed =
+                1 + (SELECT ifnull(max(followed), 0) FROM answers WHERE followed > 0)
+            WHERE id = ?";
+        transaction.prepare_cached(sql)?.execute([id])?;
     }
     // The first question of a poller asks for everything.
     let proven = followed.is_some() || since == 0;
