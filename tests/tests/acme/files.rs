@@ -4,19 +4,13 @@ use std::fs;
 
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
-use rcgen::{CertificateParams, KeyPair};
 use serde_json::json;
 use tests::{lab::Lab, runner::Test, tests};
 
-use crate::pebble::{HTTP, await_certificate, is_ok};
+use crate::pebble::{HTTP, await_certificate, is_ok, self_signed};
 
-pub(crate) const TESTS: &[Test] = tests![a_changed_file_is_taken_and_a_broken_one_leaves_what_was,];
-
-fn pem(name: &str) -> Result<(String, String)> {
-    let key = KeyPair::generate()?;
-    let certificate = CertificateParams::new(vec![name.to_owned()])?.self_signed(&key)?;
-    Ok((certificate.pem(), key.serialize_pem()))
-}
+pub(crate) const TESTS: &[Test] =
+    tests![a_changed_file_is_taken_and_a_broken_one_leaves_what_was: 180];
 
 fn a_changed_file_is_taken_and_a_broken_one_leaves_what_was(lab: &mut Lab) -> Result<()> {
     let folder = lab.directory().clone();
@@ -27,7 +21,7 @@ fn a_changed_file_is_taken_and_a_broken_one_leaves_what_was(lab: &mut Lab) -> Re
         }
         Ok(())
     };
-    let first = pem("a.example")?;
+    let first = self_signed("a.example")?;
     write(&first)?;
     let boot = json!({
         "listeners": [{ "name": "http", "bind": HTTP, "protocol": "http" }],
@@ -40,15 +34,15 @@ fn a_changed_file_is_taken_and_a_broken_one_leaves_what_was(lab: &mut Lab) -> Re
     await_certificate(&gateway, "a.example", is_ok)?;
     gateway.expect_error("a certificate's file is refused");
     let mut events = gateway.api().events(Some(0))?;
-    write(&(pem("b.example")?.0, first.1))?;
+    write(&(self_signed("b.example")?.0, first.1))?;
     let refused = events.wait_for("a refusal", |event| event["kind"] == "certificate_refused")?;
     let reason = refused["reason"].as_str().unwrap_or_default();
     ensure!(reason.contains("site.key"), "{refused}");
     await_certificate(&gateway, "a.example", |it| it["state"] == "stale")?;
-    write(&pem("c.example")?)?;
+    write(&self_signed("c.example")?)?;
     await_certificate(&gateway, "c.example", is_ok)?;
     // SIGHUP looks at once, whatever the interval.
-    write(&pem("d.example")?)?;
+    write(&self_signed("d.example")?)?;
     gateway.signal(Signal::SIGHUP)?;
     await_certificate(&gateway, "d.example", is_ok)?;
     Ok(())

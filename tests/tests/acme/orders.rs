@@ -11,10 +11,10 @@ use crate::pebble::{
 };
 
 pub(crate) const TESTS: &[Test] = tests![
-    a_name_is_proved_over_http_while_a_tenant_keeps_its_own_proofs: 120,
-    an_account_is_bound_to_the_one_that_the_authority_knows: 120,
-    a_wildcard_is_proved_by_a_program_that_writes_records: 120,
-    a_failed_order_is_said_with_its_reason_and_tried_again: 120,
+    a_name_is_proved_over_http_while_a_tenant_keeps_its_own_proofs: 180,
+    an_account_is_bound_to_the_one_that_the_authority_knows: 180,
+    a_wildcard_is_proved_by_a_program_that_writes_records: 180,
+    a_failed_order_is_said_with_its_reason_and_tried_again: 180,
     after_a_restart_there_is_the_same_certificate_and_the_same_account: 180,
 ];
 
