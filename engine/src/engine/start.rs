@@ -1,0 +1,229 @@
+//! The start: what the kernel has to be able to do, listeners, and a thread for each worker.
+
+use std::{
+    io, mem,
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    sync::{Arc, atomic::AtomicU64},
+    thread,
+    time::Instant,
+};
+
+use core_affinity::CoreId;
+use crossbeam_channel::{bounded, unbounded};
+use engine_core::{
+    admit::Sources,
+    balance::Load,
+    ids::{ListenerId, WorkerId},
+};
+use engine_sys::{
+    netns::Netns,
+    probe::{Missing, probe},
+    process::raise_descriptor_limit,
+};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use super::{Engine, Publication, WorkerThread};
+use crate::{
+    config::{Config, DriverChoice, Listener, Workers},
+    counters::{ClientsTraffic, Counters},
+    listen::bind,
+    rt::Driver,
+    worker::{self, Published, Shared, Start},
+};
+
+/// Why an engine does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// io_uring was asked for and cannot be had.
+    #[error("the io_uring driver cannot start")]
+    Driver(#[source] Missing),
+    /// Tenants' namespaces cannot be entered.
+    #[error("upstream connections cannot be dialed from tenants' namespaces")]
+    Namespaces(#[source] Missing),
+    /// The gateway's own namespace cannot be opened.
+    #[error("the gateway's own network namespace cannot be opened (is /proc mounted?)")]
+    Home(#[source] io::Error),
+    /// A listener cannot be bound.
+    #[error("listener {name} cannot listen on {address}")]
+    Listen {
+        /// Its name.
+        name: Arc<str>,
+        /// What it was to bind.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A descriptor that was handed over for a listener does not do.
+    #[error("the descriptor handed over for listener {name} is not a listening TCP socket")]
+    Inherited {
+        /// Its name.
+        name: Arc<str>,
+        /// What the kernel says of it.
+        #[source]
+        source: io::Error,
+    },
+    /// A worker's thread, mailbox or ring cannot be made.
+    #[error("worker {worker} cannot start")]
+    Worker {
+        /// Its number.
+        worker: WorkerId,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The limit of open descriptors cannot be read.
+    #[error("the limit of open descriptors cannot be raised")]
+    DescriptorLimit(#[source] io::Error),
+}
+
+impl Engine {
+    /// Binds the listeners and starts the workers.
+    ///
+    /// # Errors
+    /// Says what cannot be had, and for abilities of the kernel, how to get them. Nothing is left
+    /// running then.
+    pub fn start(mut config: Config, publication: Publication) -> Result<Self, StartError> {
+        let abilities = probe();
+        let driver = match config.driver {
+            DriverChoice::Epoll => Driver::Epoll,
+            DriverChoice::Auto if abilities.io_uring.is_err() => Driver::Epoll,
+            DriverChoice::Auto | DriverChoice::IoUring => Driver::IoUring,
+        };
+        if driver == Driver::IoUring
+            && let Err(missing) = abilities.io_uring
+        {
+            return Err(StartError::Driver(missing));
+        }
+        let home = Netns::current().map_err(StartError::Home)?.identity();
+        let is_foreign = |netns: &Arc<Netns>| netns.identity() != home;
+        if publication.namespaces.values().any(is_foreign)
+            && let Err(missing) = abilities.setns
+        {
+            return Err(StartError::Namespaces(missing));
+        }
+        raise_descriptor_limit().map_err(StartError::DescriptorLimit)?;
+        let cores = choose_cores(config.workers);
+        let sockets = mem::take(&mut config.listeners)
+            .into_iter()
+            .map(|listener| bind(listener, &config, cores.len()))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut addresses = Vec::new();
+        let mut listeners = Vec::new();
+        let mut by_worker: Vec<Vec<(ListenerId, OwnedFd)>> =
+            cores.iter().map(|_| Vec::new()).collect();
+        for (id, bound) in (0..).map(ListenerId).zip(sockets) {
+            addresses.push((Arc::clone(&bound.listener.name), bound.address));
+            for (worker, socket) in by_worker.iter_mut().zip(bound.sockets) {
+                worker.push((id, socket));
+            }
+            listeners.push(bound.listener);
+        }
+        let counters = Counters::new(listeners.len(), cores.len());
+        let shared = Arc::new(share(config, listeners));
+        let current = Arc::new(Published::after(&[], publication, cores.len()));
+        let mut engine = Self {
+            workers: Vec::new(),
+            addresses,
+            abilities,
+            driver,
+            shared,
+            current,
+            retired: Vec::new(),
+            counters,
+            clients: ClientsTraffic::default(),
+        };
+        for (id, (core, sockets)) in (0..).map(WorkerId).zip(cores.into_iter().zip(by_worker)) {
+            let started = engine.start_worker(id, core, sockets);
+            engine
+                .workers
+                .push(started.map_err(|source| StartError::Worker { worker: id, source })?);
+        }
+        Ok(engine)
+    }
+
+    fn start_worker(
+        &self,
+        id: WorkerId,
+        core: Option<CoreId>,
+        sockets: Vec<(ListenerId, OwnedFd)>,
+    ) -> io::Result<WorkerThread> {
+        let doorbell = Arc::new(EventFd::from_flags(
+            EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC,
+        )?);
+        // Bounded by what control asks for, one question at a time.
+        let (commands, received) = unbounded();
+        let start = Start {
+            id,
+            shared: Arc::clone(&self.shared),
+            published: Arc::clone(&self.current),
+            sockets,
+            commands: received,
+            doorbell: Arc::clone(&doorbell),
+        };
+        let driver = self.driver;
+        let (up, is_up) = bounded(1);
+        let thread = thread::Builder::new()
+            .name(format!("worker-{id}"))
+            .spawn(move || {
+                if let Some(core) = core {
+                    // Unpinned is slower, not wrong.
+                    core_affinity::set_for_current(core);
+                }
+                worker::run(driver, start, up)
+            })?;
+        match is_up.recv() {
+            Ok(()) => Ok(WorkerThread {
+                commands,
+                doorbell,
+                thread,
+            }),
+            Err(_) => match thread.join() {
+                Ok(Err(error)) => Err(error),
+                Ok(Ok(())) | Err(_) => Err(io::Error::other("the worker ended at once")),
+            },
+        }
+    }
+}
+
+fn share(config: Config, listeners: Vec<Listener>) -> Shared {
+    let limits = config.limits;
+    let run_id = ahash::RandomState::new().hash_one(Instant::now());
+    Shared {
+        listener_loads: listeners.iter().map(|_| Load::default()).collect(),
+        gateway_load: Load::default(),
+        sources: Sources::new(
+            limits.connections_per_source_max,
+            limits.accept_rate_per_source,
+            run_id,
+        ),
+        started_at: Instant::now(),
+        run_id,
+        connections: AtomicU64::new(0),
+        records: config.records,
+        requests: config.requests,
+        challenges: config.challenges,
+        strangers: config.strangers,
+        listeners,
+        limits,
+    }
+}
+
+/// The core of each worker; more workers than cores share them without being pinned.
+fn choose_cores(workers: Workers) -> Vec<Option<CoreId>> {
+    let cores = core_affinity::get_core_ids().unwrap_or_default();
+    let count = match workers {
+        Workers::Auto => cores.len().max(1),
+        Workers::Count(count) => usize::from(count.get()),
+    };
+    (0..count)
+        .map(|index| {
+            if count <= cores.len() {
+                cores.get(index).copied()
+            } else {
+                None
+            }
+        })
+        .collect()
+}
