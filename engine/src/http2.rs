@@ -9,6 +9,7 @@
 //! once as checked lines, so a request goes through the same rules as one of HTTP/1, and leaves in
 //! the same form. Nothing runs but on the worker's own thread: h2's wake-ups come from there too.
 
+pub(crate) mod ask;
 mod census;
 pub(crate) mod content;
 mod exchange;

@@ -1,5 +1,5 @@
-//! One question to one target, spoken as requests to it are: in HTTP/1.1, over TLS where its route
-//! has it.
+//! One question to one target, spoken as requests to it are: in HTTP/1.1 or HTTP/2, over TLS where its
+//! route has it.
 
 use std::{io, net::SocketAddr, os::fd::AsFd, time::Instant};
 
@@ -18,6 +18,7 @@ use engine_sys::socket;
 use super::Checked;
 use crate::{
     end::End,
+    http2,
     rt::{Readiness, TimedOut, until},
     tls,
     worker::Worker,
@@ -96,12 +97,19 @@ async fn ask(
     send(&end, &introduction, deadline).await?;
     let (route, address) = checked.key;
     let origin = worker.current().0.tls.origin(route).cloned();
-    if let Some(origin) = origin {
-        let secured = tls::connect_until(worker, &origin, address, (&end, deadline)).await;
+    if let Some(origin) = &origin {
+        let secured = tls::connect_until(worker, origin, address, (&end, deadline)).await;
         secured.map_err(|outcome: Outcome| io::Error::other(outcome.label()))?;
     }
     let address = address.to_string();
     let host = host.as_deref().unwrap_or(&address);
+    if origin.is_some_and(|origin| origin.speaks_http2(&end)) {
+        let question = question(&end, host, path)?;
+        let head_bytes_max = worker.shared.limits.http_head.head_bytes_max;
+        let answer = http2::ask::ask(end, question, head_bytes_max);
+        let status = until(deadline, answer).await.map_err(timed_out)??;
+        return Ok(statuses.contains(&status));
+    }
     let question = format!(
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {USER_AGENT}\r\n\
          Connection: close\r\n\r\n"
@@ -109,6 +117,20 @@ async fn ask(
     send(&end, question.as_bytes(), deadline).await?;
     let status = read_status(worker, &end, deadline).await?;
     Ok(status.is_some_and(|status| statuses.contains(&status)))
+}
+
+/// The question in HTTP/2.
+fn question(end: &End, host: &str, path: &str) -> io::Result<http::Request<()>> {
+    let scheme = match end.as_plain() {
+        Some(_) => "http",
+        None => "https",
+    };
+    http::Request::builder()
+        .version(http::Version::HTTP_2)
+        .uri(format!("{scheme}://{host}{path}"))
+        .header(http::header::USER_AGENT, USER_AGENT)
+        .body(())
+        .map_err(io::Error::other)
 }
 
 async fn send(end: &End, mut bytes: &[u8], deadline: Instant) -> io::Result<()> {

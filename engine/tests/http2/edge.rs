@@ -48,6 +48,15 @@ impl Edge {
     }
 
     pub(crate) fn with(target: SocketAddr, speaks: Speaks, limits: Limits) -> Self {
+        Self::start(limits, publication(target, speaks, Policy::default()))
+    }
+
+    /// Starts one whose rule has this policy.
+    pub(crate) fn under(target: SocketAddr, speaks: Speaks, policy: Policy) -> Self {
+        Self::start(Limits::default(), publication(target, speaks, policy))
+    }
+
+    fn start(limits: Limits, publication: Publication) -> Self {
         let config = Config {
             driver: DriverChoice::Auto,
             workers: Workers::Count(NonZeroU16::MIN),
@@ -58,7 +67,7 @@ impl Edge {
             challenges: engine::Challenges::default(),
             strangers: None,
         };
-        let engine = Engine::start(config, publication(target, speaks)).unwrap();
+        let engine = Engine::start(config, publication).unwrap();
         let address = engine.addresses()[0].1;
         Self { engine, address }
     }
@@ -169,7 +178,7 @@ fn listener() -> Listener {
     }
 }
 
-fn publication(target: SocketAddr, speaks: Speaks) -> Publication {
+fn publication(target: SocketAddr, speaks: Speaks, policy: Policy) -> Publication {
     let netns = NetnsId(0);
     let route = Route {
         id: RouteId(1),
@@ -203,7 +212,7 @@ fn publication(target: SocketAddr, speaks: Speaks) -> Publication {
         id: route.id,
         route: Arc::new(route),
         action: Action::Proxy,
-        policy: Policy::default(),
+        policy,
     };
     let mut table = TableBuilder::new();
     table.rule(found_by, rule);

@@ -5,13 +5,18 @@ use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
     rc::Rc,
+    time::Duration,
 };
 
 use bytes::Bytes;
+use engine_http::{
+    health::{Check, Probe},
+    rules::Policy,
+};
 use h2::server;
 use http::{HeaderMap, StatusCode};
 
-use crate::edge::{Edge, Speaks, block_on, request, upstream};
+use crate::edge::{Edge, PATIENCE, Speaks, block_on, request, upstream};
 
 /// Serves an upstream that echoes content and ends with trailers, as gRPC does. Gives how many
 /// connections it was asked for.
@@ -130,5 +135,58 @@ fn a_client_of_http_1_is_served_by_an_upstream_of_http_2() {
         );
         assert_eq!(said.matches("7\r\nmessage\r\n").count(), 2, "{said}");
         assert!(said.contains("x-sum: 9"), "{said}");
+    });
+}
+
+/// Serves an upstream of HTTP/2 that answers everything with a status, and checks what asks.
+fn answer(listener: std::net::TcpListener, status: Rc<Cell<StatusCode>>) {
+    listener.set_nonblocking(true).unwrap();
+    tokio::task::spawn_local(async move {
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        while let Ok((socket, _)) = listener.accept().await {
+            let status = Rc::clone(&status);
+            tokio::task::spawn_local(async move {
+                let mut connection = server::handshake(socket).await.unwrap();
+                while let Some(Ok((request, mut respond))) = connection.accept().await {
+                    let uri = request.uri();
+                    assert_eq!((uri.path(), uri.scheme_str()), ("/healthz", Some("http")));
+                    assert_eq!(uri.authority().unwrap(), "health.example");
+                    let mut response = http::Response::new(());
+                    *response.status_mut() = status.get();
+                    respond.send_response(response, true).unwrap();
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn an_upstream_of_http_2_is_checked_in_http_2() {
+    let (listener, address) = upstream();
+    let check = Check {
+        probe: Probe::Http {
+            path: "/healthz".into(),
+            host: Some("health.example".into()),
+            statuses: 200..=299,
+        },
+        interval: Duration::from_millis(10),
+        timeout: PATIENCE,
+        rise: 1,
+        fall: 1,
+    };
+    let policy = Policy {
+        check: Some(check),
+        ..Policy::default()
+    };
+    let mut edge = Edge::under(address, Speaks::Http2, policy);
+    block_on(async {
+        let status = Rc::new(Cell::new(StatusCode::SERVICE_UNAVAILABLE));
+        answer(listener, Rc::clone(&status));
+        for (said, down) in [(StatusCode::SERVICE_UNAVAILABLE, 1), (StatusCode::OK, 0)] {
+            status.set(said);
+            while edge.engine.counters().targets_down.len() != down {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
     });
 }
