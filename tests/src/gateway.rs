@@ -29,6 +29,11 @@ use crate::{
 /// The socket of the API, in the gateway's directory.
 pub const SOCKET: &str = "api.sock";
 
+/// How long a gateway may take to say how it is: a start with 100,000 certificates is seconds of
+/// processor time. Less than a test may take ([`crate::runner::LIMIT`]), so that the test says what is
+/// missing.
+const NOTICE: Duration = Duration::from_secs(50);
+
 /// A running gateway. It is killed when dropped.
 #[derive(Debug)]
 pub struct Gateway {
@@ -166,7 +171,7 @@ impl Gateway {
     /// # Errors
     /// When it does not, or ends.
     pub fn wait_for_notice(&self, notice: &str) -> Result<()> {
-        let told = eventually(&format!("{notice} from ringway"), || {
+        let told = within(NOTICE, &format!("{notice} from ringway"), || {
             if self.notices.take(notice) {
                 return Some(Ok(()));
             }

@@ -17,12 +17,13 @@ use tests::{
 use crate::pebble::{authority, boot, fetch};
 
 pub(crate) const TESTS: &[Test] = tests![
-    a_hundred_thousand_certificates_are_there_in_seconds: 120,
+    a_hundred_thousand_certificates_are_there_in_seconds: 300,
 ];
 
 const COUNT: u64 = 100_000;
-/// How long the gateway may take to be ready with all of them.
-const READY_MAX: std::time::Duration = std::time::Duration::from_secs(20);
+/// How much processor time the gateway may take until it is ready with all of them, in hundredths of a
+/// second. A debug build takes some 3 s; how long that lasts is up to what else the machine does.
+const READY_TICKS_MAX: u64 = 1500;
 
 fn a_hundred_thousand_certificates_are_there_in_seconds(lab: &mut Lab) -> Result<()> {
     // A directory that nobody reaches: nothing of these is due.
@@ -36,11 +37,12 @@ fn a_hundred_thousand_certificates_are_there_in_seconds(lab: &mut Lab) -> Result
     let begun = Instant::now();
     let gateway = lab.restart(&gateway)?;
     let ready = begun.elapsed();
+    let ticks = leak::cpu_ticks(gateway.process())?;
     let mebibytes = leak::memory(gateway.process())? >> 20;
     say(&format!(
-        "  ready with {COUNT} certificates after {ready:?}, in {mebibytes} MiB"
+        "  ready with {COUNT} certificates after {ready:?}, in {mebibytes} MiB, by {ticks} ticks"
     ));
-    ensure!(ready < READY_MAX, "it took {ready:?}");
+    ensure!(ticks < READY_TICKS_MAX, "it took {ticks} ticks");
     for number in [0, COUNT / 2, COUNT - 1] {
         let answer = fetch(&roots, &name(number))?;
         ensure!(answer.starts_with("404 "), "{answer}");
