@@ -24,7 +24,7 @@ pub(crate) mod standing;
 pub(crate) mod trace;
 mod websocket;
 
-use std::{io, os::fd::AsFd, rc::Rc, sync::Arc, time::Instant};
+use std::{io, mem, os::fd::AsFd, rc::Rc, sync::Arc, time::Instant};
 
 use engine_core::{outcome::Outcome, snapshot::Route};
 use engine_http::{
@@ -134,14 +134,16 @@ async fn await_request(
     };
     slot.watch_idle(&worker.live, patience);
     slot.rests(!is_first);
+    // The first request often came while its connection waited to be accepted.
+    let mut may_be_there = is_first;
     while ahead.is_empty() {
         if !is_first && worker.stopped().is_stopped() {
             return Err(Outcome::Done);
         }
-        ends.client
-            .readable()
-            .await
-            .map_err(|_| Outcome::GatewayError)?;
+        if !mem::take(&mut may_be_there) {
+            let readable = ends.client.readable().await;
+            readable.map_err(|_| Outcome::GatewayError)?;
+        }
         match ahead.receive(worker, &ends.client) {
             Ok(0) if is_first => return Err(Outcome::HelloEof),
             Ok(0) => return Err(Outcome::Done),
@@ -278,7 +280,11 @@ async fn pass_on<'a>(
         trace,
     };
     let exchanged = exchange(&work, head, &mut Arrival::Connection(ahead)).await;
-    finish(connection, (asker, pages), trace, &exchanged).await
+    // Such a client sends no more (RFC 9112 section 9.6). Unread bytes would make a reset of the close.
+    let client = &connection.ends.client;
+    let is_last = !plan.keep_alive && plan.has_no_content() && ahead.is_empty();
+    let may_close = is_last && client.as_plain().is_some() && client.is_quiet();
+    finish(connection, (asker, pages), trace, (&exchanged, may_close)).await
 }
 
 /// What is answered to an ACME directory, before any rule.
@@ -299,12 +305,12 @@ pub(crate) fn trusted_id(visitor: &Visitor, request: &request::Request<'_>) -> O
         .map(str::to_owned)
 }
 
-/// Ends a request, and answers it where nobody has begun to.
+/// Ends a request, and answers it where nobody has begun to. `may_close`: without a farewell.
 async fn finish(
     connection: &Connection<'_>,
     (asker, pages): (&Asker, Option<&Pages>),
     trace: &RequestTrace<'_>,
-    exchanged: &Exchanged,
+    (exchanged, may_close): (&Exchanged, bool),
 ) -> Next {
     let outcome = exchanged.outcome;
     if let Some(refusal) = exchanged.refusal {
@@ -323,7 +329,7 @@ async fn finish(
     if exchanged.goes_on {
         return Next::Request;
     }
-    if outcome == Outcome::Done {
+    if outcome == Outcome::Done && !may_close {
         farewell(connection).await;
     }
     Next::End(outcome)

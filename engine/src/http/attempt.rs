@@ -18,7 +18,7 @@ use std::{
 };
 
 use engine_core::outcome::Outcome;
-use engine_http::{facts::Framing, refusal::Refusal};
+use engine_http::refusal::Refusal;
 use engine_sys::socket;
 
 use self::answer::Answer;
@@ -136,7 +136,7 @@ impl<'a> Attempt<'a> {
     ) -> Result<(Answer, bool), Failure> {
         let mut answer = pin!(self.take_answer(gave));
         let mut all = true;
-        if !matches!(self.plan.framing, Framing::None | Framing::Length(0)) {
+        if !self.plan.has_no_content() {
             self.went.content_begun.set(true);
             self.content_left.set(true);
             match self.send_and(ahead, answer.as_mut()).await? {

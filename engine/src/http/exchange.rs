@@ -44,6 +44,16 @@ pub(crate) struct Plan<'a> {
     pub(crate) hsts: Option<&'a str>,
 }
 
+impl Plan<'_> {
+    /// Whether the request's head was all of it.
+    pub(crate) fn has_no_content(&self) -> bool {
+        matches!(
+            self.framing,
+            facts::Framing::None | facts::Framing::Length(0)
+        )
+    }
+}
+
 /// What an exchange works with.
 #[derive(Debug)]
 pub(crate) struct Exchange<'a> {

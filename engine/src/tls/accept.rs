@@ -74,11 +74,11 @@ pub(crate) async fn terms(
 pub(crate) async fn serve(
     connection: &Connection<'_>,
     terms: Arc<Terms>,
-    (hello, received): (&Hello, Received),
+    (hello, received): (Hello, Received),
     endpoints: Endpoints,
 ) -> Result<Outcome, Outcome> {
-    // Apart, so that a connection at rest does not keep the room for it.
-    let secured = Box::pin(accept(connection, terms, (hello, received), &endpoints)).await?;
+    // Apart, so that a connection at rest keeps neither the room for it nor the hello.
+    let secured = Box::pin(accept(connection, terms, (hello, received), endpoints)).await?;
     if connection.ends.client.speaks(ACME_PROTOCOL) {
         // The handshake was all that was wanted.
         farewell(connection).await;
@@ -90,14 +90,15 @@ pub(crate) async fn serve(
 async fn accept(
     connection: &Connection<'_>,
     terms: Arc<Terms>,
-    (hello, received): (&Hello, Received),
-    endpoints: &Endpoints,
+    (hello, received): (Hello, Received),
+    endpoints: Endpoints,
 ) -> Result<Box<Secured>, Outcome> {
+    let hello = &hello;
     let session = match terms.accept(hello, received.protocol()) {
         Ok(session) => session,
         Err(error) => {
             if matches!(error, AcceptError::UnknownName) {
-                tell_of_stranger(connection, hello, endpoints);
+                tell_of_stranger(connection, hello, &endpoints);
             }
             return Err(refuse_hello(connection, hello, &error).await);
         }
