@@ -1,22 +1,42 @@
 //! Real TLS on both sides of the gateway.
 
 use std::{
+    fs,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
 use anyhow::{Context as _, Result};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
-    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName},
+    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName},
 };
 
 /// An authority that clients trust and that vouches for any name.
 #[derive(Debug)]
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+/// A certificate and its key, in files.
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// The certificate, in PEM.
+    pub certificate: PathBuf,
+    /// Its key, in PEM.
+    pub key: PathBuf,
+}
+
+/// A certificate and its key.
+#[derive(Debug)]
+pub struct Identity {
+    /// The certificate.
+    pub certificate: rcgen::Certificate,
+    /// Its key.
+    pub key: KeyPair,
 }
 
 /// The client's side of a TLS connection.
@@ -34,14 +54,37 @@ impl Authority {
         Ok(Self { issuer })
     }
 
+    /// Its certificate, in PEM.
+    pub fn pem(&self) -> String {
+        self.issuer.pem()
+    }
+
+    /// Its certificate.
+    pub fn der(&self) -> CertificateDer<'static> {
+        self.issuer.der().clone()
+    }
+
+    /// Certifies some names; `subject` is what the certificate calls its holder.
+    ///
+    /// # Errors
+    /// When a name cannot be certified.
+    pub fn certify(&self, names: &[&str], subject: &str) -> Result<Identity> {
+        let key = KeyPair::generate()?;
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut parameters = CertificateParams::new(names)?;
+        parameters
+            .distinguished_name
+            .push(DnType::CommonName, subject);
+        let certificate = parameters.signed_by(&key, &self.issuer)?;
+        Ok(Identity { certificate, key })
+    }
+
     /// The configuration of the server of one name.
     ///
     /// # Errors
     /// When the name cannot be certified.
     pub fn server(&self, name: &str) -> Result<Arc<ServerConfig>> {
-        let key = KeyPair::generate()?;
-        let certificate =
-            CertificateParams::new(vec![name.to_owned()])?.signed_by(&key, &self.issuer)?;
+        let Identity { certificate, key } = self.certify(&[name], name)?;
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
@@ -66,6 +109,30 @@ impl Authority {
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Arc::new(config))
+    }
+}
+
+impl Identity {
+    /// Writes it to files in a directory.
+    ///
+    /// # Errors
+    /// When that cannot be written.
+    pub fn write(&self, directory: &Path, name: &str) -> Result<Files> {
+        let at = |ending: &str| directory.join(format!("{name}.{ending}"));
+        let files = Files {
+            certificate: at("pem"),
+            key: at("key"),
+        };
+        // The key first: who looks at the certificate finds both.
+        fs::write(&files.key, self.key.serialize_pem())?;
+        fs::write(&files.certificate, self.certificate.pem())?;
+        Ok(files)
+    }
+
+    /// The chain as TLS sends it, and the key.
+    pub fn der(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(self.key.serialize_der()));
+        (vec![self.certificate.der().clone()], key)
     }
 }
 

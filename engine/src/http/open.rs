@@ -1,6 +1,9 @@
 //! Gets an upstream connection for a request: one that rests, or a new one.
 
-use std::time::{Duration, Instant};
+use std::{
+    cell::OnceCell,
+    time::{Duration, Instant},
+};
 
 use engine_core::{
     balance::{Balance as Shared, Candidate, Occupied},
@@ -67,7 +70,10 @@ pub(crate) struct Targets<'a> {
     connection: &'a Connection<'a>,
     way: Way<'a>,
     permit: &'a Permit,
-    draw: Draw,
+    random: u64,
+    /// Taken when it is first asked for: clients that stay with their targets leave the order of
+    /// the others alone.
+    turn: OnceCell<u64>,
     /// Those that failed, and are not tried again before all others.
     tried: Vec<usize>,
     /// The one to be tried again, over a new connection.
@@ -84,11 +90,8 @@ impl<'a> Targets<'a> {
             connection,
             way,
             permit,
-            draw: Draw {
-                turn: permit.route.take_turn(),
-                random,
-                key: way.key,
-            },
+            random,
+            turn: OnceCell::new(),
             tried: Vec::new(),
             again: None,
         }
@@ -215,7 +218,12 @@ impl<'a> Targets<'a> {
             available: available(index),
         };
         let members: Vec<Member> = route.targets.iter().enumerate().map(member).collect();
-        nth(balance, &members, self.draw, 0)
+        let draw = Draw {
+            turn: *self.turn.get_or_init(|| self.permit.route.take_turn()),
+            random: self.random,
+            key: self.way.key,
+        };
+        nth(balance, &members, draw, 0)
     }
 
     /// Whether the choice goes by how many requests each target has.

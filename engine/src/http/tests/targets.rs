@@ -170,11 +170,13 @@ fn a_cookie_keeps_a_client_with_its_target_while_that_is_there() {
         .unwrap_or_else(|| panic!("{first}"));
     let cookie = format!("Cookie: {}\r\n", cookie.split(';').next().unwrap());
     let home = body(&first).to_owned();
-    for _ in 0..6 {
+    for _ in 0..7 {
         let answer = gateway.get("/", &cookie);
         assert_eq!(body(&answer), home);
         assert!(!answer.contains("Set-Cookie"), "it has one: {answer}");
     }
+    // Requests that stay take no turn from those that do not.
+    assert_ne!(body(&gateway.get("/", "")), home);
     let left = match &*home {
         "one" => [refused(), two.address],
         _ => [one.address, refused()],
