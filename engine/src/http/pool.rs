@@ -68,6 +68,7 @@ impl Pool {
     /// Keeps a connection on which a response has just ended.
     pub(crate) fn give(&self, key: Key, end: End) {
         if self.count.get() >= self.count_max {
+            part(&end);
             return;
         }
         self.count.set(self.count.get() + 1);
@@ -91,11 +92,23 @@ impl Pool {
     fn keep(&self, keeps: impl Fn(Key, &Resting) -> bool) {
         let mut resting = self.resting.borrow_mut();
         resting.retain(|key, stack| {
-            stack.retain(|resting| keeps(*key, resting));
+            stack.retain(|resting| {
+                let stays = keeps(*key, resting);
+                if !stays {
+                    part(&resting.end);
+                }
+                stays
+            });
             !stack.is_empty()
         });
         self.count.set(resting.values().map(Vec::len).sum());
     }
+}
+
+/// Says that the end of a session is meant, before its socket is closed (RFC 8446 section 6.1).
+fn part(end: &End) {
+    // Who is gone, or takes nothing, is not waited for.
+    let _ = end.say_end();
 }
 
 #[cfg(test)]
