@@ -101,6 +101,7 @@ fn check_name(name: &str) -> Result<(), EditError> {
             | Known::TransferEncoding
             | Known::Upgrade
             | Known::HopByHop
+            | Known::ForProxy
             | Known::XRequestId,
         ) => Err(EditError::Reserved { name: name.into() }),
         Some(

@@ -177,6 +177,7 @@ fn copy_fields(fields: Fields<'_>, map: &mut HeaderMap) {
                     | Known::TransferEncoding
                     | Known::Upgrade
                     | Known::HopByHop
+                    | Known::ForProxy
             )
         );
         if !is_of_connection {

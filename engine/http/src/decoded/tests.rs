@@ -121,6 +121,11 @@ fn what_http_2_forbids_is_refused() {
 }
 
 #[test]
+fn what_is_said_to_a_proxy_has_its_place_in_http_2() {
+    assert!(read(HEAD, &[("proxy-authorization", "Basic eA==")]).is_ok());
+}
+
+#[test]
 fn a_decoded_response_ends_where_its_stream_does() {
     use response::Framing::{Chunked, Length, None};
     let asked = |head| Asked {

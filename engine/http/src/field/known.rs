@@ -21,9 +21,12 @@ pub enum Known {
     TransferEncoding,
     /// `Upgrade`
     Upgrade,
-    /// Fields of one connection without further meaning here: `Keep-Alive`, `Proxy-Connection`,
-    /// `Proxy-Authenticate`, `Proxy-Authorization`, `Proxy-Authentication-Info`, `HTTP2-Settings`.
+    /// Fields of one connection without further meaning here, which HTTP/2 does not have:
+    /// `Keep-Alive`, `Proxy-Connection`, `HTTP2-Settings`.
     HopByHop,
+    /// What a client and its proxy have to say to each other, in HTTP/2, too: `Proxy-Authenticate`,
+    /// `Proxy-Authorization`, `Proxy-Authentication-Info`. It is not passed on.
+    ForProxy,
     /// `X-Forwarded-For`
     XForwardedFor,
     /// `X-Forwarded-Proto`
@@ -95,12 +98,10 @@ impl Known {
             b"trailer" => Self::Trailer,
             b"transfer-encoding" => Self::TransferEncoding,
             b"upgrade" => Self::Upgrade,
-            b"keep-alive"
-            | b"proxy-connection"
-            | b"proxy-authenticate"
-            | b"proxy-authorization"
-            | b"proxy-authentication-info"
-            | b"http2-settings" => Self::HopByHop,
+            b"keep-alive" | b"proxy-connection" | b"http2-settings" => Self::HopByHop,
+            b"proxy-authenticate" | b"proxy-authorization" | b"proxy-authentication-info" => {
+                Self::ForProxy
+            }
             b"x-forwarded-for" => Self::XForwardedFor,
             b"x-forwarded-proto" => Self::XForwardedProto,
             b"x-forwarded-host" => Self::XForwardedHost,
@@ -134,9 +135,9 @@ mod tests {
             ("Upgrade", Known::Upgrade),
             ("Keep-Alive", Known::HopByHop),
             ("Proxy-Connection", Known::HopByHop),
-            ("Proxy-Authenticate", Known::HopByHop),
-            ("Proxy-Authorization", Known::HopByHop),
-            ("Proxy-Authentication-Info", Known::HopByHop),
+            ("Proxy-Authenticate", Known::ForProxy),
+            ("Proxy-Authorization", Known::ForProxy),
+            ("Proxy-Authentication-Info", Known::ForProxy),
             ("HTTP2-Settings", Known::HopByHop),
             ("X-Forwarded-For", Known::XForwardedFor),
             ("X-Forwarded-Proto", Known::XForwardedProto),

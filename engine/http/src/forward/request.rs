@@ -163,6 +163,7 @@ fn passes(field: &Field<'_>, forwarding: &Forwarding<'_>, outgoing: &Outgoing<'_
             | Known::TransferEncoding
             | Known::Upgrade
             | Known::HopByHop
+            | Known::ForProxy
             | Known::XForwardedFor
             | Known::XForwardedProto
             | Known::XForwardedHost

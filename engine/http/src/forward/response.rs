@@ -114,6 +114,7 @@ fn passes(field: &Field<'_>, forwarding: &ResponseForwarding<'_>) -> bool {
             | Known::TransferEncoding
             | Known::Upgrade
             | Known::HopByHop
+            | Known::ForProxy
             | Known::XRequestId
             | Known::Disguised,
         ) => false,
