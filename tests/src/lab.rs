@@ -86,6 +86,14 @@ pub fn http(keys: Value) -> Value {
     boot
 }
 
+/// A boot file with one HTTPS listener at [`GATEWAY`] and more keys for it.
+pub fn https(keys: Value) -> Value {
+    listener(
+        json!({ "name": "https", "bind": GATEWAY, "protocol": "https" }),
+        keys,
+    )
+}
+
 fn listener(mut listener: Value, keys: Value) -> Value {
     if let (Some(listener), Value::Object(keys)) = (listener.as_object_mut(), keys) {
         listener.extend(keys);

@@ -21,15 +21,6 @@ pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
-/// A certificate and its key, in files.
-#[derive(Clone, Debug)]
-pub struct Files {
-    /// The certificate, in PEM.
-    pub certificate: PathBuf,
-    /// Its key, in PEM.
-    pub key: PathBuf,
-}
-
 /// A certificate and its key.
 #[derive(Debug)]
 pub struct Identity {
@@ -113,20 +104,17 @@ impl Authority {
 }
 
 impl Identity {
-    /// Writes it to files in a directory.
+    /// Writes both to one file of a directory, in the place of what was there: who looks finds a
+    /// certificate with its own key at any time.
     ///
     /// # Errors
     /// When that cannot be written.
-    pub fn write(&self, directory: &Path, name: &str) -> Result<Files> {
-        let at = |ending: &str| directory.join(format!("{name}.{ending}"));
-        let files = Files {
-            certificate: at("pem"),
-            key: at("key"),
-        };
-        // The key first: who looks at the certificate finds both.
-        fs::write(&files.key, self.key.serialize_pem())?;
-        fs::write(&files.certificate, self.certificate.pem())?;
-        Ok(files)
+    pub fn write(&self, directory: &Path, name: &str) -> Result<PathBuf> {
+        let file = directory.join(format!("{name}.pem"));
+        let next = directory.join(format!("{name}.next"));
+        fs::write(&next, self.certificate.pem() + &self.key.serialize_pem())?;
+        fs::rename(next, &file)?;
+        Ok(file)
     }
 
     /// The chain as TLS sends it, and the key.

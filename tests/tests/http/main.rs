@@ -14,6 +14,8 @@ mod limits;
 mod parts;
 mod requests;
 mod responses;
+mod routes;
+mod targets;
 mod upgrade;
 
 use std::{process::ExitCode, sync::Arc};
@@ -45,6 +47,8 @@ fn main() -> ExitCode {
             differential::TESTS,
             http2::TESTS,
             floods::TESTS,
+            routes::TESTS,
+            targets::TESTS,
         ]
         .concat(),
     )

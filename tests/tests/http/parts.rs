@@ -226,6 +226,7 @@ fn a_browser_loads_a_page_and_speaks_over_a_websocket(lab: &mut Lab) -> Result<(
         .map(|at| u8::try_from(at % 251).unwrap_or(0))
         .collect();
     let expected = json!({
+        "protocol": "http/1.1",
         "loaded": true,
         "upload": { "status": 200, "digest": digest(&sent) },
         "socket": { "wasClean": true, "code": 1000 },
