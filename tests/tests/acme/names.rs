@@ -15,7 +15,7 @@ use tests::{
 };
 
 use crate::pebble::{
-    HTTP, Options, Pebble, await_answer, await_certificate, boot, fetch, is_ok, self_signed,
+    HTTP, Options, Pebble, TENANT, await_answer, await_certificate, boot, fetch, is_ok, self_signed,
 };
 
 pub(crate) const TESTS: &[Test] = tests![
@@ -24,9 +24,6 @@ pub(crate) const TESTS: &[Test] = tests![
     proofs_for_a_name_that_passes_through_are_its_tenants: 180,
     a_name_without_a_directory_is_said_to_be_impossible: 180,
 ];
-
-/// What the tenant's server answers everything with.
-const HELLO: &str = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\ntenant";
 
 /// A network whose machine answers for `hosts` without TLS of its own.
 fn network(tenant: &Tenant, hosts: &[&str], tls: &Value) -> Value {
@@ -42,7 +39,7 @@ fn network(tenant: &Tenant, hosts: &[&str], tls: &Value) -> Value {
 fn a_network_gets_certificates_for_its_names_and_serves_them(lab: &mut Lab) -> Result<()> {
     let pebble = Pebble::start(lab, Options::default())?;
     let tenant = lab.tenant(51_820)?;
-    let _server = Server::start(tenant.listen(80)?, server::greet(HELLO))?;
+    let _server = Server::start(tenant.listen(80)?, server::greet(TENANT))?;
     let hosts = ["a.example", "b.example"];
     let both = |challenge: &str| {
         let tls = json!({ "acme": { "hosts": hosts, "challenge": challenge } });
@@ -78,7 +75,7 @@ fn a_network_gets_certificates_for_its_names_and_serves_them(lab: &mut Lab) -> R
 
 fn a_network_serves_its_names_with_certificates_in_files(lab: &mut Lab) -> Result<()> {
     let tenant = lab.tenant(51_820)?;
-    let _server = Server::start(tenant.listen(80)?, server::greet(HELLO))?;
+    let _server = Server::start(tenant.listen(80)?, server::greet(TENANT))?;
     let folder = lab.directory().clone();
     let (certificate, key) = (folder.join("f.pem"), folder.join("f.key"));
     let (chain, secret) = self_signed("f.example")?;
@@ -96,7 +93,7 @@ fn a_network_serves_its_names_with_certificates_in_files(lab: &mut Lab) -> Resul
 fn proofs_for_a_name_that_passes_through_are_its_tenants(lab: &mut Lab) -> Result<()> {
     let pebble = Pebble::start(lab, Options::default())?;
     let tenant = lab.tenant(51_820)?;
-    let _plain = Server::start(tenant.listen(80)?, server::greet(HELLO))?;
+    let _plain = Server::start(tenant.listen(80)?, server::greet(TENANT))?;
     let proof = vec![b"acme-tls/1".to_vec()];
     let mut config = ServerConfig::clone(&*lab.authority().server("p.example")?);
     config.alpn_protocols.clone_from(&proof);

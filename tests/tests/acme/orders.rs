@@ -4,10 +4,16 @@ use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use tests::{curl::Curl, lab::Lab, runner::Test, tests};
+use tests::{
+    curl::Curl,
+    lab::Lab,
+    runner::Test,
+    server::{self, Server},
+    tests,
+};
 
 use crate::pebble::{
-    EAB, HTTP, Options, Pebble, await_certificate, boot, is_ok, is_planned, no_key_is_shown,
+    EAB, HTTP, Options, Pebble, TENANT, await_certificate, boot, is_ok, is_planned, no_key_is_shown,
 };
 
 pub(crate) const TESTS: &[Test] = tests![
@@ -20,12 +26,14 @@ pub(crate) const TESTS: &[Test] = tests![
 
 fn a_name_is_proved_over_http_while_a_tenant_keeps_its_own_proofs(lab: &mut Lab) -> Result<()> {
     let pebble = Pebble::start(lab, Options::default())?;
+    let tenant = lab.tenant(51_820)?;
+    let _server = Server::start(tenant.listen(80)?, server::greet(TENANT))?;
     let gateway = lab.gateway(
         boot(json!({
             "directories": [pebble.declared()],
             "names": [{ "name": "a.example" }, { "name": "b.example" }],
         })),
-        json!({}),
+        tenant.state(json!({ "http://a.example": ["10.0.0.2:80"] })),
     )?;
     let mut events = gateway.api().events(Some(0))?;
     for name in ["a.example", "b.example"] {
@@ -41,10 +49,15 @@ fn a_name_is_proved_over_http_while_a_tenant_keeps_its_own_proofs(lab: &mut Lab)
         event["kind"] == "certificate_obtained" && event["name"] == "a.example"
     })?;
     ensure!(obtained["renewed"] == false, "{obtained}");
-    // Once it is proved, nothing of it is answered any more.
+    // Proofs that are not the gateway's own are their tenant's, or nobody's.
     let path = "/.well-known/acme-challenge/some-token";
-    let curl = Curl::to(&format!("http://{HTTP}")).header("Host: a.example");
-    let answer = curl.ask("GET", path, None)?;
+    let ask = |name: &str| {
+        let curl = Curl::to(&format!("http://{HTTP}")).header(&format!("Host: {name}"));
+        curl.ask("GET", path, None)
+    };
+    let answer = ask("a.example")?;
+    ensure!(answer.body == "tenant", "{} {}", answer.head, answer.body);
+    let answer = ask("b.example")?;
     ensure!(answer.status == 404, "{}", answer.head);
     no_key_is_shown(&gateway)
 }

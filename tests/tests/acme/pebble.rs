@@ -31,6 +31,10 @@ const MANAGEMENT: &str = "127.0.0.1:15000";
 const DNS: &str = "127.0.0.1:8053";
 const DNS_MANAGEMENT: &str = "127.0.0.1:8055";
 
+/// What a tenant's server answers everything with: status 200 and `tenant`.
+pub(crate) const TENANT: &str =
+    "HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\ntenant";
+
 /// How long an order may take: some forty requests, for many of which the nonce is refused first.
 const ORDER: std::time::Duration = std::time::Duration::from_secs(60);
 
