@@ -269,32 +269,45 @@ impl Work<'_> {
             .put_up(self.name, self.challenge, &token, &authorization);
         let proof = proof.await;
         *up = Some(proof.map_err(|error| OrderError::Proof(Box::new(error)))?);
-        with_nonce!(offered.set_ready())
-            .map_err(|error| self.failed("announcing the proof of", error))
+        let Err(error) = with_nonce!(offered.set_ready()) else {
+            return Ok(());
+        };
+        // A fast directory has looked already, and its answer is what it found.
+        match self.refusal(order).await {
+            Ok(Some(detail)) => Err(self.not_proved(Some(detail))),
+            Ok(None) | Err(_) => Err(self.failed("announcing the proof of", error)),
+        }
     }
 
-    /// What the directory holds against the proof.
+    /// Why the directory did not find the proof good.
     async fn disproved(&self, order: &mut Order) -> OrderError {
+        match self.refusal(order).await {
+            Ok(detail) => self.not_proved(detail),
+            Err(error) => error,
+        }
+    }
+
+    fn not_proved(&self, detail: Option<String>) -> OrderError {
+        OrderError::NotProved {
+            name: self.name.to_string(),
+            detail: detail.unwrap_or_else(|| "it does not say why".to_owned()),
+        }
+    }
+
+    /// What the directory holds against the proof, if it does.
+    async fn refusal(&self, order: &mut Order) -> Result<Option<String>, OrderError> {
         let mut authorizations = order.authorizations();
         let Some(Ok(mut authorization)) = authorizations.next().await else {
-            return OrderError::NoAuthorization {
+            return Err(OrderError::NoAuthorization {
                 name: self.name.to_string(),
-            };
+            });
         };
-        match with_nonce!(authorization.refresh()).map(|_| ()) {
-            Err(error) => self.failed("reading the authorization for", error),
-            Ok(()) => {
-                let challenges = authorization.challenges.iter();
-                let refused =
-                    challenges.filter(|challenge| challenge.status == ChallengeStatus::Invalid);
-                let details = refused.filter_map(|challenge| challenge.error.as_ref());
-                let detail = details.map(ToString::to_string).next();
-                OrderError::NotProved {
-                    name: self.name.to_string(),
-                    detail: detail.unwrap_or_else(|| "it does not say why".to_owned()),
-                }
-            }
-        }
+        with_nonce!(authorization.refresh())
+            .map_err(|error| self.failed("reading the authorization for", error))?;
+        let challenges = authorization.challenges.iter();
+        let refused = challenges.filter(|challenge| challenge.status == ChallengeStatus::Invalid);
+        let mut details = refused.filter_map(|challenge| challenge.error.as_ref());
+        Ok(details.next().map(ToString::to_string))
     }
 
     /// A request for the name, and the key that it is for: P-256, which every client takes.
