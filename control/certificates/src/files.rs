@@ -11,6 +11,7 @@ use std::{
     sync::Arc,
 };
 
+use engine_core::hostname::HostPattern;
 use engine_tls::Bundle;
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
@@ -64,13 +65,9 @@ impl Pair {
         }
     }
 
-    /// Which files these are, whosever.
-    pub(crate) fn wanted(&self) -> WantedFiles {
-        WantedFiles {
-            network: None,
-            certificate: self.certificate.clone(),
-            key: self.key.clone(),
-        }
+    /// Which files these are: the certificate's and the key's.
+    pub(crate) fn paths(&self) -> (PathBuf, PathBuf) {
+        (self.certificate.clone(), self.key.clone())
     }
 
     /// The certificate's file.
@@ -81,6 +78,14 @@ impl Pair {
     /// The last good certificate.
     pub(crate) fn bundle(&self) -> Option<&Arc<Bundle>> {
         self.bundle.as_ref()
+    }
+
+    /// Whether the last good certificate can stand for a host, or for all hosts below a domain.
+    pub(crate) fn covers(&self, host: &HostPattern) -> bool {
+        self.bundle.as_ref().is_some_and(|bundle| match host {
+            HostPattern::Exact(name) => bundle.covers(name),
+            HostPattern::Wildcard(_) => bundle.names().contains(host),
+        })
     }
 
     /// Who issued it.

@@ -9,6 +9,7 @@ use control_api::{
     boot::{Acme, Boot, CertificateName, Challenge, DirectoryName},
     state::Desired,
 };
+use engine_core::hostname::HostPattern;
 
 use crate::schedule::Terms;
 
@@ -34,6 +35,8 @@ pub struct WantedFiles {
     pub certificate: PathBuf,
     /// Where its key is.
     pub key: PathBuf,
+    /// The hosts that its network declares it for.
+    pub hosts: Vec<HostPattern>,
 }
 
 /// Why no certificate can be obtained for a name.
@@ -62,6 +65,7 @@ impl Wants {
                 network: None,
                 certificate: folder.join(&files.certificate),
                 key: folder.join(&files.key),
+                hosts: Vec::new(),
             }),
             ..Self::default()
         };
@@ -70,6 +74,7 @@ impl Wants {
                 network: None,
                 certificate: folder.join(&files.certificate),
                 key: folder.join(&files.key),
+                hosts: Vec::new(),
             });
         }
         for own in boot.acme.names.iter().flatten() {
@@ -94,6 +99,7 @@ impl Wants {
                     network: network_port,
                     certificate: files.certificate.clone(),
                     key: files.key.clone(),
+                    hosts: files.hosts.clone(),
                 });
             }
             let Some(obtained) = &tls.acme else { continue };

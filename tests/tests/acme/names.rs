@@ -81,13 +81,19 @@ fn a_network_serves_its_names_with_certificates_in_files(lab: &mut Lab) -> Resul
     let (chain, secret) = self_signed("f.example")?;
     fs::write(&certificate, chain)?;
     fs::write(&key, secret)?;
-    let files = json!([{ "hosts": ["f.example"], "certificate": certificate, "key": key }]);
+    let hosts = ["f.example", "g.example"];
+    let files = json!([{ "hosts": hosts, "certificate": certificate, "key": key }]);
     let state = network(&tenant, &["f.example"], &json!({ "files": files }));
     let gateway = lab.gateway(boot(json!({})), state)?;
     let shown = await_certificate(&gateway, "f.example", is_ok)?;
     ensure!(shown["network"] == 51_820, "{shown}");
     ensure!(shown["source"] == json!(certificate), "{shown}");
-    await_answer(&certificate, "f.example", "200 tenant")
+    await_answer(&certificate, "f.example", "200 tenant")?;
+    let other = await_certificate(&gateway, "g.example", |it| it["state"] == "failed")?;
+    let error = other["error"].as_str().unwrap_or_default();
+    ensure!(error.contains("is not for this host"), "{other}");
+    ensure!(other["source"] == json!(certificate), "{other}");
+    Ok(())
 }
 
 fn proofs_for_a_name_that_passes_through_are_its_tenants(lab: &mut Lab) -> Result<()> {

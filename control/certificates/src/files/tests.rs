@@ -1,5 +1,6 @@
 use std::fs;
 
+use control_api::boot::CertificateName;
 use rcgen::{CertificateParams, KeyPair};
 use tempfile::TempDir;
 
@@ -34,6 +35,7 @@ impl Place {
             network: None,
             certificate: self.folder.path().join("c.pem"),
             key: self.folder.path().join("k.pem"),
+            hosts: Vec::new(),
         })
     }
 }
@@ -56,6 +58,9 @@ fn a_changed_file_is_taken_and_an_unchanged_one_is_not_read_again() {
     place.write(&certificate, &key);
     assert_eq!(pair.look(), Found::Changed);
     assert_eq!(name(&pair), "b.example");
+    let covers = |host: &str| pair.covers(&host.parse::<CertificateName>().unwrap().0);
+    assert!(covers("b.example"));
+    assert!(!covers("a.example") && !covers("*.b.example"));
 }
 
 #[test]

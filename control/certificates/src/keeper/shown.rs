@@ -43,6 +43,18 @@ impl Keeper {
         }));
         let files = self.files.pairs();
         certificates.extend(files.map(|(network, pair)| file_status(network, pair, now)));
+        certificates.extend(
+            self.files
+                .uncovered()
+                .map(|(files, host)| CertificateStatus {
+                    name: host.to_string(),
+                    network: files.network,
+                    state: CertificateState::Failed,
+                    source: files.certificate.display().to_string(),
+                    error: Some("the certificate in the file is not for this host".to_owned()),
+                    ..CertificateStatus::default()
+                }),
+        );
         certificates.sort_by(|a, b| (&a.name, &a.source).cmp(&(&b.name, &b.source)));
         self.shown.send_replace(Arc::new(CertificatesView {
             certificates,

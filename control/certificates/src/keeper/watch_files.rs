@@ -1,8 +1,9 @@
 //! The files that are looked at.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use control_api::answer::Happening;
+use engine_core::hostname::HostPattern;
 use engine_tls::Bundle;
 
 use super::Keeper;
@@ -15,7 +16,7 @@ use crate::{
 /// All pairs of files, and the default's.
 #[derive(Debug, Default)]
 pub(super) struct WatchedFiles {
-    pairs: Vec<(Option<u16>, Pair)>,
+    pairs: Vec<(WantedFiles, Pair)>,
     default: Option<Pair>,
 }
 
@@ -25,21 +26,18 @@ impl WatchedFiles {
         let named = std::mem::take(&mut self.pairs)
             .into_iter()
             .map(|(_, pair)| pair);
-        let mut before: HashMap<WantedFiles, Pair> = named
+        let mut before: HashMap<(PathBuf, PathBuf), Pair> = named
             .chain(self.default.take())
-            .map(|pair| (pair.wanted(), pair))
+            .map(|pair| (pair.paths(), pair))
             .collect();
         let mut take = |files: &WantedFiles| {
-            let known = before.remove(&WantedFiles {
-                network: None,
-                ..files.clone()
-            });
+            let known = before.remove(&(files.certificate.clone(), files.key.clone()));
             known.unwrap_or_else(|| Pair::new(files))
         };
         self.pairs = wants
             .files
             .iter()
-            .map(|files| (files.network, take(files)))
+            .map(|files| (files.clone(), take(files)))
             .collect();
         self.default = wants.default.as_ref().map(take);
     }
@@ -56,8 +54,20 @@ impl WatchedFiles {
 
     /// All pairs with whose they are.
     pub(super) fn pairs(&self) -> impl Iterator<Item = (Option<u16>, &Pair)> {
-        let named = self.pairs.iter().map(|(network, pair)| (*network, pair));
+        let named = self.pairs.iter().map(|(files, pair)| (files.network, pair));
         named.chain(self.default.iter().map(|pair| (None, pair)))
+    }
+
+    /// Hosts that a good certificate is declared for and is not for.
+    pub(super) fn uncovered(&self) -> impl Iterator<Item = (&WantedFiles, &HostPattern)> {
+        let good = self
+            .pairs
+            .iter()
+            .filter(|(_, pair)| pair.bundle().is_some());
+        good.flat_map(|(files, pair)| {
+            let hosts = files.hosts.iter().filter(|host| !pair.covers(host));
+            hosts.map(move |host| (files, host))
+        })
     }
 
     /// Looks at all of them. What was found in those that changed.
