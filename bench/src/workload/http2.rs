@@ -75,7 +75,7 @@ impl Contest for Http2 {
             ("rate".to_owned(), report.rate),
             ("mean".to_owned(), report.mean),
         ]);
-        if let Some(cores) = cores {
+        if let Some(cores) = cores.filter(|_| report.rate > 0.0) {
             values.insert("cpu".to_owned(), cores * 1e6 / report.rate);
         }
         Ok(Outcome {
