@@ -371,13 +371,13 @@ fn who_takes_longer_than_a_rule_allows_is_given_up(lab: &mut Lab) -> Result<()> 
     })?;
     let steady = Upstream::saying(tenant.listen(81)?, "ok")?;
     let routes = json!([
-        rule("/", 81, json!({ "timeouts": { "answer": "300ms" } })),
+        rule("/", 81, json!({})),
         rule(
             "/answer",
             80,
             json!({ "timeouts": { "answer": "300ms" }, "retries": { "max": 0 } })
         ),
-        rule("/whole", 80, json!({ "timeouts": { "whole": "300ms" } })),
+        rule("/whole", 80, json!({ "timeouts": { "whole": "2s" } })),
     ]);
     lab.gateway(lab::http(json!({})), state(&tenant, routes, json!({})))?;
     let given_up = http::get(NAME, "/answer")?;

@@ -161,7 +161,7 @@ fn a_target_that_fails_its_checks_is_left_out_until_it_recovers(lab: &mut Lab) -
         },
     )?;
     let health = json!({ "health": {
-        "kind": "http", "path": "/healthz", "interval": "500ms", "timeout": "400ms", "rise": 1, "fall": 2,
+        "kind": "http", "path": "/healthz", "interval": "500ms", "timeout": "5s", "rise": 1, "fall": 2,
     } });
     lab.gateway(lab::http(json!({})), state(&tenant, &[1, 2], health))?;
     let request = http::request("GET", NAME, "/", "");
@@ -193,7 +193,7 @@ fn a_target_that_fails_requests_is_left_out_for_a_while(lab: &mut Lab) -> Result
     let _steady = Upstream::saying(tenant.listen(1)?, "1")?;
     let failing = Upstream::start(tenant.listen(2)?, |_, _| Ok(Then::Close))?;
     let ejection = json!({
-        "ejection": { "failures": 3, "base": "3s", "share_max": 50 },
+        "ejection": { "failures": 3, "base": "8s", "share_max": 50 },
         "retries": { "max": 0 },
     });
     lab.gateway(lab::http(json!({})), state(&tenant, &[1, 2], ejection))?;

@@ -119,7 +119,8 @@ fn connections_with_tls_are_used_again(lab: &mut Lab) -> Result<()> {
     let trust = json!({ "roots": lab.authority().pem(), "server_name": "inner.example" });
     network["routes"] = json!([rule("/", 443, trust)]);
     let mut boot = lab::http(json!({}));
-    boot["limits"] = json!({ "upstream_idle_timeout": "1s" });
+    // Longer than a request may take, shorter than the test waits for the end.
+    boot["limits"] = json!({ "upstream_idle_timeout": "4s" });
     lab.gateway(boot, json!({ "51820": network }))?;
     for _ in 0..10 {
         http::get(NAME, "/")?.expect(200)?;
