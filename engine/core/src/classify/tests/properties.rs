@@ -12,7 +12,8 @@ use super::{
 fn any_hello() -> impl Strategy<Value = (Vec<u8>, Hello)> {
     let others = vec((30_u16..0xfe00, vec(any::<u8>(), 0..300)), 0..12);
     let name = option::of("[a-z0-9]{1,20}(\\.[a-z0-9]{1,20}){0,5}\\.[a-z]{2,10}");
-    let protocols = vec("[a-z][a-z0-9/.]{0,20}", 0..4);
+    // Neither `jj` nor `zz`, which are GREASE (RFC 8701) and passed over.
+    let protocols = vec("[a-ik-y][a-z0-9/.]{0,20}", 0..4);
     let fields = (vec(any::<u8>(), 0..=32), 1..60_usize);
     (fields, others, name, protocols, any::<bool>(), any::<u64>()).prop_map(
         |((session_id, ciphers), mut extensions, name, protocols, ech, seed)| {
