@@ -103,7 +103,8 @@ pub(crate) async fn serve(
     let mut is_first = true;
     loop {
         await_request(connection, &mut ahead, is_first).await?;
-        if is_first && is_http2(connection, &mut ahead).await? {
+        // Apart, and only where it may be: a connection that rests is no larger for it.
+        if is_first && may_be_http2(&ahead) && Box::pin(is_http2(connection, &mut ahead)).await? {
             return Box::pin(http2::serve(connection, visitor, ahead)).await;
         }
         is_first = false;
@@ -159,16 +160,21 @@ async fn await_request(
     Ok(())
 }
 
+/// Whether what came so far may be the begin of HTTP/2's preface.
+fn may_be_http2(ahead: &Ahead) -> bool {
+    let unused = ahead.unused();
+    unused.starts_with(http2::PREFACE) || http2::PREFACE.starts_with(unused)
+}
+
 /// Whether the client speaks HTTP/2 without asking first (RFC 9113 section 3.3).
 async fn is_http2(connection: &Connection<'_>, ahead: &mut Ahead) -> Result<bool, Outcome> {
     let begun = Instant::now();
     loop {
-        let unused = ahead.unused();
-        if unused.starts_with(http2::PREFACE) {
-            return Ok(true);
-        }
-        if !http2::PREFACE.starts_with(unused) {
+        if !may_be_http2(ahead) {
             return Ok(false);
+        }
+        if ahead.unused().len() >= http2::PREFACE.len() {
+            return Ok(true);
         }
         receive_head(connection, ahead, begun).await?;
     }

@@ -131,14 +131,27 @@ pub(crate) async fn read_preface(
     received: &mut Received,
     trace: &mut Trace,
 ) -> Result<Endpoints, Outcome> {
-    let listener = connection.listener;
-    let direct = Endpoints {
+    if connection.listener.accept_proxy_from.is_empty() {
+        return Ok(direct(trace));
+    }
+    // Apart, so that the connections of all other listeners do not keep the room for it.
+    Box::pin(read_header(connection, received, trace)).await
+}
+
+fn direct(trace: &Trace) -> Endpoints {
+    Endpoints {
         client: trace.client,
         dialed: None,
-    };
-    if listener.accept_proxy_from.is_empty() {
-        return Ok(direct);
     }
+}
+
+async fn read_header(
+    connection: &Connection<'_>,
+    received: &mut Received,
+    trace: &mut Trace,
+) -> Result<Endpoints, Outcome> {
+    let listener = connection.listener;
+    let direct = direct(trace);
     if !trusts(listener, trace.client.ip()) {
         refuse_header(connection, received).await?;
         return Ok(direct);
