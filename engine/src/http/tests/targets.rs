@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    io::{Read as _, Write as _},
     net::TcpListener,
     sync::{
         Arc,
@@ -224,14 +225,27 @@ fn the_less_busy_of_two_is_asked() {
         ..Policy::default()
     };
     let gateway = Gateway::start(Site::proxy(&[slow.address, quick.address], policy));
-    // With two targets the draw is always between both: once one is busy, the other is asked.
-    let mut waiting = Vec::new();
+    // With two targets the draw is always between both: once one is busy, the other is asked. One
+    // request at a time, until one is with the slow target.
+    let mut client = gateway.connect();
     while slow.heads().is_empty() {
-        let mut client = gateway.connect();
         let request = b"GET / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n";
-        std::io::Write::write_all(&mut client, request).unwrap();
-        waiting.push(client);
-        std::thread::yield_now();
+        client.write_all(request).unwrap();
+        client
+            .set_read_timeout(Some(Duration::from_millis(10)))
+            .unwrap();
+        let mut answer = [0; 1024];
+        let is_answered = loop {
+            match client.read(&mut answer) {
+                Ok(0) => break true,
+                Ok(_) => {}
+                Err(_) if slow.heads().is_empty() => {}
+                Err(_) => break false,
+            }
+        };
+        if is_answered {
+            client = gateway.connect();
+        }
     }
     for _ in 0..20 {
         assert_eq!(body(&gateway.get("/", "")), "quick");
