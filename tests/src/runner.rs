@@ -5,7 +5,7 @@ use std::{
     env,
     io::{self, Write as _},
     panic::{AssertUnwindSafe, catch_unwind},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::mpsc,
     thread,
@@ -78,17 +78,6 @@ fn report(ran: Result<ExitCode>) -> ExitCode {
 /// keys of the boot file.
 const RINGWAY: &str = "LAB_RINGWAY";
 
-/// How often a test may be run until it passes: 1 when it is not set. Tests with deadlines can fail on a
-/// machine that is busy with something else; one that passed at a later try is named at the end.
-const TRIES: &str = "LAB_TRIES";
-
-fn tries() -> Result<u32> {
-    match env::var(TRIES) {
-        Ok(tries) => Ok(tries.parse().with_context(|| format!("{TRIES}={tries}"))?),
-        Err(_) => Ok(1),
-    }
-}
-
 fn run(tests: &[Test], drivers: &[Driver]) -> Result<ExitCode> {
     let selection = Selection::from_arguments(env::args().skip(1));
     let (cases, left_out) = selection.cases(tests, drivers)?;
@@ -98,7 +87,6 @@ fn run(tests: &[Test], drivers: &[Driver]) -> Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let tries = tries()?;
     match isolation::place() {
         Place::Outside => {
             let ringway = match env::var_os(RINGWAY) {
@@ -110,10 +98,7 @@ fn run(tests: &[Test], drivers: &[Driver]) -> Result<ExitCode> {
         Place::Inside { visit } => {
             isolation::settle_in()?;
             let ringway = env::var_os(RINGWAY).context("LAB_RINGWAY is not set")?;
-            let ringway = PathBuf::from(ringway);
-            Ok(run_cases(&cases, left_out, tries, |case| {
-                run_case(case, ringway.clone(), &visit)
-            }))
+            Ok(run_cases(&cases, left_out, &PathBuf::from(ringway), &visit))
         }
     }
 }
@@ -185,31 +170,28 @@ impl Selection {
     }
 }
 
-fn run_cases(
-    cases: &[Case],
-    left_out: usize,
-    tries: u32,
-    run_case: impl Fn(Case) -> Result<()>,
-) -> ExitCode {
+fn run_cases(cases: &[Case], left_out: usize, ringway: &Path, visit: &str) -> ExitCode {
     let started = Instant::now();
     say(&format!("\nrunning {} tests", cases.len()));
-    let (mut failed, mut unsteady) = (Vec::new(), Vec::new());
+    let mut failed = Vec::new();
     for case in cases {
-        match run_until_it_passes(*case, tries, &run_case) {
-            Verdict::Passed { tries: 1 } => {}
-            Verdict::Passed { tries } => {
-                unsteady.push(format!("{} at try {tries}", case.name()));
-            }
-            Verdict::Failed => failed.push(case.name()),
-            Verdict::Stuck => {
-                // Its thread still runs, and may hold anything: no other test can be trusted.
-                failed.push(case.name());
-                break;
+        let name = case.name();
+        let began = Instant::now();
+        let result = run_case(*case, ringway.to_owned(), visit);
+        let seconds = began.elapsed().as_secs_f64();
+        match result {
+            Ok(()) => say(&format!("test {name} ... ok ({seconds:.2}s)")),
+            Err(error) => {
+                say(&format!(
+                    "test {name} ... FAILED ({seconds:.2}s)\n  {error:#}"
+                ));
+                failed.push(name);
+                if error.is::<Stuck>() {
+                    // Its thread still runs, and may hold anything: no other test can be trusted.
+                    break;
+                }
             }
         }
-    }
-    for name in &unsteady {
-        say(&format!("passed only {name}"));
     }
     for name in &failed {
         say(&format!("failed: {name}"));
@@ -227,33 +209,6 @@ fn run_cases(
     } else {
         ExitCode::from(101)
     }
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    Passed { tries: u32 },
-    Failed,
-    Stuck,
-}
-
-fn run_until_it_passes(case: Case, tries: u32, run_case: impl Fn(Case) -> Result<()>) -> Verdict {
-    let name = case.name();
-    for attempt in 1..=tries.max(1) {
-        let began = Instant::now();
-        let result = run_case(case);
-        let seconds = began.elapsed().as_secs_f64();
-        let Err(error) = result else {
-            say(&format!("test {name} ... ok ({seconds:.2}s)"));
-            return Verdict::Passed { tries: attempt };
-        };
-        say(&format!(
-            "test {name} ... FAILED ({seconds:.2}s)\n  {error:#}"
-        ));
-        if error.is::<Stuck>() {
-            return Verdict::Stuck;
-        }
-    }
-    Verdict::Failed
 }
 
 /// A test that went over its limit.
@@ -300,52 +255,4 @@ fn told(panic: &(dyn std::any::Any + Send)) -> anyhow::Error {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
     anyhow::anyhow!("panicked: {}", text.unwrap_or("without a text"))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{cell::Cell, time::Duration};
-
-    use anyhow::{Result, bail};
-
-    use super::{Case, Stuck, Test, Verdict, run_until_it_passes};
-    use crate::lab::Driver;
-
-    /// The verdict over a test that fails this often first, and how often it ran.
-    fn verdict(failures: u32, tries: u32, error: impl Fn() -> Result<()>) -> (Verdict, u32) {
-        let test = Test {
-            name: "a_test",
-            run: |_| Ok(()),
-            limit: Duration::ZERO,
-        };
-        let ran = Cell::new(0);
-        let case = Case {
-            test,
-            driver: Driver::ALL[0],
-        };
-        let verdict = run_until_it_passes(case, tries, |_| {
-            ran.set(ran.get() + 1);
-            if ran.get() <= failures {
-                error()
-            } else {
-                Ok(())
-            }
-        });
-        (verdict, ran.get())
-    }
-
-    #[test]
-    fn a_test_has_as_many_tries_as_were_asked_for() {
-        let fails = || bail!("no");
-        assert_eq!(verdict(0, 2, fails), (Verdict::Passed { tries: 1 }, 1));
-        assert_eq!(verdict(1, 1, fails), (Verdict::Failed, 1));
-        assert_eq!(verdict(1, 2, fails), (Verdict::Passed { tries: 2 }, 2));
-        assert_eq!(verdict(2, 2, fails), (Verdict::Failed, 2));
-    }
-
-    #[test]
-    fn a_stuck_test_is_not_tried_again() {
-        let stuck = || Err(Stuck(Duration::ZERO).into());
-        assert_eq!(verdict(1, 2, stuck), (Verdict::Stuck, 1));
-    }
 }
