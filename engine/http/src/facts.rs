@@ -1,7 +1,8 @@
 //! What the fields of a message say about its framing and its connection.
 
 use crate::{
-    field::{Field, Known},
+    field::{Field, Fields, Known},
+    limits::CONNECTION_OPTIONS_MAX,
     octet,
     refusal::Refusal,
 };
@@ -31,8 +32,11 @@ pub struct Connection {
 }
 
 impl Connection {
-    fn add(&mut self, value: &[u8]) {
+    /// Gives how many options there are.
+    fn add(&mut self, value: &[u8]) -> usize {
+        let mut count = 0;
         for option in octet::list(value) {
+            count += 1;
             if option.eq_ignore_ascii_case(b"close") {
                 self.close = true;
             } else if option.eq_ignore_ascii_case(b"keep-alive") {
@@ -43,6 +47,41 @@ impl Connection {
                 self.names = true;
             }
         }
+        count
+    }
+}
+
+/// The fields that Connection says end at this hop (RFC 9110 section 7.6.1), read once for a head.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Named<'a> {
+    /// Those of [`Named::count`] are written.
+    options: [&'a [u8]; CONNECTION_OPTIONS_MAX],
+    count: usize,
+}
+
+impl<'a> Named<'a> {
+    /// What `connection` and the fields that it was read from name.
+    pub(crate) fn of(connection: Connection, fields: Fields<'a>) -> Self {
+        let mut named = Self {
+            options: [b""; CONNECTION_OPTIONS_MAX],
+            count: 0,
+        };
+        if connection.names {
+            let options = fields.all("connection").flat_map(octet::list);
+            for (place, option) in named.options.iter_mut().zip(options) {
+                *place = option;
+                named.count += 1;
+            }
+        }
+        named
+    }
+
+    /// Whether it names a field.
+    pub(crate) fn has(&self, name: &[u8]) -> bool {
+        let options = self.options.iter().take(self.count);
+        options
+            .into_iter()
+            .any(|option| option.eq_ignore_ascii_case(name))
     }
 }
 
@@ -67,7 +106,9 @@ impl<'a> Once<'a> {
 /// The fields that decide about framing, connection and routing, gathered in one pass.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Facts<'a> {
-    pub(crate) connection: Connection,
+    connection: Connection,
+    /// How many options Connection has.
+    options: usize,
     pub(crate) host: Once<'a>,
     pub(crate) length: Once<'a>,
     pub(crate) coding: Once<'a>,
@@ -101,7 +142,7 @@ impl<'a> Facts<'a> {
     fn add(&mut self, known: Known, value: &'a [u8]) {
         match known {
             Known::Connection => {
-                self.connection.add(value);
+                self.options += self.connection.add(value);
                 self.of_connection = true;
             }
             Known::ContentLength => self.length.add(value),
@@ -130,6 +171,14 @@ impl<'a> Facts<'a> {
             }
             Known::HopByHop => self.of_connection = true,
             _ => {}
+        }
+    }
+
+    /// What Connection says.
+    pub(crate) fn connection(&self) -> Result<Connection, Refusal> {
+        match self.options {
+            0..=CONNECTION_OPTIONS_MAX => Ok(self.connection),
+            _ => Err(Refusal::TooManyOptions),
         }
     }
 

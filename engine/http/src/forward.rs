@@ -18,7 +18,7 @@ pub use origin::Client;
 pub use request::{Forwarding, Outgoing, request_fields, write_host, write_request, write_target};
 pub use response::{ResponseForwarding, response_fields, write_interim, write_response};
 
-use crate::{field::Fields, octet};
+use crate::octet;
 
 /// Where fields are written to. The parts of a value come one after the other.
 pub trait Sink {
@@ -54,14 +54,6 @@ impl Sink for Lines<'_> {
     fn end(&mut self) {
         self.0.extend_from_slice(b"\r\n");
     }
-}
-
-/// Whether Connection names a field.
-fn is_named(fields: Fields<'_>, name: &[u8]) -> bool {
-    fields
-        .all("connection")
-        .flat_map(octet::list)
-        .any(|option| option.eq_ignore_ascii_case(name))
 }
 
 fn write_content_length(length: u64, out: &mut Vec<u8>) {

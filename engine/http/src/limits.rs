@@ -6,6 +6,9 @@ pub const FIELDS_MAX: usize = 256;
 /// Longest method. The longest registered one has 17 bytes (`UPDATEREDIRECTREF`).
 pub const METHOD_BYTES_MAX: usize = 32;
 
+/// Most options that Connection has in one head. Each of them is compared with each field's name.
+pub const CONNECTION_OPTIONS_MAX: usize = 32;
+
 /// The bounds of one head, request or response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

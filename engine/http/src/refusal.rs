@@ -105,6 +105,8 @@ refusals! {
     CodingVersion => 400 "coding_version" "a transfer coding does not exist in this version",
     /// A field that HTTP/2 forbids because it is of the connection (RFC 9113 section 8.2.2).
     ConnectionField => 400 "connection_field" "a field of the connection is given in HTTP/2",
+    /// Connection has more than [`crate::limits::CONNECTION_OPTIONS_MAX`] options.
+    TooManyOptions => 400 "too_many_connection_options" "Connection has too many options",
     /// An Expect other than `100-continue` (RFC 9110 section 10.1.1).
     Expectation => 417 "expectation" "the expectation cannot be met",
     /// TRACE with content (RFC 9110 section 9.3.8).

@@ -133,7 +133,7 @@ fn judge<'a>(
         (Form::Origin | Form::Asterisk | Form::Absolute { .. }, host) => host,
     };
     let framing = facts.framing(modern)?;
-    let connection = facts.connection;
+    let connection = facts.connection()?;
     let request = Request {
         method,
         target,
@@ -143,7 +143,7 @@ fn judge<'a>(
         framing,
         connection,
         keep_alive: !connection.close && (modern || connection.keep_alive),
-        upgrade: upgrade_of(facts, framing).filter(|_| modern),
+        upgrade: upgrade_of(facts, connection, framing).filter(|_| modern),
         expects_continue: modern && facts.expects_continue,
         takes_trailers: facts.te_trailers,
         head_len: 0,
@@ -167,8 +167,12 @@ pub(crate) fn check_meaning(request: &Request<'_>, facts: &Facts<'_>) -> Result<
 /// The upgrade that is passed on. Ignoring one is always allowed (RFC 9110 section 7.8), and these
 /// are ignored: lists, since the gateway could not say what was chosen; those of requests with
 /// content; and HTTP/2 and TLS, with which a client would leave the rules behind.
-fn upgrade_of<'a>(facts: &Facts<'a>, framing: Framing) -> Option<Upgrade<'a>> {
-    let (Once::One(value), true) = (facts.upgrade, facts.connection.upgrade) else {
+fn upgrade_of<'a>(
+    facts: &Facts<'a>,
+    connection: Connection,
+    framing: Framing,
+) -> Option<Upgrade<'a>> {
+    let (Once::One(value), true) = (facts.upgrade, connection.upgrade) else {
         return None;
     };
     let protocol = std::str::from_utf8(value).ok()?;

@@ -130,7 +130,7 @@ fn read_whole<'a>(head: &'a [u8], asked: Asked) -> Result<Response<'a>, Refusal>
         fields: Fields::checked(lines),
         framing: Framing::None,
         length: facts.length()?,
-        connection: facts.connection,
+        connection: facts.connection()?,
         keep_alive: false,
         head_len: head.len(),
     };

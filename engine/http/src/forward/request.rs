@@ -2,10 +2,10 @@
 
 use std::{io::Write as _, net::SocketAddr};
 
-use super::{Client, Lines, Sink, is_named, origin, write_content_length};
+use super::{Client, Lines, Sink, origin, write_content_length};
 use crate::{
     edit::{FieldEdits, Rewrite},
-    facts::Framing,
+    facts::{Framing, Named},
     field::{Field, Known},
     method::{Scheme, Version},
     request::Request,
@@ -119,13 +119,13 @@ pub fn request_fields(
 ) {
     let edits = outgoing.edits;
     let crumbs = request.version == Version::Http2;
+    let named = Named::of(request.connection, request.fields);
     for field in request.fields {
-        let named = request.connection.names && is_named(request.fields, field.name);
         let vouched = forwarding
             .vouched
             .iter()
             .any(|(name, _)| field.name.eq_ignore_ascii_case(name.as_bytes()));
-        let kept = passes(&field, forwarding, outgoing) && !named && !vouched;
+        let kept = passes(&field, forwarding, outgoing) && !named.has(field.name) && !vouched;
         if kept && !edits.removes(field.name) && !(crumbs && field.is("cookie")) {
             sink.field(field.name, field.value);
         }

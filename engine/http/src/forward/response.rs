@@ -1,8 +1,9 @@
 //! Responses as a client gets them.
 
-use super::{Lines, Sink, is_named, write_content_length};
+use super::{Lines, Sink, write_content_length};
 use crate::{
     edit::FieldEdits,
+    facts::Named,
     field::{Field, Known},
     method::Version,
     octet,
@@ -65,8 +66,9 @@ pub fn write_response(
 pub fn write_interim(response: &Response<'_>, out: &mut Vec<u8>) {
     debug_assert!(response.is_interim(), "a final response has framing");
     write_status_line(response, out);
+    let named = Named::of(response.connection, response.fields);
     for field in response.fields {
-        if Known::of(field.name).is_none() && !is_hidden(response, &field) {
+        if Known::of(field.name).is_none() && !named.has(field.name) {
             Lines(out).field(field.name, field.value);
         }
     }
@@ -80,8 +82,9 @@ pub fn response_fields(
     sink: &mut impl Sink,
 ) {
     let edits = forwarding.edits;
+    let named = Named::of(response.connection, response.fields);
     for field in response.fields {
-        let kept = passes(&field, forwarding) && !is_hidden(response, &field);
+        let kept = passes(&field, forwarding) && !named.has(field.name);
         if kept && !edits.removes(field.name) {
             sink.field(field.name, field.value);
         }
@@ -96,11 +99,6 @@ pub fn response_fields(
     for (name, value) in edits.written() {
         sink.field(name, value);
     }
-}
-
-/// Whether Connection says that a field is not for the client.
-fn is_hidden(response: &Response<'_>, field: &Field<'_>) -> bool {
-    response.connection.names && is_named(response.fields, field.name)
 }
 
 /// Whether an upstream's field is passed on, as far as its name says. It may say what it likes

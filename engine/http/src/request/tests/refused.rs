@@ -275,3 +275,18 @@ fn limits_hold_to_the_byte() {
     // Told before the line ends.
     assert_eq!(read(&"x".repeat(100)), Some(Refusal::TargetTooLong));
 }
+
+#[test]
+fn connection_has_a_bound_of_options_over_all_its_fields() {
+    let head = |options: usize| {
+        let lines = (0..options).map(|at| format!("Connection: x-{at}, ,\r\n"));
+        let lines: String = lines.collect();
+        format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n")
+    };
+    let (most, more) = (head(32), head(33));
+    assert_eq!(refusal(most.as_bytes()).err(), None);
+    assert_eq!(
+        refusal(more.as_bytes()).err(),
+        Some(Refusal::TooManyOptions)
+    );
+}
