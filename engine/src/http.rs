@@ -24,12 +24,12 @@ pub(crate) mod standing;
 pub(crate) mod trace;
 mod websocket;
 
-use std::{io, mem, os::fd::AsFd, rc::Rc, sync::Arc, time::Instant};
+use std::{io, mem, net::IpAddr, os::fd::AsFd, rc::Rc, sync::Arc, time::Instant};
 
 use engine_core::{outcome::Outcome, snapshot::Route};
 use engine_http::{
     answer::Pages,
-    forward::Client,
+    forward::{Client, real_client},
     limits::Limits,
     method::{Method, Scheme},
     reading::Reading,
@@ -47,8 +47,8 @@ use self::{
     trace::RequestTrace,
 };
 use crate::{
-    account::ListenerTally, admit::admit_request, classify::farewell, connection::Connection,
-    http2, preface::Endpoints, tls::Secured,
+    account::ListenerTally, admit::admit_request, classify::farewell, config::Listener,
+    connection::Connection, http2, preface::Endpoints, tls::Secured,
 };
 
 /// Who sends the requests of a connection.
@@ -62,6 +62,27 @@ pub(crate) struct Visitor {
     pub(crate) is_trusted: bool,
     /// What its TLS came to.
     pub(crate) secured: Option<Box<Secured>>,
+}
+
+impl Visitor {
+    /// Whose request it is, behind proxies that the listener trusts.
+    pub(crate) fn real_client(
+        &self,
+        listener: &Listener,
+        request: &request::Request<'_>,
+    ) -> Client {
+        if !self.is_trusted {
+            return self.client;
+        }
+        let trusts = |ip| trusts(listener, ip);
+        Client::new(real_client(self.client.address(), request.fields, trusts))
+    }
+}
+
+/// Whether an address is one of the listener's trusted proxies'.
+fn trusts(listener: &Listener, ip: IpAddr) -> bool {
+    let mut prefixes = listener.trusted_proxies.iter();
+    prefixes.any(|prefix| prefix.contains(&ip))
 }
 
 /// What follows a request.
@@ -93,11 +114,7 @@ pub(crate) async fn serve(
             Some(_) => Scheme::Https,
             None => Scheme::Http,
         },
-        is_trusted: connection
-            .listener
-            .trusted_proxies
-            .iter()
-            .any(|prefix| prefix.contains(&client.address().ip())),
+        is_trusted: trusts(connection.listener, client.address().ip()),
         secured,
     };
     let mut is_first = true;

@@ -5,7 +5,7 @@ use crate::{field::Known, octet};
 /// Fields that a rule removes and writes, after everything that the gateway does by itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FieldEdits {
-    /// In any case; compared without it.
+    /// Compared as [`octet::is_same_name`] says.
     removed: Box<[Box<[u8]>]>,
     written: Box<[Written]>,
 }
@@ -71,11 +71,12 @@ impl FieldEdits {
         })
     }
 
-    /// Whether a field is not to be passed on.
+    /// Whether a field is not to be passed on. A name with `_` for `-` is the same name: an upstream
+    /// that takes the two for one would otherwise see the client's value beside the rule's.
     pub fn removes(&self, name: &[u8]) -> bool {
         self.removed
             .iter()
-            .any(|removed| removed.eq_ignore_ascii_case(name))
+            .any(|removed| octet::is_same_name(removed, name))
     }
 
     /// Names and values to write.
@@ -111,6 +112,8 @@ fn check_name(name: &str) -> Result<(), EditError> {
             | Known::XForwardedHost
             | Known::XForwardedOther
             | Known::ClientCert
+            | Known::OfProxy
+            | Known::Proxy
             | Known::XRealIp
             | Known::TraceParent
             | Known::StrictTransportSecurity
@@ -184,14 +187,18 @@ impl Rewrite {
     }
 
     /// Appends the path to ask for: `path` with its first `matched` bytes replaced. Slashes meet
-    /// once: `/api` as `/` makes `/x` of `/api/x`.
+    /// once: `/api` as `/` makes `/x` of `/api/x`, and of `/api//x`, too: a path that begins with
+    /// two slashes is a host's name to many readers (RFC 3986 section 4.2).
     pub fn write_path(&self, path: &str, matched: usize, out: &mut Vec<u8>) {
         let (Some(prefix), Some(rest)) = (&self.prefix, path.get(matched..)) else {
             out.extend_from_slice(path.as_bytes());
             return;
         };
-        let rest = rest.strip_prefix('/').unwrap_or(rest);
         let bare = prefix.strip_suffix('/').unwrap_or(prefix);
+        let rest = match bare.is_empty() {
+            true => rest.trim_start_matches('/'),
+            false => rest.strip_prefix('/').unwrap_or(rest),
+        };
         if rest.is_empty() && !path.ends_with('/') {
             out.extend_from_slice(prefix.as_bytes());
             return;
@@ -218,11 +225,32 @@ mod tests {
             ("/base", "/x", 1, "/base/x"),
             ("/base", "/", 1, "/base/"),
             ("/base", "/x", 0, "/base/x"),
+            ("/", "/rw//evil.example", 3, "/evil.example"),
+            ("/", "/rw///evil.example/", 4, "/evil.example/"),
+            ("/v2", "/bucket//key", 7, "/v2//key"),
+            ("/v2/", "/dir", 4, "/v2/"),
         ] {
             let mut out = Vec::new();
             let rewrite = Rewrite::new(Some(prefix), None).unwrap();
             rewrite.write_path(path, matched, &mut out);
             assert_eq!(out, expected.as_bytes(), "{path} with {prefix}");
+        }
+    }
+
+    #[test]
+    fn a_removed_field_is_removed_in_every_spelling_that_upstreams_read_as_its_name() {
+        let edits = FieldEdits::new(&[("x-tenant", "a")], &[], &["X_Role-Name"]).unwrap();
+        for name in [
+            "x-tenant",
+            "X_Tenant",
+            "x_tenant",
+            "X-ROLE-NAME",
+            "x_role_name",
+        ] {
+            assert!(edits.removes(name.as_bytes()), "{name}");
+        }
+        for name in ["x-tenants", "xtenant", "x.tenant", "x-role"] {
+            assert!(!edits.removes(name.as_bytes()), "{name}");
         }
     }
 

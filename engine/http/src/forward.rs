@@ -9,12 +9,14 @@
 //! Fields go to a [`Sink`], so that HTTP/2 is written by the same rules as HTTP/1.
 
 mod origin;
+mod real;
 mod request;
 mod response;
 #[cfg(test)]
 mod tests;
 
 pub use origin::Client;
+pub use real::real_client;
 pub use request::{Forwarding, Outgoing, request_fields, write_host, write_request, write_target};
 pub use response::{ResponseForwarding, response_fields, write_interim, write_response};
 

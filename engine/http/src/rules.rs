@@ -148,16 +148,11 @@ impl Table {
             Ok(path) => path,
             Err(refusal) => return Found::Refused(refusal),
         };
-        let fits = |entry: &&Entry| entry.takes(scheme, method, fields);
-        let strict = entries
-            .iter()
-            .filter(|entry| is_below(path.as_str().as_bytes(), entry.path.as_bytes()))
-            .find(fits);
+        let asked = (scheme, method, fields);
+        let strict_path = path.as_str().as_bytes();
+        let strict = select(entries, strict_path, asked, |entry| entry.path.as_bytes());
         if let Some(loose) = path.loose() {
-            let other = entries
-                .iter()
-                .filter(|entry| is_below(loose, &entry.loose))
-                .find(fits);
+            let other = select(entries, loose, asked, |entry| &entry.loose);
             let id = |entry: Option<&Entry>| entry.map(|entry| entry.rule.id);
             if id(other) != id(strict) {
                 return Found::Refused(Refusal::AmbiguousPath);
@@ -166,7 +161,8 @@ impl Table {
         match strict {
             Some(entry) => Found::Rule(Matched {
                 rule: &entry.rule,
-                prefix_len: entry.path.len(),
+                // A prefix with a slash at its end may be longer by it than the path that it takes.
+                prefix_len: entry.path.len().min(strict_path.len()),
                 path,
             }),
             None => Found::NoRule(NoRule::NoMatch),
@@ -210,12 +206,65 @@ impl Table {
     }
 }
 
+/// What entries are compared with beside the path.
+type Asked<'a> = (Scheme, Method<'a>, Fields<'a>);
+
+/// The first of the entries, most specific first, that takes a request for a path.
+fn select<'e>(
+    entries: &'e [Entry],
+    path: &[u8],
+    asked: Asked<'_>,
+    prefix: impl Fn(&Entry) -> &[u8],
+) -> Option<&'e Entry> {
+    let first = first_of(entries, asked, |entry| is_below(path, prefix(entry)));
+    if path.ends_with(b"/") || first.is_some_and(|entry| prefix(entry) == path) {
+        return first;
+    }
+    // Upstreams answer a path without its slash as the directory, or lead there: no other rule may.
+    let as_directory = |entry: &Entry| prefix(entry).strip_suffix(b"/") == Some(path);
+    first_of(entries, asked, as_directory).or(first)
+}
+
+/// The first of the entries whose path is right and that takes a request. HEAD is what GET would
+/// be (RFC 9110 section 9.3.2): a rule for GET takes it, but leaves it to one as specific that
+/// names it.
+fn first_of<'e>(
+    entries: &'e [Entry],
+    asked: Asked<'_>,
+    is_right: impl Fn(&Entry) -> bool,
+) -> Option<&'e Entry> {
+    let mut fitting = entries
+        .iter()
+        .filter(|entry| is_right(entry) && entry.takes(asked));
+    let first = fitting.next()?;
+    let (_, method, _) = asked;
+    if first.names(method) {
+        return Some(first);
+    }
+    let named = fitting
+        .take_while(|entry| entry.rank() == first.rank())
+        .find(|entry| entry.names(method));
+    named.or(Some(first))
+}
+
 impl Entry {
-    fn takes(&self, scheme: Scheme, method: Method<'_>, fields: Fields<'_>) -> bool {
-        let methods = &self.methods;
+    /// How specific it is: by its path, then by its conditions.
+    fn rank(&self) -> (usize, usize) {
+        let others = [self.scheme.is_some(), !self.methods.is_empty()];
+        let others = others.iter().filter(|declared| **declared).count();
+        (self.path.len(), self.fields.len() + others)
+    }
+
+    fn takes(&self, (scheme, method, fields): Asked<'_>) -> bool {
         self.scheme.is_none_or(|own| own == scheme)
-            && (methods.is_empty() || methods.iter().any(|it| **it == *method.as_str()))
+            && (self.names(method) || method == Method::Head && self.names(Method::Get))
             && self.fields.iter().all(|condition| condition.holds(fields))
+    }
+
+    /// Whether it is for a method, and not only for one that includes it.
+    fn names(&self, method: Method<'_>) -> bool {
+        let methods = &self.methods;
+        methods.is_empty() || methods.iter().any(|it| **it == *method.as_str())
     }
 }
 

@@ -9,7 +9,7 @@ use engine_core::{
 use engine_http::{
     balance::Balance,
     facts::Framing,
-    forward::{Forwarding, Outgoing, write_request},
+    forward::{Client, Forwarding, Outgoing, write_request},
     method::{Scheme, Version},
     request::Request,
     response::Asked,
@@ -53,6 +53,14 @@ pub(crate) struct Asking<'a> {
     pub(crate) trace: &'a RequestTrace<'a>,
 }
 
+/// Where a request comes from.
+struct Origin {
+    /// Whose it is, behind proxies that are trusted.
+    client: Client,
+    /// The trace that it belongs to, and whether the client said so.
+    parent: Option<(TraceParent, bool)>,
+}
+
 /// How requests are treated that no rule says anything of.
 static PLAIN: LazyLock<Policy> = LazyLock::new(Policy::default);
 
@@ -70,6 +78,11 @@ pub(crate) fn decide<'a>(asking: Asking<'a>, request: &Request<'_>) -> Decision<
     } = asking;
     let parent = parent_of(asking, request);
     trace.learn(request, asker.id(), parent.map(|(parent, _)| parent));
+    let origin = Origin {
+        client: visitor.real_client(connection.listener, request),
+        parent,
+    };
+    trace.learn_client(origin.client.address());
     let refused = |outcome, refusal| Decision::Answer {
         own: asker.failed(outcome, refusal, None),
         outcome,
@@ -87,7 +100,7 @@ pub(crate) fn decide<'a>(asking: Asking<'a>, request: &Request<'_>) -> Decision<
             return match published.snapshot.route(connection.id, None) {
                 Ok(route) => {
                     let path = (request.target.path, 0);
-                    pass(asking, request, (route, &PLAIN), path, parent)
+                    pass(asking, request, (route, &PLAIN), path, &origin)
                 }
                 Err(NoRoute::UnknownName | NoRoute::NoName) if request.host.is_some() => {
                     refused(Outcome::UnknownName, None)
@@ -99,8 +112,7 @@ pub(crate) fn decide<'a>(asking: Asking<'a>, request: &Request<'_>) -> Decision<
     let policy = &found.rule.policy;
     let pages = policy.pages.as_deref();
     let route = &found.rule.route;
-    let client = visitor.client.address().ip();
-    match policy.admit(client, request.fields) {
+    match policy.admit(origin.client.address().ip(), request.fields) {
         Ok(Some(user)) => trace.learn_user(user),
         Ok(None) => {}
         Err(denied) => {
@@ -115,7 +127,7 @@ pub(crate) fn decide<'a>(asking: Asking<'a>, request: &Request<'_>) -> Decision<
     let (own, reason) = match &found.rule.action {
         Action::Proxy => {
             let path = (found.path.as_str(), found.prefix_len);
-            return pass(asking, request, (route, policy), path, parent);
+            return pass(asking, request, (route, policy), path, &origin);
         }
         Action::Redirect(redirect) => (asker.redirected(redirect, request), "redirect"),
         Action::Maintenance => (asker.maintained(pages), "maintenance"),
@@ -155,7 +167,7 @@ fn pass<'a>(
     request: &Request<'_>,
     (route, policy): (&'a Arc<Route>, &'a Policy),
     (path, matched): (&str, usize),
-    parent: Option<(TraceParent, bool)>,
+    origin: &Origin,
 ) -> Decision<'a> {
     let Asking { visitor, asker, .. } = asking;
     let content_max = policy.body_max.unwrap_or(u64::MAX);
@@ -168,7 +180,7 @@ fn pass<'a>(
             outcome: Outcome::TooLarge,
         };
     }
-    let client = visitor.client.address().ip();
+    let client = origin.client.address().ip();
     let hashed = match &policy.balance {
         Some(Balance::Consistent(on)) => on.key(client, request),
         Some(Balance::Shared(_) | Balance::PowerOfTwo) | None => 0,
@@ -189,7 +201,7 @@ fn pass<'a>(
                 Scheme::Https => policy.hsts.as_deref(),
             },
         },
-        head: head(asking, request, policy, (path, matched), parent),
+        head: head(asking, request, policy, (path, matched), origin),
         route,
         way: Way {
             published: asking.published,
@@ -198,6 +210,7 @@ fn pass<'a>(
             key: hashed,
             marked: sticky.and_then(|sticky| sticky.target(request.fields)),
             endpoints: visitor.endpoints,
+            client,
         },
     }
 }
@@ -208,10 +221,10 @@ fn head(
     request: &Request<'_>,
     policy: &Policy,
     (path, matched): (&str, usize),
-    parent: Option<(TraceParent, bool)>,
+    origin: &Origin,
 ) -> Vec<u8> {
     let Asking { visitor, asker, .. } = asking;
-    let made = parent.filter(|(_, is_given)| !is_given);
+    let made = origin.parent.filter(|(_, is_given)| !is_given);
     let made = made.map(|(parent, _)| parent.encode());
     let vouched = visitor.secured.as_ref().map(|secured| secured.vouched());
     let vouched: Vec<_> = vouched
@@ -221,6 +234,7 @@ fn head(
         .collect();
     let forwarding = Forwarding {
         client: &visitor.client,
+        real: &origin.client,
         local: visitor.local,
         scheme: visitor.scheme,
         trusted: visitor.is_trusted,

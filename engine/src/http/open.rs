@@ -2,6 +2,7 @@
 
 use std::{
     cell::OnceCell,
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
@@ -62,6 +63,8 @@ pub(crate) struct Way<'a> {
     /// The target that the request's cookie marks.
     pub(crate) marked: Option<usize>,
     pub(crate) endpoints: Endpoints,
+    /// Whose bytes they are: behind proxies that are trusted, not the proxy's.
+    pub(crate) client: IpAddr,
 }
 
 /// The targets of a route, in the order in which a request tries them.
@@ -339,8 +342,7 @@ impl<'a> Targets<'a> {
             true => tally.requests().upstreams_reused += 1,
             false => tally.requests().upstreams_opened += 1,
         });
-        let client = self.way.endpoints.client.ip();
-        let client = ledger.open_client(route, target.address.ip(), client);
+        let client = ledger.open_client(route, target.address.ip(), self.way.client);
         // A flow is one attempt's, made with it.
         let _ = flow.client.set(client);
     }

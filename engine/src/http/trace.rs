@@ -76,7 +76,8 @@ struct Times {
 #[derive(Debug)]
 pub(crate) struct RequestTrace<'a> {
     connection: &'a Connection<'a>,
-    client: SocketAddr,
+    /// Whose request it is.
+    client: Cell<SocketAddr>,
     began: Instant,
     version: Cell<Version>,
     /// `None` where requests are not logged.
@@ -116,7 +117,7 @@ impl<'a> RequestTrace<'a> {
         let logs = connection.worker.shared.requests.is_some();
         Self {
             connection,
-            client,
+            client: Cell::new(client),
             began,
             version: Cell::new(Version::Http11),
             texts: RefCell::new(logs.then(Box::default)),
@@ -156,6 +157,11 @@ impl<'a> RequestTrace<'a> {
         if let Some(parent) = parent {
             texts.put(Text::TraceId, &parent.encode()[3..35]);
         }
+    }
+
+    /// Takes in whom trusted proxies name as the client.
+    pub(crate) fn learn_client(&self, client: SocketAddr) {
+        self.client.set(client);
     }
 
     /// Takes in the name of a request that was not understood.
@@ -199,7 +205,7 @@ impl<'a> RequestTrace<'a> {
                 .duration_since(SystemTime::UNIX_EPOCH)
                 .unwrap_or_default()
                 .saturating_sub(took),
-            client: self.client,
+            client: self.client.get(),
             version: self.version.get(),
             status: self.status.get(),
             reason: self

@@ -295,6 +295,19 @@ fn addresses_are_let_in_and_kept_out(lab: &mut Lab) -> Result<()> {
         ensure!(answer.status()? == status, "127.0.0.{last}: {answer:?}");
     }
     ensure!(upstream.asked().len() == 2);
+    // Behind a trusted proxy it is whom the proxy names last, whatever the client wrote before.
+    for (claim, status) in [
+        ("127.0.0.1", 200),
+        ("127.0.0.3", 403),
+        ("127.0.0.1, 192.0.2.1", 403),
+        ("192.0.2.1, 127.0.0.2", 200),
+        ("127.0.0.2, 127.0.0.5", 200),
+    ] {
+        let client = stream::connect_from([127, 0, 0, 5].into(), GATEWAY)?;
+        let claim = format!("X-Forwarded-For: {claim}\r\n");
+        let answer = Wire::new(client).ask(http::request("GET", NAME, "/", &claim))?;
+        ensure!(answer.status()? == status, "{claim}: {answer:?}");
+    }
     Ok(())
 }
 

@@ -49,8 +49,12 @@ section! {
         keep_alive_timeout: Duration = "75s" in "1s"..="1d";
         /// How long a target may stay silent before it answers an HTTP request.
         answer_timeout: Duration = "60s" in "1s"..="1d";
-        /// Proxies whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are believed; from all
-        /// other clients they are dropped.
+        /// Proxies in front of the gateway. Their `X-Forwarded-*`, `Forwarded`, `X-Real-IP` and
+        /// `X-Request-Id` are believed, and the last address in `X-Forwarded-For` that is not a
+        /// trusted proxy's is the client's for `allow`, `deny`, `hash:source`, logs and accounts.
+        /// All other clients' are dropped, and so are `True-Client-IP`, `CF-Connecting-IP`,
+        /// `X-Client-IP`, `X-Original-URL`, `X-Rewrite-URL` and the like. `Proxy` is dropped from
+        /// all.
         trusted_proxies: Option<Vec<IpNet>>;
     }
 }

@@ -48,12 +48,15 @@ part! {
         /// Whom it is for: a name, `*.domain` for every name below a domain, or `*` for every host
         /// that nobody declared.
         host: RouteHost, r#""shop.example.com""#;
-        /// Which paths: this one, and those below it.
+        /// Which paths: this one, and those below it. With a slash at its end also the path
+        /// without it, unless a rule has that very path.
         path: PathPrefix = "/", r#""/api""#;
-        /// Which methods; all unless written.
+        /// Which methods; all unless written. `GET` is also `HEAD`, unless a rule that is as
+        /// specific names `HEAD`.
         methods: List<MethodName, CONDITIONS_MAX>, r#"["GET", "HEAD"]"#;
         /// Which requests, by header: `true` wants it there, a string is the value, and
-        /// `{"prefix": …}` what the value begins with. All of them have to hold.
+        /// `{"prefix": …}` what the value begins with. All of them have to hold. A name with `_`
+        /// for `-` is the same header.
         headers: Conditions, r#"{"x-beta": true, "x-version": {"prefix": "2."}}"#;
         /// `passthrough` sends the host's TLS connections to the targets, unread. `terminate` ends
         /// TLS here, with a certificate for the host, and the rule is for requests with TLS alone.
@@ -75,7 +78,8 @@ part! {
         redirect: Option<Redirect>, r#"{"to": "https://www.example.com{path}{query}", "status": 301}"#;
         /// Changes path and host of what is passed on.
         rewrite: Option<Rewrite>, r#"{"prefix": "/", "host": "shop.internal"}"#;
-        /// Changes the headers of requests, after everything that the gateway does by itself.
+        /// Changes the headers of requests, after everything that the gateway does by itself. What
+        /// is set or removed is so in every spelling with `_` for `-`.
         request_headers: Option<HeaderEdits>, r#"{"set": {"x-tenant": "blue"}, "remove": ["cookie"]}"#;
         /// Changes the headers of answers.
         response_headers: Option<HeaderEdits>, r#"{"add": {"x-frame-options": "DENY"}}"#;
@@ -87,7 +91,8 @@ part! {
         retries: Option<Retries>, r#"{"max": 2}"#;
         /// Asks for a name and a password (RFC 7617).
         auth: Option<Auth>, r#"{"users": {"alice": "{SSHA256}/ns6zJE/32NE8cKSZF9az8X5lArEIFIDTnq8kcJ5W2k3YjBkNGYxYzlhMmU2ODM1"}}"#;
-        /// Whose addresses are let in; everybody's unless written.
+        /// Which clients are let in, by address; all unless written. Behind a trusted proxy the
+        /// client is the last address in `X-Forwarded-For` that is not a trusted proxy's.
         allow: List<IpNet, PREFIXES_MAX>, r#"["192.0.2.0/24"]"#;
         /// Whose addresses are not, allowed or not.
         deny: List<IpNet, PREFIXES_MAX>, r#"["192.0.2.66"]"#;

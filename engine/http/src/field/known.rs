@@ -38,6 +38,15 @@ pub enum Known {
     /// What a gateway that ends TLS says of its client: `Client-Cert`, `Client-Cert-Chain` (RFC
     /// 9440) and every `X-Client-Cert-…`.
     ClientCert,
+    /// What some servers and frameworks take for the client's address or the path in place of those
+    /// of the request, and what else only a proxy in front may say: `True-Client-IP`,
+    /// `CF-Connecting-IP`, `CF-Connecting-IPv6`, `Fastly-Client-IP`, `X-Client-IP`,
+    /// `X-Cluster-Client-IP`, `X-Original-Forwarded-For`, `X-Original-Host`, `X-Original-URL`,
+    /// `X-Rewrite-URL`.
+    OfProxy,
+    /// `Proxy`, which CGI passes on as `HTTP_PROXY`: the proxy for requests of the program's own
+    /// (CVE-2016-5385). No client has a use for it.
+    Proxy,
     /// `X-Real-IP`
     XRealIp,
     /// `X-Request-Id`
@@ -58,14 +67,14 @@ impl Known {
         // Nearly all other fields are told apart by their first letter and their length.
         let first = name.first()?.to_ascii_lowercase();
         let possible = match first {
-            b'c' => matches!(name.len(), 10 | 11 | 14 | 17),
+            b'c' => matches!(name.len(), 10 | 11 | 14 | 16 | 17 | 18),
             b'e' => name.len() == 6,
-            b'f' => name.len() == 9,
+            b'f' => matches!(name.len(), 9 | 16),
             b'h' => matches!(name.len(), 4 | 14),
             b'k' => name.len() == 10,
-            b'p' => matches!(name.len(), 16 | 18 | 19 | 25),
+            b'p' => matches!(name.len(), 5 | 16 | 18 | 19 | 25),
             b's' => name.len() == 25,
-            b't' => matches!(name.len(), 2 | 7 | 11 | 17),
+            b't' => matches!(name.len(), 2 | 7 | 11 | 14 | 17),
             b'u' => name.len() == 7,
             b'x' => name.len() >= 9,
             _ => false,
@@ -106,6 +115,17 @@ impl Known {
             b"x-forwarded-proto" => Self::XForwardedProto,
             b"x-forwarded-host" => Self::XForwardedHost,
             b"x-real-ip" => Self::XRealIp,
+            b"true-client-ip"
+            | b"cf-connecting-ip"
+            | b"cf-connecting-ipv6"
+            | b"fastly-client-ip"
+            | b"x-client-ip"
+            | b"x-cluster-client-ip"
+            | b"x-original-forwarded-for"
+            | b"x-original-host"
+            | b"x-original-url"
+            | b"x-rewrite-url" => Self::OfProxy,
+            b"proxy" => Self::Proxy,
             b"x-request-id" => Self::XRequestId,
             b"traceparent" => Self::TraceParent,
             b"strict-transport-security" => Self::StrictTransportSecurity,
@@ -151,6 +171,17 @@ mod tests {
             ("Client-Cert-Chain", Known::ClientCert),
             ("X-Client-Cert-Subject", Known::ClientCert),
             ("X-Real-IP", Known::XRealIp),
+            ("True-Client-IP", Known::OfProxy),
+            ("CF-Connecting-IP", Known::OfProxy),
+            ("CF-Connecting-IPv6", Known::OfProxy),
+            ("Fastly-Client-IP", Known::OfProxy),
+            ("X-Client-IP", Known::OfProxy),
+            ("X-Cluster-Client-IP", Known::OfProxy),
+            ("X-Original-Forwarded-For", Known::OfProxy),
+            ("X-Original-Host", Known::OfProxy),
+            ("X-Original-URL", Known::OfProxy),
+            ("X-Rewrite-URL", Known::OfProxy),
+            ("Proxy", Known::Proxy),
             ("X-Request-Id", Known::XRequestId),
             ("traceparent", Known::TraceParent),
             ("Strict-Transport-Security", Known::StrictTransportSecurity),

@@ -80,7 +80,7 @@ pub(super) fn write_origin(
             host.as_str().as_bytes(),
         );
     }
-    single(b"X-Real-IP", "x-real-ip", ip);
+    single(b"X-Real-IP", "x-real-ip", forwarding.real.ip_text());
     if !edits.removes(b"forwarded") {
         write_forwarded(request, forwarding, before, sink);
     }

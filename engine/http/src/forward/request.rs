@@ -16,6 +16,8 @@ use crate::{
 pub struct Forwarding<'a> {
     /// Who sent it.
     pub client: &'a Client,
+    /// Whose request it is: the same, or whom trusted proxies name ([`super::real_client`]).
+    pub real: &'a Client,
     /// The address that it came to: named as the host where HTTP/1.0 names none.
     pub local: SocketAddr,
     /// How it came.
@@ -152,7 +154,7 @@ fn passes(field: &Field<'_>, forwarding: &Forwarding<'_>, outgoing: &Outgoing<'_
         None | Some(Known::StrictTransportSecurity) => true,
         Some(Known::TraceParent) => forwarding.traceparent.is_none(),
         Some(Known::Trailer) => outgoing.framing == Framing::Chunked,
-        Some(Known::XForwardedOther | Known::ClientCert) => forwarding.trusted,
+        Some(Known::XForwardedOther | Known::ClientCert | Known::OfProxy) => forwarding.trusted,
         Some(
             Known::Connection
             | Known::ContentLength
@@ -164,6 +166,7 @@ fn passes(field: &Field<'_>, forwarding: &Forwarding<'_>, outgoing: &Outgoing<'_
             | Known::Upgrade
             | Known::HopByHop
             | Known::ForProxy
+            | Known::Proxy
             | Known::XForwardedFor
             | Known::XForwardedProto
             | Known::XForwardedHost

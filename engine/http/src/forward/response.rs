@@ -127,6 +127,8 @@ fn passes(field: &Field<'_>, forwarding: &ResponseForwarding<'_>) -> bool {
             | Known::XForwardedHost
             | Known::XForwardedOther
             | Known::ClientCert
+            | Known::OfProxy
+            | Known::Proxy
             | Known::XRealIp
             | Known::TraceParent,
         )

@@ -19,6 +19,8 @@ use crate::{
 /// What a test changes of how a request is passed on.
 struct Way {
     client: &'static str,
+    /// Whom trusted proxies name.
+    real: Option<&'static str>,
     trusted: bool,
     scheme: Scheme,
     traceparent: Option<&'static str>,
@@ -36,6 +38,7 @@ impl Default for Way {
     fn default() -> Self {
         Self {
             client: "192.0.2.7:4711",
+            real: None,
             trusted: false,
             scheme: Scheme::Http,
             traceparent: None,
@@ -61,8 +64,11 @@ fn read(head: &[u8]) -> Option<Request<'_>> {
 /// Passes a request on.
 fn pass(request: &Request<'_>, way: &Way) -> Vec<u8> {
     let client = Client::new(way.client.parse().unwrap());
+    let real = way.real.unwrap_or(way.client);
+    let real = Client::new(real.parse().unwrap());
     let forwarding = Forwarding {
         client: &client,
+        real: &real,
         local: "198.51.100.1:80".parse().unwrap(),
         scheme: way.scheme,
         trusted: way.trusted,

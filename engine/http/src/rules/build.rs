@@ -24,9 +24,11 @@ pub struct Match {
     pub scheme: Option<Scheme>,
     /// The host; `None` is any that has no rules of its own.
     pub host: Option<HostPattern>,
-    /// A path prefix, which ends at a slash or with a segment.
+    /// A path prefix, which ends at a slash or with a segment. One that ends at a slash also takes the
+    /// path without it, unless a rule of that very path does.
     pub path: String,
-    /// One of these methods; any if empty.
+    /// One of these methods; any if empty. GET is also HEAD, unless a rule that is as specific names
+    /// HEAD.
     pub methods: Vec<String>,
     /// All of these conditions.
     pub fields: Vec<Condition>,
@@ -35,7 +37,8 @@ pub struct Match {
 /// A condition on a field of the request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Condition {
-    /// The field; case does not matter.
+    /// The field; case does not matter, and neither does `_` for `-`: what an upstream takes for the
+    /// field is the field.
     pub name: String,
     /// What it must be.
     pub expected: Expected,
@@ -57,7 +60,7 @@ impl Condition {
     pub(super) fn holds(&self, fields: Fields<'_>) -> bool {
         let mut values = fields
             .into_iter()
-            .filter(|field| field.name.eq_ignore_ascii_case(self.name.as_bytes()))
+            .filter(|field| octet::is_same_name(field.name, self.name.as_bytes()))
             .map(|field| field.value);
         match &self.expected {
             Expected::Present => values.next().is_some(),
@@ -195,12 +198,8 @@ impl TableBuilder {
                 self.errors.push(TableError::TooManyRules { host });
                 continue;
             }
-            let conditions = |entry: &Entry| {
-                let others = [entry.scheme.is_some(), !entry.methods.is_empty()];
-                entry.fields.len() + others.iter().filter(|declared| **declared).count()
-            };
             // A stable sort: those declared first stay first.
-            entries.sort_by_key(|entry| std::cmp::Reverse((entry.path.len(), conditions(entry))));
+            entries.sort_by_key(|entry| std::cmp::Reverse(entry.rank()));
             let entries = entries.into_boxed_slice();
             match host {
                 Some(HostPattern::Exact(name)) => {

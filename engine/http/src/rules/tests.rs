@@ -142,7 +142,7 @@ fn the_host_decides_first_then_the_longest_path_then_conditions_then_order() {
         ),
         ("a.example", "/api", Method::Post, "", "a.example/api"),
         ("a.example", "/api/v1/x", get, "", "a.example/api/v1/"),
-        ("a.example", "/api/v1", get, "", "a.example/api"),
+        ("a.example", "/api/v1", get, "", "a.example/api/v1/"),
         ("a.example", "*", Method::Options, "", "a.example/"),
         ("x.example", "/w/x", get, "", "*.example/w"),
         ("x.example", "/any", get, "", "no_match"),
@@ -159,6 +159,93 @@ fn the_host_decides_first_then_the_longest_path_then_conditions_then_order() {
         );
     }
     assert!(table.has_host("x.y.example") && !table.has_host("example"));
+}
+
+#[test]
+fn a_rule_of_a_directory_takes_its_path_without_the_slash_unless_a_rule_has_that_path() {
+    let table = table(&[
+        by("a", "/"),
+        by("a", "/admin/"),
+        by("a", "/both/"),
+        by("a", "/both"),
+        Match {
+            methods: vec!["POST".into()],
+            ..by("a", "/some/")
+        },
+        by("b", "/only/"),
+    ]);
+    for (host, path, expected) in [
+        ("a", "/admin", "a/admin/"),
+        ("a", "/admin/x", "a/admin/"),
+        ("a", "/admins", "a/"),
+        ("a", "/%61dmin", "a/admin/"),
+        ("a", "/admin;x", "ambiguous_path"),
+        ("a", "/both", "a/both"),
+        ("a", "/both/", "a/both/"),
+        ("a", "/some", "a/"),
+        ("b", "/only", "b/only/"),
+        ("b", "/", "no_match"),
+    ] {
+        assert_eq!(
+            find(&table, host, path, Method::Get, ""),
+            expected,
+            "{host}{path}"
+        );
+    }
+    let only = (Scheme::Http, Host::parse(b"b"));
+    let found = table.find_parts(only, "/only", Method::Get, Fields::NONE);
+    assert!(matches!(found, Found::Rule(matched) if matched.prefix_len == "/only".len()));
+}
+
+#[test]
+fn a_rule_for_get_takes_head_unless_another_one_as_specific_names_it() {
+    let with = |methods: &[&str], path| Match {
+        methods: methods.iter().map(|&method| method.to_owned()).collect(),
+        ..by("a", path)
+    };
+    let table = table(&[
+        by("a", "/"),
+        with(&["GET"], "/one"),
+        with(&["GET"], "/two"),
+        with(&["POST", "HEAD"], "/two"),
+        with(&["POST"], "/three"),
+    ]);
+    for (path, method, expected) in [
+        ("/one", Method::Get, "a/oneGET"),
+        ("/one", Method::Head, "a/oneGET"),
+        ("/one", Method::Post, "a/"),
+        ("/two", Method::Head, "a/twoPOSTHEAD"),
+        ("/two", Method::Get, "a/twoGET"),
+        ("/three", Method::Head, "a/"),
+    ] {
+        assert_eq!(find(&table, "a", path, method, ""), expected, "{path}");
+    }
+}
+
+#[test]
+fn a_condition_sees_a_field_in_every_spelling_that_upstreams_read_as_its_name() {
+    let table = table(&[
+        by("a", "/"),
+        Match {
+            fields: vec![Condition {
+                name: "X-Role-Name".into(),
+                expected: Expected::Present,
+            }],
+            ..by("a", "/")
+        },
+    ]);
+    for (lines, expected) in [
+        ("x-role-name: x\r\n", "a/X-Role-Name"),
+        ("X_Role_Name: x\r\n", "a/X-Role-Name"),
+        ("x-role_name: x\r\n", "a/X-Role-Name"),
+        ("xrolename: x\r\n", "a/"),
+    ] {
+        assert_eq!(
+            find(&table, "a", "/", Method::Get, lines),
+            expected,
+            "{lines}"
+        );
+    }
 }
 
 #[test]

@@ -43,6 +43,7 @@ fn pass(
     let client = Client::new(SocketAddr::from(([192, 0, 2, 7], 4711)));
     let forwarding = Forwarding {
         client: &client,
+        real: &client,
         local: SocketAddr::from(([198, 51, 100, 1], 80)),
         scheme: Scheme::Http,
         trusted,

@@ -72,6 +72,62 @@ fn what_a_client_says_of_its_origin_is_dropped_unless_it_is_trusted() {
 }
 
 #[test]
+fn what_only_a_proxy_may_say_passes_from_a_trusted_one_alone() {
+    let claims = "True-Client-IP: x\r\nCF-Connecting-IP: x\r\nCF-Connecting-IPv6: x\r\n\
+        Fastly-Client-IP: x\r\nX-Client-IP: x\r\nX-Cluster-Client-IP: x\r\n\
+        X-Original-Forwarded-For: x\r\nX-Original-Host: x\r\nX-Original-URL: x\r\n\
+        X-Rewrite-URL: x\r\n";
+    let disguised = "Proxy: x\r\nTrue_Client_IP: x\r\nX_Original_URL: x\r\n";
+    let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{claims}{disguised}\r\n");
+    let bare = passed("GET / HTTP/1.1\r\nHost: a\r\n\r\n", &Way::default());
+    assert_eq!(passed(&head, &Way::default()), bare);
+    let trusted = Way {
+        trusted: true,
+        ..Way::default()
+    };
+    let text = passed(&head, &trusted);
+    assert!(text.contains(claims), "{text}");
+    assert!(
+        !text.contains("\r\nProxy: ") && !text.contains('_'),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_real_client_is_named_where_no_proxy_names_another() {
+    let way = Way {
+        real: Some("198.51.100.9:0"),
+        trusted: true,
+        ..Way::default()
+    };
+    let head = "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 198.51.100.9\r\n\r\n";
+    let text = passed(head, &way);
+    for line in [
+        "X-Real-IP: 198.51.100.9",
+        "X-Forwarded-For: 198.51.100.9, 192.0.2.7",
+        "Forwarded: for=192.0.2.7;host=a;proto=http",
+    ] {
+        assert!(
+            text.contains(&format!("\r\n{line}\r\n")),
+            "{line} in {text}"
+        );
+    }
+}
+
+#[test]
+fn a_field_that_a_rule_sets_is_the_rules_in_every_spelling() {
+    let head = "GET / HTTP/1.1\r\nHost: a\r\nX_Tenant: evil\r\nx-tenant: evil\r\n\
+                X-Secret_Key: evil\r\n\r\n";
+    let way = Way {
+        edits: FieldEdits::new(&[("x-tenant", "blue")], &[], &["X-Secret-Key"]).unwrap(),
+        ..Way::default()
+    };
+    let text = passed(head, &way);
+    assert!(text.contains("\r\nx-tenant: blue\r\n"), "{text}");
+    assert!(!text.contains("evil"), "{text}");
+}
+
+#[test]
 fn what_ends_at_this_hop_is_left_out() {
     let head = "POST / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, X-Hop, cookie\r\n\
                 Keep-Alive: 5\r\nProxy-Connection: x\r\nProxy-Authorization: x\r\nX-Hop: x\r\n\
