@@ -20,6 +20,7 @@ use serde::Serialize;
 use crate::{
     environment::Environment,
     files::{self, Found},
+    written,
 };
 
 /// Checks the files; answers 1 when one of them is refused.
@@ -72,12 +73,16 @@ fn check(file: &Path, found: &mut Vec<Found>) {
 }
 
 fn check_boot(file: &Path, text: &str, found: &mut Vec<Found>) {
-    let (boot, mut problems) = match boot::parse(text, &Environment) {
+    let (mut boot, mut problems) = match boot::parse(text, &Environment) {
         Ok(valid) => (Some(valid.value), valid.warnings),
         Err(problems) => (None, problems),
     };
     let mut state_found = None;
-    if let Some(boot) = &boot {
+    if let Some(boot) = &mut boot {
+        boot.begin_at(files::folder_of(file));
+        for problem in files::locate(text, &written::examine(file, boot)).iter() {
+            problems.push(problem.clone());
+        }
         state_found = check_together(file, text, boot, &mut problems);
     }
     found.push(Found {

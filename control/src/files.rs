@@ -47,9 +47,14 @@ pub(crate) fn read(file: &Path) -> io::Result<String> {
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the file is not UTF-8 text"))
 }
 
+/// Where the paths of a boot file begin.
+pub(crate) fn folder_of(boot_file: &Path) -> &Path {
+    boot_file.parent().unwrap_or(Path::new(""))
+}
+
 /// The state document that a boot file names, from the boot file's folder.
 pub(crate) fn state_path(boot_file: &Path, boot: &Boot) -> Option<PathBuf> {
-    let folder = boot_file.parent().unwrap_or(Path::new(""));
+    let folder = folder_of(boot_file);
     boot.state.as_ref().map(|state| folder.join(state))
 }
 
@@ -64,10 +69,11 @@ pub(crate) fn load_boot(file: &Path) -> Result<BootFile, Found> {
     };
     let text = read(file).map_err(|error| unreadable(file, &error))?;
     let Valid {
-        value: boot,
+        value: mut boot,
         warnings,
         ..
     } = boot::parse(&text, &Environment).map_err(found_in)?;
+    boot.begin_at(folder_of(file));
     let tokens = crate::tokens::read(file, &boot.api).map_err(found_in)?;
     Ok(BootFile {
         text,

@@ -21,6 +21,7 @@ mod reconcile;
 mod record_log;
 mod serve;
 mod tokens;
+mod written;
 
 use std::process::ExitCode;
 

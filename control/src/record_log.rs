@@ -8,7 +8,6 @@
 mod line;
 
 use std::{
-    fs::OpenOptions,
     io::{self, Write as _},
     num::NonZeroU32,
     path::PathBuf,
@@ -23,6 +22,8 @@ use std::{
 use control_api::boot::{LogFile, RequestFormat};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use engine::{Record, RequestRecord};
+
+use crate::written::{Guarded, LogError};
 
 /// How long the writer sleeps when there is nothing to write.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -82,11 +83,12 @@ impl RecordLog {
     pub(crate) fn start<R: Send + 'static>(
         kind: Kind<R>,
         file: &LogFile,
+        guarded: &Guarded,
         queue_records_max: NonZeroU32,
     ) -> io::Result<(Self, Option<Sender<R>>)> {
         let name = kind.name;
         let orders = Arc::new(Orders::default());
-        let Some(sink) = Sink::open(file)? else {
+        let Some(sink) = Sink::open(file, guarded).map_err(io::Error::other)? else {
             return Ok((
                 Self {
                     name,
@@ -162,7 +164,7 @@ impl<R> Writer<R> {
             let gathered = self.gather();
             self.write(gathered.records);
             if self.orders.reopen.swap(false, Relaxed) {
-                let reopened = self.sink.reopen();
+                let reopened = self.sink.reopen().map_err(io::Error::other);
                 self.complain("opened again", reopened, 0);
             }
             match gathered.rest {
@@ -243,25 +245,35 @@ enum Rest {
 #[derive(Debug)]
 enum Sink {
     Stdout,
-    File { path: PathBuf, file: std::fs::File },
+    File {
+        path: PathBuf,
+        guarded: Guarded,
+        file: std::fs::File,
+    },
 }
 
 impl Sink {
-    fn open(file: &LogFile) -> io::Result<Option<Self>> {
+    fn open(file: &LogFile, guarded: &Guarded) -> Result<Option<Self>, LogError> {
         Ok(match file {
             LogFile::None => None,
             LogFile::Stdout => Some(Self::Stdout),
             LogFile::Path(path) => Some(Self::File {
                 path: path.clone(),
-                file: append(path)?,
+                file: guarded.open_log(path)?,
+                guarded: guarded.clone(),
             }),
         })
     }
 
     /// Keeps the open file when its name cannot be opened.
-    fn reopen(&mut self) -> io::Result<()> {
-        if let Self::File { path, file } = self {
-            *file = append(path)?;
+    fn reopen(&mut self) -> Result<(), LogError> {
+        if let Self::File {
+            path,
+            guarded,
+            file,
+        } = self
+        {
+            *file = guarded.open_log(path)?;
         }
         Ok(())
     }
@@ -275,10 +287,6 @@ impl Sink {
             Self::File { file, .. } => file.write_all(lines),
         }
     }
-}
-
-fn append(path: &PathBuf) -> io::Result<std::fs::File> {
-    OpenOptions::new().create(true).append(true).open(path)
 }
 
 #[cfg(test)]

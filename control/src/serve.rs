@@ -1,13 +1,14 @@
 //! `ringway serve`: from the boot file and the store to a running gateway, and to its orderly end.
 //!
-//! SIGHUP reads the boot file again; SIGTERM and SIGINT drain, and a second one ends the drain at
-//! once. systemd is told of each (sd_notify(3)), hears that the threads are alive (WATCHDOG=1), and
+//! SIGHUP reads the boot file again; SIGUSR1 has the logs opened again; SIGTERM, SIGINT and SIGQUIT
+//! drain, and a second one ends the drain at once; SIGUSR2 does nothing. systemd is told of each (sd_notify(3)), hears that the threads are alive (WATCHDOG=1), and
 //! may hand listening sockets over (LISTEN_FDS).
 
 mod api;
 mod certificates;
 pub(crate) mod engine_config;
 mod inherited;
+mod lock;
 mod notices;
 mod reload;
 mod start;
@@ -87,7 +88,8 @@ async fn serve(mut gateway: Gateway<'_>, mut signals: Signals) -> anyhow::Result
         tokio::select! {
             _ = watchdog.tick() => gateway.report_life(),
             _ = signals.hangup.recv() => gateway.reload(&api, &mut watchdog).await,
-            () = ending(&mut signals.terminate, &mut signals.interrupt) => break,
+            _ = signals.reopen.recv() => gateway.reopen_logs(),
+            () = signals.ending.recv() => break,
             () = gateway.lost() => anyhow::bail!("the reconcile thread has ended"),
         }
     }
@@ -102,7 +104,8 @@ async fn serve(mut gateway: Gateway<'_>, mut signals: Signals) -> anyhow::Result
         tokio::select! {
             _ = watchdog.tick() => gateway.report_life(),
             () = gateway.lost() => break,
-            () = ending(&mut signals.terminate, &mut signals.interrupt) => {
+            _ = signals.reopen.recv() => gateway.reopen_logs(),
+            () = signals.ending.recv() => {
                 tracing::info!("a second signal: connections are reset now");
                 gateway.order(Order::Drain(Drain::within(Duration::ZERO)));
             }
@@ -115,25 +118,44 @@ async fn serve(mut gateway: Gateway<'_>, mut signals: Signals) -> anyhow::Result
 
 struct Signals {
     hangup: Signal,
+    /// SIGUSR1, as whoever rotates logs sends it to other programs.
+    reopen: Signal,
+    ending: Ending,
+    /// SIGUSR2, which other programs upgrade at: caught, it does not end the process.
+    _ignored: Signal,
+}
+
+/// The signals that a gateway ends at.
+struct Ending {
     terminate: Signal,
     interrupt: Signal,
+    /// SIGQUIT, at which other programs let connections end.
+    quit: Signal,
 }
 
 impl Signals {
     fn catch() -> std::io::Result<Self> {
         Ok(Self {
             hangup: signal(SignalKind::hangup())?,
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
+            reopen: signal(SignalKind::user_defined1())?,
+            ending: Ending {
+                terminate: signal(SignalKind::terminate())?,
+                interrupt: signal(SignalKind::interrupt())?,
+                quit: signal(SignalKind::quit())?,
+            },
+            _ignored: signal(SignalKind::user_defined2())?,
         })
     }
 }
 
-/// Waits for SIGTERM or SIGINT.
-async fn ending(terminate: &mut Signal, interrupt: &mut Signal) {
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+impl Ending {
+    /// Waits for one of them.
+    async fn recv(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            _ = self.quit.recv() => {}
+        }
     }
 }
 

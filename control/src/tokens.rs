@@ -25,13 +25,12 @@ const SPACE_MAX: usize = 64;
 /// Every file that cannot be read or holds no token.
 pub(crate) fn read(boot_file: &Path, api: &Api) -> Result<Tokens, Problems> {
     let folder = boot_file.parent().unwrap_or(Path::new(""));
-    let credentials = std::env::var_os(CREDENTIALS).map(PathBuf::from);
     let mut problems = Problems::default();
     let mut tokens = Vec::new();
     for Credential { name, role, secret } in api.credentials() {
         let token = match secret {
             Secret::Text(token) => Ok(token),
-            Secret::File(file) => read_first(&file, credentials.as_deref(), folder),
+            Secret::File(file) => read_first(&file, folder),
         };
         match token {
             Ok(token) => tokens.push((name, role, token)),
@@ -54,14 +53,16 @@ pub(crate) fn read(boot_file: &Path, api: &Api) -> Result<Tokens, Problems> {
     Ok(Tokens::new(tokens))
 }
 
+/// Where a token's file may be.
+pub(crate) fn places(file: &TokenFile, folder: &Path) -> Vec<PathBuf> {
+    let credentials = std::env::var_os(CREDENTIALS).map(PathBuf::from);
+    file.places(credentials.as_deref(), folder)
+}
+
 /// Reads the first of the places that has the file.
-fn read_first(
-    file: &TokenFile,
-    credentials: Option<&Path>,
-    folder: &Path,
-) -> Result<Token, String> {
+fn read_first(file: &TokenFile, folder: &Path) -> Result<Token, String> {
     let mut last = String::new();
-    for place in file.places(credentials, folder) {
+    for place in places(file, folder) {
         match read_text(&place) {
             Ok(text) => {
                 return Token::from_file(&text)

@@ -124,6 +124,38 @@ fn a_boot_file_is_checked_with_the_state_that_it_names() {
     );
 }
 
+/// Nothing of it is touched: whoever checks may have named the wrong file.
+#[test]
+fn files_that_would_be_written_are_looked_at() {
+    let boot = |keys: &str| format!("{BOOT}{keys}");
+    let line = |keys: &str| {
+        let folder = Folder::with(&[("boot.yaml", &boot(keys)), ("notes.txt", "notes")]);
+        let (status, mut lines) = folder.lines(&["boot.yaml"]);
+        assert_eq!((status, lines.len()), (1, 1), "{keys}: {lines:?}");
+        assert_eq!(fs::read_dir(folder.0.path()).unwrap().count(), 2);
+        lines.remove(0)
+    };
+    for (keys, line_number, expected) in [
+        ("store: .", 3, "it is a folder"),
+        ("store: /tmp", 3, "it is a folder"),
+        ("store: notes.txt", 3, "is not a file of Ringway's"),
+        (
+            "store: /proc/self/new/db",
+            3,
+            "the folder /proc/self cannot be written",
+        ),
+        ("store: db\nlog: { file: db }", 4, "is also `store`"),
+        ("store: db\nlog: { requests: /tmp }", 4, "is a folder"),
+    ] {
+        let line = line(keys);
+        let start = format!("boot.yaml:{line_number}: /");
+        assert!(
+            line.starts_with(&start) && line.contains(expected),
+            "{keys}: {line}"
+        );
+    }
+}
+
 #[test]
 fn the_environment_is_part_of_the_boot_file() {
     let folder = Folder::with(&[("boot.yaml", BOOT)]);

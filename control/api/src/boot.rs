@@ -17,7 +17,10 @@ mod tls;
 mod wireguard;
 mod workers;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 pub use accounts::Accounts;
 pub use acme::{
@@ -58,7 +61,8 @@ section! {
         listeners: Vec<Listener>;
         /// The REST API.
         api: Api;
-        /// The database: the desired state with its generations, accounts, audit log and events.
+        /// The database: the desired state with its generations, accounts, audit log and events;
+        /// from the boot file's folder.
         store: PathBuf = "/var/lib/ringway/ringway.db";
         /// The state document that an empty database begins with, from the boot file's folder; from
         /// then on the state is changed over the API.
@@ -117,6 +121,17 @@ impl Boot {
     /// but for tokens, which are not shown.
     pub fn render(&self) -> serde_json::Value {
         self.write()
+    }
+
+    /// Has the paths of what is written begin at the boot file's folder. Those of files that are read
+    /// are joined with it where they are read.
+    pub fn begin_at(&mut self, folder: &Path) {
+        self.store = folder.join(&self.store);
+        for log in [&mut self.log.file, &mut self.log.requests] {
+            if let LogFile::Path(path) = log {
+                *path = folder.join(&*path);
+            }
+        }
     }
 
     /// The keys that differ from `running` and only count after a restart, as JSON pointers.

@@ -48,7 +48,7 @@ fn eventually(what: &str, done: impl Fn() -> bool) {
 }
 
 fn start(file: &LogFile, queue: NonZeroU32) -> io::Result<(RecordLog, Option<Sender<Record>>)> {
-    RecordLog::start(CONNECTIONS, file, queue)
+    RecordLog::start(CONNECTIONS, file, &Guarded::default(), queue)
 }
 
 fn open(path: &Path, queue: u32) -> (RecordLog, Sender<Record>) {

@@ -27,8 +27,7 @@ impl Gateway<'_> {
             Err(error) => tracing::warn!(%error, "the service manager cannot be told"),
         }
         // Log rotation does not depend on good files.
-        self.connections.reopen();
-        self.requests.reopen();
+        self.reopen_logs();
         let taken = match files::load_boot(&self.boot_file) {
             Ok(file) => self.take_over(file, api, watchdog).await,
             Err(found) => Err(found),
@@ -38,6 +37,12 @@ impl Gateway<'_> {
             tracing::error!("the boot file is refused, and the running state stays");
         }
         self.notices.tell([NotifyState::Ready]);
+    }
+
+    /// Has the logs opened again, by their names.
+    pub(super) fn reopen_logs(&self) {
+        self.connections.reopen();
+        self.requests.reopen();
     }
 
     async fn take_over(

@@ -1,9 +1,8 @@
 //! From nothing to a gateway that serves what is desired.
 
 use std::{
-    fs::{DirBuilder, File},
+    fs::File,
     io,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
     thread,
@@ -22,15 +21,12 @@ use control_kernel::{Linux, LinuxConfig};
 use control_store::{NewGeneration, Retention, Store};
 use engine::{Drained, Engine};
 use engine_sys::process::raise_descriptor_limit;
-use nix::{
-    errno::Errno,
-    fcntl::{Flock, FlockArg},
-};
+use nix::fcntl::Flock;
 use tokio::sync::{broadcast, oneshot, watch};
 
 use super::{
-    Inherited, certificates::Vault, engine_config, engine_config::Outlets, log_problems,
-    notices::Notices,
+    Inherited, certificates::Vault, engine_config, engine_config::Outlets, lock::lock,
+    log_problems, notices::Notices,
 };
 use crate::{
     files::{self, BootFile, Found},
@@ -40,6 +36,7 @@ use crate::{
         CHANGES_MAX, Desk, Ended, Heartbeat, Order, Reconciler, Setting, unix_now, wanted_backend,
     },
     record_log::{self, CONNECTIONS, RecordLog},
+    written::Guarded,
 };
 
 /// Events that a slow listener may be behind before it misses some.
@@ -111,7 +108,8 @@ impl<'a> Gateway<'a> {
         // Ten descriptors for each network, before the engine asks for its own.
         raise_descriptor_limit().context("raising the limit of open files")?;
         let kernel = Linux::open(kernel_config(&boot)).context("preparing the kernel's side")?;
-        let (connections, requests, outlets) = open_logs(&boot.log)?;
+        let (connections, requests, outlets) =
+            open_logs(&boot.log, &Guarded::of(boot_file, &boot))?;
         let (events, _) = broadcast::channel(EVENTS_WAITING_MAX);
         let heartbeat = Arc::new(Heartbeat::default());
         let setting = Setting {
@@ -228,12 +226,12 @@ impl<'a> Gateway<'a> {
 }
 
 /// Opens the logs of connections and requests, and gives where the engine's records go.
-fn open_logs(log: &Log) -> anyhow::Result<(RecordLog, RecordLog, Outlets)> {
+fn open_logs(log: &Log, guarded: &Guarded) -> anyhow::Result<(RecordLog, RecordLog, Outlets)> {
     let queue_max = log.queue_records_max;
-    let (connections, records) = RecordLog::start(CONNECTIONS, &log.file, queue_max)
+    let (connections, records) = RecordLog::start(CONNECTIONS, &log.file, guarded, queue_max)
         .with_context(|| format!("opening the connection log {}", log.file))?;
     let kind = record_log::requests(log.requests_format);
-    let (requests, request_records) = RecordLog::start(kind, &log.requests, queue_max)
+    let (requests, request_records) = RecordLog::start(kind, &log.requests, guarded, queue_max)
         .with_context(|| format!("opening the request log {}", log.requests))?;
     let outlets = Outlets {
         records,
@@ -260,35 +258,6 @@ pub(super) fn give_way_or_warn() {
     if let Err(error) = give_way() {
         tracing::warn!(%error, "a thread of the control plane competes with the workers");
     }
-}
-
-/// Makes sure that no other gateway has the same store, and so the same networks. Held for as long
-/// as the process lives: the kernel gives a lock back however the process ends (flock(2)).
-fn lock(store: &Path) -> anyhow::Result<Flock<File>> {
-    let path = PathBuf::from(format!("{}.lock", store.display()));
-    if let Some(folder) = path.parent() {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .with_context(|| format!("making the folder {}", folder.display()))?;
-    }
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(&path)
-        .with_context(|| format!("opening {}", path.display()))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
-        if errno == Errno::EWOULDBLOCK {
-            let store = store.display();
-            return anyhow::anyhow!(
-                "another ringway uses the store {store}: end it, or give this one another store"
-            );
-        }
-        anyhow::anyhow!("locking {}: {errno}", path.display())
-    })
 }
 
 /// Logs why the gateway does not start.

@@ -1,6 +1,6 @@
 //! Why the store did not do what it was asked.
 
-use crate::request::Refused;
+use crate::{file::MovedError, request::Refused};
 
 /// Why something was not written. Nothing of it was.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +15,14 @@ pub enum WriteError {
         doing: &'static str,
         /// SQLite's answer.
         source: rusqlite::Error,
+    },
+    /// The file is no longer in its place.
+    #[error("{doing}")]
+    Moved {
+        /// What was being done.
+        doing: &'static str,
+        /// Which file.
+        source: MovedError,
     },
 }
 

@@ -23,6 +23,7 @@
 mod answers;
 mod certificates;
 mod error;
+mod file;
 mod generations;
 mod health;
 mod journal;
@@ -47,6 +48,7 @@ mod writer;
 pub use certificates::{StoredCertificate, StoredFailure, StoredOrder};
 pub use control_plan::sample::Raw;
 pub use error::{ReadError, WriteError};
+pub use file::{FileError, MovedError, examine};
 pub use generations::{CommitError, Generation, NewGeneration};
 pub use health::Health;
 pub use journal::Event;

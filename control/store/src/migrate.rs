@@ -7,7 +7,7 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 /// `RING`: what `PRAGMA application_id` says of Ringway's files.
-const APPLICATION: i64 = 0x5249_4e47;
+pub(crate) const APPLICATION: u32 = 0x5249_4e47;
 
 /// Every migration, in order; the first makes version 1.
 pub(crate) const MIGRATIONS: [&str; 6] = [
@@ -52,13 +52,14 @@ pub enum MigrateError {
 /// Refuses files of others before anything is written to them.
 pub(crate) fn recognise(connection: &Connection) -> Result<(), MigrateError> {
     let read = |source| MigrateError::Read { source };
-    let application = pragma(connection, "application_id").map_err(read)?;
+    let application = application(connection).map_err(read)?;
+    let ours = i64::from(APPLICATION);
     let tables = "SELECT count(*) FROM sqlite_schema";
     let tables: i64 = connection
         .query_row(tables, [], |row| row.get(0))
         .map_err(read)?;
     let empty = application == 0 && tables == 0;
-    if application != APPLICATION && !empty {
+    if application != ours && !empty {
         return Err(MigrateError::Foreign);
     }
     let found = pragma(connection, "user_version").map_err(read)?;
@@ -89,6 +90,11 @@ fn step(connection: &mut Connection, migration: &str, version: i64) -> rusqlite:
     transaction.pragma_update(None, "application_id", APPLICATION)?;
     transaction.pragma_update(None, "user_version", version)?;
     transaction.commit()
+}
+
+/// What the file says whose it is; 0 when it says nothing.
+pub(crate) fn application(connection: &Connection) -> rusqlite::Result<i64> {
+    pragma(connection, "application_id")
 }
 
 fn pragma(connection: &Connection, name: &str) -> rusqlite::Result<i64> {

@@ -1,19 +1,20 @@
 //! Opening the file: whose it is, who may read it, and which form it has.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, Permissions},
+    fs::{DirBuilder, File, OpenOptions},
     io,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
-use crate::migrate::{self, MigrateError};
+use crate::{
+    file::{self, FILE_MODE, FileError, Place},
+    migrate::{self, APPLICATION, MigrateError},
+};
 
-/// Only the owner reads the file: it holds the networks' private keys.
-const FILE_MODE: u32 = 0o600;
 const DIRECTORY_MODE: u32 = 0o700;
 
 /// Statements that a connection keeps compiled: more than there are.
@@ -42,7 +43,15 @@ pub enum OpenError {
         /// The system's answer.
         source: io::Error,
     },
-    /// It is not a database, or it cannot be read.
+    /// What is there is no store, and was left as it is.
+    #[error("taking {} as the store", .path.display())]
+    NotOurs {
+        /// The file.
+        path: PathBuf,
+        /// What it is instead.
+        source: FileError,
+    },
+    /// It cannot be read, or is locked or broken.
     #[error("opening the store {}", .path.display())]
     Database {
         /// The file.
@@ -67,31 +76,42 @@ pub enum OpenError {
 }
 
 /// Opens the one connection that writes; makes the file where there is none.
-pub(crate) fn writing(path: &Path) -> Result<Connection, OpenError> {
+pub(crate) fn writing(path: &Path) -> Result<(Connection, Place), OpenError> {
     make(path)?;
-    let database = |source| OpenError::Database {
-        path: path.to_owned(),
-        source,
-    };
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(path, flags).map_err(database)?;
-    migrate::recognise(&connection).map_err(|source| OpenError::Migrate {
-        path: path.to_owned(),
-        source,
-    })?;
+    let at = || path.to_owned();
+    let file = |source| OpenError::File { path: at(), source };
+    let database = |source| OpenError::Database { path: at(), source };
+    let migrate = |source| OpenError::Migrate { path: at(), source };
+    let flags = flags(OpenFlags::SQLITE_OPEN_READ_WRITE);
+    let resolved = file::resolved(path).map_err(file)?;
+    let mut connection = Connection::open_with_flags(&resolved, flags).map_err(database)?;
+    // Somebody else's log is not copied into somebody else's file when it is refused.
+    let keep_log = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+    connection.set_db_config(keep_log, true).map_err(database)?;
+    migrate::recognise(&connection).map_err(migrate)?;
+    connection
+        .set_db_config(keep_log, false)
+        .map_err(database)?;
     prepare_writing(&connection).map_err(database)?;
-    migrate::run(&mut connection).map_err(|source| OpenError::Migrate {
-        path: path.to_owned(),
-        source,
-    })?;
-    Ok(connection)
+    migrate::run(&mut connection).map_err(migrate)?;
+    let place = Place::at(&resolved).map_err(file)?;
+    Ok((connection, place))
+}
+
+/// Links are refused once more by SQLite, which opens the file itself.
+fn flags(access: OpenFlags) -> OpenFlags {
+    access | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW
 }
 
 /// Opens a connection that only reads, on a file that [`writing`] has opened.
 pub(crate) fn reading(path: &Path) -> Result<Connection, OpenError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let flags = flags(OpenFlags::SQLITE_OPEN_READ_ONLY);
+    let resolved = file::resolved(path).map_err(|source| OpenError::File {
+        path: path.to_owned(),
+        source,
+    })?;
     let open = || {
-        let connection = Connection::open_with_flags(path, flags)?;
+        let connection = Connection::open_with_flags(&resolved, flags)?;
         connection.busy_timeout(READER_PATIENCE)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
         connection.pragma_update(None, "cache_size", -16 * 1024)?; // KiB
@@ -108,6 +128,10 @@ fn prepare_writing(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     // Pages of merged rows can be given back; only settable before the first table is made.
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    // Into the file itself, not its log: whoever looks at it finds whose it is.
+    if migrate::application(connection)? == 0 {
+        connection.pragma_update(None, "application_id", APPLICATION)?;
+    }
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // A log that a long question let grow is cut back to this many bytes.
     connection.pragma_update(None, "journal_size_limit", 16 << 20)?;
@@ -117,8 +141,19 @@ fn prepare_writing(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Makes the file for its owner alone before SQLite opens it: its log and shared memory get the
-/// same mode from it.
+/// same mode from it. What is there and is no store is left as it is.
 fn make(path: &Path) -> Result<(), OpenError> {
+    let not_ours = |source| OpenError::NotOurs {
+        path: path.to_owned(),
+        source,
+    };
+    let failed = |source| OpenError::File {
+        path: path.to_owned(),
+        source,
+    };
+    if let Some(file) = file::find(path).map_err(not_ours)? {
+        return file::close_to_others(&file).map_err(failed);
+    }
     if let Some(directory) = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
@@ -132,19 +167,12 @@ fn make(path: &Path) -> Result<(), OpenError> {
                 source,
             })?;
     }
-    let make = || {
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true).mode(FILE_MODE);
-        match options.open(path) {
-            Ok(file) => sync_entry(&file, path),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => close_to_others(path),
-            Err(error) => Err(error),
-        }
-    };
-    make().map_err(|source| OpenError::File {
-        path: path.to_owned(),
-        source,
-    })
+    let mut options = OpenOptions::new();
+    // Nothing that came there meanwhile is taken, and no link is followed (open(2), O_EXCL).
+    options.write(true).create_new(true).mode(FILE_MODE);
+    let made = options.open(path);
+    made.and_then(|file| sync_entry(&file, path))
+        .map_err(failed)
 }
 
 /// A new file survives a power cut once its directory is on disk, too (fsync(2)).
@@ -155,12 +183,4 @@ fn sync_entry(file: &File, path: &Path) -> io::Result<()> {
         Some(_) | None => Path::new("."),
     };
     File::open(directory)?.sync_all()
-}
-
-fn close_to_others(path: &Path) -> io::Result<()> {
-    let mode = fs::metadata(path)?.permissions().mode();
-    if mode & 0o077 == 0 {
-        return Ok(());
-    }
-    fs::set_permissions(path, Permissions::from_mode(FILE_MODE))
 }

@@ -13,7 +13,8 @@ use crossbeam_channel::{Receiver, Sender, after, bounded, never, select_biased};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use crate::{
-    OpenError, Retention, WriteError,
+    MovedError, OpenError, Retention, WriteError,
+    file::Place,
     health::Pulse,
     ledger::{Batch, Ledger},
     open,
@@ -70,6 +71,8 @@ impl Wake {
 #[derive(Debug)]
 pub(crate) struct Writer {
     connection: Connection,
+    /// Where the file has to be for what is written to last.
+    place: Place,
     ledger: Arc<Ledger>,
     /// Taken from the ledger and not on disk: what could not be written stays here.
     backlog: Batch,
@@ -107,13 +110,14 @@ impl Writer {
         ledger: Arc<Ledger>,
         pulse: Pulse,
     ) -> Result<Self, OpenError> {
-        let connection = open::writing(path)?;
+        let (connection, place) = open::writing(path)?;
         let clock = Clock::read(&connection).map_err(|source| OpenError::Database {
             path: path.to_owned(),
             source,
         })?;
         Ok(Self {
             connection,
+            place,
             ledger,
             backlog: Batch::default(),
             clock,
@@ -138,8 +142,9 @@ impl Writer {
         durability: Durability,
         change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, WriteError> {
-        transact(&mut self.connection, durability, ANSWER_PATIENCE, change)
-            .map_err(|source| WriteError::Sqlite { doing, source })
+        let (connection, place) = (&mut self.connection, &mut self.place);
+        transact(connection, place, durability, ANSWER_PATIENCE, change)
+            .map_err(|error| error.because(doing))
     }
 
     /// Writes what was counted.
@@ -167,11 +172,15 @@ impl Writer {
         };
         // While it is not well, it is tried even with nothing to write, to learn when it is again.
         if idle && !due && !wanted && self.pulse.is_well() {
-            return Ok(());
+            return match self.place.check() {
+                Ok(()) => Ok(()),
+                Err(moved) => self.saved(Err(moved.into())),
+            };
         }
         let patience = COUNTERS_PATIENCE;
         let saved = transact(
             &mut self.connection,
+            &mut self.place,
             Durability::Process,
             patience,
             |transaction| {
@@ -190,7 +199,7 @@ impl Writer {
         self.saved(saved)
     }
 
-    fn saved(&mut self, saved: rusqlite::Result<Clock>) -> Result<(), WriteError> {
+    fn saved(&mut self, saved: Result<Clock, Failed>) -> Result<(), WriteError> {
         match saved {
             Ok(clock) => {
                 self.clock = clock;
@@ -204,12 +213,11 @@ impl Writer {
                 }
                 Ok(())
             }
-            Err(source) => {
-                let doing = "writing the accounts";
-                if self.pulse.bad(self.backlog.time, source.to_string()) {
-                    tracing::error!(error = %source, "accounts cannot be written: kept in memory");
+            Err(failed) => {
+                if self.pulse.bad(self.backlog.time, failed.to_string()) {
+                    tracing::error!(error = %failed, "accounts cannot be written: kept in memory");
                 }
-                Err(WriteError::Sqlite { doing, source })
+                Err(failed.because("writing the accounts"))
             }
         }
     }
@@ -220,6 +228,7 @@ impl Writer {
         let patience = COUNTERS_PATIENCE;
         let step = transact(
             &mut self.connection,
+            &mut self.place,
             Durability::Process,
             patience,
             |transaction| merges.step(transaction, retention),
@@ -252,15 +261,36 @@ impl Writer {
     }
 }
 
+/// Why a transaction did not come to be.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    #[error(transparent)]
+    Moved(#[from] MovedError),
+}
+
+impl Failed {
+    fn because(self, doing: &'static str) -> WriteError {
+        match self {
+            Self::Sqlite(source) => WriteError::Sqlite { doing, source },
+            Self::Moved(source) => WriteError::Moved { doing, source },
+        }
+    }
+}
+
 /// A commit returns when the log is written and, with `synchronous=FULL`, when fsync(2) has
 /// returned for it (sqlite.org/pragma.html#pragma_synchronous): a file is synced as a whole, so
 /// what was committed with NORMAL before is durable from then on, too.
+///
+/// What would be written into a file that is gone from its place is not written at all.
 fn transact<T>(
     connection: &mut Connection,
+    place: &mut Place,
     durability: Durability,
     patience: Duration,
     change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
-) -> rusqlite::Result<T> {
+) -> Result<T, Failed> {
     let synchronous = match durability {
         Durability::Process => "PRAGMA synchronous = NORMAL",
         Durability::Disk => "PRAGMA synchronous = FULL",
@@ -269,6 +299,7 @@ fn transact<T>(
     connection.busy_timeout(patience)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let changed = change(&transaction)?;
+    place.check()?;
     transaction.commit()?;
     Ok(changed)
 }

@@ -14,8 +14,8 @@ section! {
         format: LogFormat = "json";
         /// The least severe operational log that is written.
         level: LogLevel = "info", reload;
-        /// Where connection records go: `stdout`, `none`, or a file that is appended to and opened
-        /// again at SIGHUP.
+        /// Where connection records go: `stdout`, `none`, or a file that is appended to and
+        /// opened again at SIGHUP and SIGUSR1, from the boot file's folder.
         file: LogFile = "stdout";
         /// Where request records go, one for each HTTP request: `stdout`, `none`, or a file as above.
         /// Where they go anywhere, a request without trace context begins a trace (`traceparent`).

@@ -3,7 +3,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 use tempfile::TempDir;
 
 use super::*;
-use crate::{OpenError, Store};
+use crate::{OpenError, Store, file};
 
 /// A file as an older version left it.
 fn fixture(path: &Path, version: usize, content: &str) {
@@ -31,6 +31,7 @@ fn open(path: &Path) -> Result<Store, MigrateError> {
         Err(
             error @ (OpenError::Directory { .. }
             | OpenError::File { .. }
+            | OpenError::NotOurs { .. }
             | OpenError::Database { .. }
             | OpenError::Thread { .. }),
         ) => panic!("{error}"),
@@ -80,18 +81,29 @@ fn a_database_of_something_else_is_refused_and_left_as_it_is() {
     theirs.execute_batch("CREATE TABLE theirs (x)").unwrap();
     drop(theirs);
     let before = fs::read(&path).unwrap();
-    assert!(matches!(open(&path), Err(MigrateError::Foreign)));
+    assert!(matches!(Store::open(&path), Err(OpenError::NotOurs { .. })));
     assert_eq!(fs::read(&path).unwrap(), before);
 }
 
+/// Of one page, and private to this user: as a store that was just made, until SQLite is asked.
 #[test]
-fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
+fn a_small_database_of_something_else_is_refused_with_its_log_as_it_is() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("ringway.db");
-    let text = "networks:\n".repeat(500);
-    fs::write(&path, &text).unwrap();
-    assert!(matches!(open(&path), Err(MigrateError::Read { .. })));
-    assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    let theirs = Connection::open(&path).unwrap();
+    theirs.pragma_update(None, "journal_mode", "WAL").unwrap();
+    theirs.execute_batch("CREATE TABLE theirs (x)").unwrap();
+    // As a process leaves it that is killed: the table is in the log alone.
+    let read = |ending: &str| fs::read(file::beside(&path, ending)).unwrap();
+    let (database, log) = (read(""), read("-wal"));
+    drop(theirs);
+    for (ending, bytes) in [("", &database), ("-wal", &log)] {
+        let path = file::beside(&path, ending);
+        fs::write(&path, bytes).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    assert!(matches!(open(&path), Err(MigrateError::Foreign)));
+    assert_eq!((read(""), read("-wal")), (database, log));
 }
 
 #[test]
