@@ -80,7 +80,7 @@ async fn serve(mut gateway: Gateway<'_>, mut signals: Signals) -> anyhow::Result
     // Everything that carries packets runs by now, with the priority that it was started with.
     give_way_or_warn();
     gateway.start_certificates();
-    let api = Api::start(&mut gateway);
+    let api = Api::start(&mut gateway).context("starting the API")?;
     gateway.notices.tell([NotifyState::Ready]);
     let mut watchdog = interval(WATCHDOG_PERIOD);
     watchdog.set_missed_tick_behavior(MissedTickBehavior::Skip);

@@ -24,9 +24,14 @@ use hyper::{
 };
 use serde::de::DeserializeOwned;
 
+use crate::{console::note, show::printable};
+
 /// Bytes of an answer. A day of fine rows of a thousand peers is some 60 MiB; who needs more asks
 /// for a shorter span, or for hours.
 const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// What came of a change before this one, which took longer than its client waited.
+const EARLIER_CHANGE: &str = "ringway-earlier-change";
 
 /// Where the API is, what opens it, and how long one request may take.
 #[derive(Clone, Debug)]
@@ -96,6 +101,13 @@ impl Api {
         let exchange = async {
             let response = self.send(call).await?;
             let status = response.status();
+            if let Some(outcome) = response.headers().get(EARLIER_CHANGE) {
+                let outcome = String::from_utf8_lossy(outcome.as_bytes());
+                note(&format!(
+                    "an earlier change that was not answered in time: {}",
+                    printable(&outcome)
+                ));
+            }
             let body = self.collect(response.into_body()).await?;
             if status.is_success() {
                 Ok(Answer { body })

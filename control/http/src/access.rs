@@ -1,11 +1,11 @@
 //! Who may do what. A function that answers requests takes [`Reader`] or [`Operator`], and so cannot
 //! be reached by anybody else.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::{
     extract::FromRequestParts,
-    http::{HeaderMap, StatusCode, header, request::Parts},
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
 };
 use control_api::boot::Role;
 
@@ -24,6 +24,10 @@ use crate::{
 const ATTEMPTS_MAX: usize = 4;
 /// Who asks where no token is needed.
 const LOCAL: &str = "local";
+
+/// What the answer to a request says beside what was asked for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Aside(pub(crate) Arc<OnceLock<HeaderValue>>);
 
 /// Somebody who may look at everything but secrets.
 #[derive(Debug)]
@@ -64,7 +68,10 @@ pub(crate) fn demand(
     let (role, needed) = (role.word(), needed.word());
     let error = format!("the token `{name}` is of the role {role}, and this takes {needed}");
     let refusal = Refusal::new(StatusCode::FORBIDDEN, error);
-    audit::note(shared, actor, action, audit::Result::of(&refusal));
+    if let Some(passed_over) = shared.holders.count(Arc::clone(name)) {
+        let result = audit::Result::of(&refusal).after(passed_over);
+        audit::note(shared, actor, action, result);
+    }
     Err(refusal)
 }
 
@@ -78,15 +85,28 @@ fn allow(parts: &Parts, shared: &Arc<Shared>, needed: Role) -> Result<Actor, Ref
         if source.may_be_browser() {
             browser::refuse_strangers(&parts.headers)?;
         }
-        return Ok(Actor {
+        let actor = Actor {
             name: LOCAL.into(),
             role: Role::Admin,
             source: Arc::clone(&source.text),
-        });
+        };
+        tell_outcome(parts, shared, &actor);
+        return Ok(actor);
     }
     let actor = identify(parts, shared, source, &tokens)?;
+    tell_outcome(parts, shared, &actor);
     demand(shared, &actor, needed, Action::of(parts))?;
     Ok(actor)
+}
+
+/// Has the answer say what came of an earlier change, where this one's sender was not told.
+fn tell_outcome(parts: &Parts, shared: &Arc<Shared>, actor: &Actor) {
+    let aside = parts.extensions.get::<Aside>();
+    if let Some(aside) = aside.filter(|aside| aside.0.get().is_none())
+        && let Some(outcome) = shared.outcomes.take(actor)
+    {
+        let _ = aside.0.set(outcome);
+    }
 }
 
 fn identify(
@@ -95,14 +115,10 @@ fn identify(
     source: &Source,
     tokens: &Tokens,
 ) -> Result<Actor, Refusal> {
-    // Also with the right token: otherwise guessing would go on at full speed.
-    if let Some(left) = shared.guesses.blocked(source.prefix) {
-        let seconds = left.as_secs().saturating_add(1);
-        let error = format!("too many wrong tokens from {source}: wait for {seconds} s");
-        return Err(Refusal::too_many(error, seconds));
-    }
     let mut attempts = attempts(&parts.headers).take(ATTEMPTS_MAX).peekable();
     let is_tokenless = attempts.peek().is_none();
+    // Whatever its source did before: an admin is not kept out by whoever shares the address. What
+    // limits guessing is the length of a token; what is limited below is what guessing costs.
     if let Some(holder) = attempts.find_map(|attempt| tokens.holder(attempt)) {
         return Ok(Actor {
             name: Arc::clone(&holder.name),
@@ -111,23 +127,28 @@ fn identify(
         });
     }
     shared.tally.unauthorized.add();
-    let (error, is_noted) = if is_tokenless {
-        let is_noted = shared.tokenless.blocked(source.prefix).is_none();
-        shared.tokenless.note(source.prefix);
-        let error = "a token is needed: `Authorization: Bearer TOKEN`, or the header `Token`";
-        (error, is_noted)
-    } else {
-        if shared.guesses.note(source.prefix) == Verdict::Last {
-            tracing::warn!(%source, "too many wrong tokens: answering 429 for a while");
-        }
-        ("the token is not known", true)
-    };
-    let refusal = Refusal::new(StatusCode::UNAUTHORIZED, error);
-    if is_noted {
-        let result = audit::Result::of(&refusal);
+    let refusal = refuse(shared, source, is_tokenless);
+    if let Some(passed_over) = shared.strangers.count(source.prefix) {
+        let result = audit::Result::of(&refusal).after(passed_over);
         audit::note_stranger(shared, &source.text, Action::of(parts), result);
     }
     Err(refusal)
+}
+
+fn refuse(shared: &Arc<Shared>, source: &Source, is_tokenless: bool) -> Refusal {
+    if is_tokenless {
+        let error = "a token is needed: `Authorization: Bearer TOKEN`, or the header `Token`";
+        return Refusal::new(StatusCode::UNAUTHORIZED, error);
+    }
+    if let Some(left) = shared.guesses.blocked(source.prefix) {
+        let seconds = left.as_secs().saturating_add(1);
+        let error = format!("too many wrong tokens from {source}: wait for {seconds} s");
+        return Refusal::too_many(error, seconds);
+    }
+    if shared.guesses.note(source.prefix) == Verdict::Last {
+        tracing::warn!(%source, "too many wrong tokens: answering 429 for a while");
+    }
+    Refusal::new(StatusCode::UNAUTHORIZED, "the token is not known")
 }
 
 /// Everything that a request gives as a token.

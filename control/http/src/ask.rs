@@ -5,7 +5,7 @@ use std::{num::NonZeroU16, str::FromStr, sync::Arc};
 
 use axum::{
     extract::{FromRequestParts, Path, Query},
-    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
 };
 use control_api::state::PublicKey;
 use serde::de::DeserializeOwned;
@@ -97,13 +97,24 @@ fn not_found(why: &dyn std::fmt::Display) -> Refusal {
 }
 
 /// The generation that a change has to begin from: `If-Match: 7`, with or without quotes.
+///
+/// One of them: of two, one would be passed over, and the change be made on what was not asked for.
 pub(crate) fn if_match(headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
+    only_one(headers, &header::IF_MATCH)?;
     let Some(value) = number(headers.get(header::IF_MATCH)) else {
         return Ok(None);
     };
     value.map(Some).map_err(|()| {
         Refusal::bad_request("`If-Match` takes the number of one generation, such as \"7\"")
     })
+}
+
+/// Refuses a header that is there twice and has one value.
+pub(crate) fn only_one(headers: &HeaderMap, name: &HeaderName) -> Result<(), Refusal> {
+    match headers.get_all(name).iter().nth(1) {
+        None => Ok(()),
+        Some(_) => Err(Refusal::bad_request(format!("`{name}` is there twice"))),
+    }
 }
 
 /// A number of a header, with or without quotes. `*` asks for none in particular.

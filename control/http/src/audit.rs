@@ -55,6 +55,17 @@ impl Result {
             detail: refusal.error().to_owned(),
         }
     }
+
+    /// Also stands for so many attempts that have no entry of their own.
+    pub(crate) fn after(mut self, passed_over: u64) -> Self {
+        if passed_over > 0 {
+            self.detail = format!(
+                "{}; {passed_over} refused attempts before it have no entry",
+                self.detail
+            );
+        }
+        self
+    }
 }
 
 /// Notes what somebody did, or tried to. A log that cannot be written does not refuse the request:

@@ -15,6 +15,7 @@ use tokio::{
 
 use crate::{
     refusal::Refusal,
+    room::Work,
     shared::{BODY_UNIT_BYTES, Shared},
 };
 
@@ -36,6 +37,9 @@ impl FromRequest<Arc<Shared>> for Document {
         if declared.is_some_and(|bytes: usize| bytes > max) {
             return Err(too_large(max));
         }
+        // Half a document is no request yet: its connection may have to give way.
+        let work = request.extensions().get::<Arc<Work>>().cloned();
+        let _reading = work.as_ref().map(Work::read_body);
         let collected = collect(request.into_body(), max, &shared.body_units);
         let Ok(collected) = timeout(limits.body_timeout, collected).await else {
             return Err(Refusal::new(

@@ -11,7 +11,7 @@ use control_store::{CommitError, Store};
 use engine::Counters;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use crate::tokens::Tokens;
+use crate::{pending::Claim, tokens::Tokens};
 
 /// Events that a slow client may be behind before it is caught up from the store.
 pub const EVENTS_BEHIND_MAX: usize = 256;
@@ -49,7 +49,10 @@ pub struct ChangeRequest {
     pub dry_run: bool,
     /// Whether the answer comes when every worker runs it, or as soon as it is stored.
     pub wait: bool,
-    /// Where the answer goes. It may have gone away; the change counts all the same.
+    /// Taken before anything is done: whoever asked may have been told by then that nothing will be.
+    pub claim: Claim,
+    /// Where the answer goes. Whoever asked may have gone; a change that was begun counts all the
+    /// same.
     pub reply: oneshot::Sender<Result<Applied, ChangeRefused>>,
 }
 
@@ -99,6 +102,9 @@ pub enum ChangeRefused {
         /// The new one.
         generation: u64,
     },
+    /// Its turn did not come before whoever asked stopped waiting.
+    #[error("the change was not made: its turn did not come in time")]
+    Withdrawn,
     /// The gateway is going down.
     #[error("the gateway is shutting down")]
     ShuttingDown,

@@ -121,7 +121,9 @@ const CHANGING: [(&str, &str); 3] = [
     ),
     (
         "503",
-        "Not now: too many changes wait, or nothing can be stored",
+        "Not now: too many changes wait, its turn did not come in time, or nothing can be stored. \
+            What became of a change that was begun is in `Ringway-Earlier-Change` of the next answer \
+            to the same token and address",
     ),
 ];
 

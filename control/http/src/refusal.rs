@@ -93,9 +93,9 @@ impl From<ChangeRefused> for Refusal {
             ChangeRefused::Unstored(CommitError::Write(cause)) => {
                 Self::unavailable(format!("{error}: {}", chain(&cause)))
             }
-            ChangeRefused::NotRunning { .. } | ChangeRefused::ShuttingDown => {
-                Self::unavailable(error)
-            }
+            ChangeRefused::NotRunning { .. }
+            | ChangeRefused::Withdrawn
+            | ChangeRefused::ShuttingDown => Self::unavailable(error),
         }
     }
 }

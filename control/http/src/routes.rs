@@ -18,13 +18,13 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::{Request, State},
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderValue, StatusCode, Version, header},
     middleware::{self, Next},
-    response::Response,
+    response::{IntoResponse as _, Response},
     routing::{get, patch, post, put},
 };
 
-use crate::{refusal::Refusal, shared::Shared};
+use crate::{access::Aside, pending::EARLIER_CHANGE, refusal::Refusal, shared::Shared};
 
 /// Every path. Those that end in `.json` are older names of the same.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
@@ -60,6 +60,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/api/v1/audit.json", get(journal::audit))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn(with_one_host))
         .layer(middleware::map_response(harden))
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), counted))
         .with_state(shared)
@@ -79,10 +80,30 @@ async fn wrong_method() -> Refusal {
     )
 }
 
-async fn counted(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
-    let response = next.run(request).await;
+async fn counted(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response {
+    let aside = Aside::default();
+    request.extensions_mut().insert(aside.clone());
+    let mut response = next.run(request).await;
+    if let Some(outcome) = aside.0.get() {
+        response
+            .headers_mut()
+            .insert(EARLIER_CHANGE, outcome.clone());
+    }
     shared.tally.answered(response.status());
     response
+}
+
+/// Refuses requests that do not say whom they are for, or say it twice (RFC 9112 section 3.2):
+/// whoever is between may have gone by the other one.
+async fn with_one_host(request: Request, next: Next) -> Response {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let (first, second) = (hosts.next(), hosts.next());
+    let is_needed = request.version() >= Version::HTTP_11;
+    if second.is_some() || (is_needed && first.is_none()) {
+        let error = "a request has one `Host`, and only one of HTTP/1.0 may have none";
+        return Refusal::bad_request(error).into_response();
+    }
+    next.run(request).await
 }
 
 /// Answers are for whoever asked: nobody keeps them, and a browser takes them for nothing else than

@@ -1,12 +1,6 @@
 //! Connections to the API: accepted, bounded, and ended.
 
-use std::{
-    collections::HashMap,
-    future::Future,
-    io,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{convert::Infallible, future::Future, io, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, extract::Request, response::IntoResponse};
 use control_api::boot::ApiLimits;
@@ -14,7 +8,7 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::watch,
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -24,14 +18,17 @@ use crate::{
     front::Front,
     listen::{Kind, Listener},
     refusal::Refusal,
+    room::{Answered, Place, Room, Work},
     routes,
     shared::{Settings, Shared},
-    source::{Prefix, Source},
+    source::Source,
     stall::Stalling,
 };
 
 /// How long requests may still take when the gateway goes down.
 const CLOSING_TIME: Duration = Duration::from_secs(5);
+/// How much longer any answer may take than what is waited for while it is made.
+const GRACE: Duration = Duration::from_secs(1);
 /// How long accepting rests after it failed: mostly no descriptor is left.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
@@ -68,8 +65,7 @@ pub async fn serve(
 struct Acceptor {
     shared: Arc<Shared>,
     router: Router,
-    places: Arc<Semaphore>,
-    by_source: Arc<BySource>,
+    room: Arc<Room>,
 }
 
 impl Acceptor {
@@ -78,26 +74,19 @@ impl Acceptor {
         let places = usize::try_from(limits.connections_max.get()).unwrap_or(usize::MAX);
         Self {
             router: routes::router(Arc::clone(&shared)),
-            places: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
-            by_source: Arc::new(BySource {
-                max: limits.connections_per_source_max.get(),
-                counts: Mutex::default(),
-            }),
+            room: Room::new(places, limits.connections_per_source_max.get()),
             shared,
         }
     }
 
-    /// Accepts whenever there is a place. Does not end.
+    /// Accepts one connection after the other, and gives each its place. Does not end.
     async fn accept_all(&self, listener: &Listener, tasks: &mut JoinSet<()>) {
         loop {
             // Tasks that have ended are taken away, so that the set does not grow.
             while tasks.try_join_next().is_some() {}
-            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
-                return;
-            };
             let accepted = match &listener.0 {
-                Kind::Tcp(listener) => self.accept_tcp(listener, place, tasks).await,
-                Kind::Unix(listener, _) => self.accept_unix(listener, place, tasks).await,
+                Kind::Tcp(listener) => self.accept_tcp(listener, tasks).await,
+                Kind::Unix(listener, _) => self.accept_unix(listener, tasks).await,
             };
             if let Err(error) = accepted {
                 tracing::debug!(%error, "accepting a connection to the API");
@@ -109,71 +98,62 @@ impl Acceptor {
     async fn accept_tcp(
         &self,
         listener: &tokio::net::TcpListener,
-        place: OwnedSemaphorePermit,
         tasks: &mut JoinSet<()>,
     ) -> io::Result<()> {
         let (stream, address) = listener.accept().await?;
         // Answers are written whole: waiting for more to send would only delay them.
         let _ = stream.set_nodelay(true);
-        self.start(stream, Source::tcp(address), place, tasks);
+        self.start(stream, Source::tcp(address), tasks).await;
         Ok(())
     }
 
     async fn accept_unix(
         &self,
         listener: &tokio::net::UnixListener,
-        place: OwnedSemaphorePermit,
         tasks: &mut JoinSet<()>,
     ) -> io::Result<()> {
         let (stream, _) = listener.accept().await?;
         let user = stream.peer_cred()?.uid();
-        self.start(stream, Source::unix(user), place, tasks);
+        self.start(stream, Source::unix(user), tasks).await;
         Ok(())
     }
 
-    fn start<S>(
-        &self,
-        stream: S,
-        source: Source,
-        place: OwnedSemaphorePermit,
-        tasks: &mut JoinSet<()>,
-    ) where
+    async fn start<S>(&self, stream: S, source: Source, tasks: &mut JoinSet<()>)
+    where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Some(counted) = BySource::enter(&self.by_source, source.prefix) else {
+        let Some(place) = self.room.enter(source.prefix).await else {
             self.shared.tally.connections_refused.add();
             return;
         };
         let (shared, router) = (Arc::clone(&self.shared), self.router.clone());
         tasks.spawn(async move {
-            let _held = (place, counted);
             let _counted = shared.tally.connections.enter();
-            converse(stream, source, router, &shared).await;
+            converse(stream, source, &place, router, &shared).await;
         });
     }
 }
 
 /// Answers the requests of one connection.
-async fn converse<S>(stream: S, source: Source, router: Router, shared: &Arc<Shared>)
+async fn converse<S>(stream: S, source: Source, place: &Place, router: Router, shared: &Arc<Shared>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let limits = &shared.settings.limits;
-    let deadline = limits.body_timeout + limits.request_timeout;
     let answer = service_fn(|request: hyper::Request<Incoming>| {
         let mut request: Request = request.map(Body::new);
         request.extensions_mut().insert(source.clone());
-        let mut router = router.clone();
-        async move {
-            let answered = timeout(deadline, router.call(request)).await;
-            answered.unwrap_or_else(|_elapsed| Ok(too_slow(deadline)))
-        }
+        answer(request, &place.work, router.clone(), limits)
     });
     let stream = TokioIo::new(Stalling::new(stream, limits.body_timeout));
     let mut connection = std::pin::pin!(builder(limits).serve_connection(stream, answer));
     let mut closing = shared.closing.clone();
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = place.work.sent_away() => {
+            shared.tally.connections_refused.add();
+            return;
+        }
         () = told_to_close(&mut closing) => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -183,6 +163,25 @@ where
         // A stranger's doing, at a stranger's pace.
         tracing::debug!(%source, %error, "a connection to the API");
     }
+}
+
+/// Answers one request, within what its body and its answer may take together.
+async fn answer(
+    mut request: Request,
+    work: &Arc<Work>,
+    mut router: Router,
+    limits: &ApiLimits,
+) -> Result<axum::response::Response<Answered>, Infallible> {
+    let answering = work.begin();
+    request.extensions_mut().insert(Arc::clone(work));
+    // A change ends before, and says what became of it.
+    let deadline = limits.body_timeout + limits.request_timeout + GRACE;
+    let answered = timeout(deadline, router.call(request)).await;
+    let Ok(response) = answered.unwrap_or_else(|_elapsed| Ok(too_slow(deadline)));
+    Ok(response.map(|body| Answered {
+        body,
+        _answering: answering,
+    }))
 }
 
 /// Also when whoever would tell is gone.
@@ -202,49 +201,6 @@ fn builder(limits: &ApiLimits) -> http1::Builder {
 
 fn too_slow(deadline: Duration) -> axum::response::Response {
     let seconds = deadline.as_secs();
-    let error = format!("no answer within {seconds} s; what was asked for may still be done");
+    let error = format!("no answer within {seconds} s");
     Refusal::unavailable(error).into_response()
-}
-
-/// Connections by source.
-#[derive(Debug)]
-struct BySource {
-    max: u32,
-    /// As many entries as there are connections, at most.
-    counts: Mutex<HashMap<Prefix, u32>>,
-}
-
-/// One connection of a source, until it is dropped.
-#[derive(Debug)]
-struct OneOfSource {
-    all: Arc<BySource>,
-    source: Prefix,
-}
-
-impl BySource {
-    fn enter(all: &Arc<Self>, source: Prefix) -> Option<OneOfSource> {
-        let mut counts = all.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(source).or_insert(0);
-        if *count >= all.max {
-            return None;
-        }
-        *count += 1;
-        Some(OneOfSource {
-            all: Arc::clone(all),
-            source,
-        })
-    }
-}
-
-impl Drop for OneOfSource {
-    fn drop(&mut self) {
-        let counts = self.all.counts.lock();
-        let mut counts = counts.unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.source) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.source);
-            }
-        }
-    }
 }

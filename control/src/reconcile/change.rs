@@ -36,6 +36,11 @@ impl Reconciler {
     /// Makes a change, and answers whoever asked. Nobody is answered before the new state is on
     /// disk.
     pub(super) fn change(&mut self, request: ChangeRequest) {
+        if !request.claim.take() {
+            // Its client was told, or is gone; what came of it is in the audit log.
+            let _ = request.reply.send(Err(ChangeRefused::Withdrawn));
+            return;
+        }
         let accepted = match self.accept(&request) {
             Ok(accepted) => accepted,
             Err(refused) => {

@@ -10,8 +10,11 @@ use tokio::sync::oneshot;
 /// Orders that wait for the reconcile thread: signals of one process, of which few are waited for
 /// at once.
 const ORDERS_MAX: usize = 64;
-/// Changes that wait for the one before.
-pub(crate) const CHANGES_MAX: usize = 32;
+/// Changes that wait for their turn; more are refused.
+pub(crate) const CHANGES_MAX: usize = 256;
+/// Of these, those that have left the API's queue: the order is kept, and one is ready when the one
+/// before is done.
+const CHANGES_NEXT_MAX: usize = 1;
 
 /// One order. They are carried out one after the other.
 #[derive(Debug)]
@@ -61,7 +64,7 @@ impl Desk {
     /// A way, and its other end.
     pub(crate) fn open() -> (Self, Waiting) {
         let (orders, waiting_orders) = bounded(ORDERS_MAX);
-        let (changes, waiting_changes) = bounded(CHANGES_MAX);
+        let (changes, waiting_changes) = bounded(CHANGES_NEXT_MAX);
         let waiting = Waiting {
             orders: waiting_orders,
             changes: waiting_changes,
@@ -75,7 +78,7 @@ mod tests {
     use std::sync::Arc;
 
     use control_api::{boot::Role, state::Change};
-    use control_http::Actor;
+    use control_http::{Actor, Claim};
 
     use super::*;
 
@@ -93,6 +96,7 @@ mod tests {
             if_match: None,
             dry_run: false,
             wait: false,
+            claim: Claim::default(),
             reply,
         }
     }

@@ -1,6 +1,6 @@
 //! The API's server, as a task of the control thread.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use control_http::{Front, Settings, Tokens, serve};
 use tokio::{
@@ -26,15 +26,18 @@ struct Server {
 
 impl Api {
     /// Serves on the listener that the gateway was started with.
-    pub(super) fn start(gateway: &mut Gateway<'_>) -> Self {
+    ///
+    /// # Errors
+    /// When there is no thread left.
+    pub(super) fn start(gateway: &mut Gateway<'_>) -> io::Result<Self> {
         let (tokens, known) = watch::channel(Arc::new(gateway.tokens.clone()));
         let Some(listener) = gateway.listener.take() else {
             let server = None;
-            return Self { tokens, server };
+            return Ok(Self { tokens, server });
         };
         let api = &gateway.boot.api;
         let front = Front {
-            changes: gateway.changes(),
+            changes: gateway.changes()?,
             view: gateway.view.clone(),
             certificates: gateway.vault.view.clone(),
             tokens: known,
@@ -53,7 +56,7 @@ impl Api {
         let task = tokio::spawn(serve(listener, front, settings, ended));
         tracing::info!(listen = %api.listen, "the API listens");
         let server = Some(Server { task, shutdown });
-        Self { tokens, server }
+        Ok(Self { tokens, server })
     }
 
     /// Takes other tokens from now on.

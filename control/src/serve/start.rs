@@ -16,13 +16,14 @@ use control_api::{
     boot::{Accounts, ApiListen, Boot, Log, WireGuardOffload},
     state::{self, Desired},
 };
-use control_http::{BindError, ChangeRequest, Listener, Tokens, View};
+use control_http::{BindError, ChangeRefused, ChangeRequest, Listener, Tokens, View};
 use control_kernel::{Linux, LinuxConfig};
 use control_store::{NewGeneration, Retention, Store};
+use crossbeam_channel::SendError;
 use engine::{Drained, Engine};
 use engine_sys::process::raise_descriptor_limit;
 use nix::fcntl::Flock;
-use tokio::sync::{broadcast, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::{
     Inherited, certificates::Vault, engine_config, engine_config::Outlets, lock::lock,
@@ -164,19 +165,26 @@ impl<'a> Gateway<'a> {
         }
     }
 
-    /// The way for changes from the API to the reconcile thread.
-    pub(super) fn changes(&self) -> tokio::sync::mpsc::Sender<ChangeRequest> {
-        let (changes, mut requests) = tokio::sync::mpsc::channel(CHANGES_MAX);
+    /// The way for changes from the API to the reconcile thread, where each waits for its turn. A
+    /// thread of its own waits with them, so that the control thread never does; it ends with the API.
+    ///
+    /// # Errors
+    /// When there is no thread left.
+    pub(super) fn changes(&self) -> io::Result<mpsc::Sender<ChangeRequest>> {
+        let (changes, mut requests) = mpsc::channel(CHANGES_MAX);
         let desk = self.desk.changes.clone();
-        tokio::spawn(async move {
-            while let Some(request) = requests.recv().await {
-                // A request that is dropped is answered as unavailable.
-                if desk.try_send(request).is_err() {
-                    tracing::warn!("a change is not taken: too many wait");
+        let pass_on = move || {
+            give_way_or_warn();
+            while let Some(request) = requests.blocking_recv() {
+                if let Err(SendError(request)) = desk.send(request) {
+                    let _ = request.reply.send(Err(ChangeRefused::ShuttingDown));
                 }
             }
-        });
-        changes
+        };
+        thread::Builder::new()
+            .name("changes".into())
+            .spawn(pass_on)?;
+        Ok(changes)
     }
 
     /// Waits until the reconcile thread has ended.

@@ -66,9 +66,10 @@ section! {
 section! {
     /// The bounds of the API.
     pub struct ApiLimits {
-        /// Connections at once; those beyond wait in the kernel's queue.
+        /// Connections at once. Beyond these, one without a whole request gives way to a new one.
         connections_max: NonZeroU32 = "256" in "4"..="65536";
-        /// Connections at once of one source prefix (an IPv4 address, or an IPv6 /64).
+        /// Connections at once of one source prefix (an IPv4 address, or an IPv6 /64); beyond these, as
+        /// above, and a new one is closed while all are being answered.
         connections_per_source_max: NonZeroU32 = "128" in "1"..="65536";
         /// Bytes of a request's first line and headers.
         header_bytes_max: ByteSize = "16KiB" in "8KiB"..="1MiB";
@@ -80,11 +81,13 @@ section! {
         body_bytes_max: ByteSize = "32MiB" in "1KiB"..="256MiB";
         /// How long a client may take for the body of a request.
         body_timeout: Duration = "30s" in "10ms"..="5m";
-        /// How long an answer may take, `wait=true` included.
+        /// How long an answer may take, `wait=true` and the changes before it included. What was not
+        /// begun by then is not done.
         request_timeout: Duration = "60s" in "100ms"..="10m";
         /// Clients of the events at once.
         event_clients_max: NonZeroU16 = "64" in "1"..="4096";
-        /// Wrong tokens of one source prefix in `failures_window`, after which it is answered 429.
+        /// Wrong tokens of one source prefix in `failures_window`, after which further ones are answered
+        /// 429. A right one is let in all the same.
         failures_max: NonZeroU16 = "10" in "1"..="1000";
         /// How long a wrong token counts.
         failures_window: Duration = "1m" in "1s"..="1d";

@@ -92,7 +92,7 @@ pub(crate) const METRICS: &[Metric] = &[
 
     metric("api_answers", Counter, &["class"], "Answers of the API, by the class of their status", samples::api_answers),
     metric("api_connections", Gauge, &[], "Connections to the API that are open", samples::api_connections),
-    metric("api_connections_refused", Counter, &[], "Connections to the API that were closed at once: their source had as many as it may", samples::api_connections_refused),
+    metric("api_connections_refused", Counter, &[], "Connections to the API that were closed: their source had as many as it may, or they gave way to a new one", samples::api_connections_refused),
     metric("api_event_clients", Gauge, &[], "Clients that follow the events", samples::api_event_clients),
     metric("api_unauthorized", Counter, &[], "Requests with a missing or wrong token, or one of a lesser role", samples::api_unauthorized),
 ];

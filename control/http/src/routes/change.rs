@@ -12,7 +12,11 @@ use control_api::{
     state::Change,
 };
 use serde::Deserialize;
-use tokio::sync::{OwnedSemaphorePermit, mpsc::error::TrySendError, oneshot};
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc::error::TrySendError, oneshot},
+    task::JoinHandle,
+    time::timeout,
+};
 use utoipa::IntoParams;
 
 use crate::{
@@ -21,6 +25,7 @@ use crate::{
     audit::{self, Action},
     body::Document,
     front::{Actor, ChangeRefused, ChangeRequest},
+    pending::{Claim, EARLIER_CHANGE, Pending},
     refusal::Refusal,
     shared::Shared,
 };
@@ -215,7 +220,8 @@ pub(crate) async fn roll_back(
     make(&shared, asking, Change::Rollback { generation, text }, None).await
 }
 
-/// Hands a change to the reconciler and notes what came of it; also when whoever asked hangs up. The
+/// Hands a change to the reconciler and notes what came of it; also when whoever asked hangs up after
+/// it was begun. The
 /// memory of its document is given back when it is done with, not when nobody waits any more.
 async fn make(
     shared: &Arc<Shared>,
@@ -223,13 +229,49 @@ async fn make(
     change: Change,
     memory: Option<OwnedSemaphorePermit>,
 ) -> Answer {
+    let (claim, actor) = (Claim::default(), asking.actor.clone());
+    let mut pending = Pending {
+        task: Some(start(shared, asking, change, memory, claim.clone())),
+        claim,
+        actor,
+        shared: Arc::clone(shared),
+    };
+    let limit = shared.settings.limits.request_timeout;
+    let Some(task) = &mut pending.task else {
+        return Err(ChangeRefused::ShuttingDown.into());
+    };
+    let Ok(made) = timeout(limit, task).await else {
+        let seconds = limit.as_secs();
+        // What is withdrawn is never begun, and what was begun is told in the next answer.
+        return Err(Refusal::unavailable(match pending.claim.withdraw() {
+            true => format!(
+                "the change was not made: its turn did not come within {seconds} s, and others were first"
+            ),
+            false => format!(
+                "the change is being made and took more than {seconds} s: the next answer to the same \
+                 token and address says in `{EARLIER_CHANGE}` what became of it, as the audit log does"
+            ),
+        }));
+    };
+    pending.task = None;
+    made.unwrap_or_else(|_| Err(Refusal::unavailable("the change was broken off")))
+        .map(Json)
+}
+
+fn start(
+    shared: &Arc<Shared>,
+    asking: Asking,
+    change: Change,
+    memory: Option<OwnedSemaphorePermit>,
+    claim: Claim,
+) -> JoinHandle<Result<Applied, Refusal>> {
     let shared = Arc::clone(shared);
-    let made = tokio::spawn(async move {
+    tokio::spawn(async move {
         let _held = memory;
         let Asking { actor, action, .. } = &asking;
         let (actor, action) = (actor.clone(), action.clone());
         let is_dry = asking.manner.dry_run;
-        let answer = hand_over(&shared, asking, change).await;
+        let answer = hand_over(&shared, asking, change, claim).await;
         let result = match &answer {
             Ok(_) if is_dry => None,
             Ok(applied) => Some(audit::Result {
@@ -247,16 +289,14 @@ async fn make(
             audit::note(&shared, &actor, action, result);
         }
         answer
-    });
-    made.await
-        .unwrap_or_else(|_| Err(Refusal::unavailable("the change was broken off")))
-        .map(Json)
+    })
 }
 
 async fn hand_over(
     shared: &Arc<Shared>,
     asking: Asking,
     change: Change,
+    claim: Claim,
 ) -> Result<Applied, Refusal> {
     let Asking {
         actor,
@@ -271,6 +311,7 @@ async fn hand_over(
         if_match,
         dry_run,
         wait,
+        claim,
         reply,
     };
     shared
@@ -278,7 +319,10 @@ async fn hand_over(
         .changes
         .try_send(request)
         .map_err(|error| match error {
-            TrySendError::Full(_) => Refusal::unavailable("too many changes are waiting"),
+            TrySendError::Full(_) => Refusal::unavailable(format!(
+                "the change was not made: {} wait for their turn already",
+                shared.front.changes.max_capacity()
+            )),
             TrySendError::Closed(_) => ChangeRefused::ShuttingDown.into(),
         })?;
     let answer = replied.await.map_err(|_| ChangeRefused::ShuttingDown)?;

@@ -23,7 +23,7 @@ use utoipa::IntoParams;
 
 use crate::{
     access::Reader,
-    ask::{Asked, number},
+    ask::{Asked, number, only_one},
     refusal::{Refusal, chain},
     shared::Shared,
 };
@@ -65,6 +65,7 @@ pub(crate) async fn follow(
     Asked(After { last_event_id }): Asked<After>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
+    only_one(&headers, &LAST_EVENT_ID)?;
     let header = number(headers.get(LAST_EVENT_ID)).transpose();
     let header =
         header.map_err(|()| Refusal::bad_request("`Last-Event-ID` is the number of an event"))?;

@@ -8,8 +8,9 @@ use crate::{
     gateway::{
         ADMIN, Gateway, OTHER_PEER, PEER, PRIVATE, SLASHES, Wanted, document, replace, three_tokens,
     },
-    wire::Request,
+    wire::{Answer, PATIENCE, Request},
 };
+use control_http::ChangeRefused;
 
 #[tokio::test]
 async fn applying_the_same_document_twice_changes_nothing() {
@@ -123,6 +124,9 @@ async fn a_change_may_ask_for_the_generation_that_it_begins_from() {
     );
     assert_eq!(gateway.ask(remove("W/\"1\"")).await.status, 400);
     assert_eq!(gateway.ask(remove("1, 2")).await.status, 400);
+    let twice = gateway.ask(remove("1").header("If-Match", "7")).await;
+    assert_eq!(twice.status, 400);
+    assert_eq!(twice.error(), "`if-match` is there twice");
     assert_eq!(gateway.ask(remove("1")).await.status, 200);
     assert_eq!(gateway.post("/api/v1/apply", &document()).await.status, 200);
     assert_eq!(gateway.ask(remove("*")).await.status, 200);
@@ -302,8 +306,79 @@ async fn changes_beyond_those_that_may_wait_are_refused_as_busy() {
         answer.error()
     });
     errors.sort_unstable();
-    assert!(errors[0].starts_with("no answer within"), "{errors:?}");
-    assert_eq!(errors[1], "too many changes are waiting");
+    assert_eq!(
+        errors,
+        [
+            "the change was not made: 1 wait for their turn already",
+            "the change was not made: its turn did not come within 0 s, and others were first",
+        ]
+    );
+}
+
+/// What somebody was told is not done is not done later either.
+#[tokio::test]
+async fn a_change_that_was_not_begun_in_time_is_never_made() {
+    let (gateway, mut requests) =
+        Gateway::without_reconciler("limits: {request_timeout: 100ms}").await;
+    let late = gateway.post("/api/v1/apply", &document()).await;
+    assert_eq!((late.status, late.header("retry-after")), (503, Some("1")));
+    assert!(
+        late.error().starts_with("the change was not made"),
+        "{late:?}"
+    );
+    assert!(!requests.recv().await.unwrap().claim.take());
+    // Neither is what its client does not wait for.
+    use tokio::io::AsyncWriteExt;
+    let body = document().to_string();
+    let request = Request::new("POST", "/api/v1/apply").body(body.as_bytes());
+    let mut stream = gateway.connect().await;
+    stream.write_all(&request.bytes()).await.unwrap();
+    let request = requests.recv().await.unwrap();
+    drop(stream);
+    let withdrawn = async {
+        while !gateway
+            .get("/metrics")
+            .await
+            .body
+            .contains("ringway_api_connections 1.0\n")
+        {}
+    };
+    tokio::time::timeout(PATIENCE, withdrawn).await.unwrap();
+    assert!(!request.claim.take());
+}
+
+#[tokio::test]
+async fn what_became_of_a_change_that_took_too_long_is_told_in_the_next_answer() {
+    let (gateway, mut requests) =
+        Gateway::without_reconciler("limits: {request_timeout: 100ms}").await;
+    let body = document();
+    let (late, request) = tokio::join!(gateway.post("/api/v1/apply", &body), async {
+        let request = requests.recv().await.unwrap();
+        assert!(request.claim.take());
+        request
+    });
+    assert_eq!(late.status, 503);
+    assert!(
+        late.error().starts_with("the change is being made"),
+        "{late:?}"
+    );
+    let earlier = |answer: &Answer| answer.header("ringway-earlier-change").map(str::to_owned);
+    assert_eq!(earlier(&gateway.get("/api/v1/status").await), None);
+    let refused = ChangeRefused::NotRunning { generation: 7 };
+    request.reply.send(Err(refused)).unwrap();
+    let told = async {
+        loop {
+            if let Some(told) = earlier(&gateway.get("/api/v1/status").await) {
+                return told;
+            }
+        }
+    };
+    let told = tokio::time::timeout(PATIENCE, told).await.unwrap();
+    assert_eq!(
+        told,
+        "refused; generation 7 is stored, and not every worker runs it yet"
+    );
+    assert_eq!(earlier(&gateway.get("/api/v1/status").await), None, "once");
 }
 
 #[tokio::test]
@@ -323,7 +398,7 @@ async fn a_document_that_waits_takes_its_memory_until_it_is_done_with() {
         errors.push(answer.error());
     }
     let last = errors.pop();
-    let is_late = |error: &String| error.starts_with("no answer within");
+    let is_late = |error: &String| error.contains("its turn did not come");
     assert!(errors.iter().all(is_late), "{errors:?}");
     assert_eq!(last.as_deref(), Some("too many large requests at once"));
 }

@@ -115,7 +115,31 @@ impl Gateway {
         .await
     }
 
+    /// With changes that the test itself takes.
+    pub(crate) async fn without_reconciler(
+        api: &'static str,
+    ) -> (Self, mpsc::Receiver<ChangeRequest>) {
+        let wanted = Wanted {
+            api,
+            ..Wanted::default()
+        };
+        Self::serve(&wanted).await
+    }
+
     pub(crate) async fn start(wanted: Wanted) -> Self {
+        let is_stuck = wanted.is_stuck;
+        let (mut gateway, requests) = Self::serve(&wanted).await;
+        if is_stuck {
+            // Held, and never read.
+            std::mem::forget(requests);
+        } else {
+            let reconciler = reconcile(requests, gateway.store.clone(), gateway.view.clone());
+            gateway.reconciler = Some(tokio::spawn(reconciler));
+        }
+        gateway
+    }
+
+    async fn serve(wanted: &Wanted) -> (Self, mpsc::Receiver<ChangeRequest>) {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::open(&folder.path().join("ringway.db")).expect("a store");
         let listen = if wanted.on_unix {
@@ -129,7 +153,7 @@ impl Gateway {
         let (changes, requests) = mpsc::channel(wanted.changes);
         let (view, seen) = watch::channel(Arc::new(first_view()));
         let (certificates, had) = watch::channel(Arc::default());
-        let (tokens, known) = watch::channel(Arc::new(wanted.tokens));
+        let (tokens, known) = watch::channel(Arc::new(wanted.tokens.clone()));
         let (events, _) = broadcast::channel(EVENTS_BEHIND_MAX);
         let front = Front {
             changes,
@@ -149,15 +173,7 @@ impl Gateway {
             let ended = async { drop(ended.await) };
             control_http::serve(listener, front, settings, ended).await;
         });
-        let reconciler = if wanted.is_stuck {
-            // Held, and never read.
-            std::mem::forget(requests);
-            None
-        } else {
-            let reconciler = reconcile(requests, store.clone(), view.clone());
-            Some(tokio::spawn(reconciler))
-        };
-        Self {
+        let gateway = Self {
             listen,
             store,
             view,
@@ -166,9 +182,10 @@ impl Gateway {
             events,
             shutdown: Some(shutdown),
             served,
-            reconciler,
+            reconciler: None,
             _folder: folder,
-        }
+        };
+        (gateway, requests)
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -295,6 +312,10 @@ async fn reconcile(
     view: watch::Sender<Arc<View>>,
 ) {
     while let Some(request) = requests.recv().await {
+        if !request.claim.take() {
+            let _ = request.reply.send(Err(ChangeRefused::Withdrawn));
+            continue;
+        }
         let current = Arc::clone(&view.borrow());
         let answer = change(&request, &current, &store, &view).await;
         // Whoever asked may have gone.

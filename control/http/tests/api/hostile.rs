@@ -54,17 +54,59 @@ async fn silent_and_slow_clients_are_cut_off() {
 }
 
 #[tokio::test]
-async fn silent_clients_keep_nobody_out_for_long() {
+async fn half_sent_requests_keep_nobody_out() {
     let gateway = Gateway::start(Wanted {
-        api: "limits: {connections_max: 4, connections_per_source_max: 4, header_timeout: 200ms}",
+        api: "limits: {connections_max: 8, connections_per_source_max: 4, header_timeout: 5m, body_timeout: 5m}",
         ..Wanted::default()
     })
     .await;
+    // Nothing, half a head, half a document; from here and from elsewhere.
+    let halves: [&[u8]; 3] = [
+        b"",
+        b"GET /healthz HTTP/1.1\r\nHost: loc",
+        b"POST /api/v1/apply HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{",
+    ];
     let mut silent = Vec::new();
-    for _ in 0..12 {
-        silent.push(gateway.connect().await);
+    for (turn, source) in ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
+        .repeat(4)
+        .iter()
+        .enumerate()
+    {
+        let mut stream = gateway.connect_from(source).await;
+        stream.write_all(halves[turn % 3]).await.unwrap();
+        silent.push(stream);
     }
-    assert_eq!(gateway.get("/healthz").await.status, 200);
+    for source in ["127.0.0.1", "127.0.0.9"] {
+        let began = std::time::Instant::now();
+        let probe = gateway.connect_from(source).await;
+        let request = Request::new("GET", "/healthz").bytes();
+        assert_eq!(exchange(probe, &request).await.status, 200);
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(1), "{source}: {took:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_says_once_whom_it_is_for() {
+    let gateway = Gateway::open().await;
+    for (head, status) in [
+        ("GET /healthz HTTP/1.1\r\n", 400),
+        (
+            "GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n",
+            400,
+        ),
+        (
+            "GET /healthz HTTP/1.0\r\nHost: localhost\r\nHost: localhost\r\n",
+            400,
+        ),
+        ("GET /nothing HTTP/1.1\r\n", 400),
+        ("GET /healthz HTTP/1.0\r\n", 200),
+        ("GET /healthz HTTP/1.1\r\nHost: localhost\r\n", 200),
+    ] {
+        let request = format!("{head}Connection: close\r\n\r\n");
+        let answer = exchange(gateway.connect().await, request.as_bytes()).await;
+        assert_eq!(answer.status, status, "{head}");
+    }
 }
 
 #[tokio::test]
@@ -74,11 +116,12 @@ async fn one_source_has_only_so_many_connections() {
         ..Wanted::default()
     })
     .await;
+    // Idle ones would give way.
     let mut held = Vec::new();
     for _ in 0..3 {
         let mut stream = gateway.connect().await;
         stream
-            .write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            .write_all(b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
             .await
             .unwrap();
         let mut byte = [0];
