@@ -66,7 +66,11 @@ impl Client {
 
     /// The command that carries a device in the foreground; none for the kernel's.
     fn command(self, device: &str) -> Option<Command> {
-        let tool = |name: &str| Command::new(Path::new(TOOLS).join(name));
+        // As scripts/setup looks for them: what it built, else what the machine has.
+        let tool = |name: &str| {
+            let built = Path::new(TOOLS).join(name);
+            Command::new(if built.exists() { built } else { name.into() })
+        };
         let mut command = match self {
             Self::WireGuardGo => Command::new("wireguard-go"),
             Self::BoringTun => tool("boringtun-cli"),
