@@ -10,6 +10,7 @@ pub(crate) mod engine_config;
 mod inherited;
 mod lock;
 mod notices;
+mod probe;
 mod reload;
 mod start;
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use control_api::boot::ApiListen;
-use tokio::net::{TcpListener, UnixListener, UnixSocket};
+use tokio::net::{TcpListener, UnixListener, UnixSocket, UnixStream};
 
 /// Connections that wait to be accepted; the kernel cuts it to `net.core.somaxconn`.
 const BACKLOG: u32 = 1024;
@@ -40,8 +40,13 @@ pub enum BindError {
         source: io::Error,
     },
     /// Somebody answers there.
-    #[error("{0} is in use by another process")]
-    InUse(PathBuf),
+    #[error("{path} is in use by another process{holder}")]
+    InUse {
+        /// Where.
+        path: PathBuf,
+        /// Who, as far as that is known.
+        holder: String,
+    },
     /// There is a file, and it is no socket.
     #[error("{0} exists and is no socket")]
     NoSocket(PathBuf),
@@ -124,8 +129,19 @@ fn make_way(path: &Path) -> Result<(), BindError> {
                 path: path.to_owned(),
                 source,
             }),
-        Ok(_) | Err(_) => Err(BindError::InUse(path.to_owned())),
+        found => Err(BindError::InUse {
+            path: path.to_owned(),
+            holder: found.ok().and_then(holder).unwrap_or_default(),
+        }),
     }
+}
+
+/// The process at the other end of a connection: the one that listens (unix(7), SO_PEERCRED).
+fn holder(stream: StdUnixStream) -> Option<String> {
+    stream.set_nonblocking(true).ok()?;
+    let pid = UnixStream::from_std(stream).ok()?.peer_cred().ok()?.pid()?;
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    Some(format!(": {} (process {pid})", name.trim_end()))
 }
 
 /// The file of a unix socket, removed when it is dropped and still the same.

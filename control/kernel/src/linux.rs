@@ -11,7 +11,7 @@
 
 mod endings;
 mod error;
-mod holder;
+pub mod holder;
 mod nftables;
 mod observe;
 mod rtnl;

@@ -12,7 +12,7 @@ use engine::{
     RequestRecord, Workers,
 };
 
-use super::inherited::Inherited;
+use super::inherited::Sockets;
 
 /// Where the engine's records go.
 #[derive(Debug)]
@@ -22,9 +22,7 @@ pub(super) struct Outlets {
 }
 
 /// Listeners take over the sockets that were handed over for them.
-pub(super) fn from_boot(boot: &Boot, mut inherited: Inherited, outlets: Outlets) -> Config {
-    let mut sockets = inherited.assign(&boot.listeners);
-    inherited.drop_rest();
+pub(super) fn from_boot(boot: &Boot, mut sockets: Sockets, outlets: Outlets) -> Config {
     let listeners = boot.listeners.iter().enumerate().map(|(index, declared)| {
         let socket = match sockets.remove(&index) {
             Some(socket) => ListenSocket::Inherited(socket),

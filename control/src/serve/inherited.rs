@@ -10,6 +10,9 @@ use std::{
 use control_api::boot::Listener;
 use listenfd::ListenFd;
 
+/// The sockets that were handed over, by the position of their listener.
+pub(super) type Sockets = HashMap<usize, OwnedFd>;
+
 /// The sockets that nobody has taken yet.
 #[derive(Debug, Default)]
 pub(crate) struct Inherited {
@@ -66,7 +69,7 @@ impl Inherited {
 
     /// Gives each listener its socket: the one with its name, or else the one at its address.
     /// Answers by the listener's position.
-    pub(super) fn assign(&mut self, listeners: &[Listener]) -> HashMap<usize, OwnedFd> {
+    pub(super) fn assign(&mut self, listeners: &[Listener]) -> Sockets {
         let mut assigned = HashMap::new();
         for way in [Way::Name, Way::Address] {
             for (index, listener) in listeners.iter().enumerate() {

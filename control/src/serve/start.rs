@@ -27,7 +27,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::{
     Inherited, certificates::Vault, engine_config, engine_config::Outlets, lock::lock,
-    log_problems, notices::Notices,
+    log_problems, notices::Notices, probe,
 };
 use crate::{
     files::{self, BootFile, Found},
@@ -74,7 +74,7 @@ impl<'a> Gateway<'a> {
     /// Says what cannot be had. A network that cannot be had is no error: it is degraded.
     pub(super) fn start(
         boot_file: &Path,
-        inherited: Inherited,
+        mut inherited: Inherited,
         logs: &'a Logs,
         listen: impl FnOnce(&ApiListen) -> Result<Option<Listener>, BindError>,
     ) -> anyhow::Result<Self> {
@@ -103,8 +103,11 @@ impl<'a> Gateway<'a> {
             return Err(refused(&[Found { file, problems }]));
         }
         // Before anything is touched: a gateway that cannot be asked changes nothing.
-        let listener = listen(&boot.api.listen)
-            .with_context(|| format!("serving the API at {}", boot.api.listen))?;
+        let sockets = inherited.assign(&boot.listeners);
+        inherited.drop_rest();
+        let listener = listen(&boot.api.listen).map_err(|error| no_api(&boot.api.listen, error))?;
+        let bound = boot.listeners.iter().enumerate();
+        probe::all(bound.filter_map(|(at, it)| (!sockets.contains_key(&at)).then_some(it)))?;
         let (vault, force) = Vault::open(boot_file, &boot, &desired, &store)?;
         // Ten descriptors for each network, before the engine asks for its own.
         raise_descriptor_limit().context("raising the limit of open files")?;
@@ -123,7 +126,7 @@ impl<'a> Gateway<'a> {
             heartbeat: Arc::clone(&heartbeat),
             certificates: force.certificates.clone(),
         };
-        let config = force.equip(engine_config::from_boot(&boot, inherited, outlets));
+        let config = force.equip(engine_config::from_boot(&boot, sockets, outlets));
         let (reconciler, view) = Reconciler::start(setting, |publication| {
             Engine::start(config, publication).context("starting the engine")
         })?;
@@ -231,6 +234,15 @@ impl<'a> Gateway<'a> {
             "ended"
         );
     }
+}
+
+/// Why the API has no place to be served at, and who has that.
+fn no_api(listen: &ApiListen, error: BindError) -> anyhow::Error {
+    if let BindError::Tcp { address, source } = &error {
+        let reason = probe::reason(*address, source);
+        return anyhow::anyhow!("the API cannot have {address}: {reason}");
+    }
+    anyhow::Error::from(error).context(format!("serving the API at {listen}"))
 }
 
 /// Opens the logs of connections and requests, and gives where the engine's records go.
