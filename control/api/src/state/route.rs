@@ -79,7 +79,9 @@ part! {
         /// Changes path and host of what is passed on.
         rewrite: Option<Rewrite>, r#"{"prefix": "/", "host": "shop.internal"}"#;
         /// Changes the headers of requests, after everything that the gateway does by itself. What
-        /// is set or removed is so in every spelling with `_` for `-`.
+        /// is set or removed is so in every spelling with `_` for `-`. Values of headers whose names
+        /// say that they open something (`Authorization`, `Cookie`, `X-Api-Key`) are shown as
+        /// `(kept)`, and kept where that is written.
         request_headers: Option<HeaderEdits>, r#"{"set": {"x-tenant": "blue"}, "remove": ["cookie"]}"#;
         /// Changes the headers of answers.
         response_headers: Option<HeaderEdits>, r#"{"add": {"x-frame-options": "DENY"}}"#;

@@ -1,6 +1,6 @@
 //! Headers: which requests a rule is for, and what it changes.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use engine_http::{
     edit::FieldEdits,
@@ -58,8 +58,36 @@ impl Check for HeaderEdits {
 }
 
 /// Headers with their values.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+///
+/// `Debug` does not show the values: some are secrets.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct HeaderValues(BTreeMap<HeaderName, Box<str>>);
+
+impl fmt::Debug for HeaderValues {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// What the names of headers have in them whose values open something.
+const SECRETS: [&str; 9] = [
+    "auth",
+    "cookie",
+    "credential",
+    "key",
+    "passwd",
+    "password",
+    "secret",
+    "session",
+    "token",
+];
+
+/// Whether the value of a header is a secret, by its name: those of RFC 9110 section 11 and RFC 6265,
+/// and what applications call theirs.
+pub(super) fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    SECRETS.iter().any(|secret| name.contains(secret))
+}
 
 impl HeaderValues {
     fn pairs(&self) -> Vec<(&str, &str)> {
@@ -67,6 +95,23 @@ impl HeaderValues {
         pairs
             .map(|(name, value)| (name.as_str(), &**value))
             .collect()
+    }
+
+    /// The value of a header.
+    pub(super) fn value(&self, name: &HeaderName) -> Option<&str> {
+        self.0.get(name).map(|value| &**value)
+    }
+
+    /// The headers whose values are secrets.
+    pub(super) fn secrets(&self) -> impl Iterator<Item = (&HeaderName, &str)> {
+        let all = self.0.iter().map(|(name, value)| (name, &**value));
+        all.filter(|(name, _)| is_secret(name.as_str()))
+    }
+
+    /// The same, to be changed.
+    pub(super) fn secrets_mut(&mut self) -> impl Iterator<Item = (&HeaderName, &mut Box<str>)> {
+        let all = self.0.iter_mut();
+        all.filter(|(name, _)| is_secret(name.as_str()))
     }
 }
 

@@ -1,11 +1,11 @@
-//! Secrets of rules: hashed passwords, and keys of certificates.
+//! Secrets of rules: hashed passwords, keys of certificates, and headers that open something.
 
 use std::{collections::HashMap, fmt};
 
 use engine_http::rules::Match;
 use serde_json::{Value, json};
 
-use super::Route;
+use super::{HeaderEdits, HeaderValues, Route, headers::is_secret};
 use crate::{
     document::Spot,
     field::Field,
@@ -64,6 +64,55 @@ pub(in crate::state) fn mask(route: &mut Value) {
     if let Some(key) = route.pointer_mut("/upstream_tls/private_key") {
         *key = KEPT.into();
     }
+    for (edits, how) in [
+        ("request_headers", "set"),
+        ("request_headers", "add"),
+        ("response_headers", "set"),
+        ("response_headers", "add"),
+    ] {
+        let values = route.pointer_mut(&format!("/{edits}/{how}"));
+        let values = values.and_then(Value::as_object_mut).into_iter().flatten();
+        for (_, value) in values.filter(|(name, _)| is_secret(name)) {
+            *value = KEPT.into();
+        }
+    }
+}
+
+/// Every place of a rule where headers have values, with its name.
+const PLACES: [(&str, fn(&Route) -> Option<&HeaderValues>); 4] = [
+    ("request_headers.set", |route| {
+        set(route.request_headers.as_ref())
+    }),
+    ("request_headers.add", |route| {
+        add(route.request_headers.as_ref())
+    }),
+    ("response_headers.set", |route| {
+        set(route.response_headers.as_ref())
+    }),
+    ("response_headers.add", |route| {
+        add(route.response_headers.as_ref())
+    }),
+];
+
+fn set(edits: Option<&HeaderEdits>) -> Option<&HeaderValues> {
+    edits.map(|edits| &edits.set)
+}
+
+fn add(edits: Option<&HeaderEdits>) -> Option<&HeaderValues> {
+    edits.map(|edits| &edits.add)
+}
+
+/// The same places in the same order, to be changed.
+fn places_mut(route: &mut Route) -> [Option<&mut HeaderValues>; 4] {
+    let (set, add) = split(route.request_headers.as_mut());
+    let (response_set, response_add) = split(route.response_headers.as_mut());
+    [set, add, response_set, response_add]
+}
+
+fn split(
+    edits: Option<&mut HeaderEdits>,
+) -> (Option<&mut HeaderValues>, Option<&mut HeaderValues>) {
+    edits.map(|edits| (&mut edits.set, &mut edits.add)).unzip()
 }
 
 /// Takes the secrets that are to be kept from the rules as they were: from the rule that was found
@@ -96,7 +145,10 @@ fn wants_kept(route: &Route) -> bool {
     let mut passwords = users.map(|(_, password)| password);
     let upstream = route.upstream_tls.as_ref();
     let key = upstream.and_then(|upstream| upstream.private_key.as_ref());
-    passwords.any(|password| password.0.is_none()) || key.is_some_and(|key| key.0.is_none())
+    let mut headers = PLACES.iter().filter_map(|(_, place)| place(route));
+    passwords.any(|password| password.0.is_none())
+        || key.is_some_and(|key| key.0.is_none())
+        || headers.any(|values| values.secrets().any(|(_, value)| value == KEPT))
 }
 
 fn take(spot: &Spot<'_>, route: &mut Route, old: Option<&Route>, problems: &mut Problems) {
@@ -112,6 +164,17 @@ fn take(spot: &Spot<'_>, route: &mut Route, old: Option<&Route>, problems: &mut 
         match kept {
             Some((_, kept)) => *password = kept.clone(),
             None => missing(spot, &format!("the password of {name}"), problems),
+        }
+    }
+    for ((what, place), values) in PLACES.iter().zip(places_mut(route)) {
+        for (name, value) in values.into_iter().flat_map(HeaderValues::secrets_mut) {
+            if **value != *KEPT {
+                continue;
+            }
+            match old.and_then(place).and_then(|old| old.value(name)) {
+                Some(kept) => *value = kept.into(),
+                None => missing(spot, &format!("`{name}` of `{what}`"), problems),
+            }
         }
     }
     let key = route.upstream_tls.as_mut();

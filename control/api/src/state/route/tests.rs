@@ -466,6 +466,38 @@ fn a_secret_is_not_shown_and_is_kept_by_its_rule() {
 }
 
 #[test]
+fn headers_that_open_something_are_not_shown_and_are_kept() {
+    let document = json!({ "routes": [rule(json!({
+        "request_headers": {
+            "set": { "Authorization": "Bearer open-sesame", "x-tenant": "blue" },
+            "add": { "X_Api_Key": "open-sesame" },
+        },
+        "response_headers": { "add": { "set-cookie": "open-sesame" } },
+    }))] });
+    let before = good(&document);
+    let masked = before.render_masked();
+    assert!(!masked.to_string().contains("sesame"), "{masked}");
+    assert!(!format!("{before:?}").contains("sesame"));
+    let set = &masked["1"]["routes"][0]["request_headers"]["set"];
+    assert_eq!(
+        (&set["Authorization"], &set["x-tenant"]),
+        (&json!(KEPT), &json!("blue"))
+    );
+    let again = parse_over(&masked.to_string(), &before).unwrap().value;
+    assert_eq!(again, before);
+    // Nothing is to be kept in another place, or in a new rule.
+    let mut moved = masked.clone();
+    moved["1"]["routes"][0]["request_headers"]["set"]["x-token"] = json!(KEPT);
+    let problems = parse_over(&moved.to_string(), &before).unwrap_err();
+    let found = said(&problems);
+    assert!(
+        found.len() == 1 && found[0].contains("`(kept)` keeps `x-token` of `request_headers.set`"),
+        "{found:?}"
+    );
+    assert!(!refused(&masked["1"]).is_empty());
+}
+
+#[test]
 fn the_key_for_targets_is_checked_against_its_certificate_and_kept() {
     let made = rcgen::generate_simple_self_signed(vec!["a.example".to_owned()]).unwrap();
     let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
