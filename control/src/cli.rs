@@ -2,14 +2,48 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{
+    ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
+    error::ErrorKind, parser::ValueSource,
+};
+use control_client::ReachAhead;
 
 /// An edge gateway that routes public connections into tenants' network namespaces.
 #[derive(Debug, Parser)]
 #[command(name = "ringway", version, arg_required_else_help = true)]
 pub(crate) struct Cli {
+    #[command(flatten)]
+    ahead: ReachAhead,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// Reads the command line; whoever wrote a wrong one is told, and the process ends with 2.
+    pub(crate) fn read() -> Self {
+        let matches = Self::command().get_matches();
+        let read = Self::from_arg_matches(&matches);
+        let read = read.and_then(|cli| cli.with_ahead(&matches));
+        read.unwrap_or_else(|error| error.format(&mut Self::command()).exit())
+    }
+
+    /// What stands ahead of a verb counts for it.
+    fn with_ahead(mut self, matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let ahead = std::mem::take(&mut self.ahead);
+        let is_after = |name: &str| {
+            let verb = matches.subcommand().map(|(_, verb)| verb);
+            verb.and_then(|verb| verb.value_source(name)) == Some(ValueSource::CommandLine)
+        };
+        let counts = match &mut self.command {
+            Command::Client(verb) => ahead.count_for(verb, is_after),
+            Command::Serve(_) | Command::Check(_) | Command::Demo(_) => !ahead.is_written(),
+        };
+        if counts {
+            return Ok(self);
+        }
+        let message = "--api, --token-file and --timeout are for verbs that ask a running gateway";
+        Err(Self::command().error(ErrorKind::ArgumentConflict, message))
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -75,4 +109,34 @@ pub(crate) enum DemoPart {
         /// The demo's process.
         demo: u32,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<String, ErrorKind> {
+        let matches = Cli::command().try_get_matches_from(line.split(' '));
+        let matches = matches.map_err(|error| error.kind())?;
+        let cli = Cli::from_arg_matches(&matches).map_err(|error| error.kind())?;
+        let cli = cli.with_ahead(&matches).map_err(|error| error.kind())?;
+        Ok(format!("{:?}", cli.command))
+    }
+
+    #[test]
+    fn where_the_api_is_may_stand_on_either_side_of_the_verb() {
+        let after = read("ringway status --api 127.0.0.1:9 --token-file t --timeout 3s").unwrap();
+        let ahead = read("ringway --api 127.0.0.1:9 --token-file t --timeout 3s status").unwrap();
+        assert_eq!(ahead, after);
+        let both =
+            read("ringway --api 127.0.0.1:7 --timeout 3s status --api 127.0.0.1:9 --token-file t");
+        assert_eq!(both.unwrap(), after, "the nearer one counts");
+        for line in [
+            "ringway --api 127.0.0.1:9 serve --config x",
+            "ringway --timeout 3s check x",
+            "ringway --token-file t man",
+        ] {
+            assert_eq!(read(line), Err(ErrorKind::ArgumentConflict), "{line}");
+        }
+    }
 }

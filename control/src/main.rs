@@ -25,7 +25,7 @@ mod written;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::CommandFactory as _;
 
 use crate::cli::{Cli, Command};
 
@@ -35,7 +35,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Exit statuses: 0 for success, 1 for problems, 2 for a wrong command line (clap's).
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    let done = match Cli::read().command {
         Command::Serve(args) => serve::run(&args.config),
         Command::Check(args) => check::run(&args.files, args.json),
         Command::Client(verb) => Ok(control_client::run(&verb, &Cli::command())),

@@ -85,6 +85,69 @@ pub struct Reach {
     pub(crate) timeout: Duration,
 }
 
+/// The same ahead of the verb, where many write it.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ReachAhead {
+    /// The API; also after the verb, as the two below
+    #[arg(long, value_name = "ADDRESS", help_heading = "The API")]
+    api: Option<Address>,
+    /// A file with the token
+    #[arg(long, value_name = "FILE", help_heading = "The API")]
+    token_file: Option<PathBuf>,
+    /// How long one request may take
+    #[arg(
+        long,
+        value_name = "DURATION",
+        value_parser = humantime::parse_duration,
+        help_heading = "The API"
+    )]
+    timeout: Option<Duration>,
+}
+
+impl ReachAhead {
+    /// Whether anything of it was written.
+    pub fn is_written(&self) -> bool {
+        self.api.is_some() || self.token_file.is_some() || self.timeout.is_some()
+    }
+
+    /// Has it count for a verb, but for what was written after the verb as well. `is_after` answers
+    /// for an argument, by its name. False when the verb asks no gateway.
+    pub fn count_for(self, verb: &mut Verb, is_after: impl Fn(&str) -> bool) -> bool {
+        let is_written = self.is_written();
+        let Some(reach) = verb.reach_mut() else {
+            return !is_written;
+        };
+        if self.api.is_some() && !is_after("api") {
+            reach.api = self.api;
+        }
+        if self.token_file.is_some() && !is_after("token_file") {
+            reach.token_file = self.token_file;
+        }
+        if let Some(timeout) = self.timeout.filter(|_| !is_after("timeout")) {
+            reach.timeout = timeout;
+        }
+        true
+    }
+}
+
+impl Verb {
+    fn reach_mut(&mut self) -> Option<&mut Reach> {
+        Some(match self {
+            Self::Apply(args) => &mut args.reach,
+            Self::Diff(args) => &mut args.reach,
+            Self::Config(args) => &mut args.reach,
+            Self::Status(args) => &mut args.reach,
+            Self::Traffic(args) => &mut args.reach,
+            Self::Events(args) => &mut args.reach,
+            Self::Generations(args) => &mut args.reach,
+            Self::Rollback(args) => &mut args.reach,
+            Self::Audit(args) => &mut args.reach,
+            Self::Top(args) => &mut args.reach,
+            Self::Completions(_) | Self::Man(_) => return None,
+        })
+    }
+}
+
 /// How the answer is shown.
 #[derive(Args, Clone, Debug)]
 pub struct Form {

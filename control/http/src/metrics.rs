@@ -1,14 +1,17 @@
-//! Everything that is counted, in the text format of OpenMetrics 1.0, which Prometheus reads.
+//! Everything that is counted, in the classic text format of Prometheus, or in that of OpenMetrics 1.0
+//! for those who ask for it.
 //!
 //! The table of metrics is the only list of them: the answer is made from it, and so is the
 //! reference in the README.
 
+mod classic;
 mod samples;
 mod scene;
 mod table;
 
 use std::{fmt, fmt::Write as _, sync::Arc};
 
+use axum::http::{HeaderMap, header};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text},
@@ -20,8 +23,8 @@ pub(crate) use table::METRICS;
 use self::scene::Scene;
 use crate::shared::Shared;
 
-/// Of the answer (OpenMetrics 1.0, "Content type").
-pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// Of the answer to those who ask for it (OpenMetrics 1.0, "Content type").
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What the names of all metrics start with.
 const PREFIX: &str = "ringway";
@@ -68,13 +71,50 @@ enum Value {
     },
 }
 
-/// Writes everything.
-pub(crate) fn render(shared: &Arc<Shared>) -> Result<String, fmt::Error> {
+/// Everything, and in which format it is.
+#[derive(Debug)]
+pub(crate) struct Rendered {
+    pub(crate) content_type: &'static str,
+    pub(crate) text: String,
+}
+
+/// Writes everything in the format that a request asks for.
+pub(crate) fn render(shared: &Arc<Shared>, headers: &HeaderMap) -> Result<Rendered, fmt::Error> {
+    let scene = Scene::of(shared);
+    if !wants_open_metrics(headers) {
+        return Ok(Rendered {
+            content_type: classic::CONTENT_TYPE,
+            text: classic::render(&scene),
+        });
+    }
     let mut registry = Registry::with_prefix(PREFIX);
-    registry.register_collector(Box::new(Scrape(Scene::of(shared))));
-    let mut written = String::new();
-    text::encode(&mut written, &registry)?;
-    Ok(written)
+    registry.register_collector(Box::new(Scrape(scene)));
+    let mut text = String::new();
+    text::encode(&mut text, &registry)?;
+    Ok(Rendered {
+        content_type: OPEN_METRICS,
+        text,
+    })
+}
+
+/// Whether `Accept` names OpenMetrics, and nothing else with more weight (RFC 9110 section 12.5.1).
+/// `*/*` does not name it.
+fn wants_open_metrics(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(header::ACCEPT).iter();
+    let ranges = lines.filter_map(|line| line.to_str().ok());
+    let (mut open, mut classic) = (0.0_f32, 0.0_f32);
+    for range in ranges.flat_map(|line| line.split(',')) {
+        let mut parts = range.split(';').map(str::trim);
+        let name = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let weight = parts.find_map(|part| part.strip_prefix("q=")?.parse().ok());
+        let weight: f32 = weight.unwrap_or(1.0);
+        match name.as_str() {
+            "application/openmetrics-text" => open = open.max(weight),
+            "text/plain" => classic = classic.max(weight),
+            _ => {}
+        }
+    }
+    open > 0.0 && open >= classic
 }
 
 /// The list of all metrics in Markdown.

@@ -21,7 +21,7 @@ use crate::routes::{certificates, change, documents, events, journal, probe, sta
         description = "Networks are declared, and Ringway makes them so and keeps them so. \
             Readers see everything but secrets, operators also change the state, admins also see \
             secrets. Every refusal is `{\"error\", \"problems\"}`.",
-        license(name = "MIT OR Apache-2.0"),
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     servers((url = "/")),
     tags(
@@ -166,9 +166,24 @@ pub(crate) fn document() -> &'static Value {
     static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
         let mut document = json!(Document::openapi());
         add_state(&mut document);
+        say_what_is_open(&mut document);
         document
     });
     &DOCUMENT
+}
+
+/// Says of each operation that needs no token that it is meant so: left out, it reads as forgotten.
+fn say_what_is_open(document: &mut Value) {
+    let paths = document["paths"].as_object_mut();
+    let operations = paths.into_iter().flat_map(|paths| paths.values_mut());
+    for operation in operations
+        .filter_map(Value::as_object_mut)
+        .flat_map(|it| it.values_mut())
+    {
+        if operation.get("security").is_none() {
+            operation["security"] = json!([]);
+        }
+    }
 }
 
 /// The state document has a JSON Schema of its own. OpenAPI 3.1 takes it as it is; only its parts

@@ -107,8 +107,11 @@ fn network() -> Value {
         "else": {
             "required": ["private_key", "peers"],
             "anyOf": [
-                { "required": ["address"], "properties": { "address": { "type": "array" } } },
-                { "properties": { "peers": { "type": "array" } } },
+                {
+                    "required": ["address"],
+                    "properties": { "address": { "type": "array", "items": {} } },
+                },
+                { "properties": { "peers": { "type": "array", "items": {} } } },
             ],
         },
     })

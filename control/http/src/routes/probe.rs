@@ -4,10 +4,15 @@ use std::sync::Arc;
 
 use axum::{
     extract::State,
-    http::{HeaderName, StatusCode, header},
+    http::{HeaderMap, HeaderName, StatusCode, header},
 };
 
-use crate::{access::Reader, metrics, refusal::Refusal, shared::Shared};
+use crate::{
+    access::Reader,
+    metrics::{self, Rendered},
+    refusal::Refusal,
+    shared::Shared,
+};
 
 /// Tells that requests are answered.
 #[utoipa::path(
@@ -47,16 +52,21 @@ pub(crate) async fn readyz(State(shared): State<Arc<Shared>>) -> (StatusCode, &'
     path = "/metrics",
     tag = "probes",
     summary = "Metrics for Prometheus",
+    description = "The classic text format of Prometheus, or OpenMetrics 1.0 where `Accept` asks for \
+        `application/openmetrics-text`.",
     responses(
-        (status = 200, description = "OpenMetrics 1.0", body = String, content_type = metrics::CONTENT_TYPE),
+        (status = 200, description = "Every metric", content(
+            (String = "text/plain"), (String = "application/openmetrics-text"),
+        )),
     ),
     security(("bearer" = []), ("token" = [])),
 )]
 pub(crate) async fn metrics(
     State(shared): State<Arc<Shared>>,
     _: Reader,
+    headers: HeaderMap,
 ) -> Result<([(HeaderName, &'static str); 1], String), Refusal> {
-    let text = metrics::render(&shared)
+    let Rendered { content_type, text } = metrics::render(&shared, &headers)
         .map_err(|_| Refusal::unavailable("the metrics could not be written"))?;
-    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text))
+    Ok(([(header::CONTENT_TYPE, content_type)], text))
 }

@@ -16,7 +16,10 @@ use engine_core::{
 use engine_http::refusal::Refusal;
 use engine_tls::Cause;
 
-use crate::gateway::{Gateway, OTHER_PEER, PEER, Wanted};
+use crate::{
+    gateway::{Gateway, OTHER_PEER, PEER, Wanted},
+    wire::{Answer, Request},
+};
 
 /// A view in which nothing is zero that need not be.
 fn busy(view: &mut View) {
@@ -160,7 +163,18 @@ fn network(port: u16, state: NetworkState) -> NetworkStatus {
     }
 }
 
+/// As Prometheus asks for it.
+const OPEN_METRICS: &str =
+    "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1";
+
 async fn metrics(api: &'static str) -> String {
+    let answer = asked(api, OPEN_METRICS).await;
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    assert_eq!(answer.header("content-type"), Some(kind));
+    answer.body
+}
+
+async fn asked(api: &'static str, accept: &str) -> Answer {
     let gateway = Gateway::start(Wanted {
         api,
         ..Wanted::default()
@@ -168,13 +182,65 @@ async fn metrics(api: &'static str) -> String {
     .await;
     gateway.view.send_modify(|view| busy(Arc::make_mut(view)));
     gateway.certificates.send_replace(Arc::new(certificates()));
-    let answer = gateway.get("/metrics").await;
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    assert_eq!(
-        (answer.status, answer.header("content-type")),
-        (200, Some(kind))
-    );
-    answer.body
+    let request = Request::new("GET", "/metrics").header("Accept", accept);
+    let answer = gateway.ask(request).await;
+    assert_eq!(answer.status, 200);
+    answer
+}
+
+/// The rules that promtool checks: each name is described once, ahead of its samples, and of the kind
+/// that its samples have.
+#[tokio::test]
+async fn the_classic_format_is_for_those_who_do_not_ask_for_another() {
+    for accept in [
+        "*/*",
+        "text/plain",
+        "application/openmetrics-text;q=0",
+        "application/openmetrics-text;q=0.1, text/plain",
+    ] {
+        let answer = asked("", accept).await;
+        let kind = "text/plain; version=0.0.4; charset=utf-8";
+        assert_eq!(answer.header("content-type"), Some(kind), "{accept}");
+        assert!(!answer.body.contains("# EOF"));
+        let mut described = BTreeSet::new();
+        let mut current = ("", "");
+        for line in answer.body.lines() {
+            if let Some(rest) = line.strip_prefix("# HELP ") {
+                let name = rest.split(' ').next().unwrap();
+                assert!(described.insert(name), "{name} twice");
+            } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+                current = rest.split_once(' ').unwrap();
+                assert!(
+                    ["counter", "gauge", "histogram"].contains(&current.1),
+                    "{line}"
+                );
+                assert_eq!(
+                    current.1 == "counter",
+                    current.0.ends_with("_total"),
+                    "{line}"
+                );
+            } else {
+                let name = line.split(['{', ' ']).next().unwrap();
+                let end = name.strip_prefix(current.0).expect(line);
+                let ends: &[&str] = match current.1 {
+                    "histogram" => &["_bucket", "_sum", "_count"],
+                    _ => &[""],
+                };
+                assert!(ends.contains(&end), "{line}");
+            }
+        }
+        // The samples themselves are the same ones.
+        let samples = |text: &str| -> Vec<String> {
+            let lines = text.lines().filter(|line| !line.starts_with('#'));
+            // Of these, this very request makes a difference; and sums are rounded in two ways.
+            let lines = lines.filter(|line| !line.starts_with("ringway_api_"));
+            let lines = lines.filter(|line| !line.contains("_sum"));
+            let mut lines: Vec<String> = lines.map(str::to_owned).collect();
+            lines.sort();
+            lines
+        };
+        assert_eq!(samples(&answer.body), samples(&metrics("").await));
+    }
 }
 
 #[tokio::test]

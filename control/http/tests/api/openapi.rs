@@ -131,6 +131,54 @@ async fn everything_that_is_declared_is_answered_so_and_nothing_else() {
     );
 }
 
+/// What spectral ("spectral:oas") and redocly ("recommended") call errors, as far as any of it was ever
+/// wrong here.
+#[tokio::test]
+async fn linters_find_no_error_in_the_document() {
+    let openapi = described(&Gateway::open().await).await;
+    let mut ids = BTreeSet::new();
+    for (path, operations) in openapi["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            let place = format!("{method} {path}");
+            assert!(
+                operation["security"].is_array(),
+                "{place} says nothing of tokens"
+            );
+            let id = operation["operationId"].as_str().expect(&place);
+            assert!(ids.insert(id.to_owned()), "{place}: {id} is there twice");
+            let named = operation["parameters"].as_array().into_iter().flatten();
+            let named: Vec<&str> = named
+                .filter(|it| it["in"] == "path")
+                .filter_map(|it| it["name"].as_str())
+                .collect();
+            for name in path.split('{').skip(1) {
+                let name = name.split('}').next().unwrap();
+                assert!(named.contains(&name), "{place}: {name} is not described");
+            }
+        }
+    }
+    let mut lists = Vec::new();
+    find_lists(&openapi, "#", &mut lists);
+    assert!(lists.is_empty(), "lists without `items`: {lists:?}");
+}
+
+fn find_lists(part: &Value, place: &str, found: &mut Vec<String>) {
+    match part {
+        Value::Object(members) => {
+            if members.get("type").is_some_and(|kind| kind == "array")
+                && !members.contains_key("items")
+            {
+                found.push(place.to_owned());
+            }
+            for (key, member) in members {
+                find_lists(member, &format!("{place}/{key}"), found);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| find_lists(item, place, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
 fn operations(all: &BTreeSet<Declared>) -> BTreeSet<(&str, &str)> {
     all.iter()
         .map(|(method, path, _)| (method.as_str(), path.as_str()))
