@@ -143,7 +143,11 @@ fn check_together(
     })
 }
 
-fn write_lines(found: &[Found], out: &mut impl io::Write) -> io::Result<()> {
+/// Writes every problem as a line of its own.
+///
+/// # Errors
+/// The writer's.
+pub(crate) fn write_lines(found: &[Found], out: &mut impl io::Write) -> io::Result<()> {
     for Found { file, problems } in found {
         let file = file.display();
         for problem in problems.iter() {

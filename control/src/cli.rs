@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{
     ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
@@ -36,7 +36,9 @@ impl Cli {
         };
         let counts = match &mut self.command {
             Command::Client(verb) => ahead.count_for(verb, is_after),
-            Command::Serve(_) | Command::Check(_) | Command::Demo(_) => !ahead.is_written(),
+            Command::Serve(_) | Command::Check(_) | Command::Reload(_) | Command::Demo(_) => {
+                !ahead.is_written()
+            }
         };
         if counts {
             return Ok(self);
@@ -52,6 +54,11 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Validate boot files and state documents, and print every problem with its place.
     Check(CheckArgs),
+    /// Have a running gateway read its boot file again (SIGHUP), and print what came of it.
+    ///
+    /// Ends with 1 and every problem when the file is refused: the running state stays then. Run it as
+    /// root or as the gateway's own user.
+    Reload(ReloadArgs),
     #[command(flatten)]
     Client(control_client::Verb),
     /// Show the main job: two tenants with the same addresses behind WireGuard, each reached by its
@@ -64,6 +71,21 @@ pub(crate) struct ServeArgs {
     /// The boot file.
     #[arg(long, value_name = "FILE", env = "RINGWAY_CONFIG")]
     pub(crate) config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReloadArgs {
+    /// The gateway's process [default: the only one that runs here]
+    #[arg(long, value_name = "PID", env = "MAINPID")]
+    pub(crate) pid: Option<u32>,
+    /// How long to wait for the result
+    #[arg(
+        long = "for",
+        value_name = "DURATION",
+        default_value = "60s",
+        value_parser = humantime::parse_duration
+    )]
+    pub(crate) timeout: Duration,
 }
 
 #[derive(Debug, Args)]

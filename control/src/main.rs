@@ -6,6 +6,7 @@
 //!                                         API, store                         logs ◄───────┘
 //!   ringway apply|diff|config|status|traffic|events|… ─► the API of a running `serve`
 //!   ringway check ─► the same parsers
+//!   ringway reload ─► SIGHUP, and what came of it
 //!   ringway demo  ─► `serve` and peers as processes of its own, asked over the API
 //! ```
 #![forbid(unsafe_code)]
@@ -19,6 +20,7 @@ mod logs;
 mod priority;
 mod reconcile;
 mod record_log;
+mod reload;
 mod serve;
 mod tokens;
 mod written;
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
     let done = match Cli::read().command {
         Command::Serve(args) => serve::run(&args.config),
         Command::Check(args) => check::run(&args.files, args.json),
+        Command::Reload(args) => reload::run(&args),
         Command::Client(verb) => Ok(control_client::run(&verb, &Cli::command())),
         Command::Demo(args) => demo::run(&args),
     };

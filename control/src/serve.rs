@@ -12,6 +12,7 @@ mod lock;
 mod notices;
 mod probe;
 mod reload;
+pub(crate) mod results;
 mod start;
 
 use std::{path::Path, process::ExitCode, time::Duration};
@@ -30,6 +31,7 @@ use tokio::{
 
 use self::{
     api::Api,
+    results::Results,
     start::{Gateway, give_way_or_warn},
 };
 pub(crate) use self::{inherited::Inherited, reload::adopt};
@@ -82,18 +84,20 @@ async fn serve(mut gateway: Gateway<'_>, mut signals: Signals) -> anyhow::Result
     give_way_or_warn();
     gateway.start_certificates();
     let api = Api::start(&mut gateway).context("starting the API")?;
+    let results = Results::start();
     gateway.notices.tell([NotifyState::Ready]);
     let mut watchdog = interval(WATCHDOG_PERIOD);
     watchdog.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         tokio::select! {
             _ = watchdog.tick() => gateway.report_life(),
-            _ = signals.hangup.recv() => gateway.reload(&api, &mut watchdog).await,
+            _ = signals.hangup.recv() => gateway.reload(&api, &results, &mut watchdog).await,
             _ = signals.reopen.recv() => gateway.reopen_logs(),
             () = signals.ending.recv() => break,
             () = gateway.lost() => anyhow::bail!("the reconcile thread has ended"),
         }
     }
+    drop(results);
     gateway.notices.tell([NotifyState::Stopping]);
     let patience = gateway.drain_timeout;
     tracing::info!(

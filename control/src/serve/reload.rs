@@ -12,16 +12,20 @@ use control_http::Tokens;
 use sd_notify::NotifyState;
 use tokio::{sync::oneshot, time::Interval};
 
-use super::{api::Api, log_problems, start::Gateway};
+use super::{api::Api, log_problems, results::Results, start::Gateway};
 use crate::{
+    check::write_lines,
     files::{self, BootFile, Found},
     reconcile::Order,
 };
 
+/// What is said of keys that differ and cannot be taken.
+const RESTART: &str = "these keys only change with a restart";
+
 impl Gateway<'_> {
     /// Reads the boot file again. The reconcile thread may be at a large change: at each beat of
     /// `watchdog` meanwhile, the service manager hears whether it gets on.
-    pub(super) async fn reload(&mut self, api: &Api, watchdog: &mut Interval) {
+    pub(super) async fn reload(&mut self, api: &Api, results: &Results, watchdog: &mut Interval) {
         match NotifyState::monotonic_usec_now() {
             Ok(now) => self.notices.tell([NotifyState::Reloading, now]),
             Err(error) => tracing::warn!(%error, "the service manager cannot be told"),
@@ -32,11 +36,23 @@ impl Gateway<'_> {
             Ok(file) => self.take_over(file, api, watchdog).await,
             Err(found) => Err(found),
         };
-        if let Err(found) = taken {
-            log_problems(&[found]);
+        let is_taken = taken.is_ok();
+        let (found, waiting) = taken.unwrap_or_else(|found| (found, Vec::new()));
+        let mut lines = Vec::new();
+        // Writing to memory cannot fail.
+        let _ = write_lines(std::slice::from_ref(&found), &mut lines);
+        let mut lines = String::from_utf8_lossy(&lines).into_owned();
+        log_problems(&[found]);
+        if !waiting.is_empty() {
+            let keys = waiting.join(" ");
+            lines += &format!("{RESTART}: {keys}\n");
+            tracing::warn!(keys, "{RESTART}");
+        }
+        if !is_taken {
             tracing::error!("the boot file is refused, and the running state stays");
         }
         self.notices.tell([NotifyState::Ready]);
+        results.tell(is_taken, &lines);
     }
 
     /// Has the logs opened again, by their names.
@@ -50,7 +66,7 @@ impl Gateway<'_> {
         file: BootFile,
         api: &Api,
         watchdog: &mut Interval,
-    ) -> Result<(), Found> {
+    ) -> Result<(Found, Vec<String>), Found> {
         let BootFile {
             text,
             boot,
@@ -79,21 +95,14 @@ impl Gateway<'_> {
         };
         let Ok(answer) = answer else {
             // The reconcile thread has ended, and so does the gateway.
-            return Ok(());
+            return Ok((found, Vec::new()));
         };
         let waiting = answer.map_err(|problems| refused(&problems))?;
-        log_problems(&[found]);
-        if !waiting.is_empty() {
-            tracing::warn!(
-                keys = waiting.join(" "),
-                "these keys only change with a restart"
-            );
-        }
         self.drain_timeout = boot.drain_timeout;
         self.logs.set_level(boot.log.level);
         self.vault.reload(&boot);
         api.set_tokens(tokens);
-        Ok(())
+        Ok((found, waiting))
     }
 }
 

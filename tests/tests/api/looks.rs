@@ -152,6 +152,7 @@ fn metrics_are_what_prometheus_reads(lab: &mut Lab) -> Result<()> {
     network.publish("blue.example", "10.0.0.2:443");
     gateway.api().apply(&network.state())?;
     let curl = Curl::through(&gateway.directory().join(SOCKET));
+    let curl = curl.header("Accept: application/openmetrics-text; version=1.0.0");
     let text = curl.ask("GET", "/metrics", None)?.body;
     let (mut types, mut helped) = (BTreeMap::new(), BTreeSet::new());
     let mut seen = BTreeSet::new();

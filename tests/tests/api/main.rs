@@ -4,10 +4,20 @@
 mod access;
 mod changes;
 mod looks;
+mod operators;
 mod verbs;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    tests::runner::main_once(&[changes::TESTS, looks::TESTS, access::TESTS, verbs::TESTS].concat())
+    tests::runner::main_once(
+        &[
+            changes::TESTS,
+            looks::TESTS,
+            access::TESTS,
+            verbs::TESTS,
+            operators::TESTS,
+        ]
+        .concat(),
+    )
 }

@@ -1,0 +1,197 @@
+//! What operators do to a running gateway without meaning harm: many changes at once, files that move,
+//! signals that other programs know, a second gateway, too few descriptors.
+
+use std::{
+    fs,
+    process::{Command, Output, Stdio},
+    thread,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use tests::{
+    api::Answer,
+    gateway::Gateway,
+    lab::{GATEWAY, Lab, tls},
+    runner::Test,
+    tests,
+    wait::{PATIENCE, eventually},
+};
+
+pub(crate) const TESTS: &[Test] = tests![
+    fifty_changes_at_once_wait_their_turn,
+    a_store_that_is_gone_acknowledges_nothing,
+    signals_of_other_programs_do_no_harm,
+    a_reload_says_what_came_of_it,
+    a_second_gateway_does_not_share_an_address,
+];
+
+/// A network without a device, with names that lead to this machine.
+fn host_network(names: &[&str]) -> Value {
+    let targets = names.iter().map(|name| {
+        let target = json!(["127.0.0.1:9"]);
+        ((*name).to_owned(), target)
+    });
+    json!({ "netns": null, "proxy": Value::Object(targets.collect()) })
+}
+
+fn fifty_changes_at_once_wait_their_turn(lab: &mut Lab) -> Result<()> {
+    let gateway = lab.gateway(tls(json!({})), json!({ "7": host_network(&[]) }))?;
+    let changes = (0..50).map(|number| {
+        let api = gateway.api();
+        thread::spawn(move || {
+            let name = format!("n{number}.example");
+            let patch = json!({ "proxy": { (name): ["127.0.0.1:9"] } }).to_string();
+            api.ask("PATCH", "/api/v1/networks/7", Some(&patch))
+        })
+    });
+    let changes: Vec<_> = changes.collect();
+    for change in changes {
+        let answer: Answer = change.join().ok().context("a panic")??;
+        ensure!(answer.status == 200, "{}: {}", answer.status, answer.body);
+    }
+    let config = gateway.api().get("/api/v1/config")?;
+    let names = config["7"]["proxy"].as_object().context("no names")?;
+    let served = names.keys().filter(|name| name.starts_with("https://"));
+    ensure!(served.count() == 50, "{config}");
+    Ok(())
+}
+
+fn a_store_that_is_gone_acknowledges_nothing(lab: &mut Lab) -> Result<()> {
+    let gateway = lab.gateway(tls(json!({})), json!({}))?;
+    let (store, aside) = (
+        gateway.directory().join("ringway.db"),
+        gateway.directory().join("aside.db"),
+    );
+    gateway.expect_error("accounts cannot be written");
+    fs::rename(&store, &aside)?;
+    fs::write(&store, "")?;
+    let state = json!({ "7": host_network(&["a.example"]) }).to_string();
+    let refused = gateway.api().try_apply(&state)?;
+    ensure!(refused.status == 503, "{}", refused.body);
+    ensure!(
+        refused.body.contains("was deleted or replaced"),
+        "{}",
+        refused.body
+    );
+    let status = eventually("the status says so", || {
+        let status = gateway.api().get("/api/v1/status").ok()?;
+        (status["store"]["ok"] == false).then_some(status)
+    })?;
+    ensure!(status["degraded"][0]["object"] == "store", "{status}");
+    fs::rename(&aside, &store)?;
+    ensure!(gateway.api().try_apply(&state)?.status == 200);
+    gateway.kill()?;
+    let next = lab.restart(&gateway)?;
+    let config = next.api().get("/api/v1/config")?;
+    ensure!(
+        config["7"]["proxy"].get("https://a.example").is_some(),
+        "{config}"
+    );
+    Ok(())
+}
+
+fn signals_of_other_programs_do_no_harm(lab: &mut Lab) -> Result<()> {
+    let mut boot = tls(json!({}));
+    boot["log"] = json!({ "file": "records.log" });
+    let gateway = lab.gateway(boot, json!({}))?;
+    let (log, rotated) = (
+        gateway.directory().join("records.log"),
+        gateway.directory().join("records.log.1"),
+    );
+    fs::rename(&log, rotated)?;
+    gateway.signal(Signal::SIGUSR2)?;
+    gateway.signal(Signal::SIGUSR1)?;
+    eventually("the log is opened again", || log.exists().then_some(()))?;
+    gateway.api().get("/api/v1/status")?;
+    gateway.signal(Signal::SIGQUIT)?;
+    gateway.wait_for_notice("STOPPING=1")?;
+    ensure!(gateway.wait_for_exit(PATIENCE)?.success());
+    Ok(())
+}
+
+fn run(lab: &Lab, arguments: &[&str]) -> Result<Output> {
+    let mut command = Command::new(lab.ringway());
+    let command = command.args(arguments).stdin(Stdio::null());
+    command.env_clear().output().context("running ringway")
+}
+
+fn reload(lab: &Lab, gateway: &Gateway) -> Result<(Option<i32>, String)> {
+    let pid = gateway.process().to_string();
+    let output = run(lab, &["reload", "--pid", &pid])?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    Ok((output.status.code(), said))
+}
+
+fn a_reload_says_what_came_of_it(lab: &mut Lab) -> Result<()> {
+    let gateway = lab.gateway(tls(json!({})), json!({}))?;
+    let (status, said) = reload(lab, &gateway)?;
+    ensure!(
+        (status, said.as_str()) == (Some(0), ""),
+        "{status:?}: {said}"
+    );
+    let file = gateway.directory().join("ringway.yaml");
+    let good: Value = serde_json::from_slice(&fs::read(&file)?)?;
+    let mut other = good.clone();
+    other["workers"] = json!(1);
+    fs::write(&file, other.to_string())?;
+    let (status, said) = reload(lab, &gateway)?;
+    let waits = "these keys only change with a restart: /workers\n";
+    ensure!(
+        (status, said.as_str()) == (Some(0), waits),
+        "{status:?}: {said}"
+    );
+    // What the file itself says wrong, and what does not fit the running state.
+    let mut unknown = good.clone();
+    unknown["workrs"] = json!(1);
+    let mut stray = good.clone();
+    stray["listeners"][0]["default"] = json!("network-9/10.0.0.2:1");
+    gateway.expect_error("is not a key here");
+    gateway.expect_error("network-9 is not in the state document");
+    gateway.expect_error("the boot file is refused");
+    for (wrong, why) in [
+        (unknown, "/workrs: `workrs` is not a key here"),
+        (stray, "/listeners/0/default: network-9"),
+    ] {
+        fs::write(&file, wrong.to_string())?;
+        let (status, said) = reload(lab, &gateway)?;
+        ensure!(
+            status == Some(1) && said.contains(why),
+            "{status:?}: {said}"
+        );
+        ensure!(said.contains("the running state stays"), "{said}");
+    }
+    fs::write(&file, good.to_string())?;
+    let nobody = run(lab, &["reload", "--pid", "1"])?;
+    ensure!(nobody.status.code() == Some(1));
+    Ok(())
+}
+
+fn a_second_gateway_does_not_share_an_address(lab: &mut Lab) -> Result<()> {
+    let gateway = lab.gateway(tls(json!({})), json!({}))?;
+    let folder = lab.directory().join("second");
+    fs::create_dir(&folder)?;
+    let start = |boot: Value| {
+        let file = folder.join("ringway.yaml");
+        fs::write(&file, boot.to_string())?;
+        run(lab, &["serve", "--config", &file.display().to_string()])
+    };
+    let mut boot = tls(json!({}));
+    boot["store"] = json!("second.db");
+    boot["api"] = json!({ "listen": "off" });
+    let mut on_api = boot.clone();
+    on_api["listeners"][0]["bind"] = json!("127.0.0.1:8444");
+    on_api["api"] = json!({ "listen": GATEWAY });
+    let holder = format!("ringway (process {})", gateway.process());
+    for boot in [boot, on_api] {
+        let output = start(boot)?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.code() == Some(1), "{said}");
+        ensure!(
+            said.contains(&holder) && said.contains("listens there"),
+            "{said}"
+        );
+    }
+    Ok(())
+}
