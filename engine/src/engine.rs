@@ -22,6 +22,7 @@ mod start;
 pub use start::StartError;
 
 use crate::{
+    access::AccessChanges,
     account::Report,
     counters::{ClientTraffic, ClientsTraffic, Counters},
     rt::Driver,
@@ -139,7 +140,7 @@ impl Engine {
         let checks = &self.current.checks;
         let published = Published::after(checks, publication, self.workers.len());
         let published = Arc::new(published);
-        let gone = Arc::new(gone(&self.current.snapshot, &published.snapshot));
+        let gone = Arc::new(gone(&self.current, &published));
         let (done, answers) = bounded(self.workers.len());
         for worker in &self.workers {
             worker.send(Command::Publish {
@@ -261,7 +262,9 @@ impl WorkerThread {
     }
 }
 
-fn gone(before: &Snapshot, after: &Snapshot) -> Gone {
+fn gone(before: &Published, after: &Published) -> Gone {
+    let access = AccessChanges::between(before, after);
+    let (before, after) = (&before.snapshot, &after.snapshot);
     let kept: HashSet<_> = after.routes().map(|route| route.id).collect();
     let kept_networks: HashSet<_> = after.routes().map(|route| route.network.id).collect();
     let routes = before
@@ -274,7 +277,11 @@ fn gone(before: &Snapshot, after: &Snapshot) -> Gone {
         .map(|route| route.network.id)
         .filter(|id| !kept_networks.contains(id))
         .collect();
-    Gone { routes, networks }
+    Gone {
+        routes,
+        networks,
+        access,
+    }
 }
 
 fn collect<T>(answers: &Receiver<T>, count: usize, timeout: Duration) -> Vec<T> {

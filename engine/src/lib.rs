@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod accept;
+mod access;
 mod account;
 mod admit;
 mod chance;
@@ -49,5 +50,5 @@ pub use crate::{
     http2::limits::Http2Limits,
     record::{Durations, Record},
     rt::Driver,
-    tls::{Handshake, Origin, Tls, TlsTally},
+    tls::{Handshake, Origin, Speech, Termination, Tls, TlsTally},
 };

@@ -7,6 +7,7 @@
 use std::{
     cell::{Cell, RefCell},
     future::{Future, poll_fn},
+    net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     rc::Rc,
@@ -14,7 +15,11 @@ use std::{
     time::Duration,
 };
 
-use engine_core::{ids::NetworkId, outcome::Outcome};
+use engine_core::{
+    ids::{NetworkId, RouteId},
+    outcome::Outcome,
+};
+use engine_tls::policy::MinVersion;
 use slab::Slab;
 
 use crate::rt::TimedOut;
@@ -37,6 +42,8 @@ pub(crate) struct Slot {
     /// Longest time without a byte, in seconds; 0 before the relay begins.
     idle_max: Cell<u32>,
     network: Cell<Option<NetworkId>>,
+    /// What let the request in that is served, or was served last.
+    admission: Cell<Option<Admission>>,
     /// Nothing is asked of the gateway at the moment: it may end without anybody missing anything.
     at_rest: Cell<bool>,
     /// It tells its client before it ends, so it is woken rather than ended.
@@ -48,6 +55,15 @@ pub(crate) struct Slot {
     wake_at: Cell<u32>,
     verdict: Cell<Option<Outcome>>,
     waker: RefCell<Option<Waker>>,
+}
+
+/// What let a request in, and may be changed while it lasts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Admission {
+    pub(crate) rule: RouteId,
+    pub(crate) client: IpAddr,
+    /// The version of the client's TLS; `None` without TLS.
+    pub(crate) tls: Option<MinVersion>,
 }
 
 /// A connection's place among the live ones, for as long as it lives.
@@ -126,6 +142,13 @@ impl Live {
         self.end_where(Outcome::NetworkRemoved, |slot| {
             slot.network.get().is_some_and(&is_gone)
         });
+    }
+
+    /// Ends every connection whose request would be let in no longer; one at rest in order.
+    pub(crate) fn end_admitted(&self, is_out: impl Fn(Admission) -> bool) {
+        let is_out = |slot: &Slot| slot.admission.get().is_some_and(&is_out);
+        self.end_where(Outcome::Done, |slot| slot.at_rest.get() && is_out(slot));
+        self.end_where(Outcome::AccessChanged, is_out);
     }
 
     /// Ends all of them.
@@ -258,6 +281,11 @@ impl Slot {
         self.network.set(Some(network));
     }
 
+    /// A request was let in.
+    pub(crate) fn admit(&self, admission: Admission) {
+        self.admission.set(Some(admission));
+    }
+
     /// The idle timeout holds from now on, to the second.
     pub(crate) fn watch_idle(&self, live: &Live, timeout: Duration) {
         self.touch(live);
@@ -353,6 +381,26 @@ mod tests {
         live.end_at_rest();
         assert_eq!(busy.slot().verdict.get(), None);
         assert_eq!(at_rest.slot().verdict.get(), Some(Outcome::Done));
+    }
+
+    #[test]
+    fn those_that_are_let_in_no_longer_end_and_those_at_rest_in_order() {
+        let live = Live::default();
+        let admission = |rule| Admission {
+            rule: RouteId(rule),
+            client: [192, 0, 2, 1].into(),
+            tls: None,
+        };
+        let (kept, busy, at_rest, new) = (live.enter(), live.enter(), live.enter(), live.enter());
+        kept.slot().admit(admission(1));
+        busy.slot().admit(admission(2));
+        at_rest.slot().admit(admission(2));
+        at_rest.slot().rests(true);
+        live.end_admitted(|admission| admission.rule == RouteId(2));
+        assert_eq!(kept.slot().verdict.get(), None);
+        assert_eq!(busy.slot().verdict.get(), Some(Outcome::AccessChanged));
+        assert_eq!(at_rest.slot().verdict.get(), Some(Outcome::Done));
+        assert_eq!(new.slot().verdict.get(), None);
     }
 
     #[test]

@@ -18,10 +18,11 @@ mod tally;
 pub(crate) use self::{
     accept::{Secured, serve, terms},
     connect::{connect, connect_until},
+    names::Asked,
     origin::Sessions,
 };
 pub use self::{
-    names::Tls,
+    names::{Speech, Termination, Tls},
     origin::Origin,
     tally::{Handshake, TlsTally},
 };

@@ -24,6 +24,7 @@ use nix::sys::eventfd::EventFd;
 
 use crate::{
     accept,
+    access::AccessChanges,
     account::{Ledger, Report, WorkerState},
     chance::Chance,
     check::{self, Checked},
@@ -105,6 +106,8 @@ pub(crate) struct Current(pub(crate) Arc<Published>);
 pub(crate) struct Gone {
     pub(crate) routes: Vec<RouteId>,
     pub(crate) networks: HashSet<NetworkId>,
+    /// Who is let in no longer.
+    pub(crate) access: AccessChanges,
 }
 
 /// What all workers share. Nothing of it is touched on the way of a byte.
@@ -354,6 +357,10 @@ impl Worker {
         self.current.replace(Rc::new(Current(published)));
         if !gone.routes.is_empty() {
             rt::spawn(forget(Rc::clone(self), Arc::clone(gone)));
+        }
+        if !gone.access.is_empty() {
+            self.live
+                .end_admitted(|admission| gone.access.revoke(admission));
         }
         if !gone.networks.is_empty() {
             let is_gone = |network| gone.networks.contains(&network);

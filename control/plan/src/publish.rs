@@ -248,11 +248,15 @@ impl Plan<'_> {
         scheme: Option<method::Scheme>,
         host: Option<&HostPattern>,
     ) {
-        let Some(host) = host.filter(|_| scheme != Some(method::Scheme::Http)) else {
+        if scheme == Some(method::Scheme::Http) || !tenant.terminated.has(host) {
+            return;
+        }
+        let Some(host) = host else {
+            self.tls.others = Some(tls::terms(tenant.declared, None));
             return;
         };
-        if tenant.terminated.has(Some(host)) && self.ended.insert(host.clone()) {
-            let terms = tls::terms(tenant.declared, host);
+        if self.ended.insert(host.clone()) {
+            let terms = tls::terms(tenant.declared, Some(host));
             self.tls.names.push((host.clone(), terms));
         }
     }

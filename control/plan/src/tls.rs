@@ -10,8 +10,11 @@ use engine_tls::{Policy, origin::Settings, policy};
 /// Whose TLS ends here, and how targets are spoken with.
 #[derive(Clone, Debug, Default)]
 pub struct Tls {
-    /// The names whose TLS ends here, and on what terms. All others are passed through.
+    /// The names whose TLS ends here, and on what terms. All others are passed through, or ended on
+    /// the terms for others.
     pub names: Vec<(HostPattern, Policy)>,
+    /// On what terms TLS ends for names that nobody declared, where a network says so.
+    pub others: Option<Policy>,
     /// How the targets of routes are spoken with; those that are not here in plain HTTP/1.
     pub origins: Vec<(RouteId, Origin)>,
 }
@@ -30,12 +33,12 @@ pub enum Origin {
     },
 }
 
-/// On what terms TLS of a host ends.
-pub(crate) fn terms(network: &Network, host: &HostPattern) -> Policy {
+/// On what terms TLS of a host ends; without one, of every host that nobody declared.
+pub(crate) fn terms(network: &Network, host: Option<&HostPattern>) -> Policy {
     // All rules of a host that say anything of its clients say the same.
     let mut rules = network.routes.iter();
     let of_host =
-        |route: &&Route| route.host.pattern() == Some(host) && route.client_certificates.is_some();
+        |route: &&Route| route.host.pattern() == host && route.client_certificates.is_some();
     let clients = rules.find(of_host);
     let clients = clients.and_then(|route| route.client_certificates.as_ref());
     Policy {

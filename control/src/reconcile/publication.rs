@@ -15,7 +15,10 @@ use engine_core::{ids::Generation, snapshot::Snapshot};
 use engine_sys::netns::Identity;
 use rustls::crypto::ring;
 
-use super::{Reconciler, tls::Tls};
+use super::{
+    Reconciler,
+    tls::{Failure, Tls},
+};
 
 /// Publications whose desired generation is remembered. Workers answer every publication, so this
 /// many are never outstanding.
@@ -142,6 +145,11 @@ impl Publisher {
         let mut held = self.held.iter();
         held.any(|(source, identity)| now(source).is_some_and(|now| now != *identity))
             || self.missing.keys().any(|source| now(source).is_some())
+    }
+
+    /// What of the TLS of the last publication could not be made, and is served to nobody.
+    pub(super) fn tls_failures(&self) -> &[Failure] {
+        self.tls.failures()
     }
 
     /// Why a namespace could not be had.

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
 use anyhow::Context as _;
 use control_plan::tls;
-use engine::Origin;
+use engine::{Origin, Speech, Termination};
 use engine_core::ids::RouteId;
 use engine_tls::{
     Certificates, Policies, Policy, Terms, Tickets,
@@ -23,6 +23,23 @@ pub(crate) struct Tls {
     /// Those of the last publication. One that stays as it is stays the same, so that its
     /// connections are used on.
     origins: HashMap<RouteId, (tls::Origin, Arc<Origin>)>,
+    failures: Vec<Failure>,
+}
+
+/// A part of a publication that could not be made, and is served to nobody.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    pub(super) of: Failed,
+    pub(super) why: String,
+}
+
+/// Which part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Failed {
+    /// TLS of a host's clients.
+    Host(String),
+    /// TLS with a route's targets.
+    Targets(RouteId),
 }
 
 impl Tls {
@@ -48,22 +65,24 @@ impl Tls {
             policies,
             others,
             origins: HashMap::new(),
+            failures: Vec::new(),
         })
     }
 
-    /// What the workers are to end TLS with. A name or a route whose part cannot be made is said,
-    /// and goes without.
+    /// What the workers are to end TLS with. A name or a route whose part cannot be made is served to
+    /// nobody, and noted among [`Tls::failures`].
     pub(super) fn publication(&mut self, planned: tls::Tls) -> engine::Tls {
+        self.failures.clear();
         let mut publication = engine::Tls::default();
-        publication.terminate_others(Arc::clone(&self.others));
+        publication.answer_challenges(Arc::clone(&self.others));
+        let others = match &planned.others {
+            None => Termination::On(Arc::clone(&self.others)),
+            Some(policy) => self.termination("*", policy),
+        };
+        publication.terminate_others(others);
         for (pattern, policy) in planned.names {
-            match self.policies.terms(&policy) {
-                Ok(terms) => drop(publication.terminate(pattern, terms)),
-                Err(error) => {
-                    let error = format!("{:#}", anyhow::Error::from(error));
-                    tracing::error!(%pattern, error, "TLS for this name cannot end here");
-                }
-            }
+            let termination = self.termination(&pattern, &policy);
+            publication.terminate(pattern, termination);
         }
         let mut before = std::mem::take(&mut self.origins);
         for (route, declared) in planned.origins {
@@ -71,16 +90,47 @@ impl Tls {
             let made = same.map_or_else(|| origin(&declared).map(Arc::new), |(_, old)| Ok(old));
             match made {
                 Ok(origin) => {
-                    publication.set_origin(route, Arc::clone(&origin));
+                    publication.set_origin(route, Speech::As(Arc::clone(&origin)));
                     self.origins.insert(route, (declared, origin));
                 }
                 Err(error) => {
                     let error = format!("{:#}", anyhow::Error::from(error));
                     tracing::error!(%route, error, "the targets of this route cannot be spoken with");
+                    publication.set_origin(route, Speech::Failed);
+                    let why = format!("TLS with the targets cannot be set up: {error}");
+                    self.failures.push(Failure {
+                        of: Failed::Targets(route),
+                        why,
+                    });
                 }
             }
         }
         publication
+    }
+
+    /// How TLS of a host ends.
+    fn termination(&mut self, host: impl ToString, policy: &Policy) -> Termination {
+        match self.policies.terms(policy) {
+            Ok(terms) => Termination::On(terms),
+            Err(error) => {
+                let (host, error) = (
+                    host.to_string(),
+                    format!("{:#}", anyhow::Error::from(error)),
+                );
+                tracing::error!(host, error, "TLS of this host cannot end here");
+                let why = format!("TLS of {host} is refused, because it cannot be set up: {error}");
+                self.failures.push(Failure {
+                    of: Failed::Host(host),
+                    why,
+                });
+                Termination::Failed
+            }
+        }
+    }
+
+    /// What of the last publication could not be made.
+    pub(super) fn failures(&self) -> &[Failure] {
+        &self.failures
     }
 
     /// Takes a new key for session tickets where one is due.
@@ -110,7 +160,12 @@ fn origin(declared: &tls::Origin) -> Result<Origin, OriginError> {
 mod tests {
     use std::time::Duration;
 
-    use engine_tls::tickets::LIFETIME;
+    use engine_core::hostname::HostPattern;
+    use engine_tls::{
+        origin::Trust,
+        policy::{Clients, Roots},
+        tickets::LIFETIME,
+    };
 
     use super::*;
 
@@ -125,6 +180,39 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_made_is_closed_and_not_left_open() {
+        let mut tls = Tls::new(Certificates::default()).unwrap();
+        let broken: Roots = [Box::from(&b"no certificate"[..])].into();
+        let policy = Policy {
+            clients: Clients::Required(Roots::clone(&broken)),
+            ..Policy::default()
+        };
+        let origin = tls::Origin::Tls {
+            settings: engine_tls::origin::Settings {
+                trust: Trust::Own(broken),
+                ..Default::default()
+            },
+            name: None,
+        };
+        let planned = tls::Tls {
+            names: vec![(HostPattern::parse("a.example").unwrap(), policy.clone())],
+            others: Some(policy),
+            origins: vec![(RouteId(7), origin)],
+        };
+        let publication = tls.publication(planned);
+        assert!(matches!(
+            publication.origin(RouteId(7)),
+            Some(Speech::Failed)
+        ));
+        let failed: Vec<Failed> = tls.failures().iter().map(|it| it.of.clone()).collect();
+        let host = |name: &str| Failed::Host(name.to_owned());
+        let expected = [host("*"), host("a.example"), Failed::Targets(RouteId(7))];
+        assert_eq!(failed, expected);
+        tls.publication(tls::Tls::default());
+        assert!(tls.failures().is_empty());
+    }
+
+    #[test]
     fn an_origin_stays_the_same_as_long_as_nothing_of_it_changes() {
         let mut tls = Tls::new(Certificates::default()).unwrap();
         let mut origin = |name: &str| {
@@ -134,9 +222,13 @@ mod tests {
             };
             let planned = tls::Tls {
                 names: Vec::new(),
+                others: None,
                 origins: vec![(RouteId(1), declared)],
             };
-            Arc::clone(tls.publication(planned).origin(RouteId(1)).unwrap())
+            match tls.publication(planned).origin(RouteId(1)) {
+                Some(Speech::As(origin)) => Arc::clone(origin),
+                other => panic!("{other:?}"),
+            }
         };
         let first = origin("a.example");
         assert!(Arc::ptr_eq(&first, &origin("a.example")));

@@ -20,7 +20,10 @@ use control_http::View;
 use control_plan::{actual, plan::place_of};
 use engine::{Counters, RouteCounters};
 
-use super::Reconciler;
+use super::{
+    Reconciler,
+    tls::{Failed, Failure},
+};
 
 /// Routes of a network beyond which those that were never used are left out of its status.
 const UNUSED_ROUTES_SHOWN_MAX: usize = 100;
@@ -56,6 +59,7 @@ impl Reconciler {
                 since: health.since,
             });
         }
+        degraded.extend(self.tls_degradations());
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: self.started.as_secs(),
@@ -82,6 +86,28 @@ impl Reconciler {
             degraded,
             warnings: Vec::new(),
         }
+    }
+
+    /// What is served to nobody, because its TLS could not be set up.
+    fn tls_degradations(&self) -> Vec<answer::Degradation> {
+        let failures = self.publisher.tls_failures();
+        if failures.is_empty() {
+            return Vec::new();
+        }
+        let snapshot = self.engine.snapshot();
+        let object = |of: &Failed| match of {
+            Failed::Host(host) => host.clone(),
+            Failed::Targets(id) => {
+                let route = snapshot.routes().find(|route| route.id == *id);
+                route.map_or_else(|| id.to_string(), |route| route.label.to_string())
+            }
+        };
+        let degradation = |failure: &Failure| answer::Degradation {
+            object: object(&failure.of),
+            why: failure.why.clone(),
+            since: None,
+        };
+        failures.iter().map(degradation).collect()
     }
 
     /// Why the backend is the one that it is.

@@ -143,6 +143,10 @@ outcomes! {
     Drained => Gateway "drained",
     /// The connection's network was removed from the state.
     NetworkRemoved => Gateway "network_removed",
+    /// What lets the connection's client in was changed, and lets it in no longer.
+    AccessChanged => Gateway "access_changed",
+    /// The TLS that is to be spoken with the targets could not be set up: see the status.
+    UpstreamUnset => Gateway "upstream_tls_unset",
     /// A system call failed that should not: see the log.
     GatewayError => Gateway "gateway_error",
     /// A defect: the connection's code panicked. Only this connection ended.

@@ -70,6 +70,17 @@ pub struct Table {
     any: Box<[Entry]>,
 }
 
+/// The host of a rule.
+#[derive(Clone, Copy, Debug)]
+pub enum RuleHost<'a> {
+    /// A name.
+    Name(&'a Hostname),
+    /// Every name below a domain.
+    Below(&'a Hostname),
+    /// Every host without rules of its own.
+    Any,
+}
+
 /// A rule with what it is found by.
 #[derive(Debug)]
 struct Entry {
@@ -174,6 +185,17 @@ impl Table {
         let named = self.exact.values().chain(self.wildcard.values());
         let entries = named.flatten().chain(&self.any);
         entries.map(|entry| &entry.rule)
+    }
+
+    /// All rules with the host that each is for; a wildcard as the domain above its names.
+    pub fn rules_by_host(&self) -> impl Iterator<Item = (RuleHost<'_>, &Arc<Rule>)> {
+        let exact = self.exact.iter();
+        let exact = exact.map(|(name, entries)| (RuleHost::Name(name), entries));
+        let wildcard = self.wildcard.iter();
+        let wildcard = wildcard.map(|(domain, entries)| (RuleHost::Below(domain), entries));
+        let any = std::iter::once((RuleHost::Any, &self.any));
+        let hosts = exact.chain(wildcard).chain(any);
+        hosts.flat_map(|(host, entries)| entries.iter().map(move |entry| (host, &entry.rule)))
     }
 
     /// Whether any rule is declared for a name: by itself, or by a wildcard.

@@ -1,7 +1,7 @@
 //! One question to one target, spoken as requests to it are: in HTTP/1.1 or HTTP/2, over TLS where its
 //! route has it.
 
-use std::{io, net::SocketAddr, os::fd::AsFd, time::Instant};
+use std::{io, net::SocketAddr, os::fd::AsFd, sync::Arc, time::Instant};
 
 use engine_core::{
     outcome::Outcome,
@@ -20,7 +20,7 @@ use crate::{
     end::End,
     http2,
     rt::{Readiness, TimedOut, until},
-    tls,
+    tls::{self, Speech},
     worker::Worker,
 };
 
@@ -96,7 +96,11 @@ async fn ask(
     let end = End::plain(socket);
     send(&end, &introduction, deadline).await?;
     let (route, address) = checked.key;
-    let origin = worker.current().0.tls.origin(route).cloned();
+    let origin = match worker.current().0.tls.origin(route) {
+        Some(Speech::As(origin)) => Some(Arc::clone(origin)),
+        Some(Speech::Failed) => return Err(io::Error::other("its TLS could not be set up")),
+        None => None,
+    };
     if let Some(origin) = &origin {
         let secured = tls::connect_until(worker, origin, address, (&end, deadline)).await;
         secured.map_err(|outcome: Outcome| io::Error::other(outcome.label()))?;

@@ -1,6 +1,6 @@
 //! What the gateway answers by itself.
 
-use std::io;
+use std::{cell::Cell, io};
 
 use engine_core::outcome::Outcome;
 use engine_http::{
@@ -19,7 +19,7 @@ use crate::{connection::Connection, worker::Worker};
 pub(crate) struct Asker {
     form: Form,
     is_head: bool,
-    ending: Ending,
+    ending: Cell<Ending>,
     id: String,
 }
 
@@ -45,10 +45,10 @@ impl Asker {
         Self {
             form: like.form,
             is_head: request.method == Method::Head,
-            ending: Ending {
+            ending: Cell::new(Ending {
                 version: request.version,
                 keep_alive: request.keep_alive && !content && !is_stopping,
-            },
+            }),
             id,
         }
     }
@@ -58,10 +58,10 @@ impl Asker {
         Self {
             form: Form::Json,
             is_head: false,
-            ending: Ending {
+            ending: Cell::new(Ending {
                 version: Version::Http11,
                 keep_alive: false,
-            },
+            }),
             id: worker.next_request_id(),
         }
     }
@@ -69,6 +69,14 @@ impl Asker {
     /// The request's name in logs.
     pub(crate) fn id(&self) -> &str {
         &self.id
+    }
+
+    /// Has the connection end with the answer.
+    pub(crate) fn end_connection(&self) {
+        self.ending.set(Ending {
+            keep_alive: false,
+            ..self.ending.get()
+        });
     }
 
     /// An answer to a request that ended so. `refusal` is of what the client sent; `pages` are
@@ -99,22 +107,22 @@ impl Asker {
 
     pub(crate) fn redirected(&self, redirect: &Redirect, request: &Request<'_>) -> Own {
         let mut bytes = Vec::new();
-        write_redirect(redirect, request, &self.id, self.ending, &mut bytes);
+        write_redirect(redirect, request, &self.id, self.ending.get(), &mut bytes);
         Own {
             bytes,
             status: redirect.status().code(),
-            keeps_alive: self.ending.keep_alive,
+            keeps_alive: self.ending.get().keep_alive,
         }
     }
 
     /// What an ACME directory looks for.
     pub(super) fn proved(&self, proof: &str) -> Own {
         let mut bytes = Vec::new();
-        write_proof(proof, self.is_head, &self.id, self.ending, &mut bytes);
+        write_proof(proof, self.is_head, &self.id, self.ending.get(), &mut bytes);
         Own {
             bytes,
             status: 200,
-            keeps_alive: self.ending.keep_alive,
+            keeps_alive: self.ending.get().keep_alive,
         }
     }
 
@@ -129,11 +137,11 @@ impl Asker {
             ..Answer::to_unread(code, &self.id)
         };
         let mut bytes = Vec::new();
-        answer.write(self.ending, &mut bytes);
+        answer.write(self.ending.get(), &mut bytes);
         Own {
             bytes,
             status: code.status(),
-            keeps_alive: self.ending.keep_alive,
+            keeps_alive: self.ending.get().keep_alive,
         }
     }
 }
@@ -183,7 +191,7 @@ fn code_of(outcome: Outcome) -> Code {
         Outcome::ConnectTimeout | Outcome::AnswerTimeout | Outcome::Unreachable => {
             Code::BackendTimeout
         }
-        Outcome::NetworkLimit | Outcome::NoTarget => Code::NoBackend,
+        Outcome::NetworkLimit | Outcome::NoTarget | Outcome::UpstreamUnset => Code::NoBackend,
         _ => Code::Internal,
     }
 }

@@ -26,7 +26,7 @@ use super::{
     trace::RequestTrace,
     websocket,
 };
-use crate::{connection::Connection, worker::Published};
+use crate::{connection::Connection, live::Admission, worker::Published};
 
 /// What is done with a request.
 pub(crate) enum Decision<'a> {
@@ -90,6 +90,9 @@ pub(crate) fn decide<'a>(asking: Asking<'a>, request: &Request<'_>) -> Decision<
     if let (Some(secured), Some(host)) = (&visitor.secured, request.host)
         && !secured.carries(host, published)
     {
+        if secured.is_outdated() {
+            asker.end_connection();
+        }
         return refused(Outcome::Misdirected, None);
     }
     let found = match published.http.find(visitor.scheme, request) {
@@ -113,8 +116,16 @@ pub(crate) fn decide<'a>(asking: Asking<'a>, request: &Request<'_>) -> Decision<
     let pages = policy.pages.as_deref();
     let route = &found.rule.route;
     match policy.admit(origin.client.address().ip(), request.fields) {
-        Ok(Some(user)) => trace.learn_user(user),
-        Ok(None) => {}
+        Ok(user) => {
+            if let Some(user) = user {
+                trace.learn_user(user);
+            }
+            connection.slot.admit(Admission {
+                rule: found.rule.id,
+                client: origin.client.address().ip(),
+                tls: visitor.secured.as_ref().map(|secured| secured.version()),
+            });
+        }
         Err(denied) => {
             trace.routed(connection.worker.ledger.route(route));
             trace.reason.set(Some(denied.label()));

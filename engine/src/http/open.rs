@@ -26,7 +26,7 @@ use crate::{
     preface::Endpoints,
     record::Flow,
     relay::held::Held,
-    tls::{self, Origin},
+    tls::{self, Origin, Speech},
     worker::{Published, Worker},
 };
 
@@ -149,7 +149,7 @@ impl<'a> Targets<'a> {
     pub(crate) fn failed(&mut self, target: usize, outcome: Outcome) {
         self.tried.push(target);
         self.again = None;
-        if outcome == Outcome::GatewayError {
+        if matches!(outcome, Outcome::GatewayError | Outcome::UpstreamUnset) {
             return;
         }
         let worker = self.connection.worker;
@@ -240,7 +240,11 @@ impl<'a> Targets<'a> {
     }
 
     async fn open_to(&self, index: usize, until: Option<Instant>) -> Result<Opened, Outcome> {
-        let origin = self.way.published.tls.origin(self.way.route.id);
+        let origin = match self.way.published.tls.origin(self.way.route.id) {
+            Some(Speech::As(origin)) => Some(origin),
+            Some(Speech::Failed) => return Err(Outcome::UpstreamUnset),
+            None => None,
+        };
         let target = &self.way.route.targets[index];
         let key = Key {
             network: self.way.route.network.id,

@@ -140,7 +140,10 @@ impl Session {
         if let Some(kind) = self.flood.get() {
             return Poll::Ready(Event::Flooded(kind));
         }
-        if self.worker.stopped().is_stopped() && !says_goodbye {
+        // The client is to come back on a connection of the terms that are in force.
+        let secured = self.visitor.secured.as_ref();
+        let is_outdated = secured.is_some_and(|secured| secured.is_outdated());
+        if (self.worker.stopped().is_stopped() || is_outdated) && !says_goodbye {
             return Poll::Ready(Event::Stopped);
         }
         if was_idle != (self.streams.get() == 0) {

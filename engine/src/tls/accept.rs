@@ -1,6 +1,6 @@
 //! Ends a client's TLS.
 
-use std::sync::Arc;
+use std::{cell::Cell, sync::Arc};
 
 use engine_core::{
     classify::{Hello, ServerName, UNRECOGNIZED_NAME},
@@ -11,10 +11,13 @@ use engine_http::host::Host;
 use engine_tls::{
     Cause, SessionError, Terms,
     peer::Peer,
-    policy::{ACME_PROTOCOL, AcceptError, Clients},
+    policy::{ACME_PROTOCOL, AcceptError, Clients, MinVersion},
 };
 
-use super::handshake::{Unshaken, handshake};
+use super::{
+    handshake::{Unshaken, handshake},
+    names::{Asked, Termination},
+};
 use crate::{
     classify::{farewell, refuse},
     config::{Protocol, Stranger},
@@ -25,10 +28,17 @@ use crate::{
     worker::Published,
 };
 
+/// A fatal `internal_error` alert (RFC 8446 section 6.2).
+const INTERNAL_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 80];
+
 /// What a connection's handshake came to.
 #[derive(Debug)]
 pub(crate) struct Secured {
     terms: Arc<Terms>,
+    /// The version that is spoken.
+    version: MinVersion,
+    /// Its terms are no longer those of its own name: it is to end.
+    is_outdated: Cell<bool>,
     /// The name that the client asked for.
     name: Option<Hostname>,
     /// What upstreams are told of the client's certificate.
@@ -38,8 +48,8 @@ pub(crate) struct Secured {
 /// The terms on which a connection's TLS ends here; `None` where it is passed through.
 ///
 /// # Errors
-/// [`Outcome::UnknownName`] and [`Outcome::NoName`], where nobody is to have it; the client was
-/// told so.
+/// [`Outcome::UnknownName`] and [`Outcome::NoName`], where nobody is to have it, and
+/// [`Outcome::GatewayError`], where its terms could not be made; the client was told so.
 pub(crate) async fn terms(
     connection: &Connection<'_>,
     published: &Published,
@@ -47,24 +57,30 @@ pub(crate) async fn terms(
 ) -> Result<Option<Arc<Terms>>, Outcome> {
     let Published { tls, snapshot, .. } = published;
     let name = name_of(hello);
-    let others = tls.others();
     // RFC 8737 section 3: such a client is a directory, which wants a proof and nothing else. The
     // proofs that are not put up here are the tenants' own affair.
     if hello.alpn.as_deref() == Some(ACME_PROTOCOL)
-        && let (Some(name), Some(others)) = (name, others)
-        && others.has_challenge(name)
+        && let (Some(name), Some(challenges)) = (name, tls.challenges())
+        && challenges.has_challenge(name)
     {
-        return Ok(Some(Arc::clone(others)));
+        return Ok(Some(Arc::clone(challenges)));
     }
     let own = name.and_then(|name| tls.of(name, snapshot));
-    if connection.listener.protocol != Protocol::Https {
-        return Ok(own.cloned());
+    // What no route passes through is ended by the terms for others on every listener of TLS.
+    let ends_all = connection.listener.protocol == Protocol::Https
+        || snapshot.route(connection.id, name).is_err();
+    match own.or_else(|| tls.others().filter(|_| ends_all)) {
+        Some(Termination::On(terms)) => Ok(Some(Arc::clone(terms))),
+        Some(Termination::Failed) => {
+            refuse(connection, &INTERNAL_ERROR).await;
+            Err(Outcome::GatewayError)
+        }
+        None if ends_all => {
+            refuse(connection, &UNRECOGNIZED_NAME).await;
+            Err(unknown(name))
+        }
+        None => Ok(None),
     }
-    if let Some(terms) = own.or(others) {
-        return Ok(Some(Arc::clone(terms)));
-    }
-    refuse(connection, &UNRECOGNIZED_NAME).await;
-    Err(unknown(name))
 }
 
 /// Ends a client's TLS, and serves the requests in it.
@@ -112,7 +128,9 @@ async fn accept(
         Err(Unshaken::TimedOut) => return Err(Outcome::HandshakeTimeout),
         Err(Unshaken::Failed(error)) => return Err(fail(connection, &error).await),
     }
+    let mut version = MinVersion::Tls12;
     if let Some(agreed) = session.agreed() {
+        version = agreed.as_minimum();
         connection
             .worker
             .ledger
@@ -122,6 +140,8 @@ async fn accept(
     connection.ends.client.secure(session);
     Ok(Box::new(Secured {
         terms,
+        version,
+        is_outdated: Cell::new(false),
         name: name_of(hello).cloned(),
         vouched: vouched.unwrap_or_default(),
     }))
@@ -206,29 +226,48 @@ impl Secured {
         &self.vouched
     }
 
-    /// Whether requests for `host` may come over this connection: it was made to this name, or the
-    /// certificate that it was shown is good for it, too, and the host asks no more of its clients
-    /// (RFC 9110 section 7.4).
+    /// The version that is spoken.
+    pub(crate) fn version(&self) -> MinVersion {
+        self.version
+    }
+
+    /// Whether it is to end, because its own name has other terms now.
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.is_outdated.get()
+    }
+
+    /// Whether requests for `host` may come over this connection. It was made to this name, or the
+    /// certificate that it was shown is good for it, too (RFC 9110 section 7.4); and it is what the
+    /// host asks for now: who the client is was asked by the same authorities in the same way, so
+    /// that nobody's name is told where it was not asked for, and the version is new enough.
     pub(crate) fn carries(&self, host: Host<'_>, published: &Published) -> bool {
         let Some(folded) = host.folded() else {
             // SNI names no addresses.
-            return self.name.is_none();
+            return self.name.is_none() && self.meets(published.tls.of_host(Asked::Others));
         };
-        if self
-            .name
-            .as_ref()
-            .is_some_and(|name| name.as_str() == &*folded)
-        {
-            return true;
+        let is_own = |name: &Hostname| name.as_str() == &*folded;
+        if let Some(name) = self.name.as_ref().filter(|name| is_own(name)) {
+            let meets = self.meets(published.tls.of_host(Asked::Name(name)));
+            self.is_outdated.set(!meets);
+            return meets;
         }
         let Some(host) = host.hostname() else {
             return false;
         };
-        let Some(terms) = published.tls.of_host(&host) else {
+        self.meets(published.tls.of_host(Asked::Name(&host)))
+            && self.terms.may_carry(self.name.as_ref(), &host)
+    }
+
+    /// Whether it is what a host asks of its clients.
+    fn meets(&self, asked: Option<&Termination>) -> bool {
+        let Some(terms) = asked.and_then(Termination::terms) else {
             return false;
         };
-        let asks = &terms.policy().clients;
-        (*asks == Clients::Unasked || *asks == self.terms.policy().clients)
-            && self.terms.may_carry(self.name.as_ref(), &host)
+        if Arc::ptr_eq(terms, &self.terms) {
+            return true;
+        }
+        let (asked, own) = (terms.policy(), self.terms.policy());
+        let is_nobody = self.vouched.is_empty() && asked.clients == Clients::Unasked;
+        (asked.clients == own.clients || is_nobody) && asked.version <= self.version
     }
 }

@@ -1,4 +1,7 @@
 //! Which names end their TLS here, and how upstreams are spoken with.
+//!
+//! That TLS is not spoken and that it cannot be are different values: where terms or an origin could
+//! not be made, nobody is served, rather than served without them.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -16,74 +19,135 @@ use super::Origin;
 /// upstream is spoken with in plain HTTP/1.
 #[derive(Debug, Default)]
 pub struct Tls {
-    exact: HashMap<Hostname, Arc<Terms>, RandomState>,
-    wildcard: HashMap<Hostname, Arc<Terms>, RandomState>,
-    others: Option<Arc<Terms>>,
-    origins: HashMap<RouteId, Arc<Origin>, RandomState>,
+    exact: HashMap<Hostname, Termination, RandomState>,
+    wildcard: HashMap<Hostname, Termination, RandomState>,
+    others: Option<Termination>,
+    /// For the proofs of ACME, whatever others get.
+    challenges: Option<Arc<Terms>>,
+    origins: HashMap<RouteId, Speech, RandomState>,
+}
+
+/// How the TLS of a name ends here.
+#[derive(Clone, Debug)]
+pub enum Termination {
+    /// On these terms.
+    On(Arc<Terms>),
+    /// On terms that could not be made: its handshakes are refused.
+    Failed,
+}
+
+/// How the targets of a route are spoken with.
+#[derive(Clone, Debug)]
+pub enum Speech {
+    /// So.
+    As(Arc<Origin>),
+    /// In a way that could not be made: they are not spoken with.
+    Failed,
+}
+
+impl Termination {
+    /// The terms, where there are any.
+    pub(crate) fn terms(&self) -> Option<&Arc<Terms>> {
+        match self {
+            Self::On(terms) => Some(terms),
+            Self::Failed => None,
+        }
+    }
+}
+
+/// A host that rules are for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Asked<'a> {
+    Name(&'a Hostname),
+    /// Every name below a domain.
+    Below(&'a Hostname),
+    /// Every name that nobody declared.
+    Others,
 }
 
 impl Tls {
     /// Ends the connections for a name here, or for all names below a domain. The more specific
     /// pattern counts, also against a route that passes through; of two equal ones, this one.
-    /// Returns the terms that there were for the same pattern.
-    pub fn terminate(&mut self, pattern: HostPattern, terms: Arc<Terms>) -> Option<Arc<Terms>> {
+    pub fn terminate(&mut self, pattern: HostPattern, termination: Termination) {
         match pattern {
-            HostPattern::Exact(name) => self.exact.insert(name, terms),
-            HostPattern::Wildcard(domain) => self.wildcard.insert(domain, terms),
-        }
+            HostPattern::Exact(name) => self.exact.insert(name, termination),
+            HostPattern::Wildcard(domain) => self.wildcard.insert(domain, termination),
+        };
     }
 
-    /// The terms for all that `https` listeners accept for other names or for none, and for the
-    /// challenges of ACME on every listener. Their policy says what an unknown name gets; without
-    /// them it gets the alert `unrecognized_name`.
-    pub fn terminate_others(&mut self, terms: Arc<Terms>) {
-        self.others = Some(terms);
+    /// How TLS ends for other names, and for none, where no route passes them through. Terms say what
+    /// an unknown name gets; without any it gets the alert `unrecognized_name`.
+    pub fn terminate_others(&mut self, termination: Termination) {
+        self.others = Some(termination);
+    }
+
+    /// The terms for the challenges of ACME, on every listener.
+    pub fn answer_challenges(&mut self, terms: Arc<Terms>) {
+        self.challenges = Some(terms);
     }
 
     /// Has the targets of a route spoken with in this way.
-    pub fn set_origin(&mut self, route: RouteId, origin: Arc<Origin>) {
-        self.origins.insert(route, origin);
+    pub fn set_origin(&mut self, route: RouteId, speech: Speech) {
+        self.origins.insert(route, speech);
     }
 
     /// How the targets of a route are spoken with; `None` is plain HTTP/1.
-    pub fn origin(&self, route: RouteId) -> Option<&Arc<Origin>> {
+    pub fn origin(&self, route: RouteId) -> Option<&Speech> {
         self.origins.get(&route)
     }
 
     /// All origins.
     pub(crate) fn origins(&self) -> impl Iterator<Item = &Arc<Origin>> {
-        self.origins.values()
+        self.origins.values().filter_map(|speech| match speech {
+            Speech::As(origin) => Some(origin),
+            Speech::Failed => None,
+        })
     }
 
-    /// The terms for names without terms of their own.
-    pub(crate) fn others(&self) -> Option<&Arc<Terms>> {
+    /// How TLS ends for names that nobody declared.
+    pub(crate) fn others(&self) -> Option<&Termination> {
         self.others.as_ref()
     }
 
-    /// The terms for a name, unless the snapshot has a more specific route that passes it through.
-    pub(crate) fn of(&self, name: &Hostname, snapshot: &Snapshot) -> Option<&Arc<Terms>> {
-        if let Some(terms) = self.exact.get(name) {
-            return Some(terms);
+    /// The terms for the challenges of ACME.
+    pub(crate) fn challenges(&self) -> Option<&Arc<Terms>> {
+        self.challenges.as_ref()
+    }
+
+    /// How TLS ends for a name, unless the snapshot has a more specific route that passes it
+    /// through.
+    pub(crate) fn of(&self, name: &Hostname, snapshot: &Snapshot) -> Option<&Termination> {
+        if let Some(termination) = self.exact.get(name) {
+            return Some(termination);
         }
         if self.wildcard.is_empty() {
             return None;
         }
         let mut parents = name.parents();
         let found = parents.find_map(|parent| Some((parent, self.wildcard.get(parent)?)));
-        let (domain, terms) = found?;
+        let (domain, termination) = found?;
         // Of two patterns for one name the longer one is the more specific.
         let passed = snapshot.pattern_of(name);
         passed
             .is_none_or(|passed| passed.len() <= domain.len())
-            .then_some(terms)
+            .then_some(termination)
     }
 
-    /// The terms for the name of a request, whatever passes through.
-    pub(crate) fn of_host(&self, name: &Hostname) -> Option<&Arc<Terms>> {
-        let exact = self.exact.get(name);
-        exact
-            .or_else(|| name.parents().find_map(|parent| self.wildcard.get(parent)))
-            .or(self.others.as_ref())
+    /// How TLS ends for the host of a request, or of a rule, whatever passes through.
+    pub(crate) fn of_host(&self, host: Asked<'_>) -> Option<&Termination> {
+        let of_domain = |domain: &str| self.wildcard.get(domain);
+        let found = match host {
+            Asked::Name(name) => self
+                .exact
+                .get(name)
+                .or_else(|| name.parents().find_map(of_domain)),
+            Asked::Below(domain) => self
+                .wildcard
+                .get(domain)
+                .or_else(|| domain.parents().find_map(of_domain)),
+            Asked::Others => None,
+        };
+        found.or(self.others.as_ref())
     }
 }
 
@@ -138,7 +202,8 @@ mod tests {
         let terms = policies.terms(&Policy::default()).unwrap();
         let mut tls = Tls::default();
         for pattern in ["*.a.example", "b.example", "*.same.example"] {
-            tls.terminate(HostPattern::parse(pattern).unwrap(), Arc::clone(&terms));
+            let termination = Termination::On(Arc::clone(&terms));
+            tls.terminate(HostPattern::parse(pattern).unwrap(), termination);
         }
         let snapshot = passing(&[
             "x.a.example",

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use engine::{
     Config, DriverChoice, Engine, Limits, ListenSocket, Listener, Origin, Protocol, Publication,
-    RelayMode, RouteCounters, Tls, Workers,
+    RelayMode, RouteCounters, Speech, Tls, Workers,
 };
 use engine_core::{
     balance::{Balance, Load},
@@ -218,7 +218,7 @@ fn publication(target: SocketAddr, speaks: Speaks, policy: Policy) -> Publicatio
     table.rule(found_by, rule);
     let mut tls = Tls::default();
     if speaks == Speaks::Http2 {
-        tls.set_origin(RouteId(1), Arc::new(Origin::http2()));
+        tls.set_origin(RouteId(1), Speech::As(Arc::new(Origin::http2())));
     }
     Publication {
         snapshot: snapshot.build(None).unwrap(),

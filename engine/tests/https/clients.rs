@@ -115,5 +115,5 @@ fn a_host_that_asks_for_more_is_not_reached_over_a_connection_that_gave_less() {
         "b.example",
     );
     assert_eq!(ask(&mut stream, "b.example", "").status(), "200");
-    assert_eq!(ask(&mut stream, "a.example", "").status(), "200");
+    assert_eq!(ask(&mut stream, "a.example", "").status(), "421");
 }

@@ -15,7 +15,7 @@ use std::{
 
 use engine::{
     Config, Counters, DriverChoice, Engine, Limits, ListenSocket, Listener, Origin, Protocol,
-    Publication, RelayMode, Tls, Workers,
+    Publication, RelayMode, Speech, Termination, Tls, Workers,
 };
 use engine_core::{
     balance::{Balance, Load},
@@ -146,11 +146,13 @@ impl Setup {
     pub(crate) fn terminate(mut self, pattern: Option<&str>, policy: policy::Policy) -> Self {
         let terms = self.policies.terms(&policy).unwrap();
         match pattern {
-            Some(pattern) => drop(
-                self.tls
-                    .terminate(HostPattern::parse(pattern).unwrap(), terms),
-            ),
-            None => self.tls.terminate_others(terms),
+            Some(pattern) => self
+                .tls
+                .terminate(HostPattern::parse(pattern).unwrap(), Termination::On(terms)),
+            None => {
+                self.tls.answer_challenges(Arc::clone(&terms));
+                self.tls.terminate_others(Termination::On(terms));
+            }
         }
         self
     }
@@ -203,12 +205,23 @@ impl Setup {
         let host = host.map(|host| HostPattern::parse(host).unwrap());
         self.rules.push((host, id, policy));
         if let Some(origin) = origin {
-            self.tls.set_origin(id, Arc::new(origin));
+            self.tls.set_origin(id, Speech::As(Arc::new(origin)));
         }
         self
     }
 
-    pub(crate) fn start(self) -> Gateway {
+    /// Comes after what a gateway runs, with the same certificates.
+    pub(crate) fn after(mut self, gateway: &Gateway) -> Self {
+        let secret = Secret::random().unwrap();
+        let tickets = Tickets::new(Keys::new(&secret, SystemTime::now()));
+        self.certificates = gateway.certificates.clone();
+        self.policies = Policies::new(self.certificates.clone(), tickets).unwrap();
+        let before = gateway.engine.snapshot().generation();
+        self.snapshot = SnapshotBuilder::new(Generation(before.0 + 1));
+        self
+    }
+
+    fn publication(self) -> Publication {
         let snapshot = self.snapshot.build(None).unwrap();
         let mut table = TableBuilder::new();
         for (host, id, policy) in self.rules {
@@ -228,16 +241,22 @@ impl Setup {
             };
             table.rule(everything, rule);
         }
-        let publication = Publication {
+        Publication {
             http: table.build().unwrap(),
             snapshot,
             tls: self.tls,
             namespaces: HashMap::from([(NetnsId(0), Arc::new(Netns::current().unwrap()))]),
-        };
+        }
+    }
+
+    pub(crate) fn start(self) -> Gateway {
+        let (driver, protocol) = (self.driver, self.protocol);
+        let certificates = self.certificates.clone();
+        let publication = self.publication();
         let config = Config {
-            driver: self.driver,
+            driver,
             workers: Workers::Count(NonZeroU16::MIN),
-            listeners: vec![listener(self.protocol)],
+            listeners: vec![listener(protocol)],
             limits: Limits::default(),
             records: None,
             requests: None,
@@ -248,7 +267,7 @@ impl Setup {
         let address = engine.addresses()[0].1;
         Gateway {
             engine,
-            certificates: self.certificates,
+            certificates,
             address,
         }
     }
@@ -272,6 +291,10 @@ fn listener(protocol: Protocol) -> Listener {
 }
 
 impl Gateway {
+    pub(crate) fn publish(&mut self, setup: Setup) {
+        self.engine.publish(setup.publication()).unwrap();
+    }
+
     /// Waits until something is counted on the listener.
     pub(crate) fn until(&mut self, what: &str, is_so: impl Fn(&Counters) -> bool) {
         let deadline = Instant::now() + PATIENCE;

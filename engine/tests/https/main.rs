@@ -7,5 +7,6 @@ mod clients;
 mod gateway;
 mod http2;
 mod names;
+mod policies;
 mod requests;
 mod upstreams;

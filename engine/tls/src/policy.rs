@@ -64,7 +64,7 @@ pub enum Protocols {
 }
 
 /// The oldest version that is spoken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MinVersion {
     /// TLS 1.2, with ECDHE and AEAD suites alone.
     #[default]

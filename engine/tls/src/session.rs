@@ -20,7 +20,7 @@ use rustls::{
     unbuffered::ConnectionState,
 };
 
-use crate::{failure::SessionError, scratch::Scratch, wire::Wire};
+use crate::{failure::SessionError, policy::MinVersion, scratch::Scratch, wire::Wire};
 use outbound::Outbound;
 use side::Side;
 
@@ -93,6 +93,16 @@ pub struct Agreed<'a> {
     pub resumed: bool,
     /// The application protocol (RFC 7301); none when the client offered none.
     pub protocol: Option<&'a [u8]>,
+}
+
+impl Agreed<'_> {
+    /// The strictest minimum that the version meets.
+    pub fn as_minimum(&self) -> MinVersion {
+        match self.version {
+            "TLSv1.3" => MinVersion::Tls13,
+            _ => MinVersion::Tls12,
+        }
+    }
 }
 
 impl ServerSession {

@@ -105,6 +105,11 @@ part! {
         /// Has browsers use TLS for the host from now on (RFC 6797).
         hsts: Option<Hsts>, r#"{"max_age": "365d"}"#;
         /// Asks TLS clients of the host who they are; all rules of a host that have it agree.
+        /// Where a certificate is `required`, all rules of the host are for requests with TLS
+        /// alone. With `*` it is asked of all clients whose host nobody declared, and of those
+        /// that name none. What it verified is told to the targets of hosts that ask in the same
+        /// way, and to no others: their requests are answered 421. When it changes, open
+        /// connections are held to it, too.
         client_certificates: Option<ClientCertificates>, r#"{"mode": "optional", "roots": "-----BEGIN CERTIFICATE-----\nMIHCMHYCAQEwBQYDK2VwMA0xCzAJBgNVBAMMAmNhMCAXDTI2MTEyMTE2MDE0NFoY\nDzIxMjYxMDI4MTYwMTQ0WjANMQswCQYDVQQDDAJjYTAqMAUGAytlcAMhAIBOAt37\nr8zd9jUqNWMHKgxLwAGAk1miTVV49Wuyeek7MAUGAytlcANBAL3ngogn80D1pUlQ\nmPqvqXSEC2wjW7J1vM1REeFIGUky1Kx6ghWyCI+Xmze/Nl/lIBvVELbocsH6o6Xt\nEuKYSAM=\n-----END CERTIFICATE-----\n"}"#;
         /// How TLS is spoken with `https://` and `h2://` targets.
         upstream_tls: Option<UpstreamTls>, r#"{"server_name": "shop.internal"}"#;

@@ -10,8 +10,8 @@ use engine_core::hostname::HostPattern;
 use engine_http::{method::Scheme as Spoken, rules::Match};
 
 use super::{
-    Owners, Pool, ProxyKey, Route, Scheme, Terminated, Tls,
-    route::{self, ClientCertificates, ROUTES_PER_HOST_MAX, RouteHost},
+    MinVersion, Owners, Pool, ProxyKey, Route, Scheme, Terminated, Tls,
+    route::{self, ClientCertificates, ClientMode, ROUTES_PER_HOST_MAX, RouteHost, RouteTls},
     secret::Kept,
 };
 use crate::{document::Spot, field::Field as _, problem::Problems};
@@ -45,6 +45,7 @@ pub(super) fn read(
         let kept = kept.map_or(&[][..], |kept| &kept.routes);
         route::resolve(&spots, &mut routes, kept, problems);
     }
+    hold_to_tls(&spots, &mut routes, beside, problems);
     let mut claimed = HashSet::new();
     for (spot, route) in spots.iter().zip(&routes) {
         if claimed.insert(&route.host)
@@ -55,6 +56,56 @@ pub(super) fn read(
     }
     compare(&spots, &routes, beside, problems);
     complete.then_some(routes)
+}
+
+/// Has the rules of hosts whose clients must prove who they are, or speak a new version, take requests
+/// with TLS alone: without TLS nobody would ask them to. A redirect to TLS goes on for those without.
+fn hold_to_tls(
+    spots: &[Spot<'_>],
+    routes: &mut [Route],
+    beside: &Beside<'_>,
+    problems: &mut Problems,
+) {
+    let is_strict = |route: &Route| {
+        let said = route.client_certificates.as_ref();
+        said.is_some_and(|said| said.mode == ClientMode::Required)
+    };
+    let strict = routes.iter().filter(|route| is_strict(route));
+    let strict: HashSet<RouteHost> = strict.map(|route| route.host.clone()).collect();
+    let version = beside.tls.map(|tls| tls.min_version);
+    let terminated = Terminated::among(routes, beside.tls);
+    let held = |route: &Route| {
+        let ends_here = terminated.has(route.host.pattern());
+        let reason = if strict.contains(&route.host) {
+            "client certificates are required"
+        } else if version == Some(MinVersion::Tls13) {
+            "`min_version` is written"
+        } else {
+            return None;
+        };
+        (ends_here && route.tls.is_none() && route.scheme().is_none()).then_some(reason)
+    };
+    let held: Vec<_> = routes.iter().map(held).collect();
+    for ((spot, route), reason) in spots.iter().zip(routes).zip(held) {
+        if let Some(reason) = reason {
+            route.tls = Some(RouteTls::Terminate);
+            let host = &route.host;
+            spot.warning(
+                problems,
+                format_args!("the rule is for requests with TLS alone: {reason} for {host}"),
+            );
+        }
+        if strict.contains(&route.host) && has(beside.proxy, route.host.pattern(), Scheme::Http) {
+            let host = &route.host;
+            spot.error_with_hint(
+                problems,
+                format_args!(
+                    "client certificates of {host} are required, and `proxy` serves it without TLS"
+                ),
+                format!("write `https://{host}` in `proxy`"),
+            );
+        }
+    }
 }
 
 /// What is said where a host belongs to another network.

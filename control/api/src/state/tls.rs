@@ -30,7 +30,9 @@ part! {
         files: List<CertificateFiles, FILES_MAX>, r#"[{"hosts": ["mail.example.com"], "certificate": "/etc/ringway/mail.pem", "key": "/etc/ringway/mail.key"}]"#;
         /// Certificates that the gateway gets by itself (RFC 8555).
         acme: Option<Acme>, r#"{"hosts": ["www.example.com"]}"#;
-        /// The oldest version that is spoken with the network's hosts.
+        /// The oldest version that is spoken with the network's hosts, and with those that nobody
+        /// declared where the network serves `*`. Where it is written as `1.3`, rules of hosts
+        /// whose TLS ends here are for requests with TLS alone.
         min_version: MinVersion = "1.2", r#""1.3""#;
     }
 }

@@ -271,6 +271,29 @@ proptest! {
 }
 
 #[test]
+fn the_terms_of_hosts_that_nobody_declared_are_those_of_the_network_that_serves_them() {
+    let document = |more: Value| {
+        let mut rule = json!({ "host": "*", "tls": "terminate", "to": ["10.0.0.2:80"] });
+        for (key, value) in more.as_object().unwrap() {
+            rule[key] = value.clone();
+        }
+        let tls = json!({ "acme": { "hosts": ["a.example"] }, "min_version": "1.3" });
+        json!({ "51820": { "netns": null, "routes": [rule], "tls": tls } })
+    };
+    let list = json!([{ "name": "https", "bind": "127.0.0.1:1", "protocol": "https" }]);
+    let planned = plan(&document(json!({})), &list, &mut Ids::default());
+    let others = planned.tls.others.unwrap();
+    assert_eq!(others.version, engine_tls::policy::MinVersion::Tls13);
+    assert_eq!(others.clients, engine_tls::policy::Clients::Unasked);
+    let asks = json!({ "client_certificates": { "roots": "-----BEGIN CERTIFICATE-----\nMIHCMHYCAQEwBQYDK2VwMA0xCzAJBgNVBAMMAmNhMCAXDTI2MTEyMTE2MDE0NFoY\nDzIxMjYxMDI4MTYwMTQ0WjANMQswCQYDVQQDDAJjYTAqMAUGAytlcAMhAIBOAt37\nr8zd9jUqNWMHKgxLwAGAk1miTVV49Wuyeek7MAUGAytlcANBAL3ngogn80D1pUlQ\nmPqvqXSEC2wjW7J1vM1REeFIGUky1Kx6ghWyCI+Xmze/Nl/lIBvVELbocsH6o6Xt\nEuKYSAM=\n-----END CERTIFICATE-----\n" } });
+    let planned = plan(&document(asks), &list, &mut Ids::default());
+    let clients = planned.tls.others.unwrap().clients;
+    assert!(matches!(clients, engine_tls::policy::Clients::Required(_)));
+    let none = json!({ "51820": { "netns": null } });
+    assert_eq!(plan(&none, &list, &mut Ids::default()).tls.others, None);
+}
+
+#[test]
 fn hosts_of_http_are_routed_where_a_listener_takes_http() {
     let document = json!({ "51820": { "netns": null, "proxy": {
         "http://a.example": ["10.0.0.2:80"], "*.b.example": ["10.0.0.3:80"],

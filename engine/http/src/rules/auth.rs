@@ -28,13 +28,13 @@ pub const CREDENTIALS_BYTES_MAX: usize = 512;
 pub const USERS_MAX: usize = 256;
 
 /// Names and passwords that a rule asks for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Auth {
     challenge: Box<str>,
     users: Box<[User]>,
 }
 
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 struct User {
     name: Box<str>,
     hash: [u8; 32],

@@ -88,13 +88,17 @@ impl Denied {
 }
 
 impl Policy {
+    /// Whether an address may come.
+    pub fn lets_in(&self, client: IpAddr) -> bool {
+        (self.allow.is_empty() || self.allow.contains(client)) && !self.deny.contains(client)
+    }
+
     /// Whether a client may have what it asks for; the name it gave, where one is needed.
     ///
     /// # Errors
     /// Says why not.
     pub fn admit(&self, client: IpAddr, fields: Fields<'_>) -> Result<Option<&str>, Denied> {
-        let allowed = self.allow.is_empty() || self.allow.contains(client);
-        if !allowed || self.deny.contains(client) {
+        if !self.lets_in(client) {
             return Err(Denied::Address);
         }
         let Some(auth) = &self.auth else {

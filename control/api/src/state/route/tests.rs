@@ -1,4 +1,7 @@
-use engine_http::balance::{Balance, HashOn};
+use engine_http::{
+    balance::{Balance, HashOn},
+    method::Scheme,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -555,6 +558,50 @@ fn tls_ends_where_a_rule_or_a_certificate_says_so() {
         .map(|key| key.pattern.to_string())
         .collect();
     assert_eq!(passes, ["a.example", "y.x.a.example"]);
+}
+
+/// An authority, in PEM.
+const ROOTS: &str = "-----BEGIN CERTIFICATE-----\nMIHCMHYCAQEwBQYDK2VwMA0xCzAJBgNVBAMMAmNhMCAXDTI2MTEyMTE2MDE0NFoY\nDzIxMjYxMDI4MTYwMTQ0WjANMQswCQYDVQQDDAJjYTAqMAUGAytlcAMhAIBOAt37\nr8zd9jUqNWMHKgxLwAGAk1miTVV49Wuyeek7MAUGAytlcANBAL3ngogn80D1pUlQ\nmPqvqXSEC2wjW7J1vM1REeFIGUky1Kx6ghWyCI+Xmze/Nl/lIBvVELbocsH6o6Xt\nEuKYSAM=\n-----END CERTIFICATE-----\n";
+
+#[test]
+fn rules_of_a_host_that_asks_its_clients_who_they_are_take_requests_with_tls_alone() {
+    let required = json!({ "roots": ROOTS });
+    let optional = json!({ "mode": "optional", "roots": ROOTS });
+    let schemes = |rules: Value, tls: Value| {
+        let document = good(&json!({ "routes": rules, "tls": tls }));
+        let schemes = routes(&document).iter().map(Route::scheme);
+        schemes.collect::<Vec<_>>()
+    };
+    let https = Some(Scheme::Https);
+    let acme = json!({ "acme": { "hosts": ["a.example", "b.example"] } });
+    let found = schemes(
+        json!([
+            rule(json!({ "client_certificates": required })),
+            rule(json!({ "path": "/open" })),
+            rule(json!({ "to": null, "redirect": "https", "path": "/old" })),
+            rule(json!({ "host": "b.example", "client_certificates": optional })),
+            rule(json!({ "host": "c.example" })),
+        ]),
+        acme,
+    );
+    assert_eq!(found, [https, https, Some(Scheme::Http), None, None]);
+    let newest = json!({ "acme": { "hosts": ["a.example"] }, "min_version": "1.3" });
+    let found = schemes(
+        json!([rule(json!({})), rule(json!({ "host": "c.example" }))]),
+        newest,
+    );
+    assert_eq!(found, [https, None]);
+    let refused = refused(&json!({
+        "tls": { "acme": { "hosts": ["a.example"] } },
+        "proxy": { "http://a.example": ["10.0.0.2:80"] },
+        "routes": [rule(json!({ "path": "/api", "client_certificates": required }))],
+    }));
+    assert!(
+        refused
+            .iter()
+            .any(|problem| problem.contains("serves it without TLS")),
+        "{refused:?}"
+    );
 }
 
 #[test]
