@@ -14,7 +14,7 @@ use engine_http::{
     request::Request,
     response::Asked,
     retry::Safety,
-    rules::{Action, Found, NoRule, Policy},
+    rules::{Action, Found, NoRule, Policy, Rule},
     trace::TraceParent,
 };
 
@@ -115,25 +115,8 @@ pub(crate) fn decide<'a>(asking: Asking<'a>, request: &Request<'_>) -> Decision<
     let policy = &found.rule.policy;
     let pages = policy.pages.as_deref();
     let route = &found.rule.route;
-    match policy.admit(origin.client.address().ip(), request.fields) {
-        Ok(user) => {
-            if let Some(user) = user {
-                trace.learn_user(user);
-            }
-            connection.slot.admit(Admission {
-                rule: found.rule.id,
-                client: origin.client.address().ip(),
-                tls: visitor.secured.as_ref().map(|secured| secured.version()),
-            });
-        }
-        Err(denied) => {
-            trace.routed(connection.worker.ledger.route(route));
-            trace.reason.set(Some(denied.label()));
-            return Decision::Answer {
-                own: asker.denied(denied, policy),
-                outcome: Outcome::Denied,
-            };
-        }
+    if let Some(denied) = let_in(asking, request, &found.rule, &origin) {
+        return denied;
     }
     let (own, reason) = match &found.rule.action {
         Action::Proxy => {
@@ -148,6 +131,44 @@ pub(crate) fn decide<'a>(asking: Asking<'a>, request: &Request<'_>) -> Decision<
     Decision::Answer {
         own,
         outcome: Outcome::Done,
+    }
+}
+
+/// Lets a request in, or gives what it is answered.
+fn let_in<'a>(
+    asking: Asking<'a>,
+    request: &Request<'_>,
+    rule: &Rule,
+    origin: &Origin,
+) -> Option<Decision<'a>> {
+    let Asking {
+        connection,
+        visitor,
+        asker,
+        trace,
+        ..
+    } = asking;
+    let (policy, client) = (&rule.policy, origin.client.address().ip());
+    match policy.admit(client, request.fields) {
+        Ok(user) => {
+            if let Some(user) = user {
+                trace.learn_user(user);
+            }
+            connection.slot.admit(Admission {
+                rule: rule.id,
+                client,
+                tls: visitor.secured.as_ref().map(|secured| secured.version()),
+            });
+            None
+        }
+        Err(denied) => {
+            trace.routed(connection.worker.ledger.route(&rule.route));
+            trace.reason.set(Some(denied.label()));
+            Some(Decision::Answer {
+                own: asker.denied(denied, policy),
+                outcome: Outcome::Denied,
+            })
+        }
     }
 }
 
