@@ -119,9 +119,16 @@ impl Room {
     /// Sends somebody away for the connection of this number, if anybody waits for a request.
     fn make_room(&self, id: u64) {
         let mut open = self.lock();
-        if let Some(most) = open.source_with_most(id) {
+        if let Some(most) = open.source_with_most(Some(id)) {
             open.send_away(most);
         }
+    }
+
+    /// Sends somebody away who waits for a request; false when nobody does.
+    pub(crate) fn send_somebody_away(&self) -> bool {
+        let mut open = self.lock();
+        let most = open.source_with_most(None);
+        most.is_some_and(|most| open.send_away(most))
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
@@ -132,9 +139,10 @@ impl Room {
 impl Open {
     /// The source that has the most connections of those that somebody could be sent away from;
     /// `but` is the one that asks for a place.
-    fn source_with_most(&self, but: u64) -> Option<Prefix> {
+    fn source_with_most(&self, but: Option<u64>) -> Option<Prefix> {
         let waiting = self.connections.iter();
-        let waiting = waiting.filter(|(id, connection)| **id != but && connection.is_waiting());
+        let waiting =
+            waiting.filter(|(id, connection)| Some(**id) != but && connection.is_waiting());
         let most = waiting.max_by_key(|(_, connection)| self.counts.get(&connection.source));
         most.map(|(_, connection)| connection.source)
     }

@@ -4,12 +4,14 @@ use std::{convert::Infallible, future::Future, io, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, extract::Request, response::IntoResponse};
 use control_api::boot::ApiLimits;
+use engine_sys::process::beyond_descriptor_limit;
+use futures::FutureExt as _;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::watch,
-    task::JoinSet,
+    task::{JoinSet, yield_now},
     time::{sleep, timeout},
 };
 use tower::Service;
@@ -95,12 +97,42 @@ impl Acceptor {
         }
     }
 
+    /// Takes a connection off a listener's queue, with one of the descriptors that are kept back when
+    /// clients have all others, or with that of a connection which waits for a request.
+    async fn accept<T, F>(&self, accept: impl Fn() -> F) -> io::Result<T>
+    where
+        F: Future<Output = io::Result<T>>,
+    {
+        loop {
+            let accepted = accept().await;
+            let Err(error) = &accepted else {
+                return accepted;
+            };
+            if !is_exhausted(error) {
+                return accepted;
+            }
+            // The connection is there still, so this does not wait.
+            let again = beyond_descriptor_limit(|| accept().now_or_never());
+            match again {
+                Some(Err(error)) if is_exhausted(&error) => {
+                    if !self.room.send_somebody_away() {
+                        return Err(error);
+                    }
+                    // Its descriptor is given back by its own task.
+                    yield_now().await;
+                }
+                Some(accepted) => return accepted,
+                None => {}
+            }
+        }
+    }
+
     async fn accept_tcp(
         &self,
         listener: &tokio::net::TcpListener,
         tasks: &mut JoinSet<()>,
     ) -> io::Result<()> {
-        let (stream, address) = listener.accept().await?;
+        let (stream, address) = self.accept(|| listener.accept()).await?;
         // Answers are written whole: waiting for more to send would only delay them.
         let _ = stream.set_nodelay(true);
         self.start(stream, Source::tcp(address), tasks).await;
@@ -112,7 +144,7 @@ impl Acceptor {
         listener: &tokio::net::UnixListener,
         tasks: &mut JoinSet<()>,
     ) -> io::Result<()> {
-        let (stream, _) = listener.accept().await?;
+        let (stream, _) = self.accept(|| listener.accept()).await?;
         let user = stream.peer_cred()?.uid();
         self.start(stream, Source::unix(user), tasks).await;
         Ok(())
@@ -163,6 +195,13 @@ where
         // A stranger's doing, at a stranger's pace.
         tracing::debug!(%source, %error, "a connection to the API");
     }
+}
+
+/// Whether no descriptor is left, of this process or of the machine (accept(2)).
+fn is_exhausted(error: &io::Error) -> bool {
+    const EMFILE: i32 = 24;
+    const ENFILE: i32 = 23;
+    matches!(error.raw_os_error(), Some(EMFILE | ENFILE))
 }
 
 /// Answers one request, within what its body and its answer may take together.

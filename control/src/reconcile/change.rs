@@ -15,6 +15,7 @@ use control_plan::{
     unserved,
 };
 use control_store::{CommitError, NewGeneration};
+use engine_sys::process::{beyond_descriptor_limit, has_descriptors};
 
 use super::{
     Reconciler,
@@ -22,6 +23,9 @@ use super::{
     publication::{Prepared, publish_to},
     round::Planning,
 };
+
+/// Descriptors that a change should find: those of some networks, and more for the moment.
+const DESCRIPTORS_WANTED: usize = 48;
 
 /// A change that may be made.
 struct Accepted {
@@ -36,6 +40,14 @@ impl Reconciler {
     /// Makes a change, and answers whoever asked. Nobody is answered before the new state is on
     /// disk.
     pub(super) fn change(&mut self, request: ChangeRequest) {
+        // Connections may have all but those that are kept back for this.
+        match has_descriptors(DESCRIPTORS_WANTED) {
+            true => self.make(request),
+            false => beyond_descriptor_limit(|| self.make(request)),
+        }
+    }
+
+    fn make(&mut self, request: ChangeRequest) {
         if !request.claim.take() {
             // Its client was told, or is gone; what came of it is in the audit log.
             let _ = request.reply.send(Err(ChangeRefused::Withdrawn));

@@ -9,6 +9,7 @@ use control_api::{
     boot::{ApiListen, Boot},
 };
 use control_http::Tokens;
+use engine_sys::process::beyond_descriptor_limit;
 use sd_notify::NotifyState;
 use tokio::{sync::oneshot, time::Interval};
 
@@ -32,7 +33,7 @@ impl Gateway<'_> {
         }
         // Log rotation does not depend on good files.
         self.reopen_logs();
-        let taken = match files::load_boot(&self.boot_file) {
+        let taken = match beyond_descriptor_limit(|| files::load_boot(&self.boot_file)) {
             Ok(file) => self.take_over(file, api, watchdog).await,
             Err(found) => Err(found),
         };

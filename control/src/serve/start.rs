@@ -21,7 +21,7 @@ use control_kernel::{Linux, LinuxConfig};
 use control_store::{NewGeneration, Retention, Store};
 use crossbeam_channel::SendError;
 use engine::{Drained, Engine};
-use engine_sys::process::raise_descriptor_limit;
+use engine_sys::process::reserve_descriptors;
 use nix::fcntl::Flock;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
@@ -109,8 +109,9 @@ impl<'a> Gateway<'a> {
         let bound = boot.listeners.iter().enumerate();
         probe::all(bound.filter_map(|(at, it)| (!sockets.contains_key(&at)).then_some(it)))?;
         let (vault, force) = Vault::open(boot_file, &boot, &desired, &store)?;
-        // Ten descriptors for each network, before the engine asks for its own.
-        raise_descriptor_limit().context("raising the limit of open files")?;
+        // Ten descriptors for each network, before the engine asks for its own; and some that
+        // connections never get.
+        reserve_descriptors().context("raising the limit of open files")?;
         let kernel = Linux::open(kernel_config(&boot)).context("preparing the kernel's side")?;
         let (connections, requests, outlets) =
             open_logs(&boot.log, &Guarded::of(boot_file, &boot))?;

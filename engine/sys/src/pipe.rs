@@ -7,6 +7,8 @@ use std::{
 
 use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
 
+use crate::process::for_a_connection;
+
 /// A pipe that sockets are spliced through. It may hold more bytes than its nominal capacity.
 #[derive(Debug)]
 pub struct Pipe {
@@ -23,6 +25,7 @@ impl Pipe {
     /// When no descriptor is left.
     pub fn open(capacity: usize) -> io::Result<Self> {
         let (read, write) = nix::unistd::pipe2(OFlag::O_NONBLOCK | OFlag::O_CLOEXEC)?;
+        let (read, write) = (for_a_connection(read)?, for_a_connection(write)?);
         let mut wanted = i32::try_from(capacity).unwrap_or(i32::MAX);
         while fcntl(&write, FcntlArg::F_SETPIPE_SZ(wanted)).is_err() && wanted > DEFAULT_BYTES {
             wanted /= 2;

@@ -12,6 +12,8 @@ use nix::sys::socket::{
     self as sock, AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, SockaddrStorage, sockopt,
 };
 
+use crate::process::for_a_connection;
+
 /// How a dead peer of an established connection is found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Liveness {
@@ -93,7 +95,8 @@ pub fn prepare_listener(socket: BorrowedFd<'_>, options: Listen) -> io::Result<(
 /// Takes one connection off a listener's queue.
 ///
 /// # Errors
-/// `WouldBlock` when the queue is empty; `EMFILE` and `ENFILE` when no descriptor is left; errors
+/// `WouldBlock` when the queue is empty; `EMFILE` and `ENFILE` when no descriptor is left, or none but
+/// those that are kept back: then the connection is closed; errors
 /// of the connection itself, after which the next call may succeed (accept(2), "Error handling").
 pub fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, SocketAddr)> {
     let mut address = MaybeUninit::<libc::sockaddr_storage>::zeroed();
@@ -112,7 +115,7 @@ pub fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, SocketAddr)> {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: the kernel just gave us this descriptor; nobody else has it.
-    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    let socket = for_a_connection(unsafe { OwnedFd::from_raw_fd(fd) })?;
     // SAFETY: it was zeroed, which is a valid sockaddr_storage, and then written by the kernel.
     let address = unsafe { address.assume_init() };
     Ok((socket, read_address(&address)?))
@@ -123,7 +126,7 @@ pub fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, SocketAddr)> {
 /// # Errors
 /// When no descriptor is left, or the address family is not supported.
 pub fn dialer(target: SocketAddr, liveness: Liveness) -> io::Result<OwnedFd> {
-    let socket = tcp(target)?;
+    let socket = for_a_connection(tcp(target)?)?;
     sock::setsockopt(&socket, sockopt::TcpNoDelay, &true)?;
     set_liveness(socket.as_fd(), liveness)?;
     Ok(socket)

@@ -3,8 +3,11 @@
 
 use std::{
     fs,
+    io::Write as _,
+    net::TcpStream,
     process::{Command, Output, Stdio},
     thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -14,6 +17,7 @@ use tests::{
     api::Answer,
     gateway::Gateway,
     lab::{GATEWAY, Lab, tls},
+    network::Network,
     runner::Test,
     tests,
     wait::{PATIENCE, eventually},
@@ -25,6 +29,7 @@ pub(crate) const TESTS: &[Test] = tests![
     signals_of_other_programs_do_no_harm,
     a_reload_says_what_came_of_it,
     a_second_gateway_does_not_share_an_address,
+    an_api_answers_when_clients_have_every_descriptor,
 ];
 
 /// A network without a device, with names that lead to this machine.
@@ -193,5 +198,35 @@ fn a_second_gateway_does_not_share_an_address(lab: &mut Lab) -> Result<()> {
             "{said}"
         );
     }
+    Ok(())
+}
+
+/// Without descriptors that are kept back, each of these takes until some client has ended.
+fn an_api_answers_when_clients_have_every_descriptor(lab: &mut Lab) -> Result<()> {
+    let mut boot = tls(json!({}));
+    boot["workers"] = json!(2);
+    let gateway = lab.gateway_after("ulimit -n 300", Stdio::null(), boot, json!({}))?;
+    let clients = (0..800).map(|_| {
+        let mut client = TcpStream::connect(GATEWAY)?;
+        // Without a byte it would wait in the kernel (tcp(7), TCP_DEFER_ACCEPT).
+        client.write_all(&[22, 3, 1]).map(|()| client)
+    });
+    let clients: Vec<TcpStream> = clients.collect::<Result<_, _>>()?;
+    // Some wait in the queue, some were closed, and all descriptors of the workers are taken.
+    let began = Instant::now();
+    for number in 0..20 {
+        ensure!(gateway.api().ask("GET", "/healthz", None)?.status == 200);
+        let state = json!({ "7": host_network(&[&format!("n{number}.example")]) });
+        let answer = gateway.api().try_apply(&state.to_string())?;
+        ensure!(answer.status == 200, "{}", answer.body);
+    }
+    // A namespace and a device take some for good, and more for a moment.
+    let network = Network::new(50_000)?;
+    let applied = gateway.api().apply(&network.state())?;
+    ensure!(applied.get("degraded").is_none(), "{applied}");
+    let took = began.elapsed();
+    ensure!(took < Duration::from_secs(5), "{took:?}");
+    drop(clients);
+    gateway.api().apply(&json!({}))?;
     Ok(())
 }
