@@ -82,7 +82,10 @@ impl Drop for Pending {
 
 /// What came of changes whose clients were not told, by who asked.
 #[derive(Debug, Default)]
-pub(crate) struct Outcomes(Mutex<HashMap<(Arc<str>, Arc<str>), HeaderValue>>);
+pub(crate) struct Outcomes(Mutex<HashMap<Asker, HeaderValue>>);
+
+/// The name of a token and an address.
+type Asker = (Arc<str>, Arc<str>);
 
 impl Outcomes {
     fn keep(&self, actor: &Actor, outcome: &str) {
@@ -109,7 +112,7 @@ impl Outcomes {
     }
 }
 
-fn key(actor: &Actor) -> (Arc<str>, Arc<str>) {
+fn key(actor: &Actor) -> Asker {
     (Arc::clone(&actor.name), Arc::clone(&actor.source))
 }
 
@@ -120,7 +123,8 @@ mod tests {
     #[test]
     fn a_change_is_begun_or_withdrawn_and_never_both() {
         let claim = Claim::default();
-        assert!(claim.clone().take());
+        let other = claim.clone();
+        assert!(other.take());
         assert!(!claim.withdraw());
         let claim = Claim::default();
         assert!(claim.withdraw() && claim.withdraw());

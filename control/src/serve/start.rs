@@ -26,8 +26,8 @@ use nix::fcntl::Flock;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::{
-    Inherited, certificates::Vault, engine_config, engine_config::Outlets, lock::lock,
-    log_problems, notices::Notices, probe,
+    Inherited, certificates::Vault, engine_config, engine_config::Outlets, inherited::Sockets,
+    lock::lock, log_problems, notices::Notices, probe,
 };
 use crate::{
     files::{self, BootFile, Found},
@@ -74,7 +74,7 @@ impl<'a> Gateway<'a> {
     /// Says what cannot be had. A network that cannot be had is no error: it is degraded.
     pub(super) fn start(
         boot_file: &Path,
-        mut inherited: Inherited,
+        inherited: Inherited,
         logs: &'a Logs,
         listen: impl FnOnce(&ApiListen) -> Result<Option<Listener>, BindError>,
     ) -> anyhow::Result<Self> {
@@ -103,11 +103,8 @@ impl<'a> Gateway<'a> {
             return Err(refused(&[Found { file, problems }]));
         }
         // Before anything is touched: a gateway that cannot be asked changes nothing.
-        let sockets = inherited.assign(&boot.listeners);
-        inherited.drop_rest();
         let listener = listen(&boot.api.listen).map_err(|error| no_api(&boot.api.listen, error))?;
-        let bound = boot.listeners.iter().enumerate();
-        probe::all(bound.filter_map(|(at, it)| (!sockets.contains_key(&at)).then_some(it)))?;
+        let sockets = take_sockets(inherited, &boot)?;
         let (vault, force) = Vault::open(boot_file, &boot, &desired, &store)?;
         // Ten descriptors for each network, before the engine asks for its own; and some that
         // connections never get.
@@ -235,6 +232,16 @@ impl<'a> Gateway<'a> {
             "ended"
         );
     }
+}
+
+/// The sockets that were handed over for listeners; nobody else listens where the others will.
+fn take_sockets(mut inherited: Inherited, boot: &Boot) -> anyhow::Result<Sockets> {
+    let sockets = inherited.assign(&boot.listeners);
+    inherited.drop_rest();
+    let listeners = boot.listeners.iter().enumerate();
+    let bound = listeners.filter(|(at, _)| !sockets.contains_key(at));
+    probe::all(bound.map(|(_, listener)| listener))?;
+    Ok(sockets)
 }
 
 /// Why the API has no place to be served at, and who has that.

@@ -78,8 +78,10 @@ pub(in crate::state) fn mask(route: &mut Value) {
     }
 }
 
+type Place = fn(&Route) -> Option<&HeaderValues>;
+
 /// Every place of a rule where headers have values, with its name.
-const PLACES: [(&str, fn(&Route) -> Option<&HeaderValues>); 4] = [
+const PLACES: [(&str, Place); 4] = [
     ("request_headers.set", |route| {
         set(route.request_headers.as_ref())
     }),
