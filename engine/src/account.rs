@@ -4,7 +4,7 @@ pub(crate) mod clients;
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::IpAddr,
     rc::Rc,
     sync::Arc,
@@ -183,6 +183,14 @@ impl Ledger {
         let mut routes = self.routes.borrow_mut();
         for id in gone {
             routes.remove(id);
+        }
+    }
+
+    /// Forgets what requests showed of the targets of routes: they are other machines now.
+    pub(crate) fn forget_standing(&self, moved: &HashSet<RouteId>) {
+        let routes = self.routes.borrow();
+        for (_, tally) in routes.iter().filter(|(id, _)| moved.contains(id)) {
+            tally.standing.forget();
         }
     }
 

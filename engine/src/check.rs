@@ -29,6 +29,7 @@ use engine_http::{
     health::{Active, Change, Check},
     rules::{Action, Table},
 };
+use engine_sys::netns::{Identity, Netns};
 
 use self::probe::{Probed, probe};
 use crate::{rt, worker::Worker};
@@ -64,6 +65,8 @@ pub(crate) struct Checked {
     label: Arc<str>,
     network: Arc<str>,
     netns: NetnsId,
+    /// What the namespace is now; `None` where it is missing.
+    namespace: Option<Identity>,
     proxy_protocol: Option<Version>,
     check: Check,
     health: Health,
@@ -76,7 +79,13 @@ pub(crate) struct Checked {
 
 /// What is checked by the rules of a table. What was checked in the same way `before` goes on; the
 /// rest of that is retired, and is well again unless somebody else checks it.
-pub(crate) fn plan(table: &Table, before: &[Arc<Checked>], workers: usize) -> Vec<Arc<Checked>> {
+///
+/// What is known of a target in one namespace says nothing of the same address in another.
+pub(crate) fn plan(
+    (table, namespaces): (&Table, &HashMap<NetnsId, Arc<Netns>>),
+    before: &[Arc<Checked>],
+    workers: usize,
+) -> Vec<Arc<Checked>> {
     let before: HashMap<_, _> = before
         .iter()
         .map(|checked| (checked.key, checked))
@@ -99,6 +108,9 @@ pub(crate) fn plan(table: &Table, before: &[Arc<Checked>], workers: usize) -> Ve
                 label: Arc::clone(&rule.route.label),
                 network: Arc::clone(&rule.route.network.name),
                 netns: rule.route.network.netns,
+                namespace: namespaces
+                    .get(&rule.route.network.netns)
+                    .map(|netns| netns.identity()),
                 proxy_protocol: target.proxy_protocol,
                 check: check.clone(),
                 health: target.health.clone(),
@@ -116,7 +128,7 @@ pub(crate) fn plan(table: &Table, before: &[Arc<Checked>], workers: usize) -> Ve
         if !kept.is_some_and(|kept| Arc::ptr_eq(kept, old)) {
             old.is_retired.store(true, Relaxed);
         }
-        if kept.is_none() {
+        if kept.is_none_or(|kept| kept.namespace != old.namespace) {
             old.health.set_down(false);
         }
     }
@@ -145,6 +157,7 @@ impl Checked {
 
     fn is_like(&self, other: &Self) -> bool {
         self.netns == other.netns
+            && self.namespace == other.namespace
             && self.proxy_protocol == other.proxy_protocol
             && self.check == other.check
     }

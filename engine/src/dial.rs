@@ -7,7 +7,7 @@ use engine_core::{
     classify::Hello,
     outcome::Outcome,
     proxy_protocol::{self, Outgoing, Version},
-    snapshot::{Route, Target},
+    snapshot::Route,
 };
 use engine_sys::{netns::Netns, socket};
 
@@ -57,10 +57,9 @@ pub(crate) async fn dial(
     let turn = permit.route.take_turn();
     let mut first = received.into_first();
     let mut failure = Outcome::NoTarget;
-    for place in 0..route.targets.len() {
-        let Some(target) = choose(route, turn, place) else {
-            break;
-        };
+    let mut tried = Vec::new();
+    while let Some(index) = choose(route, turn, &tried) {
+        let target = &route.targets[index];
         let load = (route.balance == Balance::LeastConnections).then(|| target.load.occupy());
         if let Some(version) = target.proxy_protocol {
             first.introduce(|header| {
@@ -94,28 +93,36 @@ pub(crate) async fn dial(
                     load,
                 });
             }
-            Err(error) => failure = outcome_of(&error),
+            Err(error) => {
+                failure = outcome_of(&error);
+                tried.push(index);
+            }
         }
     }
     Err(failure)
 }
 
-/// The target that a connection tries at a place in its order; `None` behind the last. Those that
-/// are down by their checks are not in it.
-fn choose(route: &Route, turn: u64, place: usize) -> Option<&Target> {
+/// The target that a connection tries next: of those that were not tried and are not down by their
+/// checks. What was tried is remembered rather than counted, because the order may be another one a
+/// moment later.
+fn choose(route: &Route, turn: u64, tried: &[usize]) -> Option<usize> {
     if let [only] = &*route.targets {
-        return (place == 0 && !only.health.is_down()).then_some(only);
+        return (tried.is_empty() && !only.health.is_down()).then_some(0);
     }
-    let candidate = |target: &Target| Candidate {
-        weight: target.weight,
-        backup: target.backup,
-        live: target.load.live(),
-    };
-    let targets = route.targets.iter();
-    let well: Vec<&Target> = targets.filter(|target| !target.health.is_down()).collect();
-    let candidates: Vec<Candidate> = well.iter().map(|target| candidate(target)).collect();
-    let index = balance::nth(route.balance, &candidates, turn, place)?;
-    well.get(index).copied()
+    let targets = route.targets.iter().enumerate();
+    let (well, candidates): (Vec<usize>, Vec<Candidate>) = targets
+        .filter(|(index, target)| !target.health.is_down() && !tried.contains(index))
+        .map(|(index, target)| {
+            let candidate = Candidate {
+                weight: target.weight,
+                backup: target.backup,
+                live: target.load.live(),
+            };
+            (index, candidate)
+        })
+        .unzip();
+    let chosen = balance::nth(route.balance, &candidates, turn, 0)?;
+    well.get(chosen).copied()
 }
 
 /// Dials one target, and sends it the first bytes: where the target is near, they go out with the
@@ -189,5 +196,67 @@ pub(crate) fn outcome_of(error: &io::Error) -> Outcome {
         ) => Outcome::Unreachable,
         _ if error.kind() == io::ErrorKind::TimedOut => Outcome::ConnectTimeout,
         _ => Outcome::GatewayError,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use engine_core::{
+        balance::Load,
+        health::Health,
+        ids::{NetnsId, NetworkId, RouteId},
+        snapshot::{Network, Target},
+    };
+
+    use super::*;
+
+    fn route(balance: Balance, count: u16) -> Route {
+        let target = |port| Target {
+            address: SocketAddr::from(([10, 0, 0, 2], port)),
+            weight: 1,
+            backup: false,
+            proxy_protocol: None,
+            load: Load::default(),
+            health: Health::default(),
+        };
+        Route {
+            id: RouteId(1),
+            label: "a.example".into(),
+            network: Network {
+                id: NetworkId(1),
+                name: "network-1".into(),
+                netns: NetnsId(0),
+                live: Load::default(),
+            },
+            targets: (1..=count).map(target).collect(),
+            balance,
+        }
+    }
+
+    #[test]
+    fn a_target_that_failed_is_not_tried_again_however_loads_change() {
+        for balance in [Balance::RoundRobin, Balance::LeastConnections] {
+            for turn in 0..4 {
+                let route = route(balance, 3);
+                let mut tried = Vec::new();
+                let mut held = Vec::new();
+                while let Some(index) = choose(&route, turn, &tried) {
+                    assert!(!tried.contains(&index), "{balance:?}: {index}");
+                    // The one that failed has the fewest connections of all from now on.
+                    for (other, target) in route.targets.iter().enumerate() {
+                        if other != index {
+                            held.push(target.load.occupy());
+                        }
+                    }
+                    tried.push(index);
+                }
+                assert_eq!(tried.len(), 3, "{balance:?}");
+            }
+        }
+        let only = route(Balance::LeastConnections, 1);
+        assert_eq!(choose(&only, 0, &[]), Some(0));
+        assert_eq!(choose(&only, 0, &[0]), None);
+        only.targets[0].health.set_down(true);
+        assert_eq!(choose(&only, 0, &[]), None);
     }
 }

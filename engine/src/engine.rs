@@ -11,10 +11,13 @@ use std::{
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use engine_core::{
-    ids::{Generation, NetnsId},
+    ids::{Generation, NetnsId, NetworkId, RouteId},
     snapshot::Snapshot,
 };
-use engine_sys::{netns::Netns, probe::Abilities};
+use engine_sys::{
+    netns::{Identity, Netns},
+    probe::Abilities,
+};
 use nix::sys::eventfd::EventFd;
 
 mod start;
@@ -46,6 +49,8 @@ pub struct Engine {
     retired: Vec<Arc<Published>>,
     counters: Counters,
     clients: ClientsTraffic,
+    /// Routes that are gone, and still have live connections.
+    gone: HashSet<RouteId>,
 }
 
 /// What the workers route by from now on.
@@ -98,6 +103,9 @@ struct WorkerThread {
     commands: Sender<Command>,
     doorbell: Arc<EventFd>,
     thread: JoinHandle<io::Result<()>>,
+    /// What it was asked to hand over, and has not yet. A worker is asked one thing at a time, and a
+    /// late answer is taken in when it comes.
+    report: Option<Receiver<Report>>,
 }
 
 impl Engine {
@@ -153,10 +161,11 @@ impl Engine {
         self.retired
             .push(mem::replace(&mut self.current, published));
         let lost = self.workers.len() - collect(&answers, self.workers.len(), ANSWER_TIMEOUT).len();
-        self.counters();
-        for id in &gone.routes {
-            self.counters.routes.remove(id);
+        self.gone.extend(&gone.routes);
+        for id in counted(&self.current) {
+            self.gone.remove(&id);
         }
+        self.counters();
         if lost > 0 {
             Err(PublishError::Unanswered { lost, offered })
         } else {
@@ -172,18 +181,35 @@ impl Engine {
 
     /// What was counted since the start, exact up to this moment.
     pub fn counters(&mut self) -> &Counters {
-        let (done, answers) = bounded(self.workers.len());
-        for worker in &self.workers {
-            worker.send(Command::Report(done.clone()));
+        for worker in &mut self.workers {
+            worker.ask();
         }
-        drop(done);
-        for report in collect(&answers, self.workers.len(), ANSWER_TIMEOUT) {
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
+        let reports: Vec<Report> = self
+            .workers
+            .iter_mut()
+            .filter_map(|worker| worker.answer(deadline))
+            .collect();
+        for report in reports {
             self.take_in(report);
         }
+        self.forget_ended();
         self.retired.retain(|old| Arc::strong_count(old) > 1);
         let down = self.current.checks.iter();
         self.counters.targets_down = down.filter_map(|checked| checked.down()).collect();
         &self.counters
+    }
+
+    /// Lets go of the counters of routes that are gone, when their last connection has ended.
+    fn forget_ended(&mut self) {
+        let routes = &mut self.counters.routes;
+        self.gone.retain(|id| {
+            let is_live = routes.get(id).is_some_and(|route| route.tally.live() > 0);
+            if !is_live {
+                routes.remove(id);
+            }
+            is_live
+        });
     }
 
     /// Tells the workers to accept no more and to end by `deadline`, without waiting for it. A
@@ -208,10 +234,14 @@ impl Engine {
 
     /// Waits for the end of a drain.
     pub fn finish(mut self, draining: &Draining, patience: Duration) -> Drained {
-        let workers = mem::take(&mut self.workers);
+        let mut workers = mem::take(&mut self.workers);
         let reports = collect(&draining.answers, workers.len(), patience + ANSWER_TIMEOUT);
         let lost_workers = workers.len() - reports.len();
-        for report in reports {
+        // What was asked for before and came late.
+        let now = Instant::now();
+        let late = workers.iter_mut().filter_map(|worker| worker.answer(now));
+        let late: Vec<Report> = late.collect();
+        for report in late.into_iter().chain(reports) {
             self.take_in(report);
         }
         if lost_workers == 0 {
@@ -260,28 +290,70 @@ impl WorkerThread {
         let _ = self.commands.send(command);
         let _ = self.doorbell.write(1);
     }
+
+    /// Asks for what was counted, unless it is still asked.
+    fn ask(&mut self) {
+        if self.report.is_none() {
+            let (done, report) = bounded(1);
+            self.send(Command::Report(done));
+            self.report = Some(report);
+        }
+    }
+
+    /// What it was asked for; `None` where nothing was, where it has ended, and where it is silent until
+    /// the deadline. It stays asked then.
+    fn answer(&mut self, deadline: Instant) -> Option<Report> {
+        let answer = self.report.as_ref()?.recv_deadline(deadline);
+        if !matches!(answer, Err(RecvTimeoutError::Timeout)) {
+            self.report = None;
+        }
+        answer.ok()
+    }
 }
 
 fn gone(before: &Published, after: &Published) -> Gone {
     let access = AccessChanges::between(before, after);
-    let (before, after) = (&before.snapshot, &after.snapshot);
-    let kept: HashSet<_> = after.routes().map(|route| route.id).collect();
-    let kept_networks: HashSet<_> = after.routes().map(|route| route.network.id).collect();
-    let routes = before
+    let moved = moved(before, after);
+    let moved_routes = after
+        .snapshot
         .routes()
+        .filter(|route| moved.contains(&route.network.id))
         .map(|route| route.id)
-        .filter(|id| !kept.contains(id))
         .collect();
-    let networks = before
-        .routes()
-        .map(|route| route.network.id)
-        .filter(|id| !kept_networks.contains(id))
-        .collect();
+    let kept: HashSet<RouteId> = counted(after).collect();
+    let routes = counted(before).filter(|id| !kept.contains(id)).collect();
+    let kept_networks: HashSet<NetworkId> = after.snapshot.networks().collect();
+    let networks = before.snapshot.networks();
+    let networks = networks.filter(|id| !kept_networks.contains(id)).collect();
     Gone {
         routes,
         networks,
+        moved,
+        moved_routes,
         access,
     }
+}
+
+/// Everything of a publication that has counters: routes, and rules that lead to no target.
+fn counted(published: &Published) -> impl Iterator<Item = RouteId> {
+    let routes = published.snapshot.routes().map(|route| route.id);
+    routes.chain(published.http.rules().map(|rule| rule.id))
+}
+
+/// The networks of both that are in another namespace after than before.
+fn moved(before: &Published, after: &Published) -> HashSet<NetworkId> {
+    let namespaces = |published: &Published| -> HashMap<NetworkId, Option<Identity>> {
+        let routes = published.snapshot.routes();
+        let namespaces = routes.map(|route| {
+            let netns = published.namespaces.get(&route.network.netns);
+            (route.network.id, netns.map(|netns| netns.identity()))
+        });
+        namespaces.collect()
+    };
+    let old = namespaces(before);
+    let new = namespaces(after).into_iter();
+    let moved = new.filter(|(id, now)| old.get(id).is_some_and(|old| old != now));
+    moved.map(|(id, _)| id).collect()
 }
 
 fn collect<T>(answers: &Receiver<T>, count: usize, timeout: Duration) -> Vec<T> {
@@ -294,4 +366,67 @@ fn collect<T>(answers: &Receiver<T>, count: usize, timeout: Duration) -> Vec<T> 
         }
     }
     collected
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use crossbeam_channel::unbounded;
+    use engine_core::{
+        balance::Load,
+        snapshot::{Network, SnapshotBuilder},
+    };
+
+    use super::*;
+
+    fn published(networks: &[u32], generation: u64) -> Published {
+        let mut snapshot = SnapshotBuilder::new(Generation(generation));
+        for id in networks {
+            snapshot.network(&Network {
+                id: NetworkId(*id),
+                name: "network".into(),
+                netns: NetnsId(0),
+                live: Load::default(),
+            });
+        }
+        let publication = Publication {
+            snapshot: snapshot.build(None).unwrap(),
+            http: engine_http::rules::Table::default(),
+            tls: Tls::default(),
+            namespaces: HashMap::new(),
+        };
+        Published::after(&[], publication, 1)
+    }
+
+    #[test]
+    fn a_network_is_gone_when_it_is_declared_no_longer_and_not_with_its_last_route() {
+        let gone = gone(&published(&[1, 2], 1), &published(&[2], 2));
+        assert_eq!(gone.networks, HashSet::from([NetworkId(1)]));
+        assert!(gone.moved.is_empty());
+    }
+
+    #[test]
+    fn a_late_answer_is_taken_in_and_nobody_is_asked_twice() {
+        let (commands, asked) = unbounded();
+        let mut worker = WorkerThread {
+            commands,
+            doorbell: Arc::new(EventFd::new().unwrap()),
+            thread: thread::spawn(|| Ok(())),
+            report: None,
+        };
+        worker.ask();
+        assert!(worker.answer(Instant::now()).is_none(), "it is silent");
+        worker.ask();
+        assert_eq!(asked.len(), 1);
+        let Ok(Command::Report(done)) = asked.recv() else {
+            panic!("nothing was asked")
+        };
+        done.send(Report::default()).unwrap();
+        assert!(worker.answer(Instant::now()).is_some(), "it came late");
+        worker.ask();
+        drop(asked);
+        assert!(worker.answer(Instant::now() + ANSWER_TIMEOUT).is_none());
+        assert!(worker.report.is_none(), "who has ended is not waited for");
+    }
 }

@@ -17,7 +17,7 @@ mod tally;
 
 pub(crate) use self::{
     accept::{Secured, serve, terms},
-    connect::{connect, connect_until},
+    connect::{Endpoint, connect, connect_until},
     names::Asked,
     origin::Sessions,
 };

@@ -87,7 +87,11 @@ impl Published {
     /// What `workers` workers are to route by, after something that had these checks.
     pub(crate) fn after(checks: &[Arc<Checked>], publication: Publication, workers: usize) -> Self {
         Self {
-            checks: check::plan(&publication.http, checks, workers),
+            checks: check::plan(
+                (&publication.http, &publication.namespaces),
+                checks,
+                workers,
+            ),
             snapshot: publication.snapshot,
             http: publication.http,
             tls: publication.tls,
@@ -106,6 +110,9 @@ pub(crate) struct Current(pub(crate) Arc<Published>);
 pub(crate) struct Gone {
     pub(crate) routes: Vec<RouteId>,
     pub(crate) networks: HashSet<NetworkId>,
+    /// Networks that are in another namespace now, and the routes that lead there.
+    pub(crate) moved: HashSet<NetworkId>,
+    pub(crate) moved_routes: HashSet<RouteId>,
     /// Who is let in no longer.
     pub(crate) access: AccessChanges,
 }
@@ -337,7 +344,8 @@ impl Worker {
                 }
                 Command::Drain { deadline, done } => {
                     self.draining_until.set(Some(deadline));
-                    drained = Some(done);
+                    // Whoever asked first waits for what was counted; later ones move the deadline.
+                    drained.get_or_insert(done);
                 }
             }
         }
@@ -352,7 +360,7 @@ impl Worker {
             return running;
         }
         let generation = published.snapshot.generation();
-        self.sessions.keep(&published.tls);
+        self.sessions.keep(&published.tls, &published.namespaces);
         check::start(self, &published.checks);
         self.current.replace(Rc::new(Current(published)));
         if !gone.routes.is_empty() {
@@ -367,6 +375,12 @@ impl Worker {
             self.live.end_networks(is_gone);
             self.pool.end_networks(is_gone);
             self.upstreams.end_networks(is_gone);
+        }
+        if !gone.moved.is_empty() {
+            let has_moved = |network| gone.moved.contains(&network);
+            self.pool.end_networks(has_moved);
+            self.upstreams.end_networks(has_moved);
+            self.ledger.forget_standing(&gone.moved_routes);
         }
         generation
     }

@@ -352,6 +352,7 @@ impl Plan<'_> {
             netns,
             live: Load::default(),
         };
+        self.builder.network(&network);
         self.networks.insert(name.clone(), network.clone());
         network
     }

@@ -71,6 +71,8 @@ pub enum NoRoute {
 #[derive(Debug)]
 pub struct Snapshot {
     generation: Generation,
+    /// Every declared network, with its live connections.
+    networks: HashMap<NetworkId, Load, RandomState>,
     routes: Vec<Arc<Route>>,
     exact: HashMap<Hostname, u32, RandomState>,
     wildcard: HashMap<Hostname, u32, RandomState>,
@@ -131,6 +133,11 @@ impl Snapshot {
             })
     }
 
+    /// All declared networks.
+    pub fn networks(&self) -> impl Iterator<Item = NetworkId> {
+        self.networks.keys().copied()
+    }
+
     /// What the pattern that a name is routed by ends with: the name itself, or the domain of the
     /// longest wildcard. `None` where only a default would have it.
     pub fn pattern_of<'n>(&self, name: &'n Hostname) -> Option<&'n str> {
@@ -164,6 +171,7 @@ impl SnapshotBuilder {
     pub fn new(generation: Generation) -> Self {
         let snapshot = Snapshot {
             generation,
+            networks: HashMap::default(),
             routes: Vec::new(),
             exact: HashMap::default(),
             wildcard: HashMap::default(),
@@ -177,8 +185,19 @@ impl SnapshotBuilder {
         }
     }
 
+    /// Declares a network, whether or not any route leads there: its live connections stay. Those of
+    /// routes are declared with them.
+    pub fn network(&mut self, network: &Network) -> &mut Self {
+        let networks = &mut self.snapshot.networks;
+        networks
+            .entry(network.id)
+            .or_insert_with(|| network.live.clone());
+        self
+    }
+
     /// Adds a route. Its names and listeners are added by the other methods.
     pub fn route(&mut self, route: Route) -> &mut Self {
+        self.network(&route.network);
         if route.targets.is_empty() {
             self.errors.push(SnapshotError::NoTarget {
                 route: route.label.clone(),
@@ -228,7 +247,8 @@ impl SnapshotBuilder {
     }
 
     /// Ends the building. `previous` is the snapshot that this one replaces: a target that it
-    /// already had, by route and address, keeps its count of live connections and its health.
+    /// already had, by route and address, keeps its count of live connections and its health, and a
+    /// network keeps its count.
     ///
     /// # Errors
     /// All contradictions.
@@ -257,11 +277,20 @@ impl SnapshotBuilder {
     fn inherit(&mut self, previous: &Snapshot) {
         let before: HashMap<RouteId, &Arc<Route>> =
             previous.routes().map(|route| (route.id, route)).collect();
+        let networks = &mut self.snapshot.networks;
+        for (id, live) in networks.iter_mut() {
+            if let Some(old) = previous.networks.get(id) {
+                *live = old.clone();
+            }
+        }
         for route in &mut self.snapshot.routes {
-            let Some(old) = before.get(&route.id) else {
+            let Some(route) = Arc::get_mut(route) else {
                 continue;
             };
-            let Some(route) = Arc::get_mut(route) else {
+            if let Some(live) = networks.get(&route.network.id) {
+                route.network.live = live.clone();
+            }
+            let Some(old) = before.get(&route.id) else {
                 continue;
             };
             for target in &mut route.targets {
@@ -352,6 +381,25 @@ mod tests {
         snapshot
             .route(ListenerId(listener), name.as_ref())
             .map(|route| route.label.to_string())
+    }
+
+    #[test]
+    fn a_network_keeps_its_count_over_snapshots_with_routes_and_without() {
+        let mut first = SnapshotBuilder::new(Generation(1));
+        first.route(route(1, "a"));
+        let first = first.build(None).unwrap();
+        let live = |snapshot: &Snapshot| snapshot.routes().next().unwrap().network.live.clone();
+        let held = [live(&first).occupy(), live(&first).occupy()];
+        let mut second = SnapshotBuilder::new(Generation(2));
+        second.network(&route(1, "a").network);
+        let second = second.build(Some(&first)).unwrap();
+        assert_eq!(second.networks().collect::<Vec<_>>(), [NetworkId(1)]);
+        let mut third = SnapshotBuilder::new(Generation(3));
+        third.route(route(2, "b"));
+        let third = third.build(Some(&second)).unwrap();
+        assert_eq!(live(&third).live(), 2);
+        drop(held);
+        assert_eq!(live(&third).live(), 0);
     }
 
     #[test]

@@ -102,7 +102,12 @@ async fn ask(
         None => None,
     };
     if let Some(origin) = &origin {
-        let secured = tls::connect_until(worker, origin, address, (&end, deadline)).await;
+        let to = tls::Endpoint {
+            origin,
+            namespace: checked.namespace.ok_or(io::ErrorKind::NotFound)?,
+            address,
+        };
+        let secured = tls::connect_until(worker, to, (&end, deadline)).await;
         secured.map_err(|outcome: Outcome| io::Error::other(outcome.label()))?;
     }
     let address = address.to_string();

@@ -1,6 +1,7 @@
 //! The start: what the kernel has to be able to do, listeners, and a thread for each worker.
 
 use std::{
+    collections::HashSet,
     io, mem,
     net::SocketAddr,
     os::fd::OwnedFd,
@@ -133,6 +134,7 @@ impl Engine {
             retired: Vec::new(),
             counters,
             clients: ClientsTraffic::default(),
+            gone: HashSet::new(),
         };
         for (id, (core, sockets)) in (0..).map(WorkerId).zip(cores.into_iter().zip(by_worker)) {
             let started = engine.start_worker(id, core, sockets);
@@ -178,6 +180,7 @@ impl Engine {
                 commands,
                 doorbell,
                 thread,
+                report: None,
             }),
             Err(_) => match thread.join() {
                 Ok(Err(error)) => Err(error),

@@ -115,7 +115,7 @@ pub(crate) fn decide<'a>(asking: Asking<'a>, request: &Request<'_>) -> Decision<
     let policy = &found.rule.policy;
     let pages = policy.pages.as_deref();
     let route = &found.rule.route;
-    if let Some(denied) = let_in(asking, request, &found.rule, &origin) {
+    if let Some(denied) = let_in(asking, request, found.rule, &origin) {
         return denied;
     }
     let (own, reason) = match &found.rule.action {

@@ -15,6 +15,7 @@ use engine_http::{
     balance::{Balance, Draw, Member, identity, nth},
     rules::Policy,
 };
+use engine_sys::netns::Netns;
 
 use super::{pool::Key, trace::RequestTrace};
 use crate::{
@@ -246,8 +247,12 @@ impl<'a> Targets<'a> {
             None => None,
         };
         let target = &self.way.route.targets[index];
+        let network = &self.way.route.network;
+        let netns = self.way.published.namespaces.get(&network.netns);
+        let netns = netns.ok_or(Outcome::Unreachable)?;
         let key = Key {
-            network: self.way.route.network.id,
+            network: network.id,
+            namespace: netns.identity(),
             address: target.address,
             origin: origin.map_or(0, |origin| origin.id()),
         };
@@ -263,7 +268,7 @@ impl<'a> Targets<'a> {
             Some(far) => far,
             None => {
                 let origin = origin.map(|origin| &**origin);
-                self.reach(target, key, (origin, until)).await?
+                self.reach((target, netns), key, (origin, until)).await?
             }
         };
         Ok(Opened {
@@ -290,11 +295,11 @@ impl<'a> Targets<'a> {
     /// A new connection, of what the target speaks.
     async fn reach(
         &self,
-        target: &Target,
+        (target, netns): (&Target, &Netns),
         key: Option<Key>,
         (origin, until): (Option<&Origin>, Option<Instant>),
     ) -> Result<Far, Outcome> {
-        let end = self.dial(target, origin, until).await?;
+        let end = self.dial((target, netns), origin, until).await?;
         if !origin.is_some_and(|origin| origin.speaks_http2(&end)) {
             return Ok(Far::Connection(end));
         }
@@ -304,15 +309,10 @@ impl<'a> Targets<'a> {
 
     async fn dial(
         &self,
-        target: &Target,
+        (target, netns): (&Target, &Netns),
         origin: Option<&Origin>,
         until: Option<Instant>,
     ) -> Result<End, Outcome> {
-        let Way {
-            published, route, ..
-        } = self.way;
-        let netns = published.namespaces.get(&route.network.netns);
-        let netns = netns.ok_or(Outcome::Unreachable)?;
         let mut first = Held::default();
         if let Some(version) = target.proxy_protocol {
             let introduction = Introduction {
@@ -333,7 +333,12 @@ impl<'a> Targets<'a> {
         let end = End::plain(socket);
         if let Some(origin) = origin {
             let left = deadline.saturating_duration_since(Instant::now());
-            tls::connect(connection, origin, address, (&end, left)).await?;
+            let to = tls::Endpoint {
+                origin,
+                namespace: netns.identity(),
+                address,
+            };
+            tls::connect(connection, to, (&end, left)).await?;
         }
         Ok(end)
     }

@@ -12,6 +12,7 @@ use std::{
 
 use ahash::RandomState;
 use engine_core::ids::NetworkId;
+use engine_sys::netns::Identity;
 
 use crate::end::End;
 
@@ -20,6 +21,9 @@ use crate::end::End;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     pub(crate) network: NetworkId,
+    /// The namespace that it was opened in: a network may move, and leave its addresses to another
+    /// tenant. While a connection lives, no other namespace can have the identity of its own.
+    pub(crate) namespace: Identity,
     pub(crate) address: SocketAddr,
     /// The origin that it was made for, and verified to be; 0 is none.
     pub(crate) origin: u64,
@@ -118,6 +122,8 @@ mod tests {
         net::{TcpListener, TcpStream},
     };
 
+    use engine_sys::netns::Netns;
+
     use super::*;
     use crate::rt::{self, Driver, Readiness};
 
@@ -132,11 +138,24 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let key = Key {
             network: NetworkId(1),
+            namespace: Netns::current().unwrap().identity(),
             address: listener.local_addr().unwrap(),
             origin: 0,
         };
         let pool = Pool::new(2, Duration::from_secs(60));
         rt::run(Driver::Epoll, async { test(&pool, key, &listener) }).unwrap();
+    }
+
+    #[test]
+    fn what_was_opened_in_one_namespace_is_not_given_out_for_another() {
+        with_pool(|pool, key, listener| {
+            let (_kept, end) = connection(listener);
+            pool.give(key, end);
+            let mut moved = key;
+            moved.namespace.inode += 1;
+            assert!(pool.take(moved).is_none());
+            assert!(pool.take(key).is_some());
+        });
     }
 
     #[test]

@@ -68,6 +68,11 @@ impl Standing {
         change == Some(Change::Down)
     }
 
+    /// Forgets what was seen.
+    pub(crate) fn forget(&self) {
+        self.seen.take();
+    }
+
     /// Counts a request towards what may be repeated.
     pub(crate) fn deposit(&self, retries: &Retries) {
         let mut budget = self.budget.get();

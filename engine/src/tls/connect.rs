@@ -6,6 +6,7 @@ use std::{
 };
 
 use engine_core::outcome::Outcome;
+use engine_sys::netns::Identity;
 use engine_tls::{Cause, SessionError};
 
 use super::{
@@ -18,6 +19,15 @@ use crate::{
     worker::Worker,
 };
 
+/// Whom a session is made with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Endpoint<'a> {
+    pub(crate) origin: &'a Origin,
+    /// Where its address is one.
+    pub(crate) namespace: Identity,
+    pub(crate) address: SocketAddr,
+}
+
 /// Makes a TLS connection of one that a target has just taken, within `patience`.
 ///
 /// # Errors
@@ -25,15 +35,14 @@ use crate::{
 /// when there is another reason, [`Outcome::ConnectTimeout`].
 pub(crate) async fn connect(
     connection: &Connection<'_>,
-    origin: &Origin,
-    address: SocketAddr,
+    to: Endpoint<'_>,
     (end, patience): (&End, Duration),
 ) -> Result<(), Outcome> {
-    let Some(mut session) = begin(connection.worker, origin, address)? else {
+    let Some(mut session) = begin(connection.worker, to)? else {
         return Ok(());
     };
     let shaken = handshake(connection, end.socket(), &mut session, patience).await;
-    finish(shaken, session, end, address)
+    finish(shaken, session, end, to.address)
 }
 
 /// [`connect`] for whoever asks on no connection's behalf, until a deadline.
@@ -42,20 +51,24 @@ pub(crate) async fn connect(
 /// Those of [`connect`].
 pub(crate) async fn connect_until(
     worker: &Worker,
-    origin: &Origin,
-    address: SocketAddr,
+    to: Endpoint<'_>,
     (end, deadline): (&End, Instant),
 ) -> Result<(), Outcome> {
-    let Some(mut session) = begin(worker, origin, address)? else {
+    let Some(mut session) = begin(worker, to)? else {
         return Ok(());
     };
     let shaken = handshake_until(end.socket(), &mut session, deadline).await;
-    finish(shaken, session, end, address)
+    finish(shaken, session, end, to.address)
 }
 
 /// The session of a connection to a target; `None` without TLS.
-fn begin(worker: &Worker, origin: &Origin, address: SocketAddr) -> Result<Option<Tls>, Outcome> {
-    let Some(tls) = worker.sessions.of(origin) else {
+fn begin(worker: &Worker, to: Endpoint<'_>) -> Result<Option<Tls>, Outcome> {
+    let Endpoint {
+        origin,
+        namespace,
+        address,
+    } = to;
+    let Some(tls) = worker.sessions.of(origin, namespace) else {
         return Ok(None);
     };
     let begun = match origin.name() {

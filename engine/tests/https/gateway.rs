@@ -221,6 +221,12 @@ impl Setup {
         self
     }
 
+    /// Gives further routes ids past this many.
+    pub(crate) fn skip_ids(mut self, count: u32) -> Self {
+        self.routes += count;
+        self
+    }
+
     fn publication(self) -> Publication {
         let snapshot = self.snapshot.build(None).unwrap();
         let mut table = TableBuilder::new();

@@ -221,7 +221,7 @@ fn a_kept_connection_serves_no_further_request_once_its_terms_ask_for_more() {
 }
 
 /// A target that begins an answer and never ends it.
-fn endless() -> SocketAddr {
+pub(crate) fn endless() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {

@@ -22,6 +22,7 @@ pub(crate) const TESTS: &[Test] = tests![
     a_target_that_fails_requests_is_left_out_for_a_while,
     what_is_safe_to_repeat_is_repeated_elsewhere,
     when_no_target_is_well_the_client_is_told,
+    a_network_that_moves_leaves_no_connection_in_its_old_namespace,
 ];
 
 /// A rule for [`NAME`] with these targets and more keys.
@@ -246,4 +247,28 @@ fn when_no_target_is_well_the_client_is_told(lab: &mut Lab) -> Result<()> {
     eventually("it is back", || {
         (http::get(NAME, "/").ok()?.status().ok()? == 200).then_some(())
     })
+}
+
+fn a_network_that_moves_leaves_no_connection_in_its_old_namespace(lab: &mut Lab) -> Result<()> {
+    // Two tenants with the same addresses.
+    let (old, new) = (lab.tenant(51_820)?, lab.tenant(51_821)?);
+    let before = Upstream::saying(old.listen(80)?, "old")?;
+    let _after = Upstream::saying(new.listen(80)?, "new")?;
+    let gateway = lab.gateway(lab::http(json!({})), state(&old, &[80], json!({})))?;
+    let mut wire = Wire::new(tests::stream::connect(lab::GATEWAY)?);
+    let request = http::request("GET", NAME, "/", "");
+    for _ in 0..3 {
+        ensure!(wire.ask(&request)?.text() == "old");
+    }
+    let mut moved = state(&old, &[80], json!({}));
+    moved["51820"]["netns"] = new.network(json!({}))["netns"].clone();
+    let applied = gateway
+        .api()
+        .ask("POST", "/api/v1/apply?wait=true", Some(&moved.to_string()))?;
+    ensure!(applied.status == 200, "{applied:?}");
+    for _ in 0..10 {
+        ensure!(wire.ask(&request)?.text() == "new");
+    }
+    ensure!(before.asked().len() == 3, "{:?}", before.asked());
+    Ok(())
 }
