@@ -1,29 +1,22 @@
 //! Reads the ClientHello.
 
-use std::{
-    io,
-    time::{Duration, Instant},
-};
-
 use engine_core::{
     classify::{Hello, HelloReader, Verdict, alert_for},
     outcome::Outcome,
     proxy_protocol::{self, Reading},
 };
+use engine_http::{
+    answer::{Ending, write_tls_hint},
+    method::Version,
+};
 
 use crate::{
     config::Protocol,
     connection::Connection,
+    linger::{Linger, linger},
     preface::{Received, Silence},
     record::Trace,
-    rt::until,
 };
-
-/// How long a client may take to read the alert and go.
-const FAREWELL: Duration = Duration::from_millis(500);
-
-/// Most bytes that are read and thrown away meanwhile.
-const FAREWELL_BYTES_MAX: usize = 64 << 10;
 
 /// Reads the hello of a TLS connection; a raw connection has none.
 ///
@@ -50,7 +43,14 @@ pub(crate) async fn classify(
                 trace.learn(&hello);
                 return Ok(Some(hello));
             }
-            Verdict::NotTls => return Err(not_tls(received.protocol())),
+            Verdict::NotTls => {
+                let outcome = not_tls(received.protocol());
+                if outcome == Outcome::NotTls && is_http(received.protocol()) {
+                    // Apart: hardly any connection comes here.
+                    Box::pin(hint(connection)).await;
+                }
+                return Err(outcome);
+            }
             Verdict::Bad(_) => break (Outcome::BadHello, verdict),
             Verdict::TooLong => break (Outcome::HelloTooLong, verdict),
         }
@@ -73,33 +73,40 @@ fn not_tls(bytes: &[u8]) -> Outcome {
     }
 }
 
-/// Sends a fatal alert, and says farewell.
-pub(crate) async fn refuse(connection: &Connection<'_>, alert: &[u8]) {
-    if connection.ends.client.send(alert).is_ok() {
-        farewell(connection).await;
+/// Whether some bytes begin a request of HTTP, by its method.
+fn is_http(bytes: &[u8]) -> bool {
+    const METHODS: [&[u8]; 9] = [
+        b"GET ",
+        b"HEAD ",
+        b"POST ",
+        b"PUT ",
+        b"DELETE ",
+        b"OPTIONS ",
+        b"PATCH ",
+        b"TRACE ",
+        b"CONNECT ",
+    ];
+    METHODS.iter().any(|method| bytes.starts_with(method))
+}
+
+/// Tells a client of HTTP that TLS is spoken here.
+async fn hint(connection: &Connection<'_>) {
+    let worker = connection.worker;
+    let ending = Ending {
+        version: Version::Http11,
+        keep_alive: false,
+        date: worker.date(),
+    };
+    let mut answer = Vec::new();
+    write_tls_hint(&worker.next_request_id(), ending, &mut answer);
+    if connection.ends.client.send(&answer).is_ok() {
+        linger(connection, Linger::SHORT).await;
     }
 }
 
-/// Ends the stream to a client, and waits a moment for it to take what was sent last: closing at
-/// once with unread bytes would reset the connection, and that with it.
-pub(crate) async fn farewell(connection: &Connection<'_>) {
-    let client = &connection.ends.client;
-    let deadline = Instant::now() + FAREWELL;
-    if !matches!(until(deadline, client.end()).await, Ok(Ok(()))) {
-        return;
-    }
-    let mut thrown_away = 0;
-    while thrown_away < FAREWELL_BYTES_MAX {
-        let rest = |scratch: &mut [u8]| client.recv(scratch);
-        match connection.worker.scratch.with(FAREWELL_BYTES_MAX, rest) {
-            Ok(0) => return,
-            Ok(count) => thrown_away += count,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                if client.readable_until(deadline).await.is_err() {
-                    return;
-                }
-            }
-            Err(_) => return,
-        }
+/// Sends a fatal alert, and gives the client a moment to read it.
+pub(crate) async fn refuse(connection: &Connection<'_>, alert: &[u8]) {
+    if connection.ends.client.send(alert).is_ok() {
+        linger(connection, Linger::SHORT).await;
     }
 }

@@ -99,8 +99,20 @@ pub struct Listener {
     pub keep_alive_timeout: Duration,
     /// Longest silence of a target before it answers an HTTP request.
     pub answer_timeout: Duration,
+    /// What a client has said by ending its stream behind an HTTP request.
+    pub half_close: HalfClose,
     /// Proxies whose word on where an HTTP request comes from is taken.
     pub trusted_proxies: Vec<IpNet>,
+}
+
+/// What becomes of an HTTP request whose client ends its stream before the response.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HalfClose {
+    /// It is given up: the client has left.
+    Abort,
+    /// It is responded to, as long as the client takes what is sent to it.
+    #[default]
+    Respond,
 }
 
 /// Where a listening socket comes from.

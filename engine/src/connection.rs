@@ -1,7 +1,13 @@
 //! One connection, from accept to account.
 
 use std::{
-    cell::OnceCell, net::SocketAddr, os::fd::AsFd, pin::pin, rc::Rc, sync::Arc, time::Instant,
+    cell::{Cell, OnceCell},
+    net::SocketAddr,
+    os::fd::AsFd,
+    pin::pin,
+    rc::Rc,
+    sync::Arc,
+    time::Instant,
 };
 
 use engine_core::{classify::Hello, ids::ListenerId, outcome::Outcome};
@@ -50,6 +56,20 @@ pub(crate) struct Ends {
     /// Streams of HTTP/2 share it.
     pub(crate) client: Rc<End>,
     pub(crate) upstream: OnceCell<End>,
+    /// How the client is parted from, where its outcome alone does not say.
+    pub(crate) parting: Cell<Parting>,
+}
+
+/// How a client is parted from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Parting {
+    /// As the outcome says.
+    #[default]
+    ByOutcome,
+    /// In order: it was told already, or sees by the framing, that something is missing.
+    InOrder,
+    /// By what no end in order looks like: a reset, or, in TLS, an end without `close_notify`.
+    Cut,
 }
 
 /// Serves one connection. Every way that it can end is one [`Outcome`], accounted here once.
@@ -68,6 +88,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
         place.supervise(pin!(stages(&connection, &mut trace))).await
     };
     ends.hang_up(outcome);
+    let (received, sent) = ends.client.moved();
+    trace.flow.add(received, sent);
     drop(ends);
     worker.account(accepted.listener, trace, outcome);
 }
@@ -162,6 +184,7 @@ impl Ends {
         Self {
             client,
             upstream: OnceCell::new(),
+            parting: Cell::default(),
         }
     }
 
@@ -169,6 +192,14 @@ impl Ends {
     /// follows.
     fn hang_up(&self, outcome: Outcome) {
         let (resets_client, resets_upstream) = resets(outcome);
+        let is_plain = self.client.as_plain().is_some();
+        let resets_client = match self.parting.get() {
+            Parting::ByOutcome => resets_client,
+            Parting::InOrder => false,
+            Parting::Cut if is_plain => true,
+            // The socket's own end is enough.
+            Parting::Cut => return,
+        };
         if resets_client {
             // Fails only when the client is gone already.
             let _ = socket::reset_on_close(self.client.socket().as_fd());

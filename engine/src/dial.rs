@@ -178,6 +178,19 @@ pub(crate) fn introduce(
     proxy_protocol::write(version, &outgoing, header);
 }
 
+/// The word in logs for why there is no way to a target; `None` for any other failure.
+pub(crate) fn no_way(error: &io::Error) -> Option<&'static str> {
+    Some(match error.raw_os_error()? {
+        libc::ENETUNREACH => "network_unreachable",
+        libc::EHOSTUNREACH => "host_unreachable",
+        libc::ENETDOWN => "network_down",
+        libc::EHOSTDOWN => "host_down",
+        libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT => "no_source_address",
+        libc::EACCES | libc::EPERM => "forbidden_locally",
+        _ => return None,
+    })
+}
+
 /// What a connection ends with that could not be dialed for this reason.
 pub(crate) fn outcome_of(error: &io::Error) -> Outcome {
     match error.raw_os_error() {

@@ -5,10 +5,10 @@
 //! no more from the socket, and ciphertext that the socket had no room for. Bytes that `send` took
 //! may still be such ciphertext, so whoever stops sending waits for [`End::flushed`].
 //!
-//! A plain end costs what its socket costs, and one word.
+//! A plain end costs what its socket costs, and three words.
 
 use std::{
-    cell::{OnceCell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     future::{Future as _, poll_fn},
     io,
     os::fd::{AsFd, BorrowedFd},
@@ -28,6 +28,8 @@ use crate::rt::{Readiness, TimedOut, give_way, until};
 pub(crate) struct End {
     socket: Readiness,
     session: OnceCell<Box<RefCell<Tls>>>,
+    /// Bytes of HTTP that came from it, and went to it.
+    moved: Cell<(u64, u64)>,
 }
 
 /// A session whose handshake is done.
@@ -70,6 +72,7 @@ impl End {
         Self {
             socket,
             session: OnceCell::new(),
+            moved: Cell::default(),
         }
     }
 
@@ -82,6 +85,17 @@ impl End {
     /// The socket, where it carries the bytes themselves: to be spliced.
     pub(crate) fn as_plain(&self) -> Option<&Readiness> {
         self.session.get().is_none().then_some(&self.socket)
+    }
+
+    /// Bytes of HTTP that came from this client and reached a target, and that went to it.
+    pub(crate) fn moved(&self) -> (u64, u64) {
+        self.moved.get()
+    }
+
+    /// Adds to [`End::moved`].
+    pub(crate) fn add_moved(&self, received: u64, sent: u64) {
+        let before = self.moved.get();
+        self.moved.set((before.0 + received, before.1 + sent));
     }
 
     /// The socket, whatever it carries: its addresses and options.

@@ -22,6 +22,7 @@ pub(crate) mod patience;
 pub(crate) mod pool;
 pub(crate) mod standing;
 pub(crate) mod trace;
+pub(crate) mod watch;
 mod websocket;
 
 use std::{io, mem, net::IpAddr, os::fd::AsFd, rc::Rc, sync::Arc, time::Instant};
@@ -47,8 +48,14 @@ use self::{
     trace::RequestTrace,
 };
 use crate::{
-    account::ListenerTally, admit::admit_request, classify::farewell, config::Listener,
-    connection::Connection, http2, preface::Endpoints, tls::Secured,
+    account::ListenerTally,
+    admit::admit_request,
+    config::Listener,
+    connection::{Connection, Parting},
+    http2,
+    linger::{Linger, delivered, linger},
+    preface::Endpoints,
+    tls::Secured,
 };
 
 /// Who sends the requests of a connection.
@@ -90,7 +97,21 @@ enum Next {
     /// Another one may.
     Request,
     /// The end of the connection.
-    End(Outcome),
+    End(Outcome, Farewell),
+}
+
+/// How a client is parted from. It is when its last request is accounted, and nothing of it is kept.
+#[derive(Clone, Copy, Debug)]
+enum Farewell {
+    /// At once.
+    None,
+    /// When it has taken a whole response, and gone.
+    Linger(Linger),
+    /// When it has what came of a response, and sees by length or chunks that something is missing.
+    BreakOff,
+    /// The same, but it takes the end of the connection for that of the response: it has to see another
+    /// end.
+    Cut,
 }
 
 /// Serves the requests of a connection until one of both sides has had enough. They begin with
@@ -128,9 +149,32 @@ pub(crate) async fn serve(
         // Apart, so that a connection that waits for its next request is small.
         match Box::pin(serve_request(connection, &visitor, &mut ahead)).await {
             Next::Request => {}
-            Next::End(outcome) => return Ok(outcome),
+            Next::End(outcome, farewell) => {
+                Box::pin(part(connection, farewell)).await;
+                return Ok(outcome);
+            }
         }
     }
+}
+
+/// Parts from a client.
+async fn part(connection: &Connection<'_>, farewell: Farewell) {
+    let parting = match farewell {
+        Farewell::None => return,
+        Farewell::Linger(bounds) => {
+            linger(connection, bounds).await;
+            Parting::InOrder
+        }
+        Farewell::BreakOff => {
+            linger(connection, Linger::LONG).await;
+            Parting::InOrder
+        }
+        Farewell::Cut => {
+            delivered(connection).await;
+            Parting::Cut
+        }
+    };
+    connection.ends.parting.set(parting);
 }
 
 /// Waits until the next request has begun.
@@ -228,7 +272,7 @@ async fn serve_request(connection: &Connection<'_>, visitor: &Visitor, ahead: &m
     let current = worker.current();
     let head_len = request.head_len;
     let id = trusted_id(visitor, &request).unwrap_or_else(|| worker.next_request_id());
-    let asker = Asker::of(&request, id, worker.stopped().is_stopped());
+    let asker = Asker::of(&request, id, worker);
     if let Some(proof) = proof(connection, &request) {
         let own = asker.proved(&proof);
         ahead.consume(head_len);
@@ -306,8 +350,12 @@ async fn pass_on<'a>(
     // Such a client sends no more (RFC 9112 section 9.6). Unread bytes would make a reset of the close.
     let client = &connection.ends.client;
     let is_last = !plan.keep_alive && plan.has_no_content() && ahead.is_empty();
-    let may_close = is_last && client.as_plain().is_some() && client.is_quiet();
-    finish(connection, (asker, pages), trace, (&exchanged, may_close)).await
+    let farewell = match plan.has_no_content() {
+        true if is_last && client.as_plain().is_some() && client.is_quiet() => Farewell::None,
+        true => Farewell::Linger(Linger::SHORT),
+        false => Farewell::Linger(Linger::LONG),
+    };
+    finish(connection, (asker, pages), trace, (&exchanged, farewell)).await
 }
 
 /// What is answered to an ACME directory, before any rule.
@@ -328,12 +376,12 @@ pub(crate) fn trusted_id(visitor: &Visitor, request: &request::Request<'_>) -> O
         .map(str::to_owned)
 }
 
-/// Ends a request, and answers it where nobody has begun to. `may_close`: without a farewell.
+/// Ends a request, and answers it where nobody has begun to. `farewell` is for after a whole response.
 async fn finish(
     connection: &Connection<'_>,
     (asker, pages): (&Asker, Option<&Pages>),
     trace: &RequestTrace<'_>,
-    (exchanged, may_close): (&Exchanged, bool),
+    (exchanged, farewell): (&Exchanged, Farewell),
 ) -> Next {
     let outcome = exchanged.outcome;
     if let Some(refusal) = exchanged.refusal {
@@ -352,10 +400,17 @@ async fn finish(
     if exchanged.goes_on {
         return Next::Request;
     }
-    if outcome == Outcome::Done && !may_close {
-        farewell(connection).await;
-    }
-    Next::End(outcome)
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "all others end in the middle"
+    )]
+    let farewell = match outcome {
+        Outcome::Done => farewell,
+        Outcome::ClientReset => Farewell::None,
+        _ if trace.ends_by_close.get() => Farewell::Cut,
+        _ => Farewell::BreakOff,
+    };
+    Next::End(outcome, farewell)
 }
 
 /// Answers a request by itself.
@@ -373,14 +428,13 @@ async fn answer(
     if own.keeps_alive() {
         return Next::Request;
     }
-    farewell(connection).await;
-    Next::End(outcome)
+    Next::End(outcome, Farewell::Linger(Linger::LONG))
 }
 
 /// Ends a request that nobody is there to get an answer to.
 fn end(trace: &RequestTrace<'_>, outcome: Outcome) -> Next {
     trace.outcome.set(Some(outcome));
-    Next::End(outcome)
+    Next::End(outcome, Farewell::None)
 }
 
 /// Receives more of a head that has begun.

@@ -31,9 +31,9 @@ use engine_core::outcome::Outcome;
 pub(crate) use self::exchange::Attempt;
 use self::{census::Allowance, session::Session, transport::Transport};
 use crate::{
-    classify::farewell,
     connection::Connection,
     http::{Visitor, ahead::Ahead},
+    linger::{Linger, linger},
     worker::Worker,
 };
 
@@ -77,7 +77,7 @@ pub(crate) async fn serve(
     let outcome = session.run(connection, &mut driver).await;
     // Ends the streams that are left.
     drop(driver);
-    farewell(connection).await;
+    linger(connection, Linger::SHORT).await;
     Ok(outcome)
 }
 

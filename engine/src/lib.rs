@@ -27,6 +27,7 @@ mod end;
 mod engine;
 mod http;
 mod http2;
+mod linger;
 mod listen;
 mod live;
 mod preface;
@@ -41,8 +42,8 @@ pub use crate::{
     account::{ListenerTally, WorkerState},
     check::TargetDown,
     config::{
-        Config, DriverChoice, Limits, ListenSocket, Listener, Protocol, RelayMode, Stranger,
-        Workers,
+        Config, DriverChoice, HalfClose, Limits, ListenSocket, Listener, Protocol, RelayMode,
+        Stranger, Workers,
     },
     counters::{ClientTraffic, Counters, RouteCounters, WorkerCounters},
     engine::{Drained, Draining, Engine, Publication, PublishError, StartError},

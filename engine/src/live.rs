@@ -257,6 +257,15 @@ impl Slot {
         self.wake_at.set(time);
     }
 
+    /// Has the sweep wake the connection's task at this time of [`Live::now`] at the latest: a wake
+    /// that comes sooner stays.
+    pub(crate) fn wake_by(&self, time: u32) {
+        let before = self.wake_at.get();
+        if before == 0 || before > time {
+            self.wake_at.set(time);
+        }
+    }
+
     fn is_due(&self, now: u32) -> bool {
         let wake_at = self.wake_at.get();
         let is_due = wake_at > 0 && now >= wake_at;

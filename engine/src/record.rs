@@ -39,9 +39,11 @@ pub struct Record {
     pub network: Option<Arc<str>>,
     /// The target that took the connection.
     pub target: Option<SocketAddr>,
-    /// Bytes read from the client and accepted by the target.
+    /// Bytes read from the client and accepted by the target; of HTTP, those of all requests together,
+    /// as they left.
     pub bytes_in: u64,
-    /// Bytes read from the target and accepted by the client.
+    /// Bytes read from the target and accepted by the client; of HTTP, those of all responses together,
+    /// the gateway's own among them.
     pub bytes_out: u64,
     /// How long each stage took.
     pub durations: Durations,
@@ -91,6 +93,14 @@ pub(crate) struct Flow {
     pub(crate) relayed_by: Cell<RelayedBy>,
     /// Where the bytes are counted for the client; set with the target.
     pub(crate) client: OnceCell<Rc<ClientTally>>,
+}
+
+impl Flow {
+    /// Adds what moved beside a relay: the requests of HTTP.
+    pub(crate) fn add(&self, received: u64, sent: u64) {
+        self.bytes_in.set(self.bytes_in.get() + received);
+        self.bytes_out.set(self.bytes_out.get() + sent);
+    }
 }
 
 /// How the bytes of a connection were moved.

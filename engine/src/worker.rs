@@ -8,7 +8,7 @@ use std::{
     os::fd::{AsFd, OwnedFd},
     rc::Rc,
     sync::{Arc, atomic::AtomicU64},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
@@ -19,6 +19,7 @@ use engine_core::{
     outcome::Outcome,
     snapshot::Snapshot,
 };
+use engine_http::date::HttpDate;
 use engine_sys::netns::Netns;
 use nix::sys::eventfd::EventFd;
 
@@ -154,6 +155,8 @@ pub(crate) struct Worker {
     pub(crate) upstreams: Upstreams,
     /// HTTP requests so far.
     requests: Cell<u64>,
+    /// The second that was written out last.
+    date: Cell<(u64, HttpDate)>,
     /// Probes of targets under way.
     pub(crate) probes: Cell<u32>,
     pub(crate) chance: Chance,
@@ -199,6 +202,7 @@ pub(crate) fn run(driver: rt::Driver, start: Start, up: Sender<()>) -> io::Resul
                 limits.upstream_idle_timeout,
             ),
             requests: Cell::new(0),
+            date: Cell::new((0, HttpDate::of(Duration::ZERO))),
             probes: Cell::new(0),
             chance: Chance::default(),
             way: Cell::new(None),
@@ -260,6 +264,19 @@ impl Worker {
     pub(crate) fn nanoseconds(&self) -> u64 {
         let elapsed = self.shared.started_at.elapsed() + CLOCK_BEGIN;
         u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Now, as responses say it; written out once a second.
+    pub(crate) fn date(&self) -> HttpDate {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = now.unwrap_or_default();
+        let (second, date) = self.date.get();
+        if second == now.as_secs() {
+            return date;
+        }
+        let date = HttpDate::of(now);
+        self.date.set((now.as_secs(), date));
+        date
     }
 
     /// Hands the record of an HTTP request to the request log.

@@ -35,7 +35,9 @@ pub use api::{
 };
 pub use environment::{OTHER_VARIABLES, Source, VARIABLE_PREFIX};
 pub use limits::Limits;
-pub use listener::{LISTENERS_MAX, Listener, ListenerName, Protocol, ProxyProtocol, RelayMode};
+pub use listener::{
+    HalfClose, LISTENERS_MAX, Listener, ListenerName, Protocol, ProxyProtocol, RelayMode,
+};
 pub use log::{Log, LogFile, LogFormat, LogLevel, RequestFormat};
 pub use reference::reference;
 pub use tls::{CERTIFICATE_FILES_MAX, CertificateFiles, Tls};

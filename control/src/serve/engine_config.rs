@@ -8,8 +8,8 @@ use control_api::{
 };
 use crossbeam_channel::Sender;
 use engine::{
-    Challenges, Config, DriverChoice, Limits, ListenSocket, Listener, Protocol, Record, RelayMode,
-    RequestRecord, Workers,
+    Challenges, Config, DriverChoice, HalfClose, Limits, ListenSocket, Listener, Protocol, Record,
+    RelayMode, RequestRecord, Workers,
 };
 
 use super::inherited::Sockets;
@@ -80,6 +80,10 @@ fn listener(declared: &boot::Listener, socket: ListenSocket) -> Listener {
         idle_timeout: declared.idle_timeout,
         keep_alive_timeout: declared.keep_alive_timeout,
         answer_timeout: declared.answer_timeout,
+        half_close: match declared.half_close {
+            boot::HalfClose::Abort => HalfClose::Abort,
+            boot::HalfClose::Respond => HalfClose::Respond,
+        },
         trusted_proxies: declared.trusted_proxies.clone().unwrap_or_default(),
     }
 }

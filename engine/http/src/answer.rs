@@ -6,6 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
+    date::HttpDate,
     field::Fields,
     forward::{Lines, Sink},
     method::{Method, Version},
@@ -91,11 +92,11 @@ codes! {
     Internal => 500 "Internal Server Error" "INTERNAL" "The gateway failed",
     /// Something that HTTP has and the gateway does not do.
     NotImplemented => 501 "Not Implemented" "NOT_IMPLEMENTED" "This is not supported",
-    /// The upstream refused, reset, or answered what is no answer.
+    /// The upstream refused, reset, or answered what is no answer, or there is no way to it.
     BackendDown => 502 "Bad Gateway" "BACKEND_DOWN" "Backend server is unreachable",
     /// No target is well, or the rule is under maintenance.
     NoBackend => 503 "Service Unavailable" "NO_BACKEND" "No backend server is available",
-    /// The upstream did not connect or answer in time, or there is no way to it.
+    /// The upstream did not connect or answer in time.
     BackendTimeout => 504 "Gateway Timeout" "BACKEND_TIMEOUT" "Backend server timed out",
     /// A version that is not spoken.
     BadVersion => 505 "HTTP Version Not Supported" "BAD_VERSION"
@@ -198,10 +199,13 @@ pub struct Ending {
     pub version: Version,
     /// Whether the client may send another request on the connection.
     pub keep_alive: bool,
+    /// Now: when the answer is made (RFC 9110 section 6.6.1).
+    pub date: HttpDate,
 }
 
 impl Ending {
     fn write(self, out: &mut Vec<u8>) {
+        Lines(out).field(b"Date", self.date.as_bytes());
         match (self.keep_alive, self.version) {
             (false, _) => out.extend_from_slice(b"Connection: close\r\n"),
             (true, Version::Http10) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
@@ -268,12 +272,7 @@ impl<'a> Answer<'a> {
             code, request_id, ..
         } = *self;
         let text = match self.form {
-            Form::Json => format!(
-                "{{\"error\":\"{}\",\"code\":\"{}\",\"request_id\":{}}}\n",
-                code.message(),
-                code.label(),
-                serde_json::Value::from(request_id)
-            ),
+            Form::Json => json(code.message(), code, request_id),
             Form::Html => html(code, request_id),
         };
         text.into_bytes()
@@ -355,6 +354,28 @@ pub fn write_proof(
     if !is_head {
         out.extend_from_slice(proof.as_bytes());
     }
+}
+
+/// What a client is told that speaks HTTP where TLS is spoken.
+const TLS_HINT: &str = "This port speaks TLS: use https:// in place of http://";
+
+/// Appends the answer to HTTP where TLS is spoken, as HTTP/1.1.
+pub fn write_tls_hint(request_id: &str, ending: Ending, out: &mut Vec<u8>) {
+    let code = Code::BadRequest;
+    let body = json(TLS_HINT, code, request_id);
+    write_status_line(code.status(), code.reason(), out);
+    Answer::to_unread(code, request_id).fields(body.len(), &mut Lines(out));
+    ending.write(out);
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(body.as_bytes());
+}
+
+fn json(message: &str, code: Code, request_id: &str) -> String {
+    format!(
+        "{{\"error\":\"{message}\",\"code\":\"{}\",\"request_id\":{}}}\n",
+        code.label(),
+        serde_json::Value::from(request_id)
+    )
 }
 
 fn write_status_line(status: u16, reason: &str, out: &mut Vec<u8>) {

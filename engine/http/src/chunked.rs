@@ -1,7 +1,9 @@
 //! The chunked transfer coding (RFC 9112 section 7.1), read strictly and written anew.
 //!
 //! Nothing of a sender's framing is passed on: sizes are written again, extensions are dropped,
-//! and trailers are checked.
+//! and trailers are checked. Whitespace may stand before an extension (section 7.1.1), and in a
+//! response also behind a size that has none: servers pad sizes that they write before they know
+//! them, and every reader takes the padding for nothing. A request's is refused.
 
 use std::ops::Range;
 
@@ -33,6 +35,8 @@ pub const CHUNK_END: &[u8] = b"\r\n";
 /// Reads one chunked message, in pieces of any size.
 #[derive(Clone, Debug, Default)]
 pub struct Decoder {
+    /// Whitespace may come between a size and the end of its line.
+    takes_padding: bool,
     at: At,
     size: u64,
     digits: usize,
@@ -46,6 +50,8 @@ pub struct Decoder {
 enum At {
     #[default]
     Size,
+    /// Whitespace behind a size.
+    Padding,
     Extension,
     SizeLf,
     Data,
@@ -67,6 +73,14 @@ pub enum Piece {
 }
 
 impl Decoder {
+    /// One for a response. The default is for a request.
+    pub fn of_response() -> Self {
+        Self {
+            takes_padding: true,
+            ..Self::default()
+        }
+    }
+
     /// Reads on, up to the next piece. Gives how many bytes were used up, data included.
     ///
     /// # Errors
@@ -89,7 +103,7 @@ impl Decoder {
                     }
                 }
                 At::End => break,
-                At::Size | At::Extension | At::SizeLf | At::DataCr | At::DataLf => {
+                At::Size | At::Padding | At::Extension | At::SizeLf | At::DataCr | At::DataLf => {
                     self.step(byte)?;
                     used += 1;
                 }
@@ -133,6 +147,11 @@ impl Decoder {
         self.at = match (self.at, byte) {
             (At::Size, b';') if self.digits > 0 => self.extend(0)?,
             (At::Size, b'\r') if self.digits > 0 => At::SizeLf,
+            (At::Size, b' ' | b'\t') if self.digits > 0 => self.pad()?,
+            (At::Padding, b' ' | b'\t') => self.pad()?,
+            (At::Padding, b';') => self.extend(0)?,
+            (At::Padding, b'\r') if self.takes_padding => At::SizeLf,
+            (At::Padding, _) => return Err(Refusal::ChunkSize),
             (At::Size, digit) => {
                 let digit = octet::hex(digit).ok_or(Refusal::ChunkSize)?;
                 self.digits += 1;
@@ -159,6 +178,11 @@ impl Decoder {
             (at @ (At::Data | At::Trailers | At::End), _) => at,
         };
         Ok(())
+    }
+
+    /// Whitespace counts as a part of the extension that it may precede.
+    fn pad(&mut self) -> Result<At, Refusal> {
+        self.extend(1).map(|_| At::Padding)
     }
 
     fn extend(&mut self, len: usize) -> Result<At, Refusal> {

@@ -12,7 +12,7 @@ use crate::{
     octet,
     refusal::Refusal,
     request::{self, Request, Upgrade},
-    response::{self, Asked, Response},
+    response::{self, Asked, Response, STATUSES},
     target::{Form, Target},
 };
 
@@ -139,17 +139,18 @@ pub fn response<'a>(
     asked: Asked,
     is_end: bool,
 ) -> Result<Response<'a>, Refusal> {
-    if !(100..600).contains(&status) {
+    if !STATUSES.contains(&status) {
         return Err(Refusal::StatusLine);
     }
     // HTTP/2 has no such status (RFC 9113 section 8.6).
     if status == 101 {
         return Err(Refusal::UnaskedUpgrade);
     }
-    let facts = Facts::of(fields);
+    let mut facts = Facts::of(fields);
     if facts.of_connection {
         return Err(Refusal::ConnectionField);
     }
+    facts.merge_lengths()?;
     let length = facts.length()?;
     let bare = asked.head || status < 200 || status == 204 || status == 304;
     let framing = match (bare, is_end, length) {
@@ -168,6 +169,7 @@ pub fn response<'a>(
         length,
         connection: Connection::default(),
         keep_alive: true,
+        rests_for: None,
         head_len: 0,
     })
 }
@@ -194,7 +196,7 @@ fn host<'a>(authority: Option<&'a str>, facts: &Facts<'a>) -> Result<Host<'a>, R
     let field = match facts.host {
         Once::Never => None,
         Once::One(raw) => Some(parse(raw)?),
-        Once::Several => return Err(Refusal::SeveralHosts),
+        Once::Same(_) | Once::Several => return Err(Refusal::SeveralHosts),
     };
     match (authority, field) {
         (Some(authority), Some(field)) => {

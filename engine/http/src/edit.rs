@@ -79,6 +79,14 @@ impl FieldEdits {
             .any(|removed| octet::is_same_name(removed, name))
     }
 
+    /// Whether a field is removed or written.
+    pub(crate) fn touches(&self, name: &[u8]) -> bool {
+        self.removes(name)
+            || self
+                .written()
+                .any(|(own, _)| octet::is_same_name(own, name))
+    }
+
     /// Names and values to write.
     pub fn written(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.written
@@ -101,6 +109,7 @@ fn check_name(name: &str) -> Result<(), EditError> {
             | Known::Trailer
             | Known::TransferEncoding
             | Known::Upgrade
+            | Known::KeepAlive
             | Known::HopByHop
             | Known::ForProxy
             | Known::XRequestId,

@@ -91,14 +91,18 @@ pub(crate) enum Once<'a> {
     #[default]
     Never,
     One(&'a [u8]),
+    /// Several times, and always with the same value.
+    Same(&'a [u8]),
+    /// Several times.
     Several,
 }
 
 impl<'a> Once<'a> {
     fn add(&mut self, value: &'a [u8]) {
-        *self = match self {
+        *self = match *self {
             Self::Never => Self::One(value),
-            Self::One(_) | Self::Several => Self::Several,
+            Self::One(before) | Self::Same(before) if before == value => Self::Same(value),
+            Self::One(_) | Self::Same(_) | Self::Several => Self::Several,
         };
     }
 }
@@ -121,6 +125,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) te_trailers: bool,
     /// A field that has no place in HTTP/2 (RFC 9113 section 8.2.2).
     pub(crate) of_connection: bool,
+    /// Keep-Alive
+    keep_alive: Option<&'a [u8]>,
 }
 
 impl<'a> Facts<'a> {
@@ -169,6 +175,10 @@ impl<'a> Facts<'a> {
                 self.upgrade.add(value);
                 self.of_connection = true;
             }
+            Known::KeepAlive => {
+                self.keep_alive = self.keep_alive.or(Some(value));
+                self.of_connection = true;
+            }
             Known::HopByHop => self.of_connection = true,
             _ => {}
         }
@@ -182,13 +192,44 @@ impl<'a> Facts<'a> {
         }
     }
 
+    /// How long the sender keeps the connection open between two messages, in seconds:
+    /// `Keep-Alive: timeout=N` (RFC 2068 section 19.7.1.1). What is malformed says nothing.
+    pub(crate) fn rests_for(&self) -> Option<u32> {
+        octet::list(self.keep_alive?).find_map(|parameter| {
+            let (name, value) = parameter.split_at_checked("timeout=".len())?;
+            let seconds = value.iter().all(u8::is_ascii_digit).then_some(value)?;
+            let seconds = std::str::from_utf8(seconds).ok()?.parse().ok();
+            seconds.filter(|_| name.eq_ignore_ascii_case(b"timeout="))
+        })
+    }
+
     /// What Content-Length says.
     pub(crate) fn length(&self) -> Result<Option<u64>, Refusal> {
         match self.length {
             Once::Never => Ok(None),
             Once::One(digits) => parse_length(digits).map(Some).ok_or(Refusal::Length),
-            Once::Several => Err(Refusal::SeveralLengths),
+            Once::Same(_) | Once::Several => Err(Refusal::SeveralLengths),
         }
+    }
+
+    /// Takes a length that a response repeats for the one that it means (RFC 9110 section 8.6): in
+    /// several fields, or in one as a list.
+    ///
+    /// # Errors
+    /// Where it says different ones.
+    pub(crate) fn merge_lengths(&mut self) -> Result<(), Refusal> {
+        let value = match self.length {
+            Once::One(value) | Once::Same(value) => value,
+            Once::Never => return Ok(()),
+            Once::Several => return Err(Refusal::SeveralLengths),
+        };
+        let mut lengths = value.split(|&byte| byte == b',').map(octet::trim);
+        let first = lengths.next().unwrap_or_default();
+        if !lengths.all(|length| length == first) {
+            return Err(Refusal::SeveralLengths);
+        }
+        self.length = Once::One(first);
+        Ok(())
     }
 
     /// Whether the content is chunked. Nothing but `chunked` alone is taken.
@@ -197,7 +238,7 @@ impl<'a> Facts<'a> {
             Once::Never => Ok(false),
             Once::One(coding) if coding.eq_ignore_ascii_case(b"chunked") => Ok(true),
             Once::One(_) => Err(Refusal::Coding),
-            Once::Several => Err(Refusal::SeveralCodings),
+            Once::Same(_) | Once::Several => Err(Refusal::SeveralCodings),
         }
     }
 
@@ -207,8 +248,10 @@ impl<'a> Facts<'a> {
         match (self.coding, length) {
             (Once::Never, None) => return Ok(Framing::None),
             (Once::Never, Some(length)) => return Ok(Framing::Length(length)),
-            (Once::One(_) | Once::Several, Some(_)) => return Err(Refusal::LengthAndCoding),
-            (Once::One(_) | Once::Several, None) => {}
+            (Once::One(_) | Once::Same(_) | Once::Several, Some(_)) => {
+                return Err(Refusal::LengthAndCoding);
+            }
+            (Once::One(_) | Once::Same(_) | Once::Several, None) => {}
         }
         if !codings {
             return Err(Refusal::CodingVersion);

@@ -33,9 +33,14 @@ pub enum Kind {
 }
 
 impl<'a> Host<'a> {
-    /// Parses `host` or `host:port`. `None` is what is neither.
+    /// Parses `host` or `host:port`. `None` is what is neither. A port without digits is none (RFC
+    /// 3986 section 3.2.3), and its colon is not passed on.
     pub fn parse(raw: &'a [u8]) -> Option<Self> {
         let written = std::str::from_utf8(raw).ok()?;
+        let written = match written.strip_suffix(':') {
+            Some(bare) if !bare.is_empty() && (bare.ends_with(']') || !bare.contains(':')) => bare,
+            Some(_) | None => written,
+        };
         let (text, port) = match written.rfind(']') {
             Some(end) => match &written[end + 1..] {
                 "" => (written, None),
@@ -67,7 +72,7 @@ impl<'a> Host<'a> {
         })
     }
 
-    /// As it was sent, with the port.
+    /// As it was sent, with the port, if there is one.
     pub fn as_str(self) -> &'a str {
         self.written
     }
@@ -204,7 +209,10 @@ mod tests {
         for raw in [
             "",
             ":80",
-            "a:",
+            ":",
+            "a::",
+            "a:80:",
+            "::1:",
             "a:b",
             "a:+80",
             "a:080808",
@@ -217,7 +225,7 @@ mod tests {
             "[::1",
             "::1",
             "[::1]x",
-            "[::1]:",
+            "[::1]::",
             "[fe80::1%25eth0]",
             "[10.0.0.1]",
             "a..b",
@@ -234,6 +242,19 @@ mod tests {
             "a]:80",
         ] {
             assert_eq!(Host::parse(raw.as_bytes()), None, "{raw}");
+        }
+    }
+
+    #[test]
+    fn a_port_without_digits_is_none_and_its_colon_goes() {
+        for (raw, bare) in [
+            ("a.test:", "a.test"),
+            ("[::1]:", "[::1]"),
+            ("10.0.0.1:", "10.0.0.1"),
+        ] {
+            let host = Host::parse(raw.as_bytes()).unwrap();
+            assert_eq!((host.as_str(), host.text()), (bare, bare), "{raw}");
+            assert_eq!(host.port(), None, "{raw}");
         }
     }
 

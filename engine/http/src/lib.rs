@@ -17,6 +17,7 @@
 pub mod answer;
 pub mod balance;
 pub mod chunked;
+pub mod date;
 pub mod decoded;
 pub mod edit;
 pub mod facts;

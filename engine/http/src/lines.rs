@@ -6,12 +6,16 @@ use crate::{octet, refusal::Refusal};
 
 /// What is wrong with field lines, each ended by CR LF.
 pub(crate) fn refusal_of_fields(lines: &[u8]) -> Refusal {
+    first_refusal(lines).unwrap_or(Refusal::Control)
+}
+
+/// The first rule that field lines break, each ended by CR LF. `None` where they break none.
+pub(crate) fn first_refusal(lines: &[u8]) -> Option<Refusal> {
     lines
         .split_inclusive(|&byte| byte == b'\n')
         .map(|line| line.strip_suffix(b"\r\n").unwrap_or(line))
         .take_while(|line| !line.is_empty())
         .find_map(|line| check(line).err())
-        .unwrap_or(Refusal::Control)
 }
 
 /// Checks one field line without its CR LF.

@@ -4,11 +4,7 @@
 
 use std::{io::Write as _, net::SocketAddr, time::Duration};
 
-use crate::method::Version;
-
-mod date;
-
-use date::Date;
+use crate::{date::Date, method::Version};
 
 /// Longest value that is written of a field or a target; the rest is cut off.
 pub const VALUE_BYTES_MAX: usize = 2048;

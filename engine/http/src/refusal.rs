@@ -40,7 +40,7 @@ refusals! {
     /// More than one empty line before a request, or one before a response (RFC 9112 section 2.2
     /// asks for tolerance towards one).
     EmptyLine => 400 "empty_line" "an empty line comes before the message",
-    /// LF without CR. RFC 9112 section 2.2 permits to take it for a line's end; whoever does not
+    /// LF without CR, but behind a status line. RFC 9112 section 2.2 permits to take it for a line's end; whoever does not
     /// reads another message.
     BareLf => 400 "bare_lf" "a line ends in LF without CR",
     /// CR without LF (RFC 9112 section 2.2).
@@ -52,7 +52,7 @@ refusals! {
     MethodTooLong => 501 "method_too_long" "the method is too long",
     /// CONNECT: this is no forward proxy (RFC 9110 section 9.3.6).
     Connect => 501 "connect" "CONNECT is not offered",
-    /// Another version than HTTP/1.0 and HTTP/1.1 (RFC 9110 section 15.6.6).
+    /// A version other than HTTP/1.x (RFC 9110 section 15.6.6).
     Version => 505 "bad_version" "the HTTP version is not supported",
     /// A target of more than [`crate::limits::Limits::target_bytes_max`] bytes (RFC 9110 section
     /// 15.5.15).
@@ -93,7 +93,7 @@ refusals! {
 
     /// Content-Length and Transfer-Encoding (RFC 9112 section 6.3).
     LengthAndCoding => 400 "length_and_coding" "both a length and a transfer coding are given",
-    /// Content-Length twice, though equal (RFC 9112 section 6.3).
+    /// Content-Length twice; in a request also twice the same (RFC 9112 section 6.3).
     SeveralLengths => 400 "several_lengths" "several lengths are given",
     /// A Content-Length that is not digits alone, or overflows.
     Length => 400 "bad_length" "the length is malformed",
@@ -112,7 +112,8 @@ refusals! {
     /// TRACE with content (RFC 9110 section 9.3.8).
     TraceContent => 400 "trace_content" "TRACE has content",
 
-    /// No hexadecimal digit, too many of them, or something between them and the line's end.
+    /// No hexadecimal digit, too many of them, or something between them and the line's end that is
+    /// neither an extension nor, in a response, whitespace.
     ChunkSize => 400 "bad_chunk_size" "a chunk's size is malformed",
     /// Chunk extensions beyond their bounds, or with control characters.
     ChunkExtension => 400 "bad_chunk_extension" "a chunk's extension is malformed or too long",
@@ -149,7 +150,7 @@ refusals! {
     /// Anything else that HTTP/2 forbids, such as PROTOCOL_ERROR.
     Http2 => 400 "h2_protocol_error" "a rule of HTTP/2 is broken",
 
-    /// A status line that is none, or a status outside 100 to 599.
+    /// A status line that is none, or a status outside 100 to 999.
     StatusLine => 502 "bad_status_line" "the status line is malformed",
     /// 101 to a request without Upgrade (RFC 9110 section 15.2.2).
     UnaskedUpgrade => 502 "unasked_upgrade" "the protocol is switched without being asked",

@@ -9,6 +9,7 @@ use crate::{
     limits::{FIELDS_MAX, Limits, METHOD_BYTES_MAX},
     lines,
     method::{Method, Version},
+    octet,
     reading::Reading,
     refusal::Refusal,
     scan::{Scan, Side},
@@ -27,7 +28,7 @@ pub struct Request<'a> {
     pub method: Method<'a>,
     /// What to do it to.
     pub target: Target<'a>,
-    /// The version that the client speaks.
+    /// The version that the client speaks. HTTP/1.2 and later are HTTP/1.1.
     pub version: Version,
     /// Whom it asks. Only HTTP/1.0 leaves it out.
     pub host: Option<Host<'a>>,
@@ -82,7 +83,7 @@ fn read_whole<'a>(head: &'a [u8], limits: &Limits) -> Result<Request<'a>, Refusa
     let (Ok(httparse::Status::Complete(_)), Some(method), Some(target), Some(minor)) =
         (status, parsed.method, parsed.path, parsed.version)
     else {
-        return Err(refusal_of(head));
+        return read_later_minor(head, limits).unwrap_or_else(|| Err(refusal_of(head)));
     };
     // httparse skips empty lines, and could be told to skip spaces: only one way to write the line
     // has these lengths.
@@ -91,12 +92,6 @@ fn read_whole<'a>(head: &'a [u8], limits: &Limits) -> Result<Request<'a>, Refusa
         .get(fields_at..head.len().saturating_sub(2))
         .filter(|_| head[..fields_at].ends_with(b"\r\n") && head[method.len()] == b' ')
         .ok_or(Refusal::RequestLine)?;
-    if method.len() > METHOD_BYTES_MAX {
-        return Err(Refusal::MethodTooLong);
-    }
-    if target.len() > limits.target_bytes_max {
-        return Err(Refusal::TargetTooLong);
-    }
     let facts = Facts::of(parsed.headers.iter().map(|header| Field {
         name: header.name.as_bytes(),
         value: header.value,
@@ -105,9 +100,59 @@ fn read_whole<'a>(head: &'a [u8], limits: &Limits) -> Result<Request<'a>, Refusa
         0 => Version::Http10,
         _ => Version::Http11,
     };
+    judge_line(
+        (method, target, version),
+        Fields::checked(lines),
+        &facts,
+        limits,
+    )
+}
+
+/// Reads a head of HTTP/1.2 to HTTP/1.9 as what it is to whoever knows HTTP/1.1 alone (RFC 9110
+/// section 6.2). httparse knows none of them. `None` is any other head.
+#[cold]
+fn read_later_minor<'a>(head: &'a [u8], limits: &Limits) -> Option<Result<Request<'a>, Refusal>> {
+    let line_len = memchr::memchr(b'\n', head)? + 1;
+    let (line, lines) = head.split_at(line_len);
+    let mut parts = line.strip_suffix(b"\r\n")?.split(|&byte| byte == b' ');
+    let (method, target, version) = (parts.next()?, parts.next()?, parts.next()?);
+    let is_later = matches!(
+        version,
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'2'..=b'9']
+    );
+    let is_right = octet::is_token(method) && !target.is_empty();
+    if !(is_later && is_right && target.iter().copied().all(octet::is_target))
+        || parts.next().is_some()
+    {
+        return None;
+    }
+    let method = std::str::from_utf8(method).ok()?;
+    let target = std::str::from_utf8(target).ok()?;
+    let lines = lines.strip_suffix(b"\r\n")?;
+    if let Some(refusal) = lines::first_refusal(lines) {
+        return Some(Err(refusal));
+    }
+    let fields = Fields::checked(lines);
+    let line = (method, target, Version::Http11);
+    Some(judge_line(line, fields, &Facts::of(fields), limits))
+}
+
+/// Looks at the parts of a start line, and puts them together with the fields.
+fn judge_line<'a>(
+    (method, target, version): (&'a str, &'a str, Version),
+    fields: Fields<'a>,
+    facts: &Facts<'a>,
+    limits: &Limits,
+) -> Result<Request<'a>, Refusal> {
+    if method.len() > METHOD_BYTES_MAX {
+        return Err(Refusal::MethodTooLong);
+    }
+    if target.len() > limits.target_bytes_max {
+        return Err(Refusal::TargetTooLong);
+    }
     let method = Method::parse(method).ok_or(Refusal::Connect)?;
     let target = Target::parse(target, method).ok_or(Refusal::Target)?;
-    judge(method, target, version, Fields::checked(lines), &facts)
+    judge(method, target, version, fields, facts)
 }
 
 /// Puts together what start line and fields of HTTP/1 say.
@@ -123,7 +168,7 @@ fn judge<'a>(
         Once::Never if modern => return Err(Refusal::NoHost),
         Once::Never => None,
         Once::One(raw) => Some(Host::parse(raw).ok_or(Refusal::Host)?),
-        Once::Several => return Err(Refusal::SeveralHosts),
+        Once::Same(_) | Once::Several => return Err(Refusal::SeveralHosts),
     };
     let host = match (target.form, host) {
         (Form::Absolute { scheme, host }, Some(field)) if !field.is_same(host, scheme) => {
@@ -177,7 +222,7 @@ fn upgrade_of<'a>(
     };
     let protocol = std::str::from_utf8(value).ok()?;
     let mut parts = protocol.splitn(2, '/');
-    let tokens = parts.all(|part| crate::octet::is_token(part.as_bytes()));
+    let tokens = parts.all(|part| octet::is_token(part.as_bytes()));
     let name = protocol.split('/').next().unwrap_or_default();
     let tunnels_http = ["h2c", "h2", "http", "tls"]
         .iter()
@@ -210,8 +255,8 @@ fn check_line(line: &[u8]) -> Result<(), Refusal> {
     };
     let known = matches!(version, b"HTTP/1.0" | b"HTTP/1.1");
     match version {
-        _ if !crate::octet::is_token(method) => Err(Refusal::RequestLine),
-        _ if target.is_empty() || !target.iter().copied().all(crate::octet::is_target) => {
+        _ if !octet::is_token(method) => Err(Refusal::RequestLine),
+        _ if target.is_empty() || !target.iter().copied().all(octet::is_target) => {
             Err(Refusal::Target)
         }
         [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]

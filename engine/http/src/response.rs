@@ -1,6 +1,10 @@
 //! Heads of responses: what an upstream answers, and where its content ends.
+//!
+//! What has one meaning is taken though it is badly written, because servers write it so and other
+//! proxies take it: a length that is repeated (RFC 9110 section 8.6), a status line that ends in LF
+//! alone (RFC 9112 section 2.2), a status from 600 to 999 (RFC 9110 section 15). It is written anew.
 
-use std::mem::MaybeUninit;
+use std::{mem::MaybeUninit, ops::RangeInclusive};
 
 use crate::{
     facts::{Connection, Facts},
@@ -33,6 +37,10 @@ impl Asked {
     }
 }
 
+/// The statuses that are passed on. Those from 600 on have no class, and clients take them for errors
+/// of the server (RFC 9110 section 15).
+pub const STATUSES: RangeInclusive<u16> = 100..=999;
+
 /// Where the content of a response ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
@@ -49,7 +57,7 @@ pub enum Framing {
 /// The head of a response.
 #[derive(Clone, Copy, Debug)]
 pub struct Response<'a> {
-    /// From 100 to 599.
+    /// One of [`STATUSES`].
     pub status: u16,
     /// The words behind it; may be empty.
     pub reason: &'a str,
@@ -65,6 +73,8 @@ pub struct Response<'a> {
     pub connection: Connection,
     /// Whether another request may be sent on the connection.
     pub keep_alive: bool,
+    /// How long the upstream keeps the connection open until then, in seconds, where it says so.
+    pub rests_for: Option<u32>,
     /// Bytes of the head: where the content begins.
     pub head_len: usize,
 }
@@ -94,7 +104,7 @@ pub fn read<'a>(
     })
 }
 
-/// Reads a head that has its empty line, and no LF without CR.
+/// Reads a head that has its empty line, and no LF without CR but that of its status line.
 fn read_whole<'a>(head: &'a [u8], asked: Asked) -> Result<Response<'a>, Refusal> {
     let line_len = memchr::memchr(b'\n', head).unwrap_or(0) + 1;
     let mut places = [const { MaybeUninit::<httparse::Header<'a>>::uninit() }; FIELDS_MAX];
@@ -111,13 +121,14 @@ fn read_whole<'a>(head: &'a [u8], asked: Asked) -> Result<Response<'a>, Refusal>
     };
     // httparse skips empty lines in front; the line is the first one here, and one space follows
     // the version.
-    if !(head.starts_with(b"HTTP/1.") && (100..600).contains(&status)) {
+    if !(head.starts_with(b"HTTP/1.") && STATUSES.contains(&status)) {
         return Err(Refusal::StatusLine);
     }
-    let facts = Facts::of(parsed.headers.iter().map(|header| Field {
+    let mut facts = Facts::of(parsed.headers.iter().map(|header| Field {
         name: header.name.as_bytes(),
         value: header.value,
     }));
+    facts.merge_lengths()?;
     let version = match minor {
         0 => Version::Http10,
         _ => Version::Http11,
@@ -132,6 +143,7 @@ fn read_whole<'a>(head: &'a [u8], asked: Asked) -> Result<Response<'a>, Refusal>
         length: facts.length()?,
         connection: facts.connection()?,
         keep_alive: false,
+        rests_for: facts.rests_for(),
         head_len: head.len(),
     };
     judge(response, asked, &facts)
@@ -176,7 +188,8 @@ pub(crate) fn judge<'a>(
 #[cold]
 fn refusal_of(head: &[u8], line_len: usize) -> Refusal {
     let (line, fields) = head.split_at(line_len.min(head.len()));
-    let line = line.strip_suffix(b"\r\n").unwrap_or(line);
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
     let version = matches!(
         line,
         [

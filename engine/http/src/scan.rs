@@ -104,6 +104,8 @@ impl Scan {
             [b'\r'] if self.start == 0 && side == Side::Request => self.start = newline + 1,
             [b'\r'] => return Ended::Refused(Refusal::EmptyLine),
             [.., b'\r'] => self.lines += 1,
+            // A status line may end in LF alone.
+            [_, ..] if side == Side::Response && self.line == self.start => self.lines += 1,
             _ => return Ended::Refused(Refusal::BareLf),
         }
         if self.lines > limits.fields_bound() + 1 {

@@ -36,7 +36,7 @@ const RETRY_SECONDS: u64 = 5;
 
 impl Asker {
     /// Whom to answer. With content that nobody has read yet, the connection ends with the answer.
-    pub(crate) fn of(request: &Request<'_>, id: String, is_stopping: bool) -> Self {
+    pub(crate) fn of(request: &Request<'_>, id: String, worker: &Worker) -> Self {
         let like = Answer::to(request, Code::Internal, "");
         let content = !matches!(
             request.framing,
@@ -47,7 +47,8 @@ impl Asker {
             is_head: request.method == Method::Head,
             ending: Cell::new(Ending {
                 version: request.version,
-                keep_alive: request.keep_alive && !content && !is_stopping,
+                keep_alive: request.keep_alive && !content && !worker.stopped().is_stopped(),
+                date: worker.date(),
             }),
             id,
         }
@@ -61,6 +62,7 @@ impl Asker {
             ending: Cell::new(Ending {
                 version: Version::Http11,
                 keep_alive: false,
+                date: worker.date(),
             }),
             id: worker.next_request_id(),
         }
@@ -167,7 +169,10 @@ impl Own {
     /// # Errors
     /// When the client is gone.
     pub(crate) async fn send(&self, connection: &Connection<'_>) -> io::Result<()> {
-        send_all(&connection.ends.client, &self.bytes).await
+        let client = &connection.ends.client;
+        send_all(client, &self.bytes).await?;
+        client.add_moved(0, self.bytes.len() as u64);
+        Ok(())
     }
 }
 
@@ -187,10 +192,9 @@ fn code_of(outcome: Outcome) -> Code {
         | Outcome::UpstreamReset
         | Outcome::UpstreamUntrusted
         | Outcome::UpstreamTls
+        | Outcome::Unreachable
         | Outcome::BadResponse => Code::BackendDown,
-        Outcome::ConnectTimeout | Outcome::AnswerTimeout | Outcome::Unreachable => {
-            Code::BackendTimeout
-        }
+        Outcome::ConnectTimeout | Outcome::AnswerTimeout => Code::BackendTimeout,
         Outcome::NetworkLimit | Outcome::NoTarget | Outcome::UpstreamUnset => Code::NoBackend,
         _ => Code::Internal,
     }

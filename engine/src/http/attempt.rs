@@ -9,7 +9,7 @@ mod answer;
 
 use std::{
     cell::Cell,
-    future::{Future, pending, poll_fn},
+    future::{Future, poll_fn},
     io,
     os::fd::AsFd,
     pin::{Pin, pin},
@@ -18,7 +18,7 @@ use std::{
 };
 
 use engine_core::outcome::Outcome;
-use engine_http::refusal::Refusal;
+use engine_http::{method::Version, refusal::Refusal};
 use engine_sys::socket;
 
 use self::answer::Answer;
@@ -28,6 +28,7 @@ use super::{
     exchange::{Exchange, Plan, Went},
     patience::{Patience, Stage},
     trace::{Moved, RequestTrace},
+    watch::{Place, Watch},
 };
 use crate::{
     connection::Connection,
@@ -66,6 +67,10 @@ pub(crate) struct Attempt<'a> {
     content_left: Cell<bool>,
     /// The client knows that its content is wanted.
     is_asked_on: Cell<bool>,
+    /// Where the response to the client is.
+    place: Cell<Place>,
+    /// When it was looked last whether the client is still there, in [`crate::live::Live::now`].
+    looked_at: Cell<u32>,
 }
 
 /// What came first.
@@ -96,6 +101,12 @@ impl<'a> Attempt<'a> {
             went,
             content_left: Cell::new(false),
             is_asked_on: Cell::new(!work.plan.expects_continue),
+            place: Cell::new(match work.plan.version {
+                // It knows no interim responses.
+                Version::Http10 => Place::Silent,
+                Version::Http11 | Version::Http2 => Place::BeforeHead,
+            }),
+            looked_at: Cell::new(work.connection.worker.live.now()),
         }
     }
 
@@ -144,18 +155,30 @@ impl<'a> Attempt<'a> {
                 First::Answer(answer) => return Ok((answer, false)),
             }
         }
-        let live = &self.wire.connection.worker.live;
-        let sent_at = live.now();
-        let mut gone = pin!(self.client_gone(ahead));
+        let Connection { worker, slot, .. } = *self.wire.connection;
+        // A client is only watched when the answer takes its time.
+        let watched_from = worker.live.now() + 1;
+        let watch = Watch {
+            connection: self.wire.connection,
+            flow: self.wire.flow,
+            place: &self.place,
+            since: Instant::now(),
+        };
+        let mut gone = pin!(watch.gone(ahead));
         poll_fn(|cx| {
             if let Poll::Ready(answered) = answer.as_mut().poll(cx) {
                 return Poll::Ready(Ok((answered?, all)));
             }
-            // A client is only watched when the answer takes its time.
-            if live.now() > sent_at && gone.as_mut().poll(cx).is_ready() {
+            let is_watched = worker.live.now() >= watched_from;
+            if is_watched && gone.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Err(Outcome::ClientReset.into()));
             }
-            self.judge(|| Stage::Answering)
+            let judged = self.judge(|| Stage::Answering);
+            if !is_watched {
+                // Whatever else is waited for: by the clock that this was measured with.
+                slot.wake_by(watched_from);
+            }
+            judged
         })
         .await
     }
@@ -183,6 +206,9 @@ impl<'a> Attempt<'a> {
             }
             if let Poll::Ready(answered) = answer.as_mut().poll(cx) {
                 return Poll::Ready(answered.map(First::Answer));
+            }
+            if self.has_client_reset() {
+                return Poll::Ready(Err(Outcome::ClientReset.into()));
             }
             self.judge(|| Stage::Sending {
                 is_quiet: self.is_asked_on.get() && self.is_client_quiet(),
@@ -212,23 +238,13 @@ impl<'a> Attempt<'a> {
         looked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// Waits until the client is gone. The end of its stream counts as that, though HTTP/1 could
-    /// tell a half-close from it: hardly any client half-closes, and the work for one that went is
-    /// the tenant's. A client that has sent its next request is not watched any more.
-    async fn client_gone(&self, ahead: &mut Ahead) {
+    /// Whether the client has reset the connection, which nobody reads while the upstream does not
+    /// take its content. Looks once a second.
+    fn has_client_reset(&self) -> bool {
         let Connection { worker, ends, .. } = self.wire.connection;
-        while ahead.is_empty() {
-            if ends.client.readable().await.is_err() {
-                return;
-            }
-            match ahead.receive(worker, &ends.client) {
-                Ok(0) => return,
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return,
-            }
-        }
-        pending().await
+        let now = worker.live.now();
+        let is_due = self.looked_at.replace(now) != now;
+        is_due && socket::heard(ends.client.socket().as_fd()).reset
     }
 
     /// Goes on with whatever protocol both sides have agreed on.

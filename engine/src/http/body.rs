@@ -4,7 +4,7 @@
 //! Chunked content is read chunk by chunk and framed anew, so that nothing of one side's framing
 //! reaches the other.
 
-use std::{io, mem};
+use std::{cell::Cell, io, mem};
 
 use engine_core::outcome::Outcome;
 use engine_http::{
@@ -14,7 +14,7 @@ use engine_http::{
     response,
 };
 
-use super::ahead::Ahead;
+use super::{ahead::Ahead, watch::Place};
 use crate::{
     end::End,
     relay::{Direction, Wire, carry, carry_rest},
@@ -43,6 +43,14 @@ pub(super) enum Towards {
     Close,
 }
 
+/// The client that content goes to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Receiver<'a> {
+    pub(super) towards: Towards,
+    /// Where its response is, for whoever watches it.
+    pub(super) place: &'a Cell<Place>,
+}
+
 /// Moves a request's content to the upstream.
 ///
 /// # Errors
@@ -63,9 +71,10 @@ pub(super) async fn send_content(
                 wire,
                 direction: Direction::In,
                 towards: Towards::Chunks,
+                place: None,
                 length_max,
             };
-            lane.run(&mut Vec::new(), ahead).await
+            lane.run(Decoder::default(), &mut Vec::new(), ahead).await
         }
     }
 }
@@ -81,7 +90,7 @@ pub(super) async fn take_content(
     head: &mut Vec<u8>,
     framing: response::Framing,
     ahead: &mut Ahead,
-    towards: Towards,
+    Receiver { towards, place }: Receiver<'_>,
 ) -> Result<(), Cut> {
     match framing {
         response::Framing::None => measured(wire, Direction::Out, mem::take(head), ahead, 0).await,
@@ -98,9 +107,10 @@ pub(super) async fn take_content(
                 wire,
                 direction: Direction::Out,
                 towards,
+                place: (towards == Towards::Chunks).then_some(place),
                 length_max: u64::MAX,
             };
-            lane.run(head, ahead).await
+            lane.run(Decoder::of_response(), head, ahead).await
         }
     }
 }
@@ -124,15 +134,21 @@ struct Chunks<'a> {
     wire: &'a Wire<'a>,
     direction: Direction,
     towards: Towards,
+    /// Told when all chunks so far were sent, and when the next one is.
+    place: Option<&'a Cell<Place>>,
     /// The most content that is passed on.
     length_max: u64,
 }
 
 impl Chunks<'_> {
     /// Moves all of it, behind `head`, which is left where it is when nothing could be sent.
-    async fn run(&self, head: &mut Vec<u8>, ahead: &mut Ahead) -> Result<(), Cut> {
+    async fn run(
+        &self,
+        mut decoder: Decoder,
+        head: &mut Vec<u8>,
+        ahead: &mut Ahead,
+    ) -> Result<(), Cut> {
         let (from, to) = self.wire.sides(self.direction);
-        let mut decoder = Decoder::default();
         let mut content = 0;
         // The head was counted by whoever read it.
         let mut counted = head.len();
@@ -156,8 +172,16 @@ impl Chunks<'_> {
                 return Ok(());
             }
             if ahead.is_empty() {
+                self.is_at(Place::BetweenChunks);
                 self.receive(ahead, from).await?;
+                self.is_at(Place::Within);
             }
+        }
+    }
+
+    fn is_at(&self, place: Place) {
+        if let Some(told) = self.place {
+            told.set(place);
         }
     }
 

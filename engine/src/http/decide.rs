@@ -11,6 +11,7 @@ use engine_http::{
     facts::Framing,
     forward::{Client, Forwarding, Outgoing, write_request},
     method::{Scheme, Version},
+    path::Path,
     request::Request,
     response::Asked,
     retry::Safety,
@@ -101,10 +102,14 @@ pub(crate) fn decide<'a>(asking: Asking<'a>, request: &Request<'_>) -> Decision<
         Found::NoRule(NoRule::NoMatch) => return refused(Outcome::NoRoute, None),
         Found::NoRule(NoRule::UnknownHost | NoRule::NoHost) => {
             return match published.snapshot.route(connection.id, None) {
-                Ok(route) => {
-                    let path = (request.target.path, 0);
-                    pass(asking, request, (route, &PLAIN), path, &origin)
-                }
+                // What a path may not be, it may not be here either.
+                Ok(route) => match Path::read(request.target.path) {
+                    Ok(path) => {
+                        let path = (path.as_str(), 0);
+                        pass(asking, request, (route, &PLAIN), path, &origin)
+                    }
+                    Err(refusal) => refused(Outcome::BadRequest, Some(refusal)),
+                },
                 Err(NoRoute::UnknownName | NoRoute::NoName) if request.host.is_some() => {
                     refused(Outcome::UnknownName, None)
                 }

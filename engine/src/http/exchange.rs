@@ -45,6 +45,16 @@ pub(crate) struct Plan<'a> {
 }
 
 impl Plan<'_> {
+    /// Whether it is sent once only, though the upstream says nothing to it: doing it twice may
+    /// matter, or its content is gone with the first time.
+    fn is_once(&self) -> bool {
+        let content = match self.has_no_content() {
+            true => Content::Whole,
+            false => Content::Partial,
+        };
+        !self.safety.may_repeat(retry::Failure::NoAnswer, content)
+    }
+
     /// Whether the request's head was all of it.
     pub(crate) fn has_no_content(&self) -> bool {
         matches!(
@@ -101,7 +111,7 @@ pub(crate) async fn exchange(
     let retries = &plan.policy.retries;
     let patience = Patience::new((slot, &worker.live), &plan.policy.timeouts, listener);
     permit.route.standing.deposit(retries);
-    let mut targets = Targets::new(connection, work.way, permit);
+    let mut targets = Targets::new(connection, work.way, permit, plan.is_once());
     let mut repeated = 0;
     loop {
         let moved = Moved::new(trace);
@@ -123,7 +133,7 @@ pub(crate) async fn exchange(
             Ok(answered) => {
                 targets.answered(opened.target);
                 slot.wake_at(0);
-                return answered.end(connection, opened);
+                return answered.end(connection, opened, went.rests_for.get());
             }
             Err(failure) => failure,
         };
@@ -204,6 +214,8 @@ pub(crate) struct Went {
     pub(crate) is_heard: Cell<bool>,
     /// The request's content may be gone.
     pub(crate) content_begun: Cell<bool>,
+    /// How long the upstream keeps its connection open afterwards, in seconds, where it says so.
+    pub(crate) rests_for: Cell<Option<u32>>,
 }
 
 impl Went {
@@ -222,9 +234,9 @@ impl Went {
 }
 
 impl Answered {
-    fn end(self, connection: &Connection<'_>, opened: Opened) -> Exchanged {
+    fn end(self, connection: &Connection<'_>, opened: Opened, rests_for: Option<u32>) -> Exchanged {
         if self.upstream_rests {
-            opened.rest(connection);
+            opened.rest(connection, rests_for);
         }
         Exchanged {
             outcome: self.outcome,

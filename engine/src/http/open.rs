@@ -1,7 +1,7 @@
 //! Gets an upstream connection for a request: one that rests, or a new one.
 
 use std::{
-    cell::OnceCell,
+    cell::{Cell, OnceCell},
     net::IpAddr,
     time::{Duration, Instant},
 };
@@ -21,7 +21,7 @@ use super::{pool::Key, trace::RequestTrace};
 use crate::{
     admit::Permit,
     connection::Connection,
-    dial::{self, Introduction, outcome_of},
+    dial::{self, Introduction, no_way, outcome_of},
     end::End,
     http2::upstreams::Lease,
     preface::Endpoints,
@@ -82,10 +82,20 @@ pub(crate) struct Targets<'a> {
     tried: Vec<usize>,
     /// The one to be tried again, over a new connection.
     again: Option<usize>,
+    /// The request may not be repeated, should a connection turn out to be closed.
+    is_once: bool,
+    /// Why there was no way to the last target that was dialed.
+    no_way: Cell<Option<&'static str>>,
 }
 
 impl<'a> Targets<'a> {
-    pub(crate) fn new(connection: &'a Connection<'a>, way: Way<'a>, permit: &'a Permit) -> Self {
+    /// Those that a request tries. `is_once`: it may not be repeated.
+    pub(crate) fn new(
+        connection: &'a Connection<'a>,
+        way: Way<'a>,
+        permit: &'a Permit,
+        is_once: bool,
+    ) -> Self {
         let random = match way.policy.balance {
             Some(Balance::PowerOfTwo) => connection.worker.chance.draw(),
             Some(Balance::Shared(_) | Balance::Consistent(_)) | None => 0,
@@ -98,6 +108,8 @@ impl<'a> Targets<'a> {
             turn: OnceCell::new(),
             tried: Vec::new(),
             again: None,
+            is_once,
+            no_way: Cell::new(None),
         }
     }
 
@@ -133,6 +145,9 @@ impl<'a> Targets<'a> {
                     self.failed(index, failure);
                 }
             }
+        }
+        if failure == Outcome::Unreachable {
+            trace.reason.set(self.no_way.get());
         }
         Err(failure)
     }
@@ -289,7 +304,7 @@ impl<'a> Targets<'a> {
         let shared = (key.origin != 0).then(|| upstreams.take(&key)).flatten();
         shared
             .map(Far::Stream)
-            .or_else(|| pool.take(key).map(Far::Connection))
+            .or_else(|| pool.take(key, self.is_once).map(Far::Connection))
     }
 
     /// A new connection, of what the target speaks.
@@ -329,7 +344,10 @@ impl<'a> Targets<'a> {
         let deadline = until.map_or(patience, |until| until.min(patience));
         let (address, connection) = (target.address, self.connection);
         let dialed = dial::attempt(connection, netns, address, &mut first, deadline).await;
-        let (socket, _) = dialed.map_err(|error| outcome_of(&error))?;
+        let (socket, _) = dialed.map_err(|error| {
+            self.no_way.set(no_way(&error));
+            outcome_of(&error)
+        })?;
         let end = End::plain(socket);
         if let Some(origin) = origin {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -364,9 +382,10 @@ impl Opened {
     }
 
     /// Leaves the connection to the next request.
-    pub(crate) fn rest(self, connection: &Connection<'_>) {
+    /// `rests_for`: how long the upstream keeps it open, in seconds, where it says so.
+    pub(crate) fn rest(self, connection: &Connection<'_>, rests_for: Option<u32>) {
         if let (Some(key), Far::Connection(end)) = (self.key, self.far) {
-            connection.worker.pool.give(key, end);
+            connection.worker.pool.give(key, end, rests_for);
         }
     }
 }

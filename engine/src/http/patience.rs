@@ -116,7 +116,8 @@ impl Patience {
         let (since, before) = self.window.get();
         if now - since >= CONTENT_WINDOW {
             self.window.set((now, content));
-            let is_slow = content - before < CONTENT_BYTES_MIN;
+            // Another attempt counts from the start.
+            let is_slow = content.saturating_sub(before) < CONTENT_BYTES_MIN;
             if is_slow && slow == Outcome::ContentTimeout {
                 return Some(slow);
             }

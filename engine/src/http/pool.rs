@@ -42,7 +42,18 @@ pub(crate) struct Pool {
 struct Resting {
     end: End,
     since: Instant,
+    /// When it is closed.
+    until: Instant,
 }
+
+/// How recently a connection must have given a response to be taken for a request that may not be
+/// repeated: an upstream that closes connections at rest has hardly closed this one already. Every
+/// server lets them rest for longer than this, and for most of them it is the time of a round trip.
+const FRESH: Duration = Duration::from_millis(10);
+
+/// How much sooner than an upstream says a connection is given up: what is sent to it last has to
+/// get there before the upstream closes it.
+const MARGIN: Duration = Duration::from_secs(1);
 
 impl Pool {
     /// Keeps at most `count_max` connections, each for at most `rest_max`.
@@ -55,37 +66,49 @@ impl Pool {
         }
     }
 
-    /// A connection that is still open as far as this end knows.
-    pub(crate) fn take(&self, key: Key) -> Option<End> {
+    /// A connection that is still open as far as this end knows. `is_fresh`: one that gave a
+    /// response just now, since the request may not be repeated.
+    pub(crate) fn take(&self, key: Key, is_fresh: bool) -> Option<End> {
         let mut resting = self.resting.borrow_mut();
         let stack = resting.get_mut(&key)?;
-        while let Some(top) = stack.pop() {
+        let now = Instant::now();
+        let is_old = |top: &Resting| is_fresh && now.saturating_duration_since(top.since) > FRESH;
+        while let Some(top) = stack.pop_if(|top| !is_old(top)) {
             self.count.set(self.count.get() - 1);
-            if top.end.is_quiet() {
+            if now < top.until && top.end.is_quiet() {
                 return Some(top.end);
             }
+            part(&top.end);
         }
-        resting.remove(&key);
+        if stack.is_empty() {
+            resting.remove(&key);
+        }
         None
     }
 
-    /// Keeps a connection on which a response has just ended.
-    pub(crate) fn give(&self, key: Key, end: End) {
-        if self.count.get() >= self.count_max {
+    /// Keeps a connection on which a response has just ended, and which the upstream keeps open for
+    /// `rests_for` seconds, where it says so.
+    pub(crate) fn give(&self, key: Key, end: End, rests_for: Option<u32>) {
+        let rest_max = rests_for.map_or(self.rest_max, |seconds| {
+            let announced = Duration::from_secs(seconds.into());
+            let left = announced.saturating_sub(MARGIN).max(announced / 2);
+            left.min(self.rest_max)
+        });
+        if self.count.get() >= self.count_max || rest_max.is_zero() {
             part(&end);
             return;
         }
         self.count.set(self.count.get() + 1);
         let since = Instant::now();
+        let until = since + rest_max;
         let mut resting = self.resting.borrow_mut();
-        resting.entry(key).or_default().push(Resting { end, since });
+        let stack = resting.entry(key).or_default();
+        stack.push(Resting { end, since, until });
     }
 
     /// Closes what has rested for too long, or was closed by the other end.
     pub(crate) fn sweep(&self, now: Instant) {
-        self.keep(|_, resting| {
-            now.saturating_duration_since(resting.since) < self.rest_max && resting.end.is_quiet()
-        });
+        self.keep(|_, resting| now < resting.until && resting.end.is_quiet());
     }
 
     /// Closes all connections into networks that are gone.
@@ -150,11 +173,11 @@ mod tests {
     fn what_was_opened_in_one_namespace_is_not_given_out_for_another() {
         with_pool(|pool, key, listener| {
             let (_kept, end) = connection(listener);
-            pool.give(key, end);
+            pool.give(key, end, None);
             let mut moved = key;
             moved.namespace.inode += 1;
-            assert!(pool.take(moved).is_none());
-            assert!(pool.take(key).is_some());
+            assert!(pool.take(moved, false).is_none());
+            assert!(pool.take(key, false).is_some());
         });
     }
 
@@ -163,15 +186,15 @@ mod tests {
         with_pool(|pool, key, listener| {
             let (quiet, kept) = connection(listener);
             let (closed, stale) = connection(listener);
-            pool.give(key, kept);
-            pool.give(key, stale);
+            pool.give(key, kept, None);
+            pool.give(key, stale, None);
             drop(closed);
-            assert!(pool.take(key).is_some(), "the quiet one");
-            assert!(pool.take(key).is_none());
+            assert!(pool.take(key, false).is_some(), "the quiet one");
+            assert!(pool.take(key, false).is_none());
             let (mut talking, odd) = connection(listener);
-            pool.give(key, odd);
+            pool.give(key, odd, None);
             talking.write_all(b"unasked").unwrap();
-            assert!(pool.take(key).is_none());
+            assert!(pool.take(key, false).is_none());
             drop(quiet);
         });
     }
@@ -180,14 +203,53 @@ mod tests {
     fn networks_do_not_share_and_a_gone_one_loses_its_connections() {
         with_pool(|pool, key, listener| {
             let (_theirs, ours) = connection(listener);
-            pool.give(key, ours);
+            pool.give(key, ours, None);
             let other = Key {
                 network: NetworkId(2),
                 ..key
             };
-            assert!(pool.take(other).is_none());
+            assert!(pool.take(other, false).is_none());
             pool.end_networks(|network| network == key.network);
-            assert!(pool.take(key).is_none());
+            assert!(pool.take(key, false).is_none());
+        });
+    }
+
+    #[test]
+    fn a_request_that_may_not_be_repeated_gets_a_connection_that_was_used_just_now() {
+        with_pool(|pool, key, listener| {
+            let (_theirs, ours) = connection(listener);
+            pool.give(key, ours, None);
+            let ours = pool.take(key, true).unwrap();
+            pool.give(key, ours, None);
+            std::thread::sleep(FRESH + Duration::from_millis(1));
+            assert!(pool.take(key, true).is_none());
+            assert!(pool.take(key, false).is_some(), "it stays for the others");
+            assert_eq!(pool.count.get(), 0);
+        });
+    }
+
+    #[test]
+    fn an_upstream_says_how_long_its_connection_rests_and_the_pool_for_how_long_at_most() {
+        with_pool(|pool, key, listener| {
+            let now = Instant::now();
+            for (announced, ends_after) in [(Some(5), 4), (Some(1000), 60), (None, 60)] {
+                let (_theirs, ours) = connection(listener);
+                pool.give(key, ours, announced);
+                pool.sweep(now + Duration::from_millis(ends_after * 1000 - 100));
+                assert_eq!(pool.count.get(), 1, "{announced:?}");
+                pool.sweep(Instant::now() + Duration::from_secs(ends_after));
+                assert_eq!(pool.count.get(), 0, "{announced:?}");
+            }
+            let (_theirs, ours) = connection(listener);
+            pool.give(key, ours, Some(0));
+            assert_eq!(pool.count.get(), 0);
+            let (_theirs, ours) = connection(listener);
+            pool.give(key, ours, Some(1));
+            std::thread::sleep(Duration::from_millis(501));
+            assert!(
+                pool.take(key, false).is_none(),
+                "it is over before the sweep comes"
+            );
         });
     }
 
@@ -198,7 +260,7 @@ mod tests {
             let mut theirs = Vec::new();
             for (their, our) in held {
                 theirs.push(their);
-                pool.give(key, our);
+                pool.give(key, our, None);
             }
             assert_eq!(pool.count.get(), 2);
             pool.sweep(Instant::now());

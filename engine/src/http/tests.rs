@@ -3,6 +3,8 @@
 mod bench;
 mod checks;
 mod clients;
+mod endings;
 mod policies;
 mod records;
+mod resting;
 mod targets;

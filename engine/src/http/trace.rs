@@ -100,6 +100,8 @@ pub(crate) struct RequestTrace<'a> {
     pub(crate) answered_at: Cell<Option<Instant>>,
     /// Bytes of content from the client, and to it.
     pub(crate) content: Cell<(u64, u64)>,
+    /// The client takes the end of its connection for the end of the response.
+    pub(crate) ends_by_close: Cell<bool>,
 }
 
 /// What an attempt moves; counted as the request's content when it ends.
@@ -132,6 +134,7 @@ impl<'a> RequestTrace<'a> {
             headed_at: Cell::new(None),
             answered_at: Cell::new(None),
             content: Cell::new((0, 0)),
+            ends_by_close: Cell::new(false),
         }
     }
 
@@ -265,6 +268,8 @@ impl<'a> Moved<'a> {
 
 impl Drop for Moved<'_> {
     fn drop(&mut self) {
+        let client = &self.trace.connection.ends.client;
+        client.add_moved(self.flow.bytes_in.get(), self.flow.bytes_out.get());
         let (received, sent) = self.trace.content.get();
         let heads = self.heads.get();
         let of = |bytes: u64, head: u64| bytes.saturating_sub(head);

@@ -208,6 +208,7 @@ impl<'a> Exchange<'a> {
             cookie: (!cookie.is_empty()).then_some(cookie),
             is_end,
             is_last: self.content_left.get() || connection.worker.stopped().is_stopped(),
+            date: connection.worker.date(),
         }
     }
 

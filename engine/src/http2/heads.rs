@@ -176,6 +176,7 @@ fn copy_fields(fields: Fields<'_>, map: &mut HeaderMap) {
                     | Known::Te
                     | Known::TransferEncoding
                     | Known::Upgrade
+                    | Known::KeepAlive
                     | Known::HopByHop
                     | Known::ForProxy
             )

@@ -9,6 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use engine_http::{
+    date::HttpDate,
     forward::{ResponseForwarding, write_interim, write_response},
     method::Version,
     response::{Framing, Response},
@@ -58,6 +59,8 @@ pub(super) struct Head<'a> {
     pub(super) is_end: bool,
     /// The client should ask no more on its connection.
     pub(super) is_last: bool,
+    /// Now.
+    pub(super) date: HttpDate,
 }
 
 impl Near<'_> {
@@ -153,6 +156,7 @@ fn forwarding<'a>(told: &Head<'a>, framing: Framing, keep_alive: bool) -> Respon
         edits: &plan.policy.response_edits,
         hsts: plan.hsts,
         set_cookie: told.cookie.map(Vec::as_slice),
+        date: told.date,
     }
 }
 
@@ -234,6 +238,7 @@ impl<'a> NearConnection<'a> {
             response.framing
         };
         self.is_chunked.set(framing == Framing::Chunked);
+        self.trace.ends_by_close.set(framing == Framing::UntilClose);
         self.closes
             .set(framing == Framing::UntilClose || told.is_last);
         let keep_alive = plan.keep_alive && !self.closes.get();

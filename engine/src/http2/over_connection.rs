@@ -124,6 +124,7 @@ impl OverConnection<'_> {
     /// Passes a head on; gives what follows it, if it is the last one.
     async fn pass_head(&self, response: &Response<'_>) -> Result<Option<Begun>, Failure> {
         let (near, plan) = (self.exchange.near, self.exchange.plan());
+        self.exchange.went.rests_for.set(response.rests_for);
         let gone = |_: io::Error| Failure::from(Outcome::ClientReset);
         if response.is_interim() {
             self.exchange.hinted();
@@ -139,7 +140,7 @@ impl OverConnection<'_> {
         let (extent, is_end) = match response.framing {
             Framing::None => (Extent::Left(0), !response.is_upgrade()),
             Framing::Length(length) => (Extent::Left(length), length == 0),
-            Framing::Chunked => (Extent::Chunks(Box::<Decoder>::default()), false),
+            Framing::Chunked => (Extent::Chunks(Box::new(Decoder::of_response())), false),
             Framing::UntilClose => (Extent::Close, false),
         };
         let mut cookie = Vec::new();

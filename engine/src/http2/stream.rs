@@ -113,7 +113,7 @@ impl Passing<'_> {
         let worker = connection.worker;
         let is_head = request.method == Method::Head;
         let id = trusted_id(visitor, request).unwrap_or_else(|| worker.next_request_id());
-        let asker = Asker::of(request, id, false);
+        let asker = Asker::of(request, id, worker);
         let current = worker.current();
         let asking = Asking {
             connection,

@@ -19,11 +19,12 @@ use super::{
     names::{Asked, Termination},
 };
 use crate::{
-    classify::{farewell, refuse},
+    classify::refuse,
     config::{Protocol, Stranger},
     connection::Connection,
     end,
     http::{self, ahead::Ahead},
+    linger::{Linger, linger},
     preface::{Endpoints, Received},
     worker::Published,
 };
@@ -97,7 +98,7 @@ pub(crate) async fn serve(
     let secured = Box::pin(accept(connection, terms, (hello, received), endpoints)).await?;
     if connection.ends.client.speaks(ACME_PROTOCOL) {
         // The handshake was all that was wanted.
-        farewell(connection).await;
+        linger(connection, Linger::SHORT).await;
         return Ok(Outcome::Done);
     }
     http::serve(connection, Ahead::default(), endpoints, Some(secured)).await
@@ -183,7 +184,7 @@ async fn fail(connection: &Connection<'_>, error: &SessionError) -> Outcome {
     count_failed(connection, cause);
     if !matches!(error, SessionError::Wire(_) | SessionError::HandshakeEof) {
         // The alert is on its way.
-        farewell(connection).await;
+        linger(connection, Linger::SHORT).await;
     }
     Outcome::HandshakeFailed
 }

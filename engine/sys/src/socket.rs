@@ -177,6 +177,55 @@ pub fn peek(socket: BorrowedFd<'_>) -> io::Result<usize> {
     Ok(sock::recv(socket.as_raw_fd(), &mut [0], flags)?)
 }
 
+/// Throws away what has arrived, up to the size of `room`, whose bytes mean nothing afterwards:
+/// nothing is copied (tcp(7), MSG_TRUNC). Gives how much that was; 0 is the end of the stream.
+///
+/// # Errors
+/// As [`recv`].
+pub fn discard(socket: BorrowedFd<'_>, room: &mut [u8]) -> io::Result<usize> {
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC;
+    Ok(sock::recv(socket.as_raw_fd(), room, flags)?)
+}
+
+/// What the other side has said of the connection so far, whether its bytes were read or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// It has ended its stream.
+    pub end: bool,
+    /// It has reset the connection, or the connection broke.
+    pub reset: bool,
+}
+
+/// Looks at what the other side has said of a connection that this side has not ended (poll(2)).
+pub fn heard(socket: BorrowedFd<'_>) -> Heard {
+    let mut polled = libc::pollfd {
+        fd: socket.as_raw_fd(),
+        events: libc::POLLRDHUP,
+        revents: 0,
+    };
+    // SAFETY: `polled` is one pollfd, and is there until the call is over, which does not wait.
+    let count = unsafe { libc::poll(&raw mut polled, 1, 0) };
+    let seen = if count == 1 { polled.revents } else { 0 };
+    Heard {
+        end: seen & libc::POLLRDHUP != 0,
+        reset: seen & (libc::POLLERR | libc::POLLHUP) != 0,
+    }
+}
+
+/// How many of the bytes that were sent the other side has not acknowledged (tcp(7), SIOCOUTQ).
+///
+/// # Errors
+/// When the descriptor is not a TCP socket.
+pub fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<usize> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: SIOCOUTQ, which has the number of TIOCOUTQ, writes one c_int to where `count` is.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(usize::try_from(count).unwrap_or(0))
+}
+
 /// Writes as much as the socket takes now. Never raises SIGPIPE.
 ///
 /// # Errors
@@ -364,6 +413,37 @@ mod tests {
         client.set_nonblocking(false).unwrap();
         let error = client.read(&mut [0; 8]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[test]
+    fn an_end_is_told_from_a_reset_before_anything_is_read() {
+        let heard_of = |socket: &OwnedFd| heard(socket.as_fd());
+        let quiet = Heard {
+            end: false,
+            reset: false,
+        };
+        let (client, accepted, _) = pair("127.0.0.1:0");
+        assert_eq!(heard_of(&accepted), quiet);
+        assert_eq!(send(client.as_fd(), b"unread").unwrap(), 6);
+        assert_eq!(heard_of(&accepted), quiet);
+        shutdown_write(client.as_fd()).unwrap();
+        assert_eq!(heard_of(&accepted), Heard { end: true, ..quiet });
+        // It reads no more, and says so when something is sent to it.
+        drop(client);
+        assert!(!heard_of(&accepted).reset);
+        send(accepted.as_fd(), b"are you there").unwrap();
+        assert!(heard_of(&accepted).reset);
+    }
+
+    #[test]
+    fn what_is_thrown_away_is_gone_and_what_is_not_read_is_still_acknowledged() {
+        let (client, accepted, _) = pair("127.0.0.1:0");
+        assert_eq!(send(client.as_fd(), b"unwanted, wanted").unwrap(), 16);
+        assert_eq!(unacknowledged(client.as_fd()).unwrap(), 0);
+        assert_eq!(discard(accepted.as_fd(), &mut [0; 10]).unwrap(), 10);
+        let mut rest = [0; 16];
+        assert_eq!(recv(accepted.as_fd(), &mut rest).unwrap(), 6);
+        assert_eq!(&rest[..6], b"wanted");
     }
 
     #[test]

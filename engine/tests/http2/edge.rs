@@ -174,6 +174,7 @@ fn listener() -> Listener {
         idle_timeout: Duration::from_secs(60),
         keep_alive_timeout: Duration::from_secs(60),
         answer_timeout: Duration::from_secs(10),
+        half_close: engine::HalfClose::Respond,
         trusted_proxies: vec![],
     }
 }

@@ -292,6 +292,7 @@ fn listener(protocol: Protocol) -> Listener {
         idle_timeout: Duration::from_secs(30),
         keep_alive_timeout: Duration::from_secs(30),
         answer_timeout: Duration::from_secs(10),
+        half_close: engine::HalfClose::Respond,
         trusted_proxies: Vec::new(),
     }
 }

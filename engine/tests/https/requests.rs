@@ -1,6 +1,9 @@
 //! Requests over TLS that ends at the gateway.
 
-use std::io::{Read, Write};
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+};
 
 use engine::{DriverChoice, Protocol};
 use engine_core::outcome::Outcome;
@@ -201,4 +204,55 @@ fn protocols_that_are_not_in_common_end_the_handshake() {
             .get(&engine_tls::Cause::Protocol)
             == Some(&1)
     });
+}
+
+#[test]
+fn a_client_of_http_is_told_that_tls_is_spoken_here() {
+    for protocol in [Protocol::Https, Protocol::Tls] {
+        let (authority, upstream) = (Authority::new("one"), Upstream::plain());
+        let mut gateway = Setup::new(protocol)
+            .certificate(&authority.leaf(&["a.example"]))
+            .terminate(Some("a.example"), Policy::default())
+            .proxy(Some("a.example"), upstream.address)
+            .start();
+        let mut stream = TcpStream::connect(gateway.address).unwrap();
+        stream
+            .write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(
+            answer.starts_with("HTTP/1.1 400 Bad Request\r\n"),
+            "{answer}"
+        );
+        assert!(answer.contains("https://"), "{answer}");
+        gateway.outcomes(Outcome::NotTls, 1);
+        let mut stream = TcpStream::connect(gateway.address).unwrap();
+        stream.write_all(b"SSH-2.0-x\r\n").unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        assert!(answer.is_empty(), "{answer:?}");
+    }
+}
+
+#[test]
+fn a_client_in_tls_that_leaves_or_still_sends_is_treated_as_without() {
+    let (authority, upstream) = (Authority::new("one"), Upstream::plain());
+    let mut gateway = Setup::new(Protocol::Https)
+        .certificate(&authority.leaf(&["a.example"]))
+        .terminate(None, Policy::default())
+        .proxy(Some("a.example"), upstream.address)
+        .start();
+    let mut stream = connect(gateway.address, &client(&authority, None), "a.example");
+    // Refused by its head; what follows is sent before anybody looks for an answer.
+    let head =
+        "POST / HTTP/1.1\r\nHost: a.example\r\nHost: b.example\r\nContent-Length: 4000000\r\n\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    for _ in 0..40 {
+        stream.write_all(&[b'x'; 100_000]).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert_eq!(read_answer(&mut stream).status(), "400");
+    drop(stream);
+    gateway.outcomes(Outcome::BadRequest, 1);
 }

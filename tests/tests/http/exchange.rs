@@ -113,7 +113,8 @@ fn content_is_asked_for_before_it_is_sent(lab: &mut Lab) -> Result<()> {
         let answer = client.answer("PUT")?;
         ensure!(answer.text() == "hello", "{answer:?}");
     }
-    ensure!(upstream.connections() == 1);
+    // What has content may not be repeated, and goes over a connection that was in use just now, or a new one.
+    ensure!(upstream.connections() <= 2);
     // HTTP/1.0 knows no interim answers.
     let old = "PUT / HTTP/1.0\r\nHost: blue.example\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nhello";
     client = http::dial()?;

@@ -165,7 +165,7 @@ fn a_silent_upstream_is_given_up(lab: &mut Lab) -> Result<()> {
     for (host, status, code) in [
         (NAME, 504, "BACKEND_TIMEOUT"),
         ("refused.example", 502, "BACKEND_DOWN"),
-        ("nowhere.example", 504, "BACKEND_TIMEOUT"),
+        ("nowhere.example", 502, "BACKEND_DOWN"),
         ("nobody.example", 504, "BACKEND_TIMEOUT"),
         ("unknown.example", 404, "NO_ROUTE"),
     ] {

@@ -133,7 +133,6 @@ const LINES: &[(&str, u16)] = &[
     ("GET / http/1.1\r\nHost: blue.example\r\n", 400),
     ("GET / HTTP/1.10\r\nHost: blue.example\r\n", 400),
     ("GET /\r\nHost: blue.example\r\n", 400),
-    ("GET / HTTP/1.2\r\nHost: blue.example\r\n", 505),
     ("GET / HTTP/2.0\r\nHost: blue.example\r\n", 505),
     ("GET / HTTP/0.9\r\nHost: blue.example\r\n", 505),
     (

@@ -13,6 +13,7 @@ use crate::{NAME, serve};
 
 pub(crate) const TESTS: &[Test] = tests![
     answers_with_two_readings_are_the_upstreams_failure,
+    answers_with_one_reading_are_written_anew,
     chunks_with_two_readings_end_the_answer_early,
     an_answer_that_nobody_asked_for_is_nobodys,
     an_endless_head_is_given_up,
@@ -22,8 +23,7 @@ pub(crate) const TESTS: &[Test] = tests![
 const ANSWERS: &[&str] = &[
     "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
     "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok!",
-    "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok",
-    "HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nok",
+    "HTTP/1.1 200 OK\r\nContent-Length: 2, 3\r\n\r\nok!",
     "HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nok",
     "HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\nok",
     "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
@@ -36,7 +36,7 @@ const ANSWERS: &[&str] = &[
     "HTTP/1.1 200 OK\r\nSet-Cookie: a\rb\r\nContent-Length: 2\r\n\r\nok",
     "HTTP/1.1  200 OK\r\nContent-Length: 2\r\n\r\nok",
     "HTTP/1.1 20 OK\r\nContent-Length: 2\r\n\r\nok",
-    "HTTP/1.1 999 Odd\r\nContent-Length: 2\r\n\r\nok",
+    "HTTP/1.1 099 Odd\r\nContent-Length: 2\r\n\r\nok",
     "HTTP/2.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
     "ICY 200 OK\r\nContent-Length: 2\r\n\r\nok",
     "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n",
@@ -70,15 +70,53 @@ fn answers_with_two_readings_are_the_upstreams_failure(lab: &mut Lab) -> Result<
         );
     }
     let connections = upstream.connections();
-    ensure!(connections == ANSWERS.len(), "{connections} connections");
+    // A POST may have a new one, where the control came too early for it.
+    ensure!(connections >= ANSWERS.len(), "{connections} connections");
     gateway.wait_for_records(2 * ANSWERS.len())?;
+    Ok(())
+}
+
+/// Answers that are badly written and have one meaning, which is this one.
+fn answers_with_one_reading_are_written_anew(lab: &mut Lab) -> Result<()> {
+    const ANSWERS: &[(&str, u16)] = &[
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok",
+            200,
+        ),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nok", 200),
+        ("HTTP/1.1 200 OK\nContent-Length: 2\r\n\r\nok", 200),
+        ("HTTP/1.1 999 Odd\r\nContent-Length: 2\r\n\r\nok", 999),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2  \r\nok\r\n0 \r\n\r\n",
+            200,
+        ),
+    ];
+    let (upstream, _gateway) = serve(lab, json!({}), |request, wire| {
+        let number: usize = request.target()[1..].parse()?;
+        wire.send(ANSWERS[number].0)?;
+        Ok(Then::Next)
+    })?;
+    let mut client = http::dial()?;
+    for (number, (sent, status)) in ANSWERS.iter().enumerate() {
+        let answer = client.ask(http::request("GET", NAME, &format!("/{number}"), ""))?;
+        answer
+            .expect(*status)
+            .with_context(|| format!("{sent:?}"))?;
+        ensure!(answer.text() == "ok", "{sent:?}: {answer:?}");
+        let lengths = answer
+            .fields
+            .iter()
+            .filter(|(name, _)| name == "content-length");
+        ensure!(lengths.count() <= 1, "{sent:?}: {answer:?}");
+    }
+    ensure!(upstream.connections() == 1, "they can be kept");
     Ok(())
 }
 
 fn chunks_with_two_readings_end_the_answer_early(lab: &mut Lab) -> Result<()> {
     const CHUNKS: &[&str] = &[
         "zz\r\nabc\r\n0\r\n\r\n",
-        "3 \r\nabc\r\n0\r\n\r\n",
+        "3 4\r\nabc\r\n0\r\n\r\n",
         "3\nabc\r\n0\r\n\r\n",
         "3\r\nabcd\r\n0\r\n\r\n",
         "-3\r\nabc\r\n0\r\n\r\n",

@@ -49,6 +49,8 @@ section! {
         keep_alive_timeout: Duration = "75s" in "1s"..="1d";
         /// How long a target may stay silent before it answers an HTTP request.
         answer_timeout: Duration = "60s" in "1s"..="1d";
+        /// What becomes of an HTTP request whose client ends its sending side before the response.
+        half_close: HalfClose = "respond";
         /// Proxies in front of the gateway. Their `X-Forwarded-*`, `Forwarded`, `X-Real-IP` and
         /// `X-Request-Id` are believed, and the last address in `X-Forwarded-For` that is not a
         /// trusted proxy's is the client's for `allow`, `deny`, `hash:source`, logs and accounts.
@@ -147,6 +149,17 @@ words! {
         Copy = "copy",
         /// Through a pipe, by splice(2).
         Splice = "splice",
+    }
+}
+
+words! {
+    /// What becomes of a request whose client ends its sending side.
+    pub enum HalfClose {
+        /// The request is given up: the client has left.
+        Abort = "abort",
+        /// The request gets its response. A client that waits for one longer than a second is asked
+        /// by an interim `100 Continue` whether it is still there.
+        Respond = "respond",
     }
 }
 

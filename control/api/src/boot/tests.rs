@@ -50,7 +50,8 @@ fn an_almost_empty_file_has_all_the_defaults() {
                 "name": "https", "bind": "[::]:443", "protocol": "tls", "to": null, "default": null,
                 "relay": "auto", "proxy_protocol": null, "connections_max": null,
                 "hello_timeout": "5s", "connect_timeout": "3s", "idle_timeout": "15m",
-                "keep_alive_timeout": "75s", "answer_timeout": "1m", "trusted_proxies": null,
+                "keep_alive_timeout": "75s", "answer_timeout": "1m",
+                "half_close": "respond", "trusted_proxies": null,
             }],
             "api": {
                 "listen": "127.0.0.1:8080", "token": null, "token_file": null, "tokens": null,
@@ -121,6 +122,7 @@ listeners:
     idle_timeout: 1h
     keep_alive_timeout: 5s
     answer_timeout: 10s
+    half_close: abort
     trusted_proxies: [192.0.2.0/24]
   - { name: db, bind: 127.0.0.1:5432, protocol: tcp, to: network-51820/10.0.0.2:5432 }
 api:
@@ -424,7 +426,7 @@ fn every_problem_is_reported_at_once() {
         [
             "1 /wrokers: `wrokers` is not a key here (did you mean `workers`?)",
             "2 /workers: this key is written again further down",
-            "5 /listeners/0/prot: `prot` is not a key here (known: name, bind, protocol, to, default, relay, proxy_protocol, connections_max, hello_timeout, connect_timeout, idle_timeout, keep_alive_timeout, answer_timeout, trusted_proxies)",
+            "5 /listeners/0/prot: `prot` is not a key here (known: name, bind, protocol, to, default, relay, proxy_protocol, connections_max, hello_timeout, connect_timeout, idle_timeout, keep_alive_timeout, answer_timeout, half_close, trusted_proxies)",
             "5 /listeners/0: `name` is missing",
             "5 /listeners/0/bind: `x`: `ip:port` or `[ip]:port` is expected, such as [::]:443",
             "5 /listeners/0: `protocol` is missing",

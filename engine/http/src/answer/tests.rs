@@ -1,10 +1,13 @@
 use super::*;
 use crate::{limits::Limits, reading::Reading, rules::RedirectStatus, scan::Scan};
 
-const ENDING: Ending = Ending {
-    version: Version::Http11,
-    keep_alive: true,
-};
+fn ending() -> Ending {
+    Ending {
+        version: Version::Http11,
+        keep_alive: true,
+        date: HttpDate::of(std::time::Duration::from_secs(784_111_777)),
+    }
+}
 
 fn request(head: &str) -> Request<'_> {
     match crate::request::read(head.as_bytes(), &Limits::default(), &mut Scan::default()) {
@@ -71,7 +74,7 @@ fn an_error_has_a_body_of_its_length_and_is_not_cached() {
         ..Answer::to(&request, Code::NoBackend, "id-1")
     };
     let mut out = Vec::new();
-    answer.write(ENDING, &mut out);
+    answer.write(ending(), &mut out);
     let body = "{\"error\":\"No backend server is available\",\"code\":\"NO_BACKEND\",\
                 \"request_id\":\"id-1\"}\n";
     assert_eq!(
@@ -79,7 +82,7 @@ fn an_error_has_a_body_of_its_length_and_is_not_cached() {
         format!(
             "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n\
              Content-Length: {}\r\nCache-Control: no-store\r\nX-Request-Id: id-1\r\n\
-             Retry-After: 5\r\n\r\n{body}",
+             Retry-After: 5\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n{body}",
             body.len()
         )
     );
@@ -92,7 +95,7 @@ fn an_answer_to_head_has_the_length_of_the_body_and_no_body() {
     let mut out = Vec::new();
     let ending = Ending {
         keep_alive: false,
-        ..ENDING
+        ..ending()
     };
     answer.write(ending, &mut out);
     let text = String::from_utf8(out).unwrap();
@@ -135,7 +138,7 @@ fn a_network_puts_pages_of_its_own_in_place() {
         ..Answer::to_unread(Code::NoBackend, "id")
     };
     let mut out = Vec::new();
-    answer.write(ENDING, &mut out);
+    answer.write(ending(), &mut out);
     let text = String::from_utf8(out).unwrap();
     assert!(text.contains("Content-Type: text/plain\r\nContent-Length: 12\r\n"));
     assert!(text.ends_with("\r\n\r\ngone fishing"));
@@ -168,7 +171,7 @@ fn a_redirect_leads_where_its_template_says_and_never_to_another_host() {
     ] {
         let head = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n");
         let mut out = Vec::new();
-        write_redirect(redirect, &request(&head), "id", ENDING, &mut out);
+        write_redirect(redirect, &request(&head), "id", ending(), &mut out);
         let text = String::from_utf8(out).unwrap();
         let line = format!("\r\nLocation: {location}\r\n");
         assert!(text.contains(&line), "{text}");

@@ -4,7 +4,14 @@ use super::*;
 
 /// Everything that a message of these bytes holds: content, trailers, and bytes left over.
 fn decode(bytes: &[u8], cut: usize) -> Result<(Vec<u8>, Vec<u8>, usize), Refusal> {
-    let mut decoder = Decoder::default();
+    decode_by(Decoder::default(), bytes, cut)
+}
+
+fn decode_by(
+    mut decoder: Decoder,
+    bytes: &[u8],
+    cut: usize,
+) -> Result<(Vec<u8>, Vec<u8>, usize), Refusal> {
     let mut content = Vec::new();
     let (mut at, mut end) = (0, cut.min(bytes.len()));
     loop {
@@ -38,6 +45,27 @@ fn a_message_is_the_same_however_it_is_cut() {
 }
 
 #[test]
+fn whitespace_may_stand_before_an_extension_and_in_a_response_pad_a_size() {
+    let extended = b"3 \t;x=y\r\nabc\r\n0 ; x\r\n\r\n";
+    let padded = b"3  \t\r\nabc\r\n0 \r\n\r\n";
+    for cut in 1..=extended.len() {
+        for decoder in [Decoder::default(), Decoder::of_response()] {
+            assert_eq!(decode_by(decoder, extended, cut).unwrap().0, b"abc");
+        }
+        let response = decode_by(Decoder::of_response(), padded, cut);
+        assert_eq!(response.unwrap().0, b"abc");
+        assert_eq!(decode(padded, cut), Err(Refusal::ChunkSize));
+    }
+    for strange in ["3 x\r\n", "3 3\r\n", "3 \n", "3\0\r\n"] {
+        let read = Decoder::of_response().read(strange.as_bytes());
+        assert_eq!(read, Err(Refusal::ChunkSize), "{strange:?}");
+    }
+    let long = format!("3{}\r\n", " ".repeat(EXTENSION_BYTES_MAX + 1));
+    let read = Decoder::of_response().read(long.as_bytes());
+    assert_eq!(read, Err(Refusal::ChunkExtension));
+}
+
+#[test]
 fn framing_with_another_reading_is_refused() {
     let long = |prefix: &str, len: usize| format!("{prefix}{}\r\n", "x".repeat(len));
     for (message, expected) in [
@@ -48,7 +76,9 @@ fn framing_with_another_reading_is_refused() {
         ("-3\r\nabc\r\n", Refusal::ChunkSize),
         (" 3\r\nabc\r\n", Refusal::ChunkSize),
         ("3 \r\nabc\r\n", Refusal::ChunkSize),
-        ("3 ;x\r\nabc\r\n", Refusal::ChunkSize),
+        ("3 x\r\nabc\r\n", Refusal::ChunkSize),
+        ("3 3\r\nabc\r\n", Refusal::ChunkSize),
+        ("3 \nabc\r\n", Refusal::ChunkSize),
         ("3\t\r\nabc\r\n", Refusal::ChunkSize),
         ("3_0\r\nabc\r\n", Refusal::ChunkSize),
         (";x\r\n", Refusal::ChunkSize),

@@ -141,7 +141,8 @@ fn a_decoded_response_ends_where_its_stream_does() {
         (200, true, "3", true, Ok(None)),
         (304, false, "3", true, Ok(None)),
         (101, false, "", false, Err(Refusal::UnaskedUpgrade)),
-        (600, false, "", true, Err(Refusal::StatusLine)),
+        (600, false, "", true, Ok(None)),
+        (1000, false, "", true, Err(Refusal::StatusLine)),
     ] {
         let mut lines = FieldLines::default();
         if !length.is_empty() {

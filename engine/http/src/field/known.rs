@@ -21,8 +21,10 @@ pub enum Known {
     TransferEncoding,
     /// `Upgrade`
     Upgrade,
+    /// `Keep-Alive`
+    KeepAlive,
     /// Fields of one connection without further meaning here, which HTTP/2 does not have:
-    /// `Keep-Alive`, `Proxy-Connection`, `HTTP2-Settings`.
+    /// `Proxy-Connection`, `HTTP2-Settings`.
     HopByHop,
     /// What a client and its proxy have to say to each other, in HTTP/2, too: `Proxy-Authenticate`,
     /// `Proxy-Authorization`, `Proxy-Authentication-Info`. It is not passed on.
@@ -107,7 +109,8 @@ impl Known {
             b"trailer" => Self::Trailer,
             b"transfer-encoding" => Self::TransferEncoding,
             b"upgrade" => Self::Upgrade,
-            b"keep-alive" | b"proxy-connection" | b"http2-settings" => Self::HopByHop,
+            b"keep-alive" => Self::KeepAlive,
+            b"proxy-connection" | b"http2-settings" => Self::HopByHop,
             b"proxy-authenticate" | b"proxy-authorization" | b"proxy-authentication-info" => {
                 Self::ForProxy
             }
@@ -153,7 +156,7 @@ mod tests {
             ("Trailer", Known::Trailer),
             ("Transfer-Encoding", Known::TransferEncoding),
             ("Upgrade", Known::Upgrade),
-            ("Keep-Alive", Known::HopByHop),
+            ("Keep-Alive", Known::KeepAlive),
             ("Proxy-Connection", Known::HopByHop),
             ("Proxy-Authenticate", Known::ForProxy),
             ("Proxy-Authorization", Known::ForProxy),

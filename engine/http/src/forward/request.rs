@@ -74,7 +74,9 @@ pub fn write_request(
         Framing::Length(length) => write_content_length(length, out),
         Framing::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
     }
-    if outgoing.expect && request.expects_continue {
+    // Without content there is nothing to wait for (RFC 9110 section 10.1.1).
+    let has_content = !matches!(outgoing.framing, Framing::None | Framing::Length(0));
+    if outgoing.expect && request.expects_continue && has_content {
         out.extend_from_slice(b"Expect: 100-continue\r\n");
     }
     write_connection(request, outgoing, out);
@@ -164,6 +166,7 @@ fn passes(field: &Field<'_>, forwarding: &Forwarding<'_>, outgoing: &Outgoing<'_
             | Known::Te
             | Known::TransferEncoding
             | Known::Upgrade
+            | Known::KeepAlive
             | Known::HopByHop
             | Known::ForProxy
             | Known::Proxy

@@ -2,6 +2,7 @@
 
 use super::{Lines, Sink, write_content_length};
 use crate::{
+    date::HttpDate,
     edit::FieldEdits,
     facts::Named,
     field::{Field, Known},
@@ -27,6 +28,8 @@ pub struct ResponseForwarding<'a> {
     pub hsts: Option<&'a str>,
     /// The value of a further `Set-Cookie`.
     pub set_cookie: Option<&'a [u8]>,
+    /// Now: written as `Date` where the upstream wrote none (RFC 9110 section 6.6.1).
+    pub date: HttpDate,
 }
 
 /// Appends a response head as HTTP/1.1, also to clients of HTTP/1.0 (RFC 9110 section 2.5).
@@ -83,11 +86,16 @@ pub fn response_fields(
 ) {
     let edits = forwarding.edits;
     let named = Named::of(response.connection, response.fields);
+    let mut has_date = false;
     for field in response.fields {
         let kept = passes(&field, forwarding) && !named.has(field.name);
         if kept && !edits.removes(field.name) {
+            has_date |= field.is("date");
             sink.field(field.name, field.value);
         }
+    }
+    if !has_date && !edits.touches(b"date") {
+        sink.field(b"Date", forwarding.date.as_bytes());
     }
     sink.field(b"X-Request-Id", forwarding.request_id.as_bytes());
     if let Some(hsts) = forwarding.hsts {
@@ -111,6 +119,7 @@ fn passes(field: &Field<'_>, forwarding: &ResponseForwarding<'_>) -> bool {
             | Known::Te
             | Known::TransferEncoding
             | Known::Upgrade
+            | Known::KeepAlive
             | Known::HopByHop
             | Known::ForProxy
             | Known::XRequestId

@@ -156,12 +156,25 @@ fn what_can_be_read_in_two_ways_is_refused() {
             Refusal::LengthAndCoding,
         ),
         (
-            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n",
             Refusal::SeveralLengths,
         ),
         (
-            "HTTP/1.1 200 OK\r\nContent-Length: 3, 3\r\n\r\n",
-            Refusal::Length,
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 03\r\n\r\n",
+            Refusal::SeveralLengths,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 3, 4\r\n\r\n",
+            Refusal::SeveralLengths,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 3,\r\n\r\n",
+            Refusal::SeveralLengths,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 3\r\n\
+             Transfer-Encoding: chunked\r\n\r\n",
+            Refusal::LengthAndCoding,
         ),
         (
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
@@ -178,13 +191,14 @@ fn what_can_be_read_in_two_ways_is_refused() {
         ("HTTP/1.1 200 OK\r\nX: y\r\n z\r\n\r\n", Refusal::ObsFold),
         ("HTTP/1.1 200 OK\r\n X: y\r\n\r\n", Refusal::ObsFold),
         ("HTTP/1.1 200 OK\r\nX: y\nZ: a\r\n\r\n", Refusal::BareLf),
-        ("HTTP/1.1 200 OK\nX: y\r\n\r\n", Refusal::BareLf),
+        ("HTTP/1.1 200 OK\nX: y\n\r\n", Refusal::BareLf),
+        ("HTTP/1.1 200 OK\n\n", Refusal::BareLf),
+        ("HTTP/1.1 200 O\rK\nX: y\r\n\r\n", Refusal::StatusLine),
         ("HTTP/1.1 200 OK\r\nX: y\rZ: a\r\n\r\n", Refusal::BareCr),
         ("HTTP/1.1 200 OK\r\nX\0: y\r\n\r\n", Refusal::Name),
         ("HTTP/1.1 200 OK\r\nX: \0\r\n\r\n", Refusal::Control),
         ("\r\nHTTP/1.1 200 OK\r\n\r\n", Refusal::EmptyLine),
         ("HTTP/1.1 099 x\r\n\r\n", Refusal::StatusLine),
-        ("HTTP/1.1 600 x\r\n\r\n", Refusal::StatusLine),
         ("HTTP/1.1 20 x\r\n\r\n", Refusal::StatusLine),
         ("HTTP/1.1 2000 x\r\n\r\n", Refusal::StatusLine),
         ("HTTP/1.1  200 x\r\n\r\n", Refusal::StatusLine),
@@ -199,6 +213,73 @@ fn what_can_be_read_in_two_ways_is_refused() {
         ),
     ] {
         assert_eq!(response(head, PLAIN).err(), Some(expected), "{head:?}");
+    }
+}
+
+#[test]
+fn what_has_one_meaning_is_taken_though_it_is_badly_written() {
+    for (head, status, framing) in [
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\n",
+            200,
+            Framing::Length(3),
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 3, 3 ,3\r\nContent-Length: 3, 3 ,3\r\n\r\n",
+            200,
+            Framing::Length(3),
+        ),
+        (
+            "HTTP/1.1 200 OK\nContent-Length: 3\r\n\r\n",
+            200,
+            Framing::Length(3),
+        ),
+        (
+            "HTTP/1.1 200\nContent-Length: 3\r\n\r\n",
+            200,
+            Framing::Length(3),
+        ),
+        (
+            "HTTP/1.1 600 x\r\nContent-Length: 3\r\n\r\n",
+            600,
+            Framing::Length(3),
+        ),
+        ("HTTP/1.1 999 x\r\n\r\n", 999, Framing::UntilClose),
+    ] {
+        let response = response(head, PLAIN).unwrap();
+        assert_eq!(
+            (response.status, response.framing),
+            (status, framing),
+            "{head:?}"
+        );
+        assert_eq!(response.head_len, head.len());
+        let named = |name: &str| response.fields.into_iter().any(|field| field.is(name));
+        assert_eq!(
+            named("content-length"),
+            framing != Framing::UntilClose,
+            "{head:?}"
+        );
+    }
+}
+
+#[test]
+fn an_upstream_says_how_long_it_keeps_a_connection() {
+    for (value, seconds) in [
+        ("timeout=5", Some(5)),
+        ("max=100, Timeout=30", Some(30)),
+        ("timeout=0", Some(0)),
+        ("timeout=", None),
+        ("timeout=-1", None),
+        ("timeout=99999999999", None),
+        ("max=100", None),
+        ("", None),
+    ] {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nKeep-Alive: {value}\r\n\r\n");
+        assert_eq!(
+            response(&head, PLAIN).unwrap().rests_for,
+            seconds,
+            "{value}"
+        );
     }
 }
 

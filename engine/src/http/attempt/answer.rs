@@ -16,8 +16,9 @@ use crate::{
     connection::Connection,
     http::{
         ahead::Ahead,
-        body::{Cut, Towards, send_all, take_content},
+        body::{Cut, Receiver, Towards, send_all, take_content},
         exchange::Plan,
+        watch::Place,
     },
     relay::Direction,
 };
@@ -80,8 +81,10 @@ impl Attempt<'_> {
             self.is_asked_on.set(true);
             gave.consume(head_len);
             scan = Scan::default();
+            let place = self.place.replace(Place::Within);
             let sent = send_all(&self.wire.connection.ends.client, &head).await;
             sent.map_err(|_| Failure::from(Outcome::ClientReset))?;
+            self.place.set(place);
         }
     }
 
@@ -115,10 +118,14 @@ impl Attempt<'_> {
             edits: &policy.response_edits,
             hsts: self.plan.hsts,
             set_cookie: (!cookie.is_empty()).then_some(&cookie),
+            date: worker.date(),
         };
         let mut head = Vec::with_capacity(response.head_len + HEAD_GROWTH);
         write_response(response, &forwarding, &mut head);
         self.trace.status.set(Some(response.status));
+        self.trace.ends_by_close.set(framing == Framing::UntilClose);
+        self.went.rests_for.set(response.rests_for);
+        self.place.set(Place::Within);
         self.trace.headed_at.set(Some(Instant::now()));
         let then = Then {
             framing: response.framing,
@@ -139,7 +146,11 @@ impl Attempt<'_> {
         if then.is_upgrade {
             return Ok(Answer::Upgrade(head));
         }
-        let taken = take_content(self.wire, &mut head, then.framing, gave, then.towards).await;
+        let receiver = Receiver {
+            towards: then.towards,
+            place: &self.place,
+        };
+        let taken = take_content(self.wire, &mut head, then.framing, gave, receiver).await;
         if taken.is_err() && !head.is_empty() {
             self.trace.status.set(None);
         }

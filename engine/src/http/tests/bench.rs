@@ -16,7 +16,7 @@ use engine_core::{
     balance::{Balance, Load},
     health::Health,
     hostname::HostPattern,
-    ids::{Generation, NetnsId, NetworkId, RouteId},
+    ids::{Generation, ListenerId, NetnsId, NetworkId, RouteId},
     requests::Requests,
     snapshot::{Network, Route, Snapshot, SnapshotBuilder, Target},
 };
@@ -24,8 +24,8 @@ use engine_http::rules::{Action, Match, Policy, Rule, TableBuilder};
 use engine_sys::netns::Netns;
 
 use crate::{
-    Config, DriverChoice, Engine, Limits, ListenSocket, Listener, Protocol, Publication, RelayMode,
-    RequestRecord, Workers,
+    Config, DriverChoice, Engine, Limits, ListenSocket, Listener, Protocol, Publication, Record,
+    RelayMode, RequestRecord, Workers,
 };
 
 /// The longest that anything may take.
@@ -36,6 +36,8 @@ pub(super) struct Site {
     pub(super) action: Action,
     pub(super) policy: Policy,
     pub(super) targets: Vec<SocketAddr>,
+    /// Other hosts' requests go to the targets as well, by the listener's default.
+    pub(super) is_default: bool,
 }
 
 impl Site {
@@ -44,6 +46,7 @@ impl Site {
             action: Action::Proxy,
             policy,
             targets: targets.to_vec(),
+            is_default: false,
         }
     }
 }
@@ -53,6 +56,8 @@ pub(super) struct Gateway {
     pub(super) engine: Engine,
     pub(super) address: SocketAddr,
     pub(super) requests: Receiver<RequestRecord>,
+    /// Connections that ended.
+    pub(super) connections: Receiver<Record>,
     generation: u64,
 }
 
@@ -63,13 +68,18 @@ impl Gateway {
 
     /// `queue` is how many request records may wait.
     pub(super) fn with_queue(site: Site, queue: usize) -> Self {
+        Self::with_listener(site, queue, listener())
+    }
+
+    pub(super) fn with_listener(site: Site, queue: usize, listener: Listener) -> Self {
         let (sender, requests) = bounded(queue);
+        let (ended, connections) = bounded(queue);
         let config = Config {
             driver: DriverChoice::Auto,
             workers: Workers::Count(std::num::NonZeroU16::MIN),
-            listeners: vec![listener()],
+            listeners: vec![listener],
             limits: Limits::default(),
-            records: None,
+            records: Some(ended),
             requests: Some(sender),
             challenges: crate::Challenges::default(),
             strangers: None,
@@ -80,6 +90,7 @@ impl Gateway {
             engine,
             address,
             requests,
+            connections,
             generation: 1,
         }
     }
@@ -149,7 +160,7 @@ pub(super) fn body(answer: &str) -> &str {
     answer.split_once("\r\n\r\n").map_or("", |(_, body)| body)
 }
 
-fn listener() -> Listener {
+pub(super) fn listener() -> Listener {
     Listener {
         name: "http".into(),
         socket: ListenSocket::Bind("127.0.0.1:0".parse().unwrap()),
@@ -162,6 +173,7 @@ fn listener() -> Listener {
         idle_timeout: Duration::from_secs(60),
         keep_alive_timeout: Duration::from_secs(60),
         answer_timeout: Duration::from_secs(60),
+        half_close: crate::HalfClose::Respond,
         trusted_proxies: Vec::new(),
     }
 }
@@ -195,6 +207,9 @@ fn publication(generation: u64, site: Site, previous: Option<&Snapshot>) -> Publ
         targets: targets.iter().map(target).collect(),
         balance: Balance::RoundRobin,
     });
+    if site.is_default {
+        builder.default_route(ListenerId(0), RouteId(1));
+    }
     let snapshot = builder.build(previous).unwrap();
     let mut table = TableBuilder::new();
     let found_by = Match {

@@ -55,6 +55,7 @@ fn redirects_and_maintenance_answer_without_an_upstream() {
         action: Action::Redirect(Redirect::to_https(RedirectStatus::PermanentRedirect, 443)),
         policy: Policy::default(),
         targets: Vec::new(),
+        is_default: false,
     });
     let answer = gateway.get("/x?y=1", "");
     assert_eq!(status(&answer), 308);
@@ -66,6 +67,7 @@ fn redirects_and_maintenance_answer_without_an_upstream() {
         action: Action::Maintenance,
         policy: Policy::default(),
         targets: Vec::new(),
+        is_default: false,
     });
     let answer = gateway.get("/", "");
     assert_eq!(status(&answer), 503);
@@ -100,6 +102,7 @@ fn a_network_has_pages_of_its_own() {
         action: Action::Maintenance,
         policy,
         targets: Vec::new(),
+        is_default: false,
     });
     let answer = gateway.get("/", "");
     assert_eq!((status(&answer), body(&answer)), (503, "gone fishing"));

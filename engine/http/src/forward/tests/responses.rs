@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{
+    date::HttpDate,
     method::Version,
     response::{self, Asked, Framing, Response},
 };
@@ -31,6 +32,7 @@ fn forwarding(edits: &FieldEdits) -> ResponseForwarding<'_> {
         edits,
         hsts: None,
         set_cookie: None,
+        date: HttpDate::of(std::time::Duration::from_secs(784_111_777)),
     }
 }
 
@@ -49,7 +51,7 @@ fn a_response_is_written_anew_without_what_ends_at_this_hop() {
     assert_eq!(
         write(head, &forwarding(&edits)),
         "HTTP/1.1 200 Fine\r\nServer: x\r\nSet-Cookie: a=b\r\nSet-Cookie: c=d\r\n\
-         X-Request-Id: id-1\r\nContent-Length: 3\r\n\r\n"
+         Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nX-Request-Id: id-1\r\nContent-Length: 3\r\n\r\n"
     );
 }
 
@@ -67,7 +69,8 @@ fn rules_hsts_and_cookie_are_added() {
                 Strict-Transport-Security: max-age=0\r\nContent-Length: 3\r\n\r\n";
     assert_eq!(
         write(head, &with),
-        "HTTP/1.1 404 Not Found\r\nX-Request-Id: id-1\r\nStrict-Transport-Security: max-age=1\r\n\
+        "HTTP/1.1 404 Not Found\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+         X-Request-Id: id-1\r\nStrict-Transport-Security: max-age=1\r\n\
          Set-Cookie: at=1; Path=/\r\nServer: ringway\r\nTransfer-Encoding: chunked\r\n\
          Connection: close\r\n\r\n"
     );
@@ -137,4 +140,27 @@ fn an_interim_response_passes_with_its_fields() {
     let head = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nConnection: x\r\nX: y\r\n\r\n";
     write_interim(&response(head), &mut out);
     assert_eq!(out, b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
+}
+
+#[test]
+fn a_date_is_written_where_there_is_none_unless_a_rule_sees_to_it() {
+    let own = "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
+    let bare = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n";
+    let dated =
+        "HTTP/1.1 200 OK\r\ndate: Mon, 30 Nov 2026 23:59:59 GMT\r\nContent-Length: 3\r\n\r\n";
+    let untouched = FieldEdits::default();
+    assert!(write(bare, &forwarding(&untouched)).contains(own));
+    let kept = write(dated, &forwarding(&untouched));
+    assert!(
+        kept.contains("date: Mon, 30 Nov 2026") && !kept.contains(own),
+        "{kept}"
+    );
+    let removed = FieldEdits::new(&[], &[], &["Date"]).unwrap();
+    let set = FieldEdits::new(&[("Date", "x")], &[], &[]).unwrap();
+    for edits in [&removed, &set] {
+        for head in [bare, dated] {
+            let text = write(head, &forwarding(edits));
+            assert!(!text.contains("GMT"), "{text}");
+        }
+    }
 }

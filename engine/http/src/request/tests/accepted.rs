@@ -149,3 +149,39 @@ fn expectations_and_trailers_are_noticed() {
     let old = "PUT / HTTP/1.0\r\nExpect: 100-continue\r\nExpect: x\r\n\r\n";
     assert!(!request(old).expects_continue);
 }
+
+#[test]
+fn a_later_minor_version_is_what_http_1_1_makes_of_it() {
+    for minor in 2..=9 {
+        let head =
+            format!("POST /a?b HTTP/1.{minor}\r\nHost: a.test:\r\nContent-Length: 3\r\n\r\n");
+        let request = request(&head);
+        assert_eq!(request.version, Version::Http11);
+        assert_eq!(request.method, Method::Post);
+        assert_eq!(
+            (request.target.path, request.target.query),
+            ("/a", Some("b"))
+        );
+        assert_eq!(request.host.unwrap().as_str(), "a.test");
+        assert_eq!(request.framing, Framing::Length(3));
+        assert_eq!(request.head_len, head.len());
+        assert!(request.keep_alive);
+    }
+    for (head, expected) in [
+        ("GET / HTTP/1.2\r\n\r\n", Refusal::NoHost),
+        (
+            "GET / HTTP/1.2\r\nHost : a\r\n\r\n",
+            Refusal::SpaceBeforeColon,
+        ),
+        ("GET / HTTP/1.2\r\nHost: a\r\n b\r\n\r\n", Refusal::ObsFold),
+        (
+            "GET / HTTP/1.2\r\nHost: a\r\nX: \0\r\n\r\n",
+            Refusal::Control,
+        ),
+        ("GET  / HTTP/1.2\r\nHost: a\r\n\r\n", Refusal::RequestLine),
+        ("GET / HTTP/1.10\r\nHost: a\r\n\r\n", Refusal::RequestLine),
+        ("CONNECT a:1 HTTP/1.2\r\nHost: a\r\n\r\n", Refusal::Connect),
+    ] {
+        assert_eq!(refusal(head.as_bytes()).err(), Some(expected), "{head:?}");
+    }
+}

@@ -147,7 +147,6 @@ const LINES: &[(&str, Refusal)] = &[
     ("GET / HTTP/01.1", Refusal::RequestLine),
     ("GET / XTTP/1.1", Refusal::RequestLine),
     ("GET / HTTP/0.9", Refusal::Version),
-    ("GET / HTTP/1.2", Refusal::Version),
     ("GET / HTTP/2.0", Refusal::Version),
     ("PRI * HTTP/2.0", Refusal::Version),
     ("GET / HTTP/1.1\r", Refusal::BareCr),

@@ -24,9 +24,21 @@ enum Outcome {
 /// content from them; where what is framed anew is other content.
 pub fn chunked(input: &[u8]) {
     let input = Input::parse(input);
-    let whole = decode(input.bytes, std::iter::once(input.bytes.len()));
-    let ends: Vec<usize> = input.segment_ends().collect();
-    assert_eq!(decode(input.bytes, ends.into_iter()), whole);
+    let strict = decode(Decoder::default(), input.bytes, [input.bytes.len()]);
+    let whole = decode(Decoder::of_response(), input.bytes, [input.bytes.len()]);
+    if !matches!(strict, Outcome::Refused(_)) {
+        assert_eq!(
+            strict, whole,
+            "a response's reader takes a request for something else"
+        );
+    }
+    for (decoder, at_once) in [
+        (Decoder::default(), &strict),
+        (Decoder::of_response(), &whole),
+    ] {
+        let ends: Vec<usize> = input.segment_ends().collect();
+        assert_eq!(&decode(decoder, input.bytes, ends), at_once);
+    }
     let Outcome::Whole {
         data,
         trailers,
@@ -56,7 +68,7 @@ pub fn chunked(input: &[u8]) {
     }
     write_end(&trailers, &mut framed);
     let used = framed.len();
-    let again = decode(&framed, std::iter::once(used));
+    let again = decode(Decoder::default(), &framed, [used]);
     let same = Outcome::Whole {
         data,
         trailers,
@@ -66,8 +78,7 @@ pub fn chunked(input: &[u8]) {
 }
 
 /// Decodes what comes in segments that end there.
-fn decode(bytes: &[u8], ends: impl Iterator<Item = usize>) -> Outcome {
-    let mut decoder = Decoder::default();
+fn decode(mut decoder: Decoder, bytes: &[u8], ends: impl IntoIterator<Item = usize>) -> Outcome {
     let mut data = Vec::new();
     let mut used = 0;
     for end in ends {
@@ -114,6 +125,7 @@ fn decode_plainly(bytes: &[u8]) -> (Vec<u8>, usize) {
         let (size, after) = line(at);
         let digits = size.split(|byte| *byte == b';').next().unwrap_or_default();
         let digits = std::str::from_utf8(digits).unwrap_or_default();
+        let digits = digits.trim_end_matches([' ', '\t']);
         let size = usize::from_str_radix(digits, 16).unwrap_or_else(|_| panic!("{digits:?}"));
         if size == 0 {
             at = after;

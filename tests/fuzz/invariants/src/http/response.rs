@@ -1,4 +1,7 @@
+use std::time::Duration;
+
 use engine_http::{
+    date::HttpDate,
     edit::FieldEdits,
     forward::{ResponseForwarding, write_interim, write_response},
     limits::Limits,
@@ -56,6 +59,7 @@ pub fn response(input: &[u8]) {
             edits: &edits,
             hsts: None,
             set_cookie: None,
+            date: HttpDate::of(Duration::ZERO),
         };
         write_response(&response, &forwarding, &mut out);
     }
