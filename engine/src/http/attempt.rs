@@ -149,6 +149,7 @@ impl<'a> Attempt<'a> {
         let mut all = true;
         if !self.plan.has_no_content() {
             self.went.content_begun.set(true);
+            self.content_begins();
             self.content_left.set(true);
             match self.send_and(ahead, answer.as_mut()).await? {
                 First::Sent { all: was_all } => all = was_all,
@@ -236,6 +237,13 @@ impl<'a> Attempt<'a> {
         let client = self.wire.connection.ends.client.socket();
         let looked = socket::peek(client.as_fd());
         looked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// From now on the client may send its content, or more of it.
+    fn content_begins(&self) {
+        let live = &self.wire.connection.worker.live;
+        let sent = self.wire.flow.bytes_in.get();
+        self.patience.content_begins(live, sent);
     }
 
     /// Whether the client has reset the connection, which nobody reads while the upstream does not

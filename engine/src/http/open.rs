@@ -39,6 +39,8 @@ pub(crate) struct Opened {
     pub(crate) key: Option<Key>,
     /// It has rested, so it may have been closed without our knowing.
     pub(crate) has_rested: bool,
+    /// There was one at rest, which was not fresh enough.
+    replaces: bool,
     /// Which of the route's targets it leads to.
     pub(crate) target: usize,
     _load: Option<Occupied>,
@@ -279,6 +281,8 @@ impl<'a> Targets<'a> {
             Some(_) => None,
         };
         let has_rested = rested.is_some();
+        let pool = &self.connection.worker.pool;
+        let replaces = self.is_once && !has_rested && key.is_some_and(|key| pool.has(key));
         let far = match rested {
             Some(far) => far,
             None => {
@@ -290,6 +294,7 @@ impl<'a> Targets<'a> {
             far,
             key,
             has_rested,
+            replaces,
             target: index,
             _load: load,
         })
@@ -385,7 +390,11 @@ impl Opened {
     /// `rests_for`: how long the upstream keeps it open, in seconds, where it says so.
     pub(crate) fn rest(self, connection: &Connection<'_>, rests_for: Option<u32>) {
         if let (Some(key), Far::Connection(end)) = (self.key, self.far) {
-            connection.worker.pool.give(key, end, rests_for);
+            let pool = &connection.worker.pool;
+            match self.replaces {
+                true => pool.replace(key, end, rests_for),
+                false => pool.give(key, end, rests_for),
+            }
         }
     }
 }

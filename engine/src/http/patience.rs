@@ -69,6 +69,13 @@ impl Patience {
         }
     }
 
+    /// From now on the client may send its content, of which the upstream has got what belongs to
+    /// `content` bytes: neither the time that a connection to the upstream took is the client's, nor
+    /// that until it was asked on.
+    pub(crate) fn content_begins(&self, live: &Live, content: u64) {
+        self.window.set((live.now(), content));
+    }
+
     /// The longest silence of the upstream before its answer.
     pub(crate) fn answer(&self) -> Duration {
         self.answer
@@ -186,6 +193,19 @@ mod tests {
             None,
             "the client is not to blame for an upstream that does not read"
         );
+    }
+
+    #[test]
+    fn a_client_is_measured_from_when_it_may_send() {
+        let live = Live::default();
+        let patience = patience(100, None);
+        live.sweep(CONTENT_WINDOW - 1);
+        // The upstream took that long to be reached, and has its head.
+        patience.content_begins(&live, 500);
+        let soon = CONTENT_WINDOW + 1;
+        assert_eq!(patience.late(1, soon, 510, CLIENT), None);
+        let late = patience.late(1, 2 * CONTENT_WINDOW, 510, CLIENT);
+        assert_eq!(late, Some(Outcome::ContentTimeout));
     }
 
     #[test]

@@ -86,6 +86,11 @@ impl Pool {
         None
     }
 
+    /// Whether there is any connection, fresh or not.
+    pub(crate) fn has(&self, key: Key) -> bool {
+        self.resting.borrow().contains_key(&key)
+    }
+
     /// Keeps a connection on which a response has just ended, and which the upstream keeps open for
     /// `rests_for` seconds, where it says so.
     pub(crate) fn give(&self, key: Key, end: End, rests_for: Option<u32>) {
@@ -104,6 +109,20 @@ impl Pool {
         let mut resting = self.resting.borrow_mut();
         let stack = resting.entry(key).or_default();
         stack.push(Resting { end, since, until });
+    }
+
+    /// Keeps a connection in place of the one that has rested longest: it was opened though that one
+    /// was there, and upstreams do not have room for one more after each such request.
+    pub(crate) fn replace(&self, key: Key, end: End, rests_for: Option<u32>) {
+        let oldest = match self.resting.borrow_mut().get_mut(&key) {
+            Some(stack) if !stack.is_empty() => Some(stack.remove(0)),
+            Some(_) | None => None,
+        };
+        if let Some(oldest) = oldest {
+            self.count.set(self.count.get() - 1);
+            part(&oldest.end);
+        }
+        self.give(key, end, rests_for);
     }
 
     /// Closes what has rested for too long, or was closed by the other end.

@@ -182,7 +182,16 @@ impl<'a> Exchange<'a> {
 
     /// The upstream asks for content, or hints at its answer.
     pub(super) fn hinted(&self) {
-        self.is_asked_on.set(true);
+        if !self.is_asked_on.replace(true) {
+            self.content_begins();
+        }
+    }
+
+    /// From now on the client may send its content, or more of it.
+    fn content_begins(&self) {
+        let live = &self.work.connection.worker.live;
+        let sent = self.moved.flow.bytes_in.get();
+        self.patience.content_begins(live, sent);
     }
 
     /// All of the content is with the upstream, or there was none.
@@ -227,6 +236,9 @@ impl<'a> Exchange<'a> {
             .content_begun
             .set(sends || self.went.content_begun.get());
         self.content_left.set(sends);
+        if sends {
+            self.content_begins();
+        }
         poll_fn(|cx| {
             if self.near.poll_gone(cx).is_ready() {
                 return Poll::Ready(Err(Outcome::ClientReset.into()));

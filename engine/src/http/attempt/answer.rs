@@ -78,7 +78,9 @@ impl Attempt<'_> {
             if self.plan.version > Version::Http10 {
                 write_interim(&response, &mut head);
             }
-            self.is_asked_on.set(true);
+            if !self.is_asked_on.replace(true) {
+                self.content_begins();
+            }
             gave.consume(head_len);
             scan = Scan::default();
             let place = self.place.replace(Place::Within);

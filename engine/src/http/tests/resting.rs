@@ -4,7 +4,7 @@ use std::{io::Write as _, thread, time::Duration};
 
 use engine_http::rules::Policy;
 
-use super::bench::{Gateway, Reply, Site, Upstream, ok, read_to_end, status};
+use super::bench::{Gateway, Reply, Site, Upstream, eventually, ok, read_to_end, status};
 
 /// Two requests of one client, with a pause that is longer than an upstream needs to have closed a
 /// connection without our knowing.
@@ -37,6 +37,18 @@ fn only_what_may_be_repeated_goes_over_a_connection_that_has_rested() {
         assert_eq!(answers.matches("200 OK").count(), 2, "{answers}");
         assert_eq!(upstream.connections(), connections, "{method}");
     }
+}
+
+#[test]
+fn requests_that_may_not_be_repeated_leave_no_more_connections_than_they_need_at_once() {
+    let upstream = Upstream::named("hello");
+    let gateway = Gateway::start(Site::proxy(&[upstream.address], Policy::default()));
+    for _ in 0..5 {
+        assert_eq!(two(&gateway, "POST").matches("200 OK").count(), 2);
+    }
+    let kept = || upstream.connections() - upstream.ended();
+    eventually("one is kept", || kept() == 1);
+    assert!(upstream.connections() > 5, "{}", upstream.connections());
 }
 
 #[test]
