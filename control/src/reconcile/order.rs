@@ -10,8 +10,9 @@ use tokio::sync::oneshot;
 /// Orders that wait for the reconcile thread: signals of one process, of which few are waited for
 /// at once.
 const ORDERS_MAX: usize = 64;
-/// Changes that wait for their turn; more are refused.
-pub(crate) const CHANGES_MAX: usize = 256;
+/// Changes that wait for their turn; more are refused. Fewer than `api.limits.connections_max`, so that
+/// probes find a place beside them.
+pub(crate) const CHANGES_MAX: usize = 128;
 /// Of these, those that have left the API's queue: the order is kept, and one is ready when the one
 /// before is done.
 const CHANGES_NEXT_MAX: usize = 1;

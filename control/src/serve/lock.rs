@@ -30,14 +30,29 @@ pub(super) fn lock(store: &Path) -> anyhow::Result<Flock<File>> {
             .with_context(|| format!("making the folder {}", folder.display()))?;
     }
     let file = open(&path).with_context(|| format!("opening {}", path.display()))?;
+    hold(file, store)
+}
+
+/// The same of the store that was opened, for whoever deleted the lock's file under a gateway.
+///
+/// To be dropped after the store: closing a file gives back what SQLite has locked of it in this
+/// process (fcntl(2), "Advisory record locking").
+pub(super) fn lock_opened(store: &Path) -> anyhow::Result<Flock<File>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(CWD, store, flags, Mode::empty());
+    let file = file.with_context(|| format!("opening {}", store.display()))?;
+    hold(File::from(file), store)
+}
+
+fn hold(file: File, store: &Path) -> anyhow::Result<Flock<File>> {
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
+        let store = store.display();
         if errno == Errno::EWOULDBLOCK {
-            let store = store.display();
             return anyhow::anyhow!(
                 "another ringway uses the store {store}: end it, or give this one another store"
             );
         }
-        anyhow::anyhow!("locking {}: {errno}", path.display())
+        anyhow::anyhow!("locking the store {store}: {errno}")
     })
 }
 
@@ -65,6 +80,8 @@ mod tests {
         os::unix::fs::{PermissionsExt as _, symlink},
     };
 
+    use control_store::Store;
+
     use super::*;
 
     #[test]
@@ -85,6 +102,18 @@ mod tests {
         assert!(lock(&store).is_err());
         drop(held);
         drop(lock(&store).unwrap());
+        // The file may be deleted, and then the store itself is held.
+        drop(Store::open(&store).unwrap());
+        let _held = [lock(&store).unwrap(), lock_opened(&store).unwrap()];
+        fs::remove_file(&path).unwrap();
+        let _opened = Store::open(&store).unwrap();
+        let again = lock(&store).and_then(|_| lock_opened(&store));
+        assert!(
+            again
+                .unwrap_err()
+                .to_string()
+                .contains("another ringway uses the store")
+        );
     }
 
     /// The folder may be a shared one, such as /tmp.

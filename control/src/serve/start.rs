@@ -26,8 +26,15 @@ use nix::fcntl::Flock;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::{
-    Inherited, certificates::Vault, engine_config, engine_config::Outlets, inherited::Sockets,
-    lock::lock, log_problems, notices::Notices, probe,
+    Inherited,
+    certificates::Vault,
+    engine_config,
+    engine_config::Outlets,
+    inherited::Sockets,
+    lock::{lock, lock_opened},
+    log_problems,
+    notices::Notices,
+    probe,
 };
 use crate::{
     files::{self, BootFile, Found},
@@ -61,7 +68,7 @@ pub(super) struct Gateway<'a> {
     pub(super) requests: RecordLog,
     pub(super) logs: &'a Logs,
     pub(super) notices: Notices,
-    _lock: Flock<File>,
+    _locks: [Flock<File>; 2],
     desk: Desk,
     ended: oneshot::Receiver<Ended>,
     outcome: Option<Ended>,
@@ -94,6 +101,7 @@ impl<'a> Gateway<'a> {
         let lock = lock(&boot.store)?;
         let store = Store::open_with(&boot.store, retention(&boot.accounts))
             .with_context(|| format!("opening the store {}", boot.store.display()))?;
+        let locks = [lock, lock_opened(&boot.store)?];
         let (generation, desired) = match stored(&store)? {
             Some(stored) => stored,
             None => seed(&store, boot_file, &boot)?,
@@ -145,7 +153,7 @@ impl<'a> Gateway<'a> {
             requests,
             logs,
             notices: Notices::start().context("starting the thread of notices")?,
-            _lock: lock,
+            _locks: locks,
             desk,
             ended,
             outcome: None,
