@@ -56,10 +56,13 @@ fn fifty_changes_at_once_wait_their_turn(lab: &mut Lab) -> Result<()> {
         let answer: Answer = change.join().ok().context("a panic")??;
         ensure!(answer.status == 200, "{}: {}", answer.status, answer.body);
     }
-    let config = gateway.api().get("/api/v1/config")?;
-    let names = config["7"]["proxy"].as_object().context("no names")?;
-    let served = names.keys().filter(|name| name.starts_with("https://"));
-    ensure!(served.count() == 50, "{config}");
+    // What is shown follows what is stored within a moment.
+    eventually("all of them are shown", || {
+        let config = gateway.api().get("/api/v1/config").ok()?;
+        let names = config["7"]["proxy"].as_object()?.keys();
+        let served = names.filter(|name| name.starts_with("https://"));
+        (served.count() == 50).then_some(())
+    })?;
     Ok(())
 }
 
