@@ -433,9 +433,11 @@ async fn forget(worker: Rc<Worker>, gone: Arc<Gone>) {
     }
 }
 
+/// Sweeps as long as there is a connection to come or to end: a drain's connections have their limits,
+/// and their clients leave, as any other's.
 async fn sweep(worker: Rc<Worker>) {
     let started_at = Instant::now();
-    while !worker.stopped.is_stopped() {
+    while !worker.stopped.is_stopped() || worker.live.len() > 0 {
         rt::sleep(SWEEP_PERIOD).await;
         worker
             .live

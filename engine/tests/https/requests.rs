@@ -2,7 +2,10 @@
 
 use std::{
     io::{Read, Write},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+    thread,
+    time::Duration,
 };
 
 use engine::{DriverChoice, Protocol};
@@ -236,7 +239,7 @@ fn a_client_of_http_is_told_that_tls_is_spoken_here() {
 }
 
 #[test]
-fn a_client_in_tls_that_leaves_or_still_sends_is_treated_as_without() {
+fn a_client_in_tls_that_still_sends_gets_an_early_answer() {
     let (authority, upstream) = (Authority::new("one"), Upstream::plain());
     let mut gateway = Setup::new(Protocol::Https)
         .certificate(&authority.leaf(&["a.example"]))
@@ -250,9 +253,50 @@ fn a_client_in_tls_that_leaves_or_still_sends_is_treated_as_without() {
     stream.write_all(head.as_bytes()).unwrap();
     for _ in 0..40 {
         stream.write_all(&[b'x'; 100_000]).unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(read_answer(&mut stream).status(), "400");
     drop(stream);
     gateway.outcomes(Outcome::BadRequest, 1);
+}
+
+/// Whether an upstream that sends `begun` and no more is let go when its client leaves, by
+/// `close_notify` and the end of its stream.
+fn is_let_go(begun: &'static str) -> bool {
+    let listening = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = listening.local_addr().unwrap();
+    let (asked, is_asked) = mpsc::channel();
+    let (ended, is_ended) = mpsc::channel();
+    thread::spawn(move || {
+        let (mut upstream, _) = listening.accept().unwrap();
+        let _ = upstream.read(&mut [0; 4096]);
+        upstream.write_all(begun.as_bytes()).unwrap();
+        asked.send(()).unwrap();
+        while upstream.read(&mut [0; 4096]).is_ok_and(|count| count > 0) {}
+        ended.send(()).unwrap();
+    });
+    let authority = Authority::new("one");
+    let gateway = Setup::new(Protocol::Https)
+        .certificate(&authority.leaf(&["a.example"]))
+        .terminate(None, Policy::default())
+        .proxy(Some("a.example"), target)
+        .start();
+    let mut stream = connect(gateway.address, &client(&authority, None), "a.example");
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
+        .unwrap();
+    is_asked.recv_timeout(Duration::from_secs(5)).unwrap();
+    thread::sleep(Duration::from_millis(300));
+    stream.conn.send_close_notify();
+    stream.flush().unwrap();
+    drop(stream);
+    is_ended.recv_timeout(Duration::from_millis(2500)).is_ok()
+}
+
+#[test]
+fn a_client_in_tls_that_leaves_is_noticed() {
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n";
+    for begun in ["", chunked] {
+        assert!(is_let_go(begun), "{begun:?}");
+    }
 }

@@ -116,6 +116,22 @@ fn a_client_that_left_with_its_next_request_sent_is_noticed() {
     leave(vec![(client, Duration::from_millis(100))], &upstream, 0);
 }
 
+#[test]
+fn a_client_that_leaves_during_a_drain_is_not_waited_for() {
+    let upstream = Upstream::start(|_| Reply::Silence);
+    let gateway = Gateway::start(Site::proxy(&[upstream.address], Policy::default()));
+    let client = open(&gateway, &upstream);
+    let begin = Instant::now();
+    let leaves = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(200));
+        drop(client);
+    });
+    gateway.engine.drain(PATIENCE);
+    let took = begin.elapsed();
+    assert!(took < Duration::from_millis(200) + NOTICED, "{took:?}");
+    leaves.join().unwrap();
+}
+
 /// What a client gets that sends one request and half-closes, from an upstream that takes its time.
 fn half_closed(half_close: HalfClose, reply: impl Fn() -> Reply + Send + Sync + 'static) -> String {
     let upstream = Upstream::start(move |_| reply());
@@ -236,6 +252,7 @@ fn broken_off(head: &'static str) -> (Vec<u8>, bool) {
             Err(_) => break true,
         }
     };
+    drop(client);
     assert_eq!(gateway.record().outcome().label(), "upstream_reset");
     let record = gateway.connections.recv_timeout(PATIENCE).unwrap();
     assert_eq!(record.outcome.label(), "upstream_reset");
