@@ -13,25 +13,52 @@ use anyhow::Context as _;
 use control_api::{
     FileKind, Problem, Problems, Severity,
     boot::{self, Boot},
-    kind_of, state,
+    kind_of,
+    state::{self, Desired},
 };
+use control_plan::{misfits, own_misfits};
+use engine_core::hostname::HostPattern;
 use serde::Serialize;
 
 use crate::{
     environment::Environment,
     files::{self, Found},
+    named::{self, Examined},
     written,
 };
+
+/// One file, as far as it could be read.
+#[derive(Debug)]
+struct Read {
+    file: PathBuf,
+    text: String,
+    content: Content,
+    problems: Problems,
+}
+
+/// What a file is.
+#[derive(Debug)]
+enum Content {
+    Boot(Box<Boot>),
+    State(Desired),
+    /// It cannot be read, or has errors by itself.
+    Nothing,
+}
 
 /// Checks the files; answers 1 when one of them is refused.
 ///
 /// # Errors
 /// When the answer cannot be written.
 pub(crate) fn run(files: &[PathBuf], json: bool) -> anyhow::Result<ExitCode> {
-    let mut found: Vec<Found> = Vec::new();
+    let mut read: Vec<Read> = Vec::new();
     for file in files {
-        check(file, &mut found);
+        take(file, &mut read);
     }
+    check_together(&mut read);
+    let found: Vec<Found> = read
+        .into_iter()
+        .map(|Read { file, problems, .. }| Found { file, problems })
+        .collect();
     let refused = found.iter().any(|found| found.problems.refuse());
     let mut out = io::BufWriter::new(io::stdout().lock());
     let written = if json {
@@ -51,96 +78,157 @@ pub(crate) fn run(files: &[PathBuf], json: bool) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn check(file: &Path, found: &mut Vec<Found>) {
+/// Reads a file, and the document that it names if it is a boot file.
+fn take(file: &Path, read: &mut Vec<Read>) {
     // A state document may be named on the command line and by a boot file, too.
-    if found.iter().any(|known| known.file == file) {
+    if read.iter().any(|known| known.file == file) {
         return;
     }
     let text = match files::read(file) {
         Ok(text) => text,
-        Err(error) => return found.push(files::unreadable(file, &error)),
+        Err(error) => {
+            let Found { file, problems } = files::unreadable(file, &error);
+            let (text, content) = (String::new(), Content::Nothing);
+            return read.push(Read {
+                file,
+                text,
+                content,
+                problems,
+            });
+        }
     };
     match kind_of(&text) {
-        FileKind::Boot => check_boot(file, &text, found),
+        FileKind::Boot => take_boot(file, text, read),
         FileKind::State => {
-            let problems = state::parse(&text).map_or_else(|found| found, |valid| valid.warnings);
-            found.push(Found {
+            let (content, problems) = match state::parse(&text) {
+                Ok(valid) => (Content::State(valid.value), valid.warnings),
+                Err(problems) => (Content::Nothing, problems),
+            };
+            read.push(Read {
                 file: file.to_owned(),
+                text,
+                content,
                 problems,
             });
         }
     }
 }
 
-fn check_boot(file: &Path, text: &str, found: &mut Vec<Found>) {
-    let (mut boot, mut problems) = match boot::parse(text, &Environment) {
+fn take_boot(file: &Path, text: String, read: &mut Vec<Read>) {
+    let (mut boot, mut problems) = match boot::parse(&text, &Environment) {
         Ok(valid) => (Some(valid.value), valid.warnings),
         Err(problems) => (None, problems),
     };
-    let mut state_found = None;
+    let mut named = None;
     if let Some(boot) = &mut boot {
         boot.begin_at(files::folder_of(file));
-        for problem in files::locate(text, &written::examine(file, boot)).iter() {
-            problems.push(problem.clone());
+        push_all(
+            &mut problems,
+            &files::locate(&text, &written::examine(file, boot)),
+        );
+        // Without it, only the store knows the networks.
+        named = files::state_path(file, boot);
+        if let Some(state) = &named
+            && let Err(error) = files::read(state)
+        {
+            // The file may be made later, or be there on another machine only.
+            problems.push(unread(&text, state, &error));
+            named = None;
         }
-        state_found = check_together(file, text, boot, &mut problems);
     }
-    found.push(Found {
+    let content = boot.map_or(Content::Nothing, |boot| Content::Boot(Box::new(boot)));
+    read.push(Read {
         file: file.to_owned(),
+        text,
+        content,
         problems,
     });
-    if let Some(state_found) = state_found
-        && !found.iter().any(|known| known.file == state_found.file)
-    {
-        found.push(state_found);
+    if let Some(named) = named {
+        take(&named, read);
     }
 }
 
-/// Checks the state document that a boot file names, and whether it has the networks that the boot
-/// file's listeners name.
-fn check_together(
-    boot_file: &Path,
-    text: &str,
-    boot: &Boot,
-    problems: &mut Problems,
-) -> Option<Found> {
-    // Without it, only the store knows the networks.
-    let file = files::state_path(boot_file, boot)?;
-    // The file may be made later, or be there on another machine only.
-    let state_text = match files::read(&file) {
-        Ok(state_text) => state_text,
-        Err(error) => {
-            let message = format!(
-                "{} cannot be read and is not checked: {error}",
-                file.display()
-            );
-            let mut problem = Problem {
-                pointer: "/state".to_owned(),
-                ..Problem::whole(Severity::Warning, message)
+fn unread(text: &str, state: &Path, error: &io::Error) -> Problem {
+    let message = format!(
+        "{} cannot be read and is not checked: {error}",
+        state.display()
+    );
+    let mut problem = Problem {
+        pointer: "/state".to_owned(),
+        ..Problem::whole(Severity::Warning, message)
+    };
+    boot::locate(text, &Environment, &mut problem);
+    problem
+}
+
+/// Checks each boot file with each state document, and opens the files that they name.
+fn check_together(read: &mut [Read]) {
+    let (mut boots, mut states): (Vec<&mut Read>, Vec<&mut Read>) = read
+        .iter_mut()
+        .partition(|read| matches!(read.content, Content::Boot(_)));
+    for state in &mut states {
+        let Content::State(desired) = &state.content else {
+            continue;
+        };
+        let missing = match boots.is_empty() {
+            true => Severity::Warning,
+            false => Severity::Error,
+        };
+        let examined = named::in_state(desired, missing);
+        push_all(
+            &mut state.problems,
+            &in_state(&state.text, &examined.problems),
+        );
+    }
+    for read in &mut boots {
+        let Content::Boot(boot) = &read.content else {
+            continue;
+        };
+        let examined = named::in_boot(&read.file, boot);
+        let mut problems = examined.problems.clone();
+        push_all(&mut problems, &own_misfits(boot));
+        push_all(&mut read.problems, &files::locate(&read.text, &problems));
+        let is_covered = |host: Option<&HostPattern>| covers(boot, &examined, host);
+        for state in &mut states {
+            let Content::State(desired) = &state.content else {
+                continue;
             };
-            boot::locate(text, &Environment, &mut problem);
-            problems.push(problem);
-            return None;
+            push_all(
+                &mut read.problems,
+                &files::compare(&read.text, boot, desired),
+            );
+            let misfits = misfits(desired, boot, is_covered);
+            push_all(&mut state.problems, &in_state(&state.text, &misfits));
         }
-    };
-    let state_problems = match state::parse(&state_text) {
-        Ok(valid) => {
-            files::compare(text, boot, &valid.value)
-                .iter()
-                .for_each(|problem| problems.push(problem.clone()));
-            let mut warnings = valid.warnings;
-            for mut problem in files::find_unserved(boot, &valid.value).iter().cloned() {
-                state::locate(&state_text, &mut problem);
-                warnings.push(problem);
-            }
-            warnings
+    }
+}
+
+/// Whether a boot file has a certificate for a host, or obtains one.
+fn covers(boot: &Boot, examined: &Examined, host: Option<&HostPattern>) -> bool {
+    let mut own = boot.acme.names.iter().flatten();
+    boot.tls.default.is_some()
+        || boot.acme.on_demand.ask.is_some()
+        || examined.is_covered(host)
+        || own.any(|own| host.is_none_or(|host| control_plan::covers(&own.name.0, host)))
+}
+
+/// Problems of a state document that were found later, with their lines.
+fn in_state(text: &str, found: &Problems) -> Problems {
+    let mut located = Problems::default();
+    for mut problem in found.iter().cloned() {
+        state::locate(text, &mut problem);
+        located.push(problem);
+    }
+    located
+}
+
+/// Adds those that are not known yet: two documents may lack the same.
+fn push_all(problems: &mut Problems, more: &Problems) {
+    for problem in more.iter() {
+        if !problems.iter().any(|known| known == problem) {
+            problems.push(problem.clone());
         }
-        Err(state_problems) => state_problems,
-    };
-    Some(Found {
-        file,
-        problems: state_problems,
-    })
+    }
 }
 
 /// Writes every problem as a line of its own.

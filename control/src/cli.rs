@@ -91,7 +91,8 @@ pub(crate) struct ReloadArgs {
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
     /// Boot files and state documents, told apart by their content. The state document that a boot
-    /// file names is checked with it.
+    /// file names is checked with it; files that are given together are checked together, and the
+    /// certificates, keys and tokens that they name are opened.
     #[arg(value_name = "FILE", required = true)]
     pub(crate) files: Vec<PathBuf>,
     /// Print one JSON object instead of one problem a line.

@@ -12,7 +12,7 @@ use control_api::{
     state::{self, Desired},
 };
 use control_http::Tokens;
-use control_plan::{Ids, publish, unserved};
+use control_plan::{Ids, publish};
 use engine_core::ids::Generation;
 
 use crate::environment::Environment;
@@ -111,11 +111,6 @@ pub(crate) fn compare(text: &str, boot: &Boot, desired: &Desired) -> Problems {
         Ok(_) => Problems::default(),
         Err(found) => locate(text, &found),
     }
-}
-
-/// What a state document declares and no listener of a boot file leads to.
-pub(crate) fn find_unserved(boot: &Boot, desired: &Desired) -> Problems {
-    unserved(desired, &boot.listeners)
 }
 
 /// Problems of a boot file that were found later, with their lines.

@@ -17,6 +17,7 @@ mod demo;
 mod environment;
 mod files;
 mod logs;
+mod named;
 mod priority;
 mod reconcile;
 mod record_log;

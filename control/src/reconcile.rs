@@ -12,6 +12,7 @@
 
 mod change;
 mod clock;
+mod degradations;
 mod degraded;
 mod networks;
 mod news;
@@ -23,6 +24,7 @@ mod records;
 mod round;
 mod sampling;
 mod tls;
+mod unserved;
 mod view;
 
 use std::{
@@ -37,7 +39,7 @@ use std::{
 
 use anyhow::Context as _;
 use control_api::{
-    answer::{Event, Status},
+    answer::{CertificatesView, Event, Status},
     boot::{Boot, WireGuardBackend},
     state::Desired,
 };
@@ -54,7 +56,13 @@ pub(crate) use self::{
     clock::unix_now,
     order::{CHANGES_MAX, Desk, Drain, Order, Waiting},
 };
-use self::{networks::Networks, publication::Publisher, tls::Tls};
+use self::{
+    degradations::Degradations,
+    networks::Networks,
+    publication::Publisher,
+    tls::Tls,
+    unserved::{BootState, Standing},
+};
 
 /// How often peers are looked at, failed networks tried again and totals written.
 const TICK: Duration = Duration::from_secs(1);
@@ -81,6 +89,12 @@ pub(crate) struct Reconciler {
     engine: Engine,
     /// What the engine had counted when it was asked last.
     counters: Arc<Counters>,
+    /// The certificates, as of a second ago at most; and those in service.
+    certificates: watch::Receiver<Arc<CertificatesView>>,
+    in_force: Certificates,
+    standing: Standing,
+    boot_state: BootState,
+    degradations: Degradations,
     /// Present from the first order to drain on.
     draining: Option<Draining>,
     view: watch::Sender<Arc<View>>,
@@ -101,6 +115,8 @@ pub(crate) struct Setting {
     pub(crate) heartbeat: Arc<Heartbeat>,
     /// What TLS is ended with; whoever gets certificates puts them in.
     pub(crate) certificates: Certificates,
+    /// How the certificates are.
+    pub(crate) certificates_view: watch::Receiver<Arc<CertificatesView>>,
 }
 
 /// A drain that goes on.
@@ -174,9 +190,10 @@ impl Reconciler {
             events,
             heartbeat,
             certificates,
+            certificates_view,
         } = setting;
         let started = unix_now();
-        let mut publisher = Publisher::start(Tls::new(certificates)?, &store)?;
+        let mut publisher = Publisher::start(Tls::new(certificates.clone())?, &store)?;
         let prepared = publisher
             .prepare(&desired, &boot.listeners, None)
             .map_err(|problems| {
@@ -208,6 +225,7 @@ impl Reconciler {
             reconciles: Reconciles::default(),
             ready: false,
         }));
+        let standing = Standing::of(&desired, &boot.listeners);
         let mut reconciler = Self {
             boot,
             desired,
@@ -218,6 +236,11 @@ impl Reconciler {
             publisher,
             engine,
             counters: Arc::default(),
+            certificates: certificates_view,
+            in_force: certificates,
+            standing,
+            boot_state: BootState::default(),
+            degradations: Degradations::default(),
             draining: None,
             view,
             started,
@@ -250,6 +273,10 @@ impl Reconciler {
                     Ok(Order::Boot { boot, reply }) => {
                         // Whoever asked may have ended.
                         let _ = reply.send(self.take_boot(*boot));
+                    }
+                    Ok(Order::BootRefused(why)) => {
+                        self.boot_state.refused = Some(why);
+                        self.show();
                     }
                     Ok(Order::Drain(until)) => {
                         self.begin_drain(until);

@@ -225,3 +225,113 @@ fn a_wrong_command_line_is_status_2() {
         assert!(!output.stderr.is_empty());
     }
 }
+
+/// A certificate for a name and its key, in PEM.
+fn certificate(name: &str) -> (String, String) {
+    let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+    (made.cert.pem(), made.signing_key.serialize_pem())
+}
+
+#[test]
+fn files_that_are_named_are_opened_and_matched() {
+    let (chain, key) = certificate("a.example");
+    let (_, other_key) = certificate("b.example");
+    let boot = |tls: &str| format!("{BOOT}tls: {{ files: [{tls}] }}\n");
+    let lines = |text: &str| {
+        Folder::with(&[
+            ("boot.yaml", text),
+            ("a.pem", &chain),
+            ("a.key", &key),
+            ("b.key", &other_key),
+        ])
+        .lines(&["boot.yaml"])
+    };
+    let good = boot("{ certificate: a.pem, key: a.key }");
+    assert_eq!(lines(&good), (0, vec![]));
+    for (text, expected) in [
+        (boot("{ certificate: a.pem, key: b.key }"), "/tls/files/0: "),
+        (
+            boot("{ certificate: a.pem, key: none.key }"),
+            "No such file",
+        ),
+        (boot("{ certificate: a.pem, key: . }"), "no regular file"),
+        (format!("{BOOT}api: {{ token_file: none }}\n"), "/api: "),
+    ] {
+        let (status, lines) = lines(&text);
+        assert_eq!((status, lines.len()), (1, 1), "{text}: {lines:?}");
+        assert!(lines[0].contains(expected), "{lines:?}");
+    }
+}
+
+/// Those of a document, too: errors beside a boot file, which is the gateway's.
+#[test]
+fn certificates_of_a_state_document_are_for_its_hosts() {
+    let (chain, key) = certificate("a.example");
+    let folder = Folder::with(&[("a.pem", &chain), ("a.key", &key)]);
+    let path = |name: &str| folder.0.path().join(name).display().to_string();
+    let write = |name: &str, text: &str| fs::write(folder.0.path().join(name), text).unwrap();
+    let https = "listeners:\n- { name: a, bind: 127.0.0.1:0, protocol: https }\n";
+    write("boot.yaml", https);
+    let state = |hosts: Value, file: &str| {
+        let files = json!([{ "hosts": hosts, "certificate": path(file), "key": path("a.key") }]);
+        json!({ "1": { "netns": null, "tls": { "files": files } } }).to_string()
+    };
+    write("state.json", &state(json!(["a.example"]), "a.pem"));
+    assert_eq!(folder.lines(&["boot.yaml", "state.json"]), (0, vec![]));
+    write(
+        "state.json",
+        &state(json!(["a.example", "b.example"]), "a.pem"),
+    );
+    let (status, lines) = folder.lines(&["state.json"]);
+    assert_eq!((status, lines.len()), (1, 1), "{lines:?}");
+    assert!(
+        lines[0].contains("/1/tls/files/0/hosts/1: the certificate in "),
+        "{lines:?}"
+    );
+    write("state.json", &state(json!(["a.example"]), "none.pem"));
+    assert_eq!(
+        folder.lines(&["state.json"]).0,
+        0,
+        "it may be there on the gateway"
+    );
+    assert_eq!(folder.lines(&["boot.yaml", "state.json"]).0, 1);
+}
+
+#[test]
+fn files_that_are_given_together_are_checked_together() {
+    let boot = format!(
+        "{BOOT}- {{ name: db, bind: 127.0.0.1:0, protocol: tcp, to: network-7/10.0.0.2:1 }}\n"
+    );
+    let state = json!({ "8": { "netns": null,
+        "proxy": { "http://a.example": ["127.0.0.1:80"] },
+        "routes": [{ "host": "b.example", "to": ["127.0.0.1:80"], "tls": "terminate" }],
+        "tls": { "acme": { "hosts": ["c.example"] } },
+    } });
+    let folder = Folder::with(&[("boot.yaml", &boot), ("state.json", &state.to_string())]);
+    let (status, lines) = folder.lines(&["state.json", "boot.yaml"]);
+    assert_eq!((status, lines.len()), (1, 4), "{lines:?}");
+    let mut expected = [
+        (
+            "state.json:1: /8/proxy/http:~1~1a.example: warning: ",
+            "no listener",
+        ),
+        (
+            "state.json:1: /8/tls/acme/hosts/0: warning: ",
+            "no certificate can be obtained",
+        ),
+        (
+            "state.json:1: /8/routes/0: warning: ",
+            "TLS of b.example is terminated",
+        ),
+        (
+            "boot.yaml:3: /listeners/1/to: ",
+            "network-7 is not in the state document",
+        ),
+    ]
+    .into_iter()
+    .zip(&lines);
+    assert!(
+        expected.all(|((start, part), line)| line.starts_with(start) && line.contains(part)),
+        "{lines:?}"
+    );
+}

@@ -4,6 +4,7 @@
 //! ignores members that it does not know, so that an older client reads a newer gateway.
 
 mod certificates;
+mod degradation;
 mod event;
 mod history;
 mod status;
@@ -14,12 +15,12 @@ use utoipa::ToSchema;
 
 pub use self::{
     certificates::{CertificateState, CertificateStatus, Certificates, CertificatesView},
+    degradation::{Degradation, Reason},
     event::{Event, Happening},
     history::{AuditEntries, AuditEntry, GenerationEntry, Generations},
     status::{
-        Backend, CONNECTED_SECONDS, Degradation, DeviceStatus, GenerationStatus, ListenerStatus,
-        NetworkState, NetworkStatus, PeerStatus, RouteStatus, Status, StoreStatus, WireGuardStatus,
-        WorkerStatus,
+        Backend, CONNECTED_SECONDS, DeviceStatus, GenerationStatus, ListenerStatus, NetworkState,
+        NetworkStatus, PeerStatus, RouteStatus, Status, StoreStatus, WireGuardStatus, WorkerStatus,
     },
     traffic::{
         ClientRelayed, DeviceTraffic, NetworkRelayed, NetworkTraffic, OTHER_CLIENTS, Relayed,

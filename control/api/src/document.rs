@@ -73,7 +73,9 @@ impl Node {
                     at = &node.at;
                 }
                 Content::Map(entries) => {
-                    let entry = entries.iter().rfind(|entry| &*entry.key == part)?;
+                    // RFC 6901 section 4.
+                    let part = part.replace("~1", "/").replace("~0", "~");
+                    let entry = entries.iter().rfind(|entry| *entry.key == *part)?;
                     (node, at) = (&entry.value, &entry.at);
                 }
                 Content::Null | Content::Bool(_) | Content::Plain(_) | Content::Text(_) => break,

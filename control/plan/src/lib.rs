@@ -14,6 +14,7 @@
 pub mod actual;
 mod changed;
 mod ids;
+mod misfits;
 pub mod plan;
 mod publish;
 pub mod sample;
@@ -22,4 +23,5 @@ pub mod tls;
 
 pub use changed::{Changed, changed};
 pub use ids::Ids;
-pub use publish::{NamespaceSource, Planned, publish, unserved};
+pub use misfits::{covers, misfits, own_misfits};
+pub use publish::{NamespaceSource, Planned, Unserved, publish, unserved};

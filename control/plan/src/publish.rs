@@ -37,7 +37,7 @@ mod reach;
 mod rules;
 
 use reach::Reach;
-pub use reach::unserved;
+pub use reach::{Unserved, unserved};
 use rules::Draft;
 
 /// A snapshot, and what it needs.

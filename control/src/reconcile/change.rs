@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use control_api::{
     Problems, Valid,
-    answer::{Applied, AppliedStep, Happening, RefusedProblem},
+    answer::{Applied, AppliedStep, Degradation, Happening, Reason, RefusedProblem},
     boot::Boot,
     state::{Desired, EditError, edit},
 };
 use control_http::{ChangeRefused, ChangeRequest};
 use control_plan::{
-    Changed, changed,
+    Changed, changed, misfits,
     plan::{Plan, place_of},
-    unserved,
 };
 use control_store::{CommitError, NewGeneration};
+use engine_core::hostname::HostPattern;
 use engine_sys::process::{beyond_descriptor_limit, has_descriptors};
 
 use super::{
@@ -22,6 +22,7 @@ use super::{
     clock::unix_now,
     publication::{Prepared, publish_to},
     round::Planning,
+    unserved::{BootState, Standing},
 };
 
 /// Descriptors that a change should find: those of some networks, and more for the moment.
@@ -88,7 +89,7 @@ impl Reconciler {
         } = request;
         if wait {
             self.take_up(accepted, planning, &actor.name);
-            applied.degraded = self.networks.degraded.list();
+            applied.degraded = self.not_made();
             let generation = applied.generation;
             let _ = reply.send(if self.running == generation {
                 Ok(applied)
@@ -101,10 +102,32 @@ impl Reconciler {
         }
     }
 
-    /// What should still be looked at, also of rules that no listener leads to.
+    /// What a change did not come to, as of the last look.
+    fn not_made(&self) -> Vec<Degradation> {
+        let list = self.degradations.list().iter();
+        let of_a_change = |it: &&Degradation| match it.reason {
+            Reason::NetworkFailed | Reason::NamespaceMissing | Reason::TlsFailed => true,
+            // Warned of, or still to come, or no doing of the change.
+            Reason::ListenerMissing
+            | Reason::ListenerNotBound
+            | Reason::CertificateMissing
+            | Reason::CertificateFailed
+            | Reason::CertificateExpired
+            | Reason::TargetsDown
+            | Reason::BootFileRefused
+            | Reason::StoreBehind
+            | Reason::WorkersBehind
+            | Reason::Unknown => false,
+        };
+        list.filter(of_a_change).cloned().collect()
+    }
+
+    /// What should still be looked at: what `ringway check` would say of the document beside the
+    /// boot file, with the certificates in service.
     fn warnings(&self, accepted: &Accepted) -> Vec<RefusedProblem> {
-        let unserved = unserved(&accepted.desired, &self.boot.listeners);
-        let warnings = accepted.warnings.iter().chain(unserved.iter());
+        let is_covered = |host: Option<&HostPattern>| self.is_covered(host);
+        let misfits = misfits(&accepted.desired, &self.boot, is_covered);
+        let warnings = accepted.warnings.iter().chain(misfits.iter());
         warnings.map(Into::into).collect()
     }
 
@@ -175,6 +198,7 @@ impl Reconciler {
         let before = Arc::clone(&self.desired);
         self.pending.clone_from(&scope);
         self.desired = Arc::new(desired);
+        self.standing = Standing::of(&self.desired, &self.boot.listeners);
         self.show();
         let is_partial = planning.plan.is_partial;
         let (publisher, engine, generation) =
@@ -221,6 +245,7 @@ impl Reconciler {
     /// When a listener leads to a network that the desired state does not have; nothing changes.
     pub(super) fn take_boot(&mut self, boot: Boot) -> Result<Vec<String>, Problems> {
         let waiting = boot.restart_needed(&self.boot);
+        let boot_state = BootState::taken(&boot, &self.boot);
         let mut next = self.boot.clone();
         crate::serve::adopt(&mut next, &boot);
         let previous = Some(self.engine.snapshot());
@@ -228,6 +253,8 @@ impl Reconciler {
             .publisher
             .prepare(&self.desired, &next.listeners, previous)?;
         self.boot = next;
+        self.boot_state = boot_state;
+        self.standing = Standing::of(&self.desired, &self.boot.listeners);
         self.hand_out(prepared);
         self.networks.round(&self.desired, None);
         self.count();

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use control_api::answer::{Degradation, Happening};
+use control_api::answer::{Degradation, Happening, Reason};
 
 /// The first wait before a network that failed is tried again; it doubles up to [`WAIT_MAX`].
 const WAIT_MIN: Duration = Duration::from_millis(500);
@@ -69,18 +69,13 @@ impl Degraded {
             .map(|(network, _)| *network)
     }
 
-    /// Why a network is not as desired.
-    pub(crate) fn reason(&self, network: NonZeroU16) -> Option<&str> {
-        let failure = self.networks.get(&network)?;
-        Some(&failure.reason)
-    }
-
     /// All of them, for answers.
     pub(crate) fn list(&self) -> Vec<Degradation> {
-        let list = self.networks.iter().map(|(network, failure)| Degradation {
-            object: format!("network-{network}"),
-            why: failure.reason.clone(),
-            since: Some(failure.since),
+        let list = self.networks.iter().map(|(network, failure)| {
+            let object = format!("network-{network}");
+            Degradation::new(Reason::NetworkFailed, object, &*failure.reason)
+                .of(Some(network.get()))
+                .since(failure.since)
         });
         list.collect()
     }

@@ -27,6 +27,8 @@ pub(crate) enum Order {
         /// Told the keys that wait for a restart, or the problems.
         reply: oneshot::Sender<Result<Vec<String>, Problems>>,
     },
+    /// Show that the boot file was refused, and why: what was taken before stays.
+    BootRefused(String),
     /// Accept no more, let connections end, and end. A second one only moves the deadline.
     Drain(Drain),
 }

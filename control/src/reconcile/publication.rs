@@ -37,6 +37,8 @@ pub(crate) struct Publisher {
     held: BTreeMap<NamespaceSource, Identity>,
     /// Those that could not be had, and why.
     missing: BTreeMap<NamespaceSource, String>,
+    /// Those that workers hold and whose names are gone, and why they cannot be had any more.
+    gone: BTreeMap<NamespaceSource, String>,
 }
 
 /// A publication without its namespaces. Nothing changes if it comes to nothing.
@@ -67,6 +69,7 @@ impl Publisher {
             generations: BTreeMap::new(),
             held: BTreeMap::new(),
             missing: BTreeMap::new(),
+            gone: BTreeMap::new(),
         })
     }
 
@@ -125,6 +128,7 @@ impl Publisher {
             }
         }
         self.missing = missing;
+        self.gone.clear();
         Publication {
             snapshot: planned.snapshot,
             http: planned.http,
@@ -139,12 +143,24 @@ impl Publisher {
         self.generations.insert(self.count, desired);
     }
 
-    /// Whether other namespaces are there now than the workers hold.
-    pub(crate) fn is_stale(&self, kernel: &mut Linux) -> bool {
-        let mut now = |source| kernel.namespace(source).ok().map(|netns| netns.identity());
-        let mut held = self.held.iter();
-        held.any(|(source, identity)| now(source).is_some_and(|now| now != *identity))
-            || self.missing.keys().any(|source| now(source).is_some())
+    /// Whether other namespaces are there now than the workers hold. Notes those whose names are
+    /// gone.
+    pub(crate) fn is_stale(&mut self, kernel: &mut Linux) -> bool {
+        let mut is_stale = false;
+        self.gone.clear();
+        for (source, held) in &self.held {
+            match kernel.namespace(source) {
+                Ok(netns) => is_stale |= netns.identity() != *held,
+                // What Ringway made is bound again from the descriptor.
+                Err(error) if matches!(source, NamespaceSource::Existing(_)) => {
+                    let error = format!("{:#}", anyhow::Error::from(error));
+                    self.gone.insert(source.clone(), error);
+                }
+                Err(_) => {}
+            }
+        }
+        let mut missing = self.missing.keys();
+        is_stale || missing.any(|source| kernel.namespace(source).is_ok())
     }
 
     /// What of the TLS of the last publication could not be made, and is served to nobody.
@@ -152,9 +168,10 @@ impl Publisher {
         self.tls.failures()
     }
 
-    /// Why a namespace could not be had.
-    pub(crate) fn missing(&self, source: &NamespaceSource) -> Option<&str> {
-        self.missing.get(source).map(String::as_str)
+    /// The namespaces that are not there, and why.
+    pub(crate) fn missing(&self) -> BTreeMap<&NamespaceSource, &str> {
+        let missing = self.missing.iter().chain(&self.gone);
+        missing.map(|(source, why)| (source, &**why)).collect()
     }
 
     /// The desired generation that a publication stands for; 0 when that is long ago.

@@ -17,20 +17,24 @@ use control_api::{
     state::{Namespace, Network, Route, Scheme, Terminated, WireGuard},
 };
 use control_http::View;
-use control_plan::{actual, plan::place_of};
+use control_plan::actual;
 use engine::{Counters, RouteCounters};
 
-use super::{
-    Reconciler,
-    tls::{Failed, Failure},
-};
+use super::{Reconciler, clock::unix_now};
 
 /// Routes of a network beyond which those that were never used are left out of its status.
 const UNUSED_ROUTES_SHOWN_MAX: usize = 100;
 
 impl Reconciler {
     /// Shows everything as it is now, with what was counted when the workers were asked last.
-    pub(super) fn show(&self) {
+    pub(super) fn show(&mut self) {
+        let unserved = self.find_unserved();
+        self.degradations.take(unserved, unix_now().as_secs());
+        // While the store takes nothing, its own events wait with all others.
+        if self.networks.store.health().ok {
+            let news = self.degradations.take_news();
+            self.networks.news.tell(news);
+        }
         let view = View {
             desired: Arc::clone(&self.desired),
             generation: self.generation,
@@ -45,21 +49,15 @@ impl Reconciler {
 
     fn status(&self, counters: &Counters) -> Status {
         let by_network = by_network(counters);
+        let mut reasons = self.reasons();
         let networks = self.desired.networks.values().map(|network| {
             let routes = by_network.get(&*network.name().to_string());
             let routes = routes.map(Vec::as_slice).unwrap_or_default();
-            (network.port.get(), self.network_status(network, routes))
+            let port = network.port.get();
+            let reasons = reasons.remove(&port).unwrap_or_default();
+            (port, self.network_status(network, routes, reasons))
         });
         let health = self.networks.store.health();
-        let mut degraded = self.networks.degraded.list();
-        if !health.ok {
-            degraded.push(answer::Degradation {
-                object: "store".to_owned(),
-                why: health.error.clone().unwrap_or_default(),
-                since: health.since,
-            });
-        }
-        degraded.extend(self.tls_degradations());
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: self.started.as_secs(),
@@ -83,31 +81,9 @@ impl Reconciler {
                 since: health.since,
                 error: health.error,
             },
-            degraded,
-            warnings: Vec::new(),
+            degraded: self.degradations.list().to_vec(),
+            warnings: self.find_warnings(),
         }
-    }
-
-    /// What is served to nobody, because its TLS could not be set up.
-    fn tls_degradations(&self) -> Vec<answer::Degradation> {
-        let failures = self.publisher.tls_failures();
-        if failures.is_empty() {
-            return Vec::new();
-        }
-        let snapshot = self.engine.snapshot();
-        let object = |of: &Failed| match of {
-            Failed::Host(host) => host.clone(),
-            Failed::Targets(id) => {
-                let route = snapshot.routes().find(|route| route.id == *id);
-                route.map_or_else(|| id.to_string(), |route| route.label.to_string())
-            }
-        };
-        let degradation = |failure: &Failure| answer::Degradation {
-            object: object(&failure.of),
-            why: failure.why.clone(),
-            since: None,
-        };
-        failures.iter().map(degradation).collect()
     }
 
     /// Why the backend is the one that it is.
@@ -148,10 +124,29 @@ impl Reconciler {
         status.collect()
     }
 
-    fn network_status(&self, network: &Network, routes: &[&RouteCounters]) -> NetworkStatus {
+    /// Why networks are degraded, by their ports.
+    fn reasons(&self) -> BTreeMap<u16, Vec<String>> {
+        let mut reasons: BTreeMap<u16, Vec<String>> = BTreeMap::new();
+        for degraded in self.degradations.list() {
+            let Some(port) = degraded.network else {
+                continue;
+            };
+            let reason = match degraded.object == format!("network-{port}") {
+                true => degraded.why.clone(),
+                false => format!("{}: {}", degraded.object, degraded.why),
+            };
+            reasons.entry(port).or_default().push(reason);
+        }
+        reasons
+    }
+
+    fn network_status(
+        &self,
+        network: &Network,
+        routes: &[&RouteCounters],
+        reasons: Vec<String>,
+    ) -> NetworkStatus {
         let port = network.port;
-        let reason = self.networks.degraded.reason(port);
-        let reason = reason.or_else(|| self.publisher.missing(&place_of(network)));
         let is_running = self.running == self.generation || !self.pending.contains(&port);
         let sum = |count: fn(&RouteCounters) -> u64| routes.iter().map(|route| count(route)).sum();
         NetworkStatus {
@@ -161,12 +156,12 @@ impl Reconciler {
                 Namespace::Host => "host".to_owned(),
                 Namespace::Existing(name) => name.as_str().to_owned(),
             },
-            state: match reason {
-                Some(_) => NetworkState::Degraded,
-                None if is_running => NetworkState::Ok,
-                None => NetworkState::Pending,
+            state: match reasons.is_empty() {
+                false => NetworkState::Degraded,
+                true if is_running => NetworkState::Ok,
+                true => NetworkState::Pending,
             },
-            reasons: reason.map(ToOwned::to_owned).into_iter().collect(),
+            reasons,
             public_key: self.networks.owners.public_key(port),
             device: self.networks.devices.get(&port).cloned(),
             peers: match &network.wireguard {

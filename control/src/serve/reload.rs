@@ -38,6 +38,9 @@ impl Gateway<'_> {
             Err(found) => Err(found),
         };
         let is_taken = taken.is_ok();
+        if let Err(found) = &taken {
+            self.order(Order::BootRefused(first_line(found)));
+        }
         let (found, waiting) = taken.unwrap_or_else(|found| (found, Vec::new()));
         let mut lines = Vec::new();
         // Writing to memory cannot fail.
@@ -104,6 +107,20 @@ impl Gateway<'_> {
         self.vault.reload(&boot);
         api.set_tokens(tokens);
         Ok((found, waiting))
+    }
+}
+
+/// The first problem of a refused boot file, for the status; all of them are in the log.
+fn first_line(found: &Found) -> String {
+    let mut lines = Vec::new();
+    // Writing to memory cannot fail.
+    let _ = write_lines(std::slice::from_ref(found), &mut lines);
+    let lines = String::from_utf8_lossy(&lines);
+    let mut errors = lines.lines().filter(|line| !line.contains(": warning: "));
+    let first = errors.next().unwrap_or("it is refused");
+    match errors.count() {
+        0 => first.to_owned(),
+        more => format!("{first}; and {more} more"),
     }
 }
 

@@ -131,6 +131,7 @@ impl<'a> Gateway<'a> {
             events: events.clone(),
             heartbeat: Arc::clone(&heartbeat),
             certificates: force.certificates.clone(),
+            certificates_view: vault.view.clone(),
         };
         let config = force.equip(engine_config::from_boot(&boot, sockets, outlets));
         let (reconciler, view) = Reconciler::start(setting, |publication| {

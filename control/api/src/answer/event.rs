@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::Reason;
 use crate::state::PublicKey;
 
 /// One event: `{"id", "time", "kind", …}`.
@@ -61,6 +62,27 @@ pub enum Happening {
     NetworkRecovered {
         /// The network's public port.
         network: u16,
+    },
+    /// Something that is declared is not served. A network that could not be made so has an event of
+    /// its own.
+    Degraded {
+        /// What: a host, a route, a listener, `store`.
+        object: String,
+        /// The public port of the network that it belongs to; absent for the gateway's own.
+        network: Option<u16>,
+        /// Of which kind.
+        reason: Reason,
+        /// Why, in one line.
+        why: String,
+    },
+    /// It is served again, or no longer declared.
+    Recovered {
+        /// What.
+        object: String,
+        /// The public port of the network that it belongs to; absent for the gateway's own.
+        network: Option<u16>,
+        /// What kept it from being served.
+        reason: Reason,
     },
     /// A certificate was obtained, for the first time or in place of an older one.
     CertificateObtained {
@@ -124,6 +146,8 @@ impl Happening {
             Self::EndpointChanged { .. } => "endpoint_changed",
             Self::NetworkDegraded { .. } => "network_degraded",
             Self::NetworkRecovered { .. } => "network_recovered",
+            Self::Degraded { .. } => "degraded",
+            Self::Recovered { .. } => "recovered",
             Self::CertificateObtained { .. } => "certificate_obtained",
             Self::CertificateFailed { .. } => "certificate_failed",
             Self::CertificateLoaded { .. } => "certificate_loaded",

@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::Degradation;
 use crate::state::PublicKey;
 
 /// A peer counts as connected while its last handshake is younger than this. WireGuard makes a new
@@ -36,7 +37,7 @@ pub struct Status {
     pub workers: Vec<WorkerStatus>,
     /// Whether accounts and state are being written.
     pub store: StoreStatus,
-    /// Everything that is not as it should be, networks included.
+    /// Everything that keeps declared traffic from being served, networks included.
     pub degraded: Vec<Degradation>,
     /// What works, and should still be looked at.
     pub warnings: Vec<String>,
@@ -114,11 +115,11 @@ pub struct NetworkStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NetworkState {
-    /// As desired.
+    /// As desired, and served.
     Ok,
     /// Being made so.
     Pending,
-    /// Something could not be made so; it is tried again.
+    /// Something that is declared could not be made so, or is not served.
     Degraded,
 }
 
@@ -230,15 +231,4 @@ pub struct StoreStatus {
     pub error: Option<String>,
     /// Bytes of the database on disk, its write-ahead log included.
     pub bytes: u64,
-}
-
-/// Something that is not as it should be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Degradation {
-    /// What: `network-51820`, `store`, `worker 0`.
-    pub object: String,
-    /// Why.
-    pub why: String,
-    /// Since when.
-    pub since: Option<u64>,
 }

@@ -37,6 +37,19 @@ pub struct ProxyKey {
     pub pattern: HostPattern,
 }
 
+impl ProxyKey {
+    /// The key that a bare host stands for beside this one.
+    pub fn other_scheme(&self) -> Option<Self> {
+        let scheme = match self.scheme {
+            Scheme::Http => Scheme::Https,
+            Scheme::Https => Scheme::Http,
+            Scheme::Ssh => return None,
+        };
+        let pattern = self.pattern.clone();
+        Some(Self { scheme, pattern })
+    }
+}
+
 impl fmt::Display for ProxyKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}", self.scheme.word(), self.pattern)

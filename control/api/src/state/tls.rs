@@ -163,6 +163,11 @@ impl<'n> Terminated<'n> {
         }
     }
 
+    /// All of them; `None` stands for those that nobody declared.
+    pub fn hosts(&self) -> impl Iterator<Item = Option<&'n HostPattern>> {
+        self.hosts.iter().copied()
+    }
+
     /// Whether TLS of a host, or of all hosts that nobody declared, ends at the gateway. A
     /// certificate for `*.domain` is for names one label below (RFC 9525 section 6.3).
     pub fn has(&self, host: Option<&HostPattern>) -> bool {

@@ -21,9 +21,19 @@ pub(crate) fn applied(answer: &Applied, paint: Paint) -> String {
     text
 }
 
-/// `degraded: network-51820: why`.
-fn degradation(degraded: &Degradation) -> String {
-    let line = format!("degraded: {}: {}", degraded.object, degraded.why);
+/// `degraded: network-51820: a.example: why (what to do)`.
+pub(super) fn degradation(degraded: &Degradation) -> String {
+    let mut line = "degraded: ".to_owned();
+    if let Some(port) = degraded.network {
+        let network = format!("network-{port}");
+        if network != degraded.object {
+            line.push_str(&format!("{network}: "));
+        }
+    }
+    line.push_str(&format!("{}: {}", degraded.object, degraded.why));
+    if !degraded.hint.is_empty() {
+        line.push_str(&format!(" ({})", degraded.hint));
+    }
     printable(&line).into_owned()
 }
 

@@ -106,6 +106,23 @@ pub(crate) fn event(event: &Event, paint: Paint) -> String {
             format!("network {network}  {}", reasons.join("; ")),
         ),
         Happening::NetworkRecovered { network } => (Colour::Good, format!("network {network}")),
+        Happening::Degraded {
+            object,
+            network,
+            reason,
+            why,
+        } => (
+            Colour::Bad,
+            format!("{}{object}  {}: {why}", of(*network), reason.word()),
+        ),
+        Happening::Recovered {
+            object,
+            network,
+            reason,
+        } => (
+            Colour::Good,
+            format!("{}{object}  {}", of(*network), reason.word()),
+        ),
         Happening::CertificateObtained {
             name,
             issuer,
@@ -134,4 +151,9 @@ pub(crate) fn event(event: &Event, paint: Paint) -> String {
         paint.paint(colour, &format!("{:<17}", event.happening.kind())),
         printable(&what),
     )
+}
+
+/// Whose something is, before its name.
+fn of(network: Option<u16>) -> String {
+    network.map_or_else(String::new, |port| format!("network {port}  "))
 }

@@ -4,7 +4,10 @@ use control_api::answer::{
     DeviceStatus, NetworkState, NetworkStatus, PeerStatus, Status, StoreStatus,
 };
 
-use super::{Cell, Colour, Paint, Side, Table, age, bytes, count, paint::printable, span};
+use super::{
+    Cell, Colour, Paint, Side, Table, age, bytes, change::degradation, count, paint::printable,
+    span,
+};
 
 /// Which part of a status is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,13 +173,8 @@ fn store(store: &StoreStatus, now: u64, paint: Paint) -> String {
 fn degraded(answer: &Status, now: u64, paint: Paint) -> String {
     let lines = answer.degraded.iter().map(|degraded| {
         let since = degraded.since.map(|at| format!(" ({})", age(now, at)));
-        let line = format!(
-            "degraded: {}: {}{}",
-            degraded.object,
-            degraded.why,
-            since.unwrap_or_default()
-        );
-        format!("{}\n", paint.paint(Colour::Bad, &printable(&line)))
+        let line = degradation(degraded) + &since.unwrap_or_default();
+        format!("{}\n", paint.paint(Colour::Bad, &line))
     });
     lines.collect()
 }

@@ -170,10 +170,11 @@ fn shown(answer: &Status, wanted: Option<&str>) -> Result<Shown, VerbError> {
 fn health(answer: &Status, shown: Shown) -> Exit {
     let degraded = match shown {
         Shown::All => !answer.degraded.is_empty(),
-        Shown::Network(port) => answer
-            .networks
-            .get(&port)
-            .is_some_and(|network| network.state == NetworkState::Degraded),
+        Shown::Network(port) => {
+            let network = answer.networks.get(&port);
+            network.is_some_and(|network| network.state == NetworkState::Degraded)
+                || answer.degraded.iter().any(|it| it.network == Some(port))
+        }
     };
     match degraded {
         true => Exit::Different,

@@ -30,7 +30,9 @@ pub(crate) const METRICS: &[Metric] = &[
     metric("start_time_seconds", Gauge, &[], "When the process began, in seconds since the Unix epoch", samples::start_time),
     metric("ready", Gauge, &[], "1 while clients are accepted and every worker runs the desired state", samples::ready),
     metric("generation", Gauge, &["state"], "Generation of the desired state: `desired`, and `running` on every worker", samples::generation),
-    metric("degraded", Gauge, &[], "How much is not as it should be; `ringway status` says what and why", samples::degraded),
+    metric("degraded", Gauge, &[], "How much keeps declared traffic from being served; `ringway status` says what and why", samples::degraded),
+    metric("degraded_by_reason", Gauge, &["reason"], "The same, by the word of the reason as in `ringway status --json`", samples::degraded_by_reason),
+    metric("reload_ok", Gauge, &[], "0 while the boot file is one that was refused at the last reload", samples::reload_ok),
 
     metric("worker_connections", Gauge, &["worker"], "Connections that are open on a worker", samples::worker_connections),
     metric("worker_accepted", Counter, &["worker"], "Connections that a worker took off its listeners' queues", samples::worker_accepted),

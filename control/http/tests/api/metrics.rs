@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use control_api::answer::{
     Backend, CertificateState, CertificateStatus, CertificatesView, Degradation, ListenerStatus,
-    NetworkState, NetworkStatus, PeerStatus, WorkerStatus,
+    NetworkState, NetworkStatus, PeerStatus, Reason, WorkerStatus,
 };
 use control_http::{Reconciles, View};
 use engine::{Handshake, ListenerTally, RouteCounters, TargetDown};
@@ -38,11 +38,11 @@ fn busy(view: &mut View) {
         name: "https".to_owned(),
         ..ListenerStatus::default()
     }];
-    status.degraded = vec![Degradation {
-        object: "network-2".to_owned(),
-        why: "gone".to_owned(),
-        since: None,
-    }];
+    let degraded = |reason| Degradation::new(reason, "network-2", "gone");
+    status.degraded = vec![
+        degraded(Reason::NamespaceMissing),
+        degraded(Reason::BootFileRefused),
+    ];
     status.networks.insert(1, network(1, NetworkState::Ok));
     status
         .networks
@@ -277,7 +277,10 @@ async fn what_is_counted_is_what_is_shown() {
         "ringway_ready 1.0",
         "ringway_generation{state=\"desired\"} 4.0",
         "ringway_generation{state=\"running\"} 3.0",
-        "ringway_degraded 1.0",
+        "ringway_degraded 2.0",
+        r#"ringway_degraded_by_reason{reason="namespace_missing"} 1.0"#,
+        r#"ringway_degraded_by_reason{reason="store_behind"} 0.0"#,
+        "ringway_reload_ok 0.0",
         "ringway_worker_connections{worker=\"1\"} 2.0",
         "ringway_worker_bytes_total{worker=\"1\",direction=\"out\"} 6",
         "ringway_listener_accepted_total{listener=\"https\"} 9",

@@ -1,9 +1,11 @@
 //! Which requests any listener takes.
 
+use std::num::NonZeroU16;
+
 use control_api::{
-    Problem, Problems, Severity,
+    Problem, Severity,
     boot::{Listener, Protocol},
-    state::{Desired, Terminated},
+    state::{self as declared, Desired, ProxyKey, Route, Terminated},
 };
 use engine_http::method::Scheme;
 
@@ -43,29 +45,89 @@ impl Reach {
     }
 }
 
-/// A warning for each rule of a state document that no listener leads to.
-pub fn unserved(desired: &Desired, listeners: &[Listener]) -> Problems {
+/// Something that a state document serves and no listener leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unserved {
+    /// The public port of its network.
+    pub network: NonZeroU16,
+    /// Its name in logs, metrics and accounts.
+    pub label: String,
+    /// The protocol that a listener should have.
+    pub protocol: &'static str,
+    /// Where it stands in the document.
+    pointer: String,
+}
+
+/// Everything in a state document that no listener leads to. Keys of schemes that are not served at
+/// all are not among them: reading the document warns of those.
+pub fn unserved(desired: &Desired, listeners: &[Listener]) -> Vec<Unserved> {
     let reach = Reach::of(listeners);
-    let mut problems = Problems::default();
+    let mut found = Vec::new();
     for (port, network) in &desired.networks {
         let terminated = Terminated::of(network);
-        for (index, route) in network.routes.iter().enumerate() {
-            let ends_here = terminated.has(route.host.pattern());
-            let (is_served, protocols) = match (route.passes_through(), route.scheme()) {
-                (true, _) => (reach.tls, "tls"),
-                (false, scheme @ Some(Scheme::Https)) => (reach.has(scheme, ends_here), "https"),
-                (false, scheme) => (reach.has(scheme, ends_here), "http"),
+        let mut note = |protocol: Option<&'static str>, pointer: String, label: String| {
+            found.extend(protocol.map(|protocol| Unserved {
+                network: *port,
+                label,
+                protocol,
+                pointer,
+            }));
+        };
+        for (key, pool) in &network.proxy {
+            let missing = reach.missing_for_key(key, &terminated);
+            // A bare host stands for both schemes, and is served if one of them is.
+            let other = key
+                .other_scheme()
+                .filter(|it| network.proxy.get(it) == Some(pool));
+            let written = match &other {
+                Some(other) if reach.missing_for_key(other, &terminated).is_none() => continue,
+                Some(_) => key.pattern.to_string(),
+                None => key.to_string(),
             };
-            if !is_served {
-                problems.push(Problem {
-                    pointer: format!("/{port}/routes/{index}"),
-                    hint: Some(format!(
-                        "declare one with `protocol: {protocols}` in the boot file"
-                    )),
-                    ..Problem::whole(Severity::Warning, "no listener takes what this rule is for")
-                });
-            }
+            let token = written.replace('/', "~1");
+            note(missing, format!("/{port}/proxy/{token}"), key.to_string());
+        }
+        for (index, route) in network.routes.iter().enumerate() {
+            let missing = reach.missing_for_route(route, &terminated);
+            note(missing, format!("/{port}/routes/{index}"), route.label());
         }
     }
-    problems
+    found
+}
+
+impl Reach {
+    /// The protocol of the listener that a key of `proxy` lacks.
+    fn missing_for_key(self, key: &ProxyKey, terminated: &Terminated<'_>) -> Option<&'static str> {
+        let (is_served, protocol) = match key.scheme {
+            declared::Scheme::Https if terminated.passes(key) => (self.tls, "tls"),
+            declared::Scheme::Https => (self.https, "https"),
+            declared::Scheme::Http => (self.http, "http"),
+            declared::Scheme::Ssh => return None,
+        };
+        (!is_served).then_some(protocol)
+    }
+
+    /// The protocol of the listener that a route lacks.
+    fn missing_for_route(self, route: &Route, terminated: &Terminated<'_>) -> Option<&'static str> {
+        let ends_here = terminated.has(route.host.pattern());
+        let (is_served, protocol) = match (route.passes_through(), route.scheme()) {
+            (true, _) => (self.tls, "tls"),
+            (false, scheme @ Some(Scheme::Https)) => (self.has(scheme, ends_here), "https"),
+            (false, scheme) => (self.has(scheme, ends_here), "http"),
+        };
+        (!is_served).then_some(protocol)
+    }
+}
+
+impl From<&Unserved> for Problem {
+    fn from(unserved: &Unserved) -> Self {
+        Self {
+            pointer: unserved.pointer.clone(),
+            hint: Some(format!(
+                "declare one with `protocol: {}` in the boot file",
+                unserved.protocol
+            )),
+            ..Self::whole(Severity::Warning, "no listener takes what this is for")
+        }
+    }
 }

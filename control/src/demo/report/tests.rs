@@ -1,4 +1,4 @@
-use control_api::answer::{Backend, Degradation, Relayed, Traffic, WireGuardStatus};
+use control_api::answer::{Backend, Degradation, Reason, Relayed, Traffic, WireGuardStatus};
 
 use super::*;
 
@@ -97,11 +97,11 @@ fn what_is_wrong_makes_the_whole_wrong_in_both_forms() {
 #[test]
 fn a_network_that_is_not_as_declared_is_told() {
     let mut report = report();
-    report.applied.degraded.push(Degradation {
-        object: "network-51820".to_owned(),
-        why: "there is no TUN".to_owned(),
-        since: None,
-    });
+    report.applied.degraded.push(Degradation::new(
+        Reason::NetworkFailed,
+        "network-51820",
+        "there is no TUN",
+    ));
     assert!(!report.is_right());
     assert!(text(&report).contains("network-51820: there is no TUN"));
 }

@@ -1,5 +1,7 @@
 //! Samples of the gateway as a whole: what runs, the store, the reconciler, the API.
 
+use control_api::answer::Reason;
+
 use super::{count, level, level_of};
 use crate::metrics::{Sample, scene::Scene};
 
@@ -25,6 +27,21 @@ pub(in crate::metrics) fn generation(scene: &Scene) -> Vec<Sample> {
 pub(in crate::metrics) fn degraded(scene: &Scene) -> Vec<Sample> {
     let degraded = scene.status().degraded.len();
     vec![level([], degraded.try_into().unwrap_or(u64::MAX))]
+}
+
+pub(in crate::metrics) fn degraded_by_reason(scene: &Scene) -> Vec<Sample> {
+    let by_reason = Reason::ALL.map(|reason| {
+        let degraded = scene.status().degraded.iter();
+        let so = degraded.filter(|it| it.reason == reason).count();
+        level([&reason.word()], so.try_into().unwrap_or(u64::MAX))
+    });
+    by_reason.into()
+}
+
+pub(in crate::metrics) fn reload_ok(scene: &Scene) -> Vec<Sample> {
+    let mut degraded = scene.status().degraded.iter();
+    let is_refused = degraded.any(|it| it.reason == Reason::BootFileRefused);
+    vec![level([], (!is_refused).into())]
 }
 
 pub(in crate::metrics) fn backend(scene: &Scene) -> Vec<Sample> {

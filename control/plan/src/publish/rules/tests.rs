@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use control_api::{boot, state};
+use control_api::{Problem, Severity, boot, state};
 use engine_core::ids::Generation;
 use engine_http::{
     balance::Balance,
@@ -181,17 +181,45 @@ fn a_rule_that_no_listener_leads_to_is_warned_of() {
         (&["tls"], &[0, 3]),
     ] {
         let found = unserved(&desired(&network), &listeners(protocols));
-        let places: Vec<String> = found
-            .iter()
-            .map(|problem| problem.pointer.clone())
-            .collect();
+        let problems: Vec<Problem> = found.iter().map(Problem::from).collect();
+        let pointers = problems.iter().map(|problem| problem.pointer.clone());
+        let places: Vec<String> = pointers.collect();
         let expected: Vec<String> = rules.iter().map(|at| format!("/1/routes/{at}")).collect();
         assert_eq!(places, expected, "{protocols:?}");
-        assert!(!found.refuse());
+        assert!(problems.iter().all(|it| it.severity == Severity::Warning));
         // Nothing that cannot be reached takes up room.
         let planned = plan(&network, protocols, &mut Ids::default());
         let made = planned.http.rules().count();
         let passing = usize::from(protocols.contains(&"tls"));
         assert!(made + passing + rules.len() >= 5, "{protocols:?}: {made}");
     }
+}
+
+#[test]
+fn a_name_that_no_listener_leads_to_is_warned_of() {
+    let network = json!({
+        "proxy": {
+            "http://a.example": ["10.0.0.2:80"],
+            "https://b.example": ["10.0.0.2:443"],
+            "https://c.example": ["10.0.0.2:80"],
+            "ssh://d.example": ["10.0.0.2:22"],
+            "bare.example": ["10.0.0.2:80"],
+        },
+        "tls": { "acme": { "hosts": ["c.example"] } },
+    });
+    for (protocols, expected) in [
+        (&["http", "tls"][..], &[][..]),
+        (&["http"], &["tls", "https"]),
+        // Neither half of the bare host.
+        (&["https"], &["http", "http", "tls", "tls"]),
+        (&["tls"], &["http"]),
+    ] {
+        let found = unserved(&desired(&network), &listeners(protocols));
+        let missing: Vec<&str> = found.iter().map(|it| it.protocol).collect();
+        assert_eq!(missing, expected, "{protocols:?}");
+    }
+    let found = unserved(&desired(&network), &listeners(&["tls"]));
+    let problem = Problem::from(&found[0]);
+    assert_eq!(problem.pointer, "/1/proxy/http:~1~1a.example");
+    assert_eq!(found[0].label, "http://a.example");
 }

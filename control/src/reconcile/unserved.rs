@@ -1,0 +1,319 @@
+//! What of the declared traffic is not served at this moment, and why.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    num::NonZeroU16,
+};
+
+use control_api::{
+    answer::{CertificateState, CertificateStatus, Degradation, Reason},
+    boot::{Boot, Listener, Protocol},
+    place::NetworkName,
+    state::{Desired, Terminated},
+};
+use control_plan::{NamespaceSource, Unserved, plan::place_of, unserved};
+use engine_core::{
+    hostname::{HostPattern, Hostname},
+    ids::RouteId,
+    snapshot::Route,
+};
+
+use super::{
+    Reconciler,
+    tls::{Failed, Failure},
+};
+
+/// What only changes with the desired state and the boot file.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    /// What no listener leads to.
+    unserved: Vec<Unserved>,
+    /// Hosts whose TLS is terminated and that no source of certificates is declared for.
+    unsourced: Vec<(NonZeroU16, Option<HostPattern>)>,
+}
+
+impl Standing {
+    pub(super) fn of(desired: &Desired, listeners: &[Listener]) -> Self {
+        let terminates = |listener: &Listener| match listener.protocol {
+            Protocol::Tls | Protocol::Https => true,
+            Protocol::Tcp | Protocol::Http => false,
+        };
+        let unsourced = match listeners.iter().any(terminates) {
+            true => unsourced(desired),
+            // That there is no listener is reason enough.
+            false => Vec::new(),
+        };
+        Self {
+            unserved: unserved(desired, listeners),
+            unsourced,
+        }
+    }
+}
+
+fn unsourced(desired: &Desired) -> Vec<(NonZeroU16, Option<HostPattern>)> {
+    let networks = desired.networks.iter();
+    let hosts = networks.flat_map(|(port, network)| {
+        let sourced: BTreeSet<&HostPattern> =
+            network.tls.iter().flat_map(|tls| tls.hosts()).collect();
+        let terminated = Terminated::of(network);
+        let hosts: BTreeSet<Option<HostPattern>> = terminated
+            .hosts()
+            .filter(|host| host.is_none_or(|host| !sourced.contains(host)))
+            .map(|host| host.cloned())
+            .collect();
+        hosts.into_iter().map(|host| (*port, host))
+    });
+    hosts.collect()
+}
+
+/// What a boot file says that is not so until it is taken, or until a restart.
+#[derive(Debug, Default)]
+pub(super) struct BootState {
+    /// Why the last one was refused.
+    pub(super) refused: Option<String>,
+    /// Listeners of the last one that are not bound.
+    unbound: Vec<(String, String)>,
+}
+
+impl BootState {
+    /// Of one that was taken beside what a gateway was started with.
+    pub(super) fn taken(boot: &Boot, running: &Boot) -> Self {
+        let is_bound = |listener: &Listener| {
+            let mut running = running.listeners.iter();
+            running.any(|it| it.name == listener.name && it.bind == listener.bind)
+        };
+        let unbound = boot.listeners.iter().filter(|listener| !is_bound(listener));
+        Self {
+            refused: None,
+            unbound: unbound
+                .map(|it| (it.name.as_str().to_owned(), it.bind.to_string()))
+                .collect(),
+        }
+    }
+}
+
+impl Reconciler {
+    /// Looks for everything that is not served.
+    pub(super) fn find_unserved(&self) -> Vec<Degradation> {
+        let mut found = self.networks.degraded.list();
+        found.extend(self.without_namespace());
+        found.extend(self.standing.unserved.iter().map(without_listener));
+        found.extend(self.of_the_boot_file());
+        found.extend(self.without_certificate());
+        found.extend(self.without_tls());
+        found.extend(self.without_target());
+        found.extend(self.of_the_store());
+        if self.running != self.generation {
+            let why = format!("not every worker runs generation {}", self.generation);
+            found.push(Degradation::new(Reason::WorkersBehind, "workers", why));
+        }
+        found
+    }
+
+    fn of_the_store(&self) -> Option<Degradation> {
+        let health = self.networks.store.health();
+        (!health.ok).then(|| Degradation {
+            since: health.since,
+            ..Degradation::new(
+                Reason::StoreBehind,
+                "store",
+                health.error.unwrap_or_default(),
+            )
+        })
+    }
+
+    fn of_the_boot_file(&self) -> Vec<Degradation> {
+        let refused = self.boot_state.refused.iter();
+        let refused =
+            refused.map(|why| Degradation::new(Reason::BootFileRefused, "boot file", why));
+        let unbound = self.boot_state.unbound.iter().map(|(name, bind)| {
+            let why = format!("{bind} is not bound: the boot file declares it since the start");
+            Degradation::new(Reason::ListenerNotBound, name, why)
+        });
+        refused.chain(unbound).collect()
+    }
+
+    /// Networks, and listeners' own places, in namespaces that are not there.
+    fn without_namespace(&self) -> Vec<Degradation> {
+        let mut missing = self.publisher.missing();
+        if missing.is_empty() {
+            return Vec::new();
+        }
+        let failed: BTreeSet<Option<u16>> = self
+            .networks
+            .degraded
+            .list()
+            .iter()
+            .map(|it| it.network)
+            .collect();
+        let mut found = Vec::new();
+        let mut used = BTreeSet::new();
+        for network in self.desired.networks.values() {
+            let place = place_of(network);
+            let Some(why) = missing.get(&place) else {
+                continue;
+            };
+            let port = Some(network.port.get());
+            if !failed.contains(&port) {
+                let object = network.name().to_string();
+                found.push(Degradation::new(Reason::NamespaceMissing, object, *why).of(port));
+            }
+            used.insert(place);
+        }
+        missing.retain(|place, _| !used.contains(place));
+        found.extend(missing.into_iter().map(|(place, why)| {
+            let object = match place {
+                NamespaceSource::Host => "host".to_owned(),
+                NamespaceSource::Made(port) => format!("network-{port}"),
+                NamespaceSource::Existing(name) => format!("netns:{}", name.as_str()),
+            };
+            Degradation::new(Reason::NamespaceMissing, object, why)
+        }));
+        found
+    }
+
+    /// Names whose certificates are to be had and are not, and hosts that nobody has one for.
+    fn without_certificate(&self) -> Vec<Degradation> {
+        let view = self.certificates.borrow();
+        let mut found: Vec<Degradation> =
+            view.certificates.iter().filter_map(uncertified).collect();
+        let unsourced = self.standing.unsourced.iter();
+        let missing = unsourced.filter(|(_, host)| !self.is_covered(host.as_ref()));
+        found.extend(missing.map(|(port, host)| {
+            let host = host
+                .as_ref()
+                .map_or_else(|| "*".to_owned(), ToString::to_string);
+            let why = "TLS is terminated for it, and there is no certificate for it";
+            Degradation::new(Reason::CertificateMissing, host, why).of(Some(port.get()))
+        }));
+        found
+    }
+
+    /// Whether clients of a host are shown a certificate, or one is obtained when they come.
+    pub(super) fn is_covered(&self, host: Option<&HostPattern>) -> bool {
+        if self.in_force.has_default() || self.boot.acme.on_demand.ask.is_some() {
+            return true;
+        }
+        match host {
+            Some(HostPattern::Exact(name)) => self.in_force.has(name),
+            Some(HostPattern::Wildcard(domain)) => {
+                // Any name one label below.
+                let name = Hostname::parse(format!("x.{domain}").as_bytes());
+                name.is_ok_and(|name| self.in_force.has(&name))
+            }
+            None => !self.in_force.is_empty(),
+        }
+    }
+
+    /// What is served to nobody, because its TLS could not be set up.
+    fn without_tls(&self) -> Vec<Degradation> {
+        let failures = self.publisher.tls_failures();
+        if failures.is_empty() {
+            return Vec::new();
+        }
+        let snapshot = self.engine.snapshot();
+        let degradation = |failure: &Failure| {
+            let (object, network) = match &failure.of {
+                Failed::Host(host) => (host.clone(), None),
+                Failed::Targets(id) => match snapshot.routes().find(|route| route.id == *id) {
+                    Some(route) => (route.label.to_string(), port_of(route)),
+                    None => (id.to_string(), None),
+                },
+            };
+            Degradation::new(Reason::TlsFailed, object, &*failure.why).of(network)
+        };
+        failures.iter().map(degradation).collect()
+    }
+
+    /// Routes all of whose targets fail their checks.
+    fn without_target(&self) -> Vec<Degradation> {
+        let mut down: HashMap<RouteId, usize> = HashMap::new();
+        for target in &self.counters.targets_down {
+            *down.entry(target.route).or_default() += 1;
+        }
+        if down.is_empty() {
+            return Vec::new();
+        }
+        let snapshot = self.engine.snapshot();
+        let routes = snapshot.routes().filter(|route| {
+            let down = down.get(&route.id).copied().unwrap_or_default();
+            down > 0 && down >= route.targets.len()
+        });
+        routes.map(|route| all_down(route)).collect()
+    }
+
+    /// What works, and should still be looked at.
+    pub(super) fn find_warnings(&self) -> Vec<String> {
+        let view = self.certificates.borrow();
+        let certificates = view.certificates.iter();
+        let stale = certificates.filter(|it| it.state == CertificateState::Stale);
+        let warnings = stale.take(WARNINGS_MAX).map(|it| {
+            let error = it.error.as_deref().unwrap_or("the reason is unknown");
+            format!("the certificate of {} is not replaced: {error}", named(it))
+        });
+        warnings.collect()
+    }
+}
+
+/// Warnings that are shown.
+const WARNINGS_MAX: usize = 100;
+
+fn without_listener(unserved: &Unserved) -> Degradation {
+    let why = format!(
+        "no listener with `protocol: {}` takes it",
+        unserved.protocol
+    );
+    Degradation::new(Reason::ListenerMissing, &*unserved.label, why)
+        .of(Some(unserved.network.get()))
+}
+
+fn uncertified(certificate: &CertificateStatus) -> Option<Degradation> {
+    let error = certificate.error.as_deref();
+    let after = |error: Option<&str>| error.map(|it| format!(": {it}")).unwrap_or_default();
+    let (reason, why) = match certificate.state {
+        CertificateState::Ok | CertificateState::Stale => return None,
+        CertificateState::Pending => (
+            Reason::CertificateMissing,
+            "its certificate is being obtained".to_owned(),
+        ),
+        CertificateState::Failed => (
+            Reason::CertificateFailed,
+            format!("there is no certificate{}", after(error)),
+        ),
+        CertificateState::Expired => (
+            Reason::CertificateExpired,
+            format!("its certificate has expired{}", after(error)),
+        ),
+    };
+    Some(Degradation::new(reason, named(certificate), why).of(certificate.network))
+}
+
+/// The name of a certificate; a file that was never good has none.
+fn named(certificate: &CertificateStatus) -> &str {
+    match certificate.name.is_empty() {
+        true => &certificate.source,
+        false => &certificate.name,
+    }
+}
+
+fn all_down(route: &Route) -> Degradation {
+    let targets = route.targets.iter().take(3);
+    let targets: Vec<String> = targets.map(|target| target.address.to_string()).collect();
+    let more = match route.targets.len() > targets.len() {
+        true => " and others",
+        false => "",
+    };
+    let why = format!(
+        "all targets fail their checks: {}{more}",
+        targets.join(", ")
+    );
+    Degradation::new(Reason::TargetsDown, &*route.label, why).of(port_of(route))
+}
+
+/// The public port of a route's network; none of the host's or of a namespace by name.
+fn port_of(route: &Route) -> Option<u16> {
+    match route.network.name.parse() {
+        Ok(NetworkName::Port(port)) => Some(port.get()),
+        Ok(NetworkName::Host | NetworkName::Netns(_)) | Err(_) => None,
+    }
+}
