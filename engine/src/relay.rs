@@ -38,8 +38,9 @@ use crate::{
     account::clients::Moved,
     admit::Permit,
     config::RelayMode,
-    connection::Connection,
+    connection::{Connection, Parting},
     end::End,
+    linger::{Linger, linger},
     record::{Flow, RelayedBy},
     rt::Readiness,
 };
@@ -86,8 +87,16 @@ struct Lane<'a> {
     ended: Option<&'a Cell<bool>>,
 }
 
+/// How long the other direction goes on when one side takes no more.
+const AFTERMATH: Duration = Duration::from_secs(5);
+
 /// Relays until both sides ended, or one broke, or nothing moved for as long as `idle`. `first` goes
 /// to the upstream before anything else.
+///
+/// A side that takes no more may have said something before: a server that answers early and closes
+/// resets what it did not read (RFC 9112 section 9.6). So where sending fails, the other direction goes
+/// on until it ends by itself, and what came that way is whole when the connection ends: in order, because
+/// a reset would take away what is still on its way.
 pub(crate) async fn relay(wire: &Wire<'_>, first: Held, idle: Duration) -> Outcome {
     let Connection { worker, slot, .. } = wire.connection;
     slot.watch_idle(&worker.live, idle);
@@ -99,27 +108,44 @@ pub(crate) async fn relay(wire: &Wire<'_>, first: Held, idle: Duration) -> Outco
     };
     let mut lane_in = pin!(lane(Direction::In).run(first));
     let mut lane_out = pin!(lane(Direction::Out).run(Held::default()));
-    let (mut in_ended, mut out_ended) = (false, false);
-    poll_fn(|cx| {
-        if !in_ended && let Poll::Ready(end) = lane_in.as_mut().poll(cx) {
-            if let Err(outcome) = end {
+    let (mut in_ended, mut out_ended) = (None, None);
+    let outcome = poll_fn(|cx| {
+        if in_ended.is_none()
+            && let Poll::Ready(end) = lane_in.as_mut().poll(cx)
+        {
+            if end == Err(Outcome::UpstreamReset) && out_ended.is_none() {
+                slot.watch_idle(&worker.live, idle.min(AFTERMATH));
+            } else if let Err(outcome) = end {
                 return Poll::Ready(outcome);
             }
-            in_ended = true;
+            in_ended = Some(end);
         }
-        if !out_ended && let Poll::Ready(end) = lane_out.as_mut().poll(cx) {
-            if let Err(outcome) = end {
+        if out_ended.is_none()
+            && let Poll::Ready(end) = lane_out.as_mut().poll(cx)
+        {
+            if end == Err(Outcome::ClientReset) && in_ended.is_none() {
+                slot.watch_idle(&worker.live, idle.min(AFTERMATH));
+            } else if let Err(outcome) = end {
                 return Poll::Ready(outcome);
             }
-            out_ended = true;
+            out_ended = Some(end);
         }
-        if in_ended && out_ended {
-            Poll::Ready(Outcome::Done)
-        } else {
-            Poll::Pending
+        match (in_ended, out_ended) {
+            (Some(end_in), Some(end_out)) => {
+                let broken = end_in.and(end_out);
+                Poll::Ready(broken.err().unwrap_or(Outcome::Done))
+            }
+            _ => Poll::Pending,
         }
     })
-    .await
+    .await;
+    let was_sending = in_ended.is_none() && !wire.connection.ends.client.is_quiet();
+    let refused_in = in_ended == Some(Err(Outcome::UpstreamReset));
+    if outcome == Outcome::UpstreamReset && (refused_in || was_sending) {
+        wire.connection.ends.parting.set(Parting::InOrder);
+        Box::pin(linger(wire.connection, Linger::LONG)).await;
+    }
+    outcome
 }
 
 /// Moves a body of a known length one way, by whatever way is cheapest. `first` is what of it has

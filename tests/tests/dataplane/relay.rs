@@ -25,6 +25,7 @@ use tests::{
 pub(crate) const TESTS: &[Test] = tests![
     each_side_may_end_first_and_the_other_goes_on,
     a_reset_is_passed_on_as_a_reset_both_ways,
+    an_early_answer_is_whole_and_ends_in_order,
     a_server_may_speak_first,
     a_stalled_reader_stops_the_writer_and_not_the_memory,
     nothing_is_lost_when_a_slow_reader_gets_the_end_late,
@@ -281,5 +282,36 @@ fn many_connections_at_once_are_all_served(lab: &mut Lab) -> Result<()> {
             .iter()
             .all(|record| record["bytes_in"] == 4 && record["bytes_out"] == 4)
     );
+    Ok(())
+}
+
+/// A server answers before it has read everything, and closes: what it did not read makes a reset of
+/// that.
+fn an_early_answer_is_whole_and_ends_in_order(lab: &mut Lab) -> Result<()> {
+    const ANSWER: usize = 200_000;
+    const UPLOAD: usize = 8 << 20;
+    let tenant = lab.tenant(51_820)?;
+    let _gateway = all_modes(lab, &tenant)?;
+    let serve = |mut stream: TcpStream, _| {
+        let mut first = [0; 1024];
+        stream.read_exact(&mut first)?;
+        stream.write_all(&vec![b'a'; ANSWER])?;
+        // A close with unread bytes throws away what has not left yet, whoever relays it.
+        thread::sleep(Duration::from_millis(100));
+        Ok(0)
+    };
+    let _server = Server::start(tenant.listen(7)?, serve)?;
+    for (mode, address) in each_mode() {
+        for _ in 0..4 {
+            let mut stream = stream::connect(address)?;
+            let mut sender = stream.try_clone()?;
+            // It is refused at some time, which is what this is about.
+            let sending = thread::spawn(move || drop(sender.write_all(&vec![b'u'; UPLOAD])));
+            let answer = stream::read_to_end(&mut stream).with_context(|| mode.to_string())?;
+            ensure!(answer.len() == ANSWER, "{mode}: {} bytes", answer.len());
+            drop(stream);
+            ensure!(sending.join().is_ok(), "{mode}: the sender");
+        }
+    }
     Ok(())
 }
