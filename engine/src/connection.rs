@@ -220,9 +220,11 @@ fn resets(outcome: Outcome) -> (bool, bool) {
     match outcome {
         Outcome::ClientReset => (false, true),
         Outcome::UpstreamReset => (true, false),
-        Outcome::Drained | Outcome::NetworkRemoved | Outcome::AccessChanged | Outcome::Panic => {
-            (true, true)
-        }
+        Outcome::Drained
+        | Outcome::NetworkRemoved
+        | Outcome::NetworkChanged
+        | Outcome::AccessChanged
+        | Outcome::Panic => (true, true),
         _ => (false, false),
     }
 }

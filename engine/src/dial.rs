@@ -15,6 +15,7 @@ use crate::{
     account::clients::Moved,
     admit::Permit,
     connection::Connection,
+    live::Dialed,
     preface::{Endpoints, Received},
     record::Trace,
     relay::held::Held,
@@ -138,6 +139,12 @@ pub(crate) async fn attempt(
     let liveness = connection.worker.shared.limits.liveness();
     let socket = netns.enter(|| socket::dialer(address, liveness))?;
     socket::connect(socket.as_fd(), address)?;
+    // Chosen by now, so what still waits for an answer ends with it, too.
+    let local = socket::local_address(socket.as_fd()).ok();
+    connection.slot.leaves_from(Dialed {
+        namespace: netns.identity(),
+        local: local.map(|local| local.ip()),
+    });
     let socket = Readiness::new(socket)?;
     let timed_out = |_| io::Error::from(io::ErrorKind::TimedOut);
     if first.is_empty() {

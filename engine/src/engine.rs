@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     io, mem,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -30,7 +30,7 @@ use crate::{
     counters::{ClientTraffic, ClientsTraffic, Counters},
     rt::Driver,
     tls::Tls,
-    worker::{Command, Gone, Published, Shared},
+    worker::{Command, Gone, Published, Shared, Withdrawn},
 };
 
 /// How long control waits for a worker to answer. They answer between two turns of their loop.
@@ -212,6 +212,20 @@ impl Engine {
         });
     }
 
+    /// Ends, on every worker, what leaves from addresses that a namespace has no longer: upstream
+    /// connections at rest are closed, and flows end at once with
+    /// [`Outcome::NetworkChanged`](engine_core::outcome::Outcome::NetworkChanged), where they would wait
+    /// for answers that cannot reach them. Does not wait for the workers.
+    pub fn end_addresses(&self, namespace: Identity, addresses: HashSet<IpAddr>) {
+        let withdrawn = Arc::new(Withdrawn {
+            namespace,
+            addresses,
+        });
+        for worker in &self.workers {
+            worker.send(Command::EndAddresses(Arc::clone(&withdrawn)));
+        }
+    }
+
     /// Tells the workers to accept no more and to end by `deadline`, without waiting for it. A
     /// second call only moves the deadline: the workers answer the first one's [`Draining`].
     pub fn begin_drain(&self, deadline: Instant) -> Draining {
@@ -320,6 +334,10 @@ fn gone(before: &Published, after: &Published) -> Gone {
         .filter(|route| moved.contains(&route.network.id))
         .map(|route| route.id)
         .collect();
+    let is_there = |id: &NetnsId| after.namespaces.contains_key(id);
+    let left = after.snapshot.routes().map(|route| &route.network);
+    let left = left.filter(|network| is_there(&network.netns) && moved.contains(&network.id));
+    let left = left.map(|network| network.id).collect();
     let kept: HashSet<RouteId> = counted(after).collect();
     let routes = counted(before).filter(|id| !kept.contains(id)).collect();
     let kept_networks: HashSet<NetworkId> = after.snapshot.networks().collect();
@@ -330,6 +348,7 @@ fn gone(before: &Published, after: &Published) -> Gone {
         networks,
         moved,
         moved_routes,
+        left,
         access,
     }
 }

@@ -19,6 +19,7 @@ use engine_core::{
     ids::{NetworkId, RouteId},
     outcome::Outcome,
 };
+use engine_sys::netns::Identity;
 use engine_tls::policy::MinVersion;
 use slab::Slab;
 
@@ -42,6 +43,8 @@ pub(crate) struct Slot {
     /// Longest time without a byte, in seconds; 0 before the relay begins.
     idle_max: Cell<u32>,
     network: Cell<Option<NetworkId>>,
+    /// Where its upstream connection was opened, while it has one.
+    dialed: Cell<Option<Dialed>>,
     /// What let the request in that is served, or was served last.
     admission: Cell<Option<Admission>>,
     /// Nothing is asked of the gateway at the moment: it may end without anybody missing anything.
@@ -55,6 +58,15 @@ pub(crate) struct Slot {
     wake_at: Cell<u32>,
     verdict: Cell<Option<Outcome>>,
     waker: RefCell<Option<Waker>>,
+}
+
+/// Where an upstream connection leaves from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Dialed {
+    /// Its namespace, which lives for as long as the connection does.
+    pub(crate) namespace: Identity,
+    /// The gateway's address there; `None` where the kernel does not say.
+    pub(crate) local: Option<IpAddr>,
 }
 
 /// What let a request in, and may be changed while it lasts.
@@ -144,6 +156,21 @@ impl Live {
         });
     }
 
+    /// Ends every connection that leads where its network was before. A client that asks for nothing
+    /// at the moment is led nowhere.
+    pub(crate) fn end_moved(&self, has_moved: impl Fn(NetworkId) -> bool) {
+        self.end_where(Outcome::NetworkChanged, |slot| {
+            slot.dialed.get().is_some() && slot.network.get().is_some_and(&has_moved)
+        });
+    }
+
+    /// Ends every connection whose upstream connection leaves from an address that is gone.
+    pub(crate) fn end_dialed(&self, is_gone: impl Fn(Dialed) -> bool) {
+        self.end_where(Outcome::NetworkChanged, |slot| {
+            slot.dialed.get().is_some_and(&is_gone)
+        });
+    }
+
     /// Ends every connection whose request would be let in no longer; one at rest in order.
     pub(crate) fn end_admitted(&self, is_out: impl Fn(Admission) -> bool) {
         let is_out = |slot: &Slot| slot.admission.get().is_some_and(&is_out);
@@ -212,9 +239,10 @@ impl Slot {
         }
     }
 
-    /// Says whether the connection is at rest from now on.
+    /// Says whether the connection is at rest from now on. Before its next request it leads nowhere.
     pub(crate) fn rests(&self, at_rest: bool) {
         self.at_rest.set(at_rest);
+        self.dialed.set(None);
     }
 
     /// The connection's task looks itself whether the worker has stopped, and ends in order.
@@ -288,6 +316,16 @@ impl Slot {
     /// The connection belongs to this network from now on.
     pub(crate) fn belongs_to(&self, network: NetworkId) {
         self.network.set(Some(network));
+    }
+
+    /// Its upstream connection leaves from there.
+    pub(crate) fn leaves_from(&self, dialed: Dialed) {
+        self.dialed.set(Some(dialed));
+    }
+
+    /// The address that its upstream connection leaves from.
+    pub(crate) fn local(&self) -> Option<IpAddr> {
+        self.dialed.get().and_then(|dialed| dialed.local)
     }
 
     /// A request was let in.

@@ -5,6 +5,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::{HashMap, HashSet},
     io,
+    net::IpAddr,
     os::fd::{AsFd, OwnedFd},
     rc::Rc,
     sync::{Arc, atomic::AtomicU64},
@@ -20,7 +21,7 @@ use engine_core::{
     snapshot::Snapshot,
 };
 use engine_http::date::HttpDate;
-use engine_sys::netns::Netns;
+use engine_sys::netns::{Identity, Netns};
 use nix::sys::eventfd::EventFd;
 
 use crate::{
@@ -33,7 +34,7 @@ use crate::{
     engine::Publication,
     http::{challenge::Challenges, pool::Pool, trace::RequestRecord},
     http2::upstreams::Upstreams,
-    live::Live,
+    live::{Dialed, Live},
     record::{Record, Trace},
     relay::{choice::Way, pipes::Pipes, scratch::Scratch},
     rt::{self, Readiness},
@@ -64,6 +65,8 @@ pub(crate) enum Command {
         gone: Arc<Gone>,
         done: Sender<Generation>,
     },
+    /// End what leaves from addresses that are gone.
+    EndAddresses(Arc<Withdrawn>),
     /// Hand over what was counted.
     Report(Sender<Report>),
     /// Accept no more, let connections end until the deadline, reset the rest, end.
@@ -114,8 +117,17 @@ pub(crate) struct Gone {
     /// Networks that are in another namespace now, and the routes that lead there.
     pub(crate) moved: HashSet<NetworkId>,
     pub(crate) moved_routes: HashSet<RouteId>,
+    /// Those of the networks whose new namespace can be had: their flows lead elsewhere.
+    pub(crate) left: HashSet<NetworkId>,
     /// Who is let in no longer.
     pub(crate) access: AccessChanges,
+}
+
+/// Addresses that a namespace has no longer.
+#[derive(Debug)]
+pub(crate) struct Withdrawn {
+    pub(crate) namespace: Identity,
+    pub(crate) addresses: HashSet<IpAddr>,
 }
 
 /// What all workers share. Nothing of it is touched on the way of a byte.
@@ -356,6 +368,7 @@ impl Worker {
                     let generation = self.publish(published, &gone);
                     let _ = done.send(generation);
                 }
+                Command::EndAddresses(withdrawn) => self.end_addresses(&withdrawn),
                 Command::Report(done) => {
                     let _ = done.send(self.report());
                 }
@@ -367,6 +380,16 @@ impl Worker {
             }
         }
         drained
+    }
+
+    fn end_addresses(&self, withdrawn: &Withdrawn) {
+        let is_gone = |dialed: Dialed| {
+            let is_local = |local| withdrawn.addresses.contains(&local);
+            dialed.namespace == withdrawn.namespace && dialed.local.is_some_and(is_local)
+        };
+        self.live.end_dialed(is_gone);
+        self.pool.end_dialed(is_gone);
+        self.upstreams.end_dialed(is_gone);
     }
 
     /// Swaps the snapshot; an older one than the running one is refused. The one before dies on
@@ -397,6 +420,7 @@ impl Worker {
             let has_moved = |network| gone.moved.contains(&network);
             self.pool.end_networks(has_moved);
             self.upstreams.end_networks(has_moved);
+            self.live.end_moved(|network| gone.left.contains(&network));
             self.ledger.forget_standing(&gone.moved_routes);
         }
         generation

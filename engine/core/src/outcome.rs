@@ -143,6 +143,9 @@ outcomes! {
     Drained => Gateway "drained",
     /// The connection's network was removed from the state.
     NetworkRemoved => Gateway "network_removed",
+    /// The connection's network moved to another namespace, or lost the address that it was dialed
+    /// from.
+    NetworkChanged => Gateway "network_changed",
     /// What lets the connection's client in was changed, and lets it in no longer.
     AccessChanged => Gateway "access_changed",
     /// The TLS that is to be spoken with the targets could not be set up: see the status.

@@ -195,7 +195,10 @@ fn code_of(outcome: Outcome) -> Code {
         | Outcome::Unreachable
         | Outcome::BadResponse => Code::BackendDown,
         Outcome::ConnectTimeout | Outcome::AnswerTimeout => Code::BackendTimeout,
-        Outcome::NetworkLimit | Outcome::NoTarget | Outcome::UpstreamUnset => Code::NoBackend,
+        Outcome::NetworkLimit
+        | Outcome::NetworkChanged
+        | Outcome::NoTarget
+        | Outcome::UpstreamUnset => Code::NoBackend,
         _ => Code::Internal,
     }
 }

@@ -24,6 +24,7 @@ use crate::{
     dial::{self, Introduction, no_way, outcome_of},
     end::End,
     http2::upstreams::Lease,
+    live::Dialed,
     preface::Endpoints,
     record::Flow,
     relay::held::Held,
@@ -43,6 +44,8 @@ pub(crate) struct Opened {
     replaces: bool,
     /// Which of the route's targets it leads to.
     pub(crate) target: usize,
+    /// Where the connection leaves from.
+    local: Option<IpAddr>,
     _load: Option<Occupied>,
 }
 
@@ -283,8 +286,13 @@ impl<'a> Targets<'a> {
         let has_rested = rested.is_some();
         let pool = &self.connection.worker.pool;
         let replaces = self.is_once && !has_rested && key.is_some_and(|key| pool.has(key));
+        let slot = self.connection.slot;
         let far = match rested {
-            Some(far) => far,
+            Some((far, local)) => {
+                let namespace = netns.identity();
+                slot.leaves_from(Dialed { namespace, local });
+                far
+            }
             None => {
                 let origin = origin.map(|origin| &**origin);
                 self.reach((target, netns), key, (origin, until)).await?
@@ -296,20 +304,24 @@ impl<'a> Targets<'a> {
             has_rested,
             replaces,
             target: index,
+            local: slot.local(),
             _load: load,
         })
     }
 
-    /// A connection that there is already.
-    fn rested(&self, key: Key) -> Option<Far> {
+    /// A connection that there is already, and where it leaves from.
+    fn rested(&self, key: Key) -> Option<(Far, Option<IpAddr>)> {
         let Worker {
             pool, upstreams, ..
         } = &**self.connection.worker;
         // Without an origin it is HTTP/1.
         let shared = (key.origin != 0).then(|| upstreams.take(&key)).flatten();
-        shared
-            .map(Far::Stream)
-            .or_else(|| pool.take(key, self.is_once).map(Far::Connection))
+        let shared = shared.map(|lease| {
+            let local = lease.local();
+            (Far::Stream(lease), local)
+        });
+        let own = |(end, local)| (Far::Connection(end), local);
+        shared.or_else(|| pool.take(key, self.is_once).map(own))
     }
 
     /// A new connection, of what the target speaks.
@@ -392,8 +404,8 @@ impl Opened {
         if let (Some(key), Far::Connection(end)) = (self.key, self.far) {
             let pool = &connection.worker.pool;
             match self.replaces {
-                true => pool.replace(key, end, rests_for),
-                false => pool.give(key, end, rests_for),
+                true => pool.replace(key, (end, self.local), rests_for),
+                false => pool.give(key, (end, self.local), rests_for),
             }
         }
     }

@@ -6,7 +6,7 @@
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
@@ -14,7 +14,7 @@ use ahash::RandomState;
 use engine_core::ids::NetworkId;
 use engine_sys::netns::Identity;
 
-use crate::end::End;
+use crate::{end::End, live::Dialed};
 
 /// Whom a connection leads to. Tenants may use the same addresses, and what proved to be one name
 /// has not proved to be another.
@@ -41,6 +41,8 @@ pub(crate) struct Pool {
 #[derive(Debug)]
 struct Resting {
     end: End,
+    /// Where it leaves from.
+    local: Option<IpAddr>,
     since: Instant,
     /// When it is closed.
     until: Instant,
@@ -66,9 +68,9 @@ impl Pool {
         }
     }
 
-    /// A connection that is still open as far as this end knows. `is_fresh`: one that gave a
+    /// A connection that is still open as far as this end knows, and where it leaves from. `is_fresh`: one that gave a
     /// response just now, since the request may not be repeated.
-    pub(crate) fn take(&self, key: Key, is_fresh: bool) -> Option<End> {
+    pub(crate) fn take(&self, key: Key, is_fresh: bool) -> Option<(End, Option<IpAddr>)> {
         let mut resting = self.resting.borrow_mut();
         let stack = resting.get_mut(&key)?;
         let now = Instant::now();
@@ -76,7 +78,7 @@ impl Pool {
         while let Some(top) = stack.pop_if(|top| !is_old(top)) {
             self.count.set(self.count.get() - 1);
             if now < top.until && top.end.is_quiet() {
-                return Some(top.end);
+                return Some((top.end, top.local));
             }
             part(&top.end);
         }
@@ -93,7 +95,12 @@ impl Pool {
 
     /// Keeps a connection on which a response has just ended, and which the upstream keeps open for
     /// `rests_for` seconds, where it says so.
-    pub(crate) fn give(&self, key: Key, end: End, rests_for: Option<u32>) {
+    pub(crate) fn give(
+        &self,
+        key: Key,
+        (end, local): (End, Option<IpAddr>),
+        rests_for: Option<u32>,
+    ) {
         let rest_max = rests_for.map_or(self.rest_max, |seconds| {
             let announced = Duration::from_secs(seconds.into());
             let left = announced.saturating_sub(MARGIN).max(announced / 2);
@@ -108,12 +115,17 @@ impl Pool {
         let until = since + rest_max;
         let mut resting = self.resting.borrow_mut();
         let stack = resting.entry(key).or_default();
-        stack.push(Resting { end, since, until });
+        stack.push(Resting {
+            end,
+            local,
+            since,
+            until,
+        });
     }
 
     /// Keeps a connection in place of the one that has rested longest: it was opened though that one
     /// was there, and upstreams do not have room for one more after each such request.
-    pub(crate) fn replace(&self, key: Key, end: End, rests_for: Option<u32>) {
+    pub(crate) fn replace(&self, key: Key, kept: (End, Option<IpAddr>), rests_for: Option<u32>) {
         let oldest = match self.resting.borrow_mut().get_mut(&key) {
             Some(stack) if !stack.is_empty() => Some(stack.remove(0)),
             Some(_) | None => None,
@@ -122,7 +134,7 @@ impl Pool {
             self.count.set(self.count.get() - 1);
             part(&oldest.end);
         }
-        self.give(key, end, rests_for);
+        self.give(key, kept, rests_for);
     }
 
     /// Closes what has rested for too long, or was closed by the other end.
@@ -133,6 +145,16 @@ impl Pool {
     /// Closes all connections into networks that are gone.
     pub(crate) fn end_networks(&self, is_gone: impl Fn(NetworkId) -> bool) {
         self.keep(|key, _| !is_gone(key.network));
+    }
+
+    /// Closes all connections that leave from where there is nothing left to leave from.
+    pub(crate) fn end_dialed(&self, is_gone: impl Fn(Dialed) -> bool) {
+        self.keep(|key, resting| {
+            !is_gone(Dialed {
+                namespace: key.namespace,
+                local: resting.local,
+            })
+        });
     }
 
     fn keep(&self, keeps: impl Fn(Key, &Resting) -> bool) {
@@ -192,7 +214,7 @@ mod tests {
     fn what_was_opened_in_one_namespace_is_not_given_out_for_another() {
         with_pool(|pool, key, listener| {
             let (_kept, end) = connection(listener);
-            pool.give(key, end, None);
+            pool.give(key, (end, None), None);
             let mut moved = key;
             moved.namespace.inode += 1;
             assert!(pool.take(moved, false).is_none());
@@ -205,13 +227,13 @@ mod tests {
         with_pool(|pool, key, listener| {
             let (quiet, kept) = connection(listener);
             let (closed, stale) = connection(listener);
-            pool.give(key, kept, None);
-            pool.give(key, stale, None);
+            pool.give(key, (kept, None), None);
+            pool.give(key, (stale, None), None);
             drop(closed);
             assert!(pool.take(key, false).is_some(), "the quiet one");
             assert!(pool.take(key, false).is_none());
             let (mut talking, odd) = connection(listener);
-            pool.give(key, odd, None);
+            pool.give(key, (odd, None), None);
             talking.write_all(b"unasked").unwrap();
             assert!(pool.take(key, false).is_none());
             drop(quiet);
@@ -222,7 +244,7 @@ mod tests {
     fn networks_do_not_share_and_a_gone_one_loses_its_connections() {
         with_pool(|pool, key, listener| {
             let (_theirs, ours) = connection(listener);
-            pool.give(key, ours, None);
+            pool.give(key, (ours, None), None);
             let other = Key {
                 network: NetworkId(2),
                 ..key
@@ -237,7 +259,7 @@ mod tests {
     fn a_request_that_may_not_be_repeated_gets_a_connection_that_was_used_just_now() {
         with_pool(|pool, key, listener| {
             let (_theirs, ours) = connection(listener);
-            pool.give(key, ours, None);
+            pool.give(key, (ours, None), None);
             let ours = pool.take(key, true).unwrap();
             pool.give(key, ours, None);
             std::thread::sleep(FRESH + Duration::from_millis(1));
@@ -253,17 +275,17 @@ mod tests {
             let now = Instant::now();
             for (announced, ends_after) in [(Some(5), 4), (Some(1000), 60), (None, 60)] {
                 let (_theirs, ours) = connection(listener);
-                pool.give(key, ours, announced);
+                pool.give(key, (ours, None), announced);
                 pool.sweep(now + Duration::from_millis(ends_after * 1000 - 100));
                 assert_eq!(pool.count.get(), 1, "{announced:?}");
                 pool.sweep(Instant::now() + Duration::from_secs(ends_after));
                 assert_eq!(pool.count.get(), 0, "{announced:?}");
             }
             let (_theirs, ours) = connection(listener);
-            pool.give(key, ours, Some(0));
+            pool.give(key, (ours, None), Some(0));
             assert_eq!(pool.count.get(), 0);
             let (_theirs, ours) = connection(listener);
-            pool.give(key, ours, Some(1));
+            pool.give(key, (ours, None), Some(1));
             std::thread::sleep(Duration::from_millis(501));
             assert!(
                 pool.take(key, false).is_none(),
@@ -279,7 +301,7 @@ mod tests {
             let mut theirs = Vec::new();
             for (their, our) in held {
                 theirs.push(their);
-                pool.give(key, our, None);
+                pool.give(key, (our, None), None);
             }
             assert_eq!(pool.count.get(), 2);
             pool.sweep(Instant::now());

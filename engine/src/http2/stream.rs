@@ -187,7 +187,11 @@ impl Passing<'_> {
 fn reason_of(outcome: Outcome) -> Reason {
     let is_ended = matches!(
         outcome,
-        Outcome::NetworkRemoved | Outcome::AccessChanged | Outcome::Drained | Outcome::Idle
+        Outcome::NetworkRemoved
+            | Outcome::NetworkChanged
+            | Outcome::AccessChanged
+            | Outcome::Drained
+            | Outcome::Idle
     );
     if is_ended || outcome.fault() == Fault::Client {
         Reason::CANCEL

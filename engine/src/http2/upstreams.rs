@@ -8,6 +8,8 @@ use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     io,
+    net::IpAddr,
+    os::fd::AsFd as _,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -15,12 +17,14 @@ use std::{
 use ahash::RandomState;
 use bytes::Bytes;
 use engine_core::ids::NetworkId;
+use engine_sys::socket;
 use h2::client::SendRequest;
 
 use super::{limits::Http2Limits, transport::Transport};
 use crate::{
     end::End,
     http::{ahead::Ahead, pool::Key},
+    live::Dialed,
     rt,
 };
 
@@ -38,6 +42,8 @@ pub(crate) struct Upstreams {
 struct Upstream {
     sender: SendRequest<Bytes>,
     is_tls: bool,
+    /// Where it leaves from.
+    local: Option<IpAddr>,
     /// Requests that are on it.
     streams: Cell<usize>,
     /// When the last one ended.
@@ -82,6 +88,7 @@ impl Upstreams {
     /// When it broke meanwhile.
     pub(crate) async fn add(&self, key: Option<Key>, end: End) -> io::Result<Lease> {
         let is_tls = end.as_plain().is_none();
+        let local = socket::local_address(end.socket().as_fd()).ok();
         let transport = Transport::new(Rc::new(end), Ahead::default());
         let handshake = self.builder().handshake::<_, Bytes>(transport);
         let (sender, driver) = handshake.await.map_err(io::Error::other)?;
@@ -89,6 +96,7 @@ impl Upstreams {
         let upstream = Rc::new(Upstream {
             sender,
             is_tls,
+            local: local.map(|local| local.ip()),
             streams: Cell::new(0),
             rests_since: Cell::new(Instant::now()),
             is_over: Rc::clone(&is_over),
@@ -122,6 +130,16 @@ impl Upstreams {
     /// Ends all connections into networks that are gone, as soon as their requests have ended.
     pub(crate) fn end_networks(&self, is_gone: impl Fn(NetworkId) -> bool) {
         self.keep(|key, _| !is_gone(key.network));
+    }
+
+    /// Ends all connections that leave from where there is nothing left to leave from.
+    pub(crate) fn end_dialed(&self, is_gone: impl Fn(Dialed) -> bool) {
+        self.keep(|key, upstream| {
+            !is_gone(Dialed {
+                namespace: key.namespace,
+                local: upstream.local,
+            })
+        });
     }
 
     fn keep(&self, keeps: impl Fn(&Key, &Upstream) -> bool) {
@@ -162,6 +180,11 @@ impl Lease {
     /// What a request is sent with.
     pub(super) fn sender(&self) -> SendRequest<Bytes> {
         self.upstream.sender.clone()
+    }
+
+    /// Where the connection leaves from.
+    pub(crate) fn local(&self) -> Option<IpAddr> {
+        self.upstream.local
     }
 
     /// Whether the connection is one of TLS.

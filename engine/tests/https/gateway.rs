@@ -113,6 +113,7 @@ pub(crate) struct Setup {
     rules: Vec<(Option<HostPattern>, RouteId, Policy)>,
     routes: u32,
     driver: DriverChoice,
+    netns: (NetnsId, Arc<Netns>),
 }
 
 impl Setup {
@@ -129,11 +130,25 @@ impl Setup {
             rules: Vec::new(),
             routes: 0,
             driver: DriverChoice::Auto,
+            netns: (NetnsId(0), Arc::new(Netns::current().unwrap())),
         }
     }
 
     pub(crate) fn driver(mut self, driver: DriverChoice) -> Self {
         self.driver = driver;
+        self
+    }
+
+    /// Dials from a namespace; to be said before any route.
+    pub(crate) fn within(mut self, id: u32, netns: &Arc<Netns>) -> Self {
+        self.netns = (NetnsId(id), Arc::clone(netns));
+        self
+    }
+
+    /// Speaks with the last route's target so.
+    pub(crate) fn speaking(mut self, origin: &Arc<Origin>) -> Self {
+        let speech = Speech::As(Arc::clone(origin));
+        self.tls.set_origin(RouteId(self.routes), speech);
         self
     }
 
@@ -166,7 +181,7 @@ impl Setup {
             network: Network {
                 id: NetworkId(1),
                 name: "network-1".into(),
-                netns: NetnsId(0),
+                netns: self.netns.0,
                 live: Load::default(),
             },
             targets: vec![Target {
@@ -251,7 +266,7 @@ impl Setup {
             http: table.build().unwrap(),
             snapshot,
             tls: self.tls,
-            namespaces: HashMap::from([(NetnsId(0), Arc::new(Netns::current().unwrap()))]),
+            namespaces: HashMap::from([self.netns]),
         }
     }
 

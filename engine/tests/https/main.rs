@@ -8,6 +8,7 @@ mod clients;
 mod gateway;
 mod http2;
 mod names;
+mod namespaces;
 mod policies;
 mod requests;
 mod upstreams;

@@ -294,6 +294,32 @@ fn the_terms_of_hosts_that_nobody_declared_are_those_of_the_network_that_serves_
 }
 
 #[test]
+fn a_networks_live_connections_are_counted_on_over_publications() {
+    let (mut ids, list) = (Ids::default(), json!([tls(None)]));
+    let document = |proxy: Value| json!({ "7": { "netns": null, "proxy": proxy } });
+    let routed = document(json!({ "a.example": ["10.0.0.2:443"] }));
+    let first = plan(&routed, &list, &mut ids);
+    let live = |planned: &Planned| {
+        let mut routes = planned.snapshot.routes();
+        routes.next().unwrap().network.live.clone()
+    };
+    let held = live(&first).occupy();
+    let mut publish_after = |document: &Value, previous: &Planned| {
+        let (desired, listeners) = (desired(document), listeners(&list));
+        let previous = Some(&previous.snapshot);
+        publish(&desired, &listeners, &mut ids, Generation(2), previous).unwrap()
+    };
+    let unrouted = publish_after(&document(json!({})), &first);
+    let is_declared = |planned: &Planned| planned.snapshot.networks().any(|id| id == NetworkId(7));
+    assert!(is_declared(&unrouted), "although no route leads there");
+    let again = publish_after(&routed, &unrouted);
+    assert_eq!(live(&again).live(), 1);
+    drop(held);
+    assert_eq!(live(&again).live(), 0);
+    assert!(!is_declared(&publish_after(&json!({}), &again)));
+}
+
+#[test]
 fn hosts_of_http_are_routed_where_a_listener_takes_http() {
     let document = json!({ "51820": { "netns": null, "proxy": {
         "http://a.example": ["10.0.0.2:80"], "*.b.example": ["10.0.0.3:80"],
