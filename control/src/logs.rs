@@ -146,8 +146,11 @@ impl Visit for Fields {
             self.message = text;
             return;
         }
+        let is_json = || serde_json::from_str::<&RawValue>(&text).is_ok();
         match field.name().strip_suffix(".json") {
-            Some(name) if serde_json::from_str::<&RawValue>(&text).is_ok() => {
+            // A list as `?` writes it.
+            None if text.starts_with('[') && is_json() => self.member(field, &text),
+            Some(name) if is_json() => {
                 let _ = write!(self.rest, ",{}:{text}", quoted(name));
             }
             Some(_) | None => self.member(field, &quoted(&text)),
@@ -164,6 +167,19 @@ impl Visit for Fields {
 
     fn record_i64(&mut self, field: &Field, value: i64) {
         self.member(field, &value.to_string());
+    }
+
+    fn record_u128(&mut self, field: &Field, value: u128) {
+        self.member(field, &value.to_string());
+    }
+
+    fn record_i128(&mut self, field: &Field, value: i128) {
+        self.member(field, &value.to_string());
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        // JSON has no word for what is no number.
+        self.member(field, &serde_json::Value::from(value).to_string());
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
@@ -234,6 +250,10 @@ mod tests {
                 display = %"shown",
                 tree.json = %r#"{"a":[1]}"#,
                 broken.json = %"{",
+                large = 7_u128,
+                share = 0.5,
+                list = ?["a", "b\n"],
+                address = %"[::1]:80",
                 "it {}",
                 "works"
             );
@@ -249,7 +269,8 @@ mod tests {
             serde_json::json!({
                 "time": null, "level": "info", "message": "it works", "text": "a\n\"b\"",
                 "number": 7, "truth": true, "display": "shown", "tree": {"a": [1]},
-                "broken.json": "{",
+                "broken.json": "{", "large": 7, "share": 0.5, "list": ["a", "b\n"],
+                "address": "[::1]:80",
             })
         );
     }

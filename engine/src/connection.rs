@@ -12,7 +12,7 @@ use std::{
 
 use engine_core::{classify::Hello, ids::ListenerId, outcome::Outcome};
 use engine_sys::socket;
-use engine_tls::Terms;
+use engine_tls::{Cause, Terms};
 
 use crate::{
     admit::{admit_network, admit_source, take_seat},
@@ -58,6 +58,8 @@ pub(crate) struct Ends {
     pub(crate) upstream: OnceCell<End>,
     /// How the client is parted from, where its outcome alone does not say.
     pub(crate) parting: Cell<Parting>,
+    /// Why the client's handshake failed.
+    pub(crate) cause: Cell<Option<Cause>>,
 }
 
 /// How a client is parted from.
@@ -90,6 +92,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
     ends.hang_up(outcome);
     let (received, sent) = ends.client.moved();
     trace.flow.add(received, sent);
+    trace.cause = ends.cause.get();
     drop(ends);
     worker.account(accepted.listener, trace, outcome);
 }
@@ -185,6 +188,7 @@ impl Ends {
             client,
             upstream: OnceCell::new(),
             parting: Cell::default(),
+            cause: Cell::default(),
         }
     }
 

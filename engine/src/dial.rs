@@ -15,6 +15,7 @@ use crate::{
     account::clients::Moved,
     admit::Permit,
     connection::Connection,
+    failure::Failure,
     live::Dialed,
     preface::{Endpoints, Received},
     record::Trace,
@@ -96,6 +97,7 @@ pub(crate) async fn dial(
             }
             Err(error) => {
                 failure = outcome_of(&error);
+                Failure::from(failure).note(target, &route.network.name);
                 tried.push(index);
             }
         }

@@ -25,6 +25,7 @@ mod counters;
 mod dial;
 mod end;
 mod engine;
+mod failure;
 mod http;
 mod http2;
 mod linger;
@@ -47,6 +48,7 @@ pub use crate::{
     },
     counters::{ClientTraffic, Counters, RouteCounters, WorkerCounters},
     engine::{Drained, Draining, Engine, Publication, PublishError, StartError},
+    failure::Failure,
     http::{challenge::Challenges, trace::RequestRecord},
     http2::limits::Http2Limits,
     record::{Durations, Record},

@@ -13,6 +13,7 @@ use engine_core::{
     ids::WorkerId,
     outcome::Outcome,
 };
+use engine_tls::Cause;
 
 use crate::account::{RouteTally, clients::ClientTally};
 
@@ -51,6 +52,8 @@ pub struct Record {
     pub relay: &'static str,
     /// How it ended.
     pub outcome: Outcome,
+    /// Why, where that is more than the outcome says: what its handshake failed with.
+    pub reason: Option<&'static str>,
 }
 
 /// How long the stages of a connection took; `None` where it ended before.
@@ -81,6 +84,8 @@ pub(crate) struct Trace {
     pub(crate) dialed_at: Option<Instant>,
     pub(crate) target: Option<SocketAddr>,
     pub(crate) route: Option<Rc<RouteTally>>,
+    /// Why the client's handshake failed.
+    pub(crate) cause: Option<Cause>,
     pub(crate) flow: Flow,
 }
 
@@ -138,6 +143,7 @@ impl Trace {
             dialed_at: None,
             target: None,
             route: None,
+            cause: None,
             flow: Flow::default(),
         }
     }
@@ -190,6 +196,7 @@ impl Trace {
             durations,
             relay: self.flow.relayed_by.get().label(),
             outcome,
+            reason: self.cause.map(Cause::label),
         }
     }
 }

@@ -14,12 +14,14 @@ mod handshake;
 mod names;
 mod origin;
 mod tally;
+mod told;
 
 pub(crate) use self::{
     accept::{Secured, serve, terms},
     connect::{Endpoint, connect, connect_until},
     names::Asked,
     origin::Sessions,
+    told::Told,
 };
 pub use self::{
     names::{Speech, Termination, Tls},

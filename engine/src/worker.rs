@@ -38,7 +38,7 @@ use crate::{
     record::{Record, Trace},
     relay::{choice::Way, pipes::Pipes, scratch::Scratch},
     rt::{self, Readiness},
-    tls::{Sessions, Tls},
+    tls::{Sessions, Tls, Told},
 };
 
 /// How often idle connections are looked for, and so the precision of the idle timeout.
@@ -172,6 +172,8 @@ pub(crate) struct Worker {
     /// Probes of targets under way.
     pub(crate) probes: Cell<u32>,
     pub(crate) chance: Chance,
+    /// Failed handshakes that were told of late.
+    pub(crate) told: Told,
     /// How the last bulk flow that tried chose to be moved.
     pub(crate) way: Cell<Option<Way>>,
     pub(crate) spare: RefCell<Option<OwnedFd>>,
@@ -217,6 +219,7 @@ pub(crate) fn run(driver: rt::Driver, start: Start, up: Sender<()>) -> io::Resul
             date: Cell::new((0, HttpDate::of(Duration::ZERO))),
             probes: Cell::new(0),
             chance: Chance::default(),
+            told: Told::default(),
             way: Cell::new(None),
             spare: RefCell::new(accept::spare().ok()),
             current: RefCell::new(Rc::new(Current(start.published))),

@@ -20,7 +20,8 @@ pub use self::{
     history::{AuditEntries, AuditEntry, GenerationEntry, Generations},
     status::{
         Backend, CONNECTED_SECONDS, DeviceStatus, GenerationStatus, ListenerStatus, NetworkState,
-        NetworkStatus, PeerStatus, RouteStatus, Status, StoreStatus, WireGuardStatus, WorkerStatus,
+        NetworkStatus, PeerStatus, RouteStatus, Status, StoreStatus, TargetStatus, WireGuardStatus,
+        WorkerStatus,
     },
     traffic::{
         ClientRelayed, DeviceTraffic, NetworkRelayed, NetworkTraffic, OTHER_CLIENTS, Relayed,

@@ -174,7 +174,11 @@ impl Networks {
             .degraded
             .fail(network, reason.clone(), Instant::now(), unix);
         if news.is_some() {
-            tracing::error!(network = %network, reason, "a network is not as desired");
+            tracing::error!(
+                network = network.get(),
+                reason,
+                "a network is not as desired"
+            );
         }
         news
     }

@@ -1,7 +1,7 @@
 //! What the API shows: desired against actual, as of the last look.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs,
     num::NonZeroU16,
     path::{Path, PathBuf},
@@ -11,19 +11,22 @@ use std::{
 use control_api::{
     answer::{
         self, DeviceStatus, GenerationStatus, ListenerStatus, NetworkState, NetworkStatus,
-        PeerStatus, RouteStatus, Status, StoreStatus, WireGuardStatus, WorkerStatus,
+        PeerStatus, RouteStatus, Status, StoreStatus, TargetStatus, WireGuardStatus, WorkerStatus,
     },
     boot::Protocol,
     state::{Namespace, Network, Route, Scheme, Terminated, WireGuard},
 };
 use control_http::View;
 use control_plan::actual;
-use engine::{Counters, RouteCounters};
+use engine::{Counters, Failure, RouteCounters};
+use engine_core::snapshot;
 
 use super::{Reconciler, clock::unix_now};
 
 /// Routes of a network beyond which those that were never used are left out of its status.
 const UNUSED_ROUTES_SHOWN_MAX: usize = 100;
+/// Failing targets that are shown of a route.
+const FAILING_SHOWN_MAX: usize = 16;
 
 impl Reconciler {
     /// Shows everything as it is now, with what was counted when the workers were asked last.
@@ -50,12 +53,24 @@ impl Reconciler {
     fn status(&self, counters: &Counters) -> Status {
         let by_network = by_network(counters);
         let mut reasons = self.reasons();
+        let snapshot = self.engine.snapshot();
+        let mut failing_of: HashMap<&str, HashMap<&str, Vec<TargetStatus>>> = HashMap::new();
+        for route in snapshot.routes() {
+            let targets = failing(route);
+            if !targets.is_empty() {
+                let network = failing_of.entry(&route.network.name).or_default();
+                network.insert(&route.label, targets);
+            }
+        }
         let networks = self.desired.networks.values().map(|network| {
             let routes = by_network.get(&*network.name().to_string());
             let routes = routes.map(Vec::as_slice).unwrap_or_default();
             let port = network.port.get();
             let reasons = reasons.remove(&port).unwrap_or_default();
-            (port, self.network_status(network, routes, reasons))
+            (port, {
+                let failing = failing_of.remove(&*network.name().to_string());
+                self.network_status(network, routes, reasons, failing.unwrap_or_default())
+            })
         });
         let health = self.networks.store.health();
         Status {
@@ -145,6 +160,7 @@ impl Reconciler {
         network: &Network,
         routes: &[&RouteCounters],
         reasons: Vec<String>,
+        mut failing: HashMap<&str, Vec<TargetStatus>>,
     ) -> NetworkStatus {
         let port = network.port;
         let is_running = self.running == self.generation || !self.pending.contains(&port);
@@ -168,7 +184,7 @@ impl Reconciler {
                 Some(wireguard) => self.peer_statuses(port, wireguard),
                 None => BTreeMap::new(),
             },
-            routes: route_statuses(network, routes),
+            routes: with_targets(route_statuses(network, routes), &mut failing),
             connections: sum(|route| route.tally.live()),
             bytes_in: sum(|route| route.tally.bytes_in),
             bytes_out: sum(|route| route.tally.bytes_out),
@@ -263,5 +279,31 @@ fn route_status(route: &RouteCounters) -> RouteStatus {
         opened: route.tally.opened,
         bytes_in: route.tally.bytes_in,
         bytes_out: route.tally.bytes_out,
+        targets: Vec::new(),
     }
+}
+
+/// The same, with the targets that fail, by the label of their routes.
+fn with_targets(
+    mut routes: Vec<RouteStatus>,
+    failing: &mut HashMap<&str, Vec<TargetStatus>>,
+) -> Vec<RouteStatus> {
+    for route in &mut routes {
+        route.targets = failing.remove(&*route.route).unwrap_or_default();
+    }
+    routes
+}
+
+/// The targets of a route that failed or are down, as far as they are shown.
+fn failing(route: &snapshot::Route) -> Vec<TargetStatus> {
+    let failing = route.targets.iter().filter_map(|target| {
+        let (down, last) = (target.health.is_down(), Failure::last_of(target));
+        (down || last.is_some()).then(|| TargetStatus {
+            target: target.address,
+            down,
+            last_error: last.map(|(failure, _)| failure.label().to_owned()),
+            last_error_at: last.map(|(_, at)| at),
+        })
+    });
+    failing.take(FAILING_SHOWN_MAX).collect()
 }

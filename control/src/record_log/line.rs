@@ -31,6 +31,8 @@ struct Line<'a> {
     relay: &'static str,
     outcome: &'static str,
     fault: &'static str,
+    /// Why, where that is more than the outcome says.
+    reason: Option<&'static str>,
 }
 
 #[derive(Debug)]
@@ -66,6 +68,7 @@ pub(super) fn write(record: &Record, batch: &mut Vec<u8>) {
         relay: record.relay,
         outcome: record.outcome.label(),
         fault: record.outcome.fault().label(),
+        reason: record.reason,
     };
     // Neither the line nor a vector can fail.
     if serde_json::to_writer(&mut *batch, &line).is_ok() {

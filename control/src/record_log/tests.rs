@@ -29,6 +29,7 @@ fn record(name: &str) -> Record {
         },
         relay: "copy",
         outcome: Outcome::ClientReset,
+        reason: Some("tls_alert"),
     }
 }
 
@@ -70,7 +71,7 @@ fn a_line_has_every_field_of_its_connection() {
             "route": "*.example", "network": "network-51820", "target": "10.0.0.2:443",
             "bytes_in": 1, "bytes_out": u64::MAX, "accept_us": 1, "hello_us": 2000, "dial_us": null,
             "first_byte_us": null, "total_us": 3_000_000, "relay": "copy",
-            "outcome": "client_reset", "fault": "client",
+            "outcome": "client_reset", "fault": "client", "reason": "tls_alert",
         })
     );
 }

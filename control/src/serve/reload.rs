@@ -50,7 +50,7 @@ impl Gateway<'_> {
         if !waiting.is_empty() {
             let keys = waiting.join(" ");
             lines += &format!("{RESTART}: {keys}\n");
-            tracing::warn!(keys, "{RESTART}");
+            tracing::warn!(keys = ?waiting, "{RESTART}");
         }
         if !is_taken {
             tracing::error!("the boot file is refused, and the running state stays");

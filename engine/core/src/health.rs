@@ -1,23 +1,69 @@
-//! Whether a target is well, as those that check it say.
+//! Whether a target is well, as those that check it say, and how it failed last.
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering::Relaxed},
+    atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
 };
 
-/// Whether one target may be chosen, for all workers. It outlives the snapshot: the next one
-/// inherits it. It is written when a check changes its mind, and otherwise only read.
+/// What is known of one target, for all workers. It outlives the snapshot: the next one inherits it.
+/// It is written when a check changes its mind and when the target fails, and otherwise only read.
 #[derive(Clone, Debug, Default)]
-pub struct Health(Arc<AtomicBool>);
+pub struct Health(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    is_down: AtomicBool,
+    /// The time of the last failure in seconds since the Unix epoch, above the bits of its code; 0
+    /// before the first.
+    last_failure: AtomicU64,
+}
+
+/// Bits of a failure's code.
+const CODE_BITS: u32 = u16::BITS;
 
 impl Health {
     /// Whether the target is down. A target that nobody checks never is.
     pub fn is_down(&self) -> bool {
-        self.0.load(Relaxed)
+        self.0.is_down.load(Relaxed)
     }
 
     /// Says whether it is down from now on.
     pub fn set_down(&self, is_down: bool) {
-        self.0.store(is_down, Relaxed);
+        self.0.is_down.store(is_down, Relaxed);
+    }
+
+    /// Notes how it failed, by a code of the caller's, at `now` in seconds since the Unix epoch. Says
+    /// whether it failed in another way before, or never.
+    pub fn note_failure(&self, code: u16, now: u64) -> bool {
+        let noted = now << CODE_BITS | u64::from(code);
+        let before = self.0.last_failure.swap(noted, Relaxed);
+        before == 0 || failure(before).0 != code
+    }
+
+    /// The code of its last failure, and when that was, in seconds since the Unix epoch.
+    pub fn last_failure(&self) -> Option<(u16, u64)> {
+        let noted = self.0.last_failure.load(Relaxed);
+        (noted != 0).then(|| failure(noted))
+    }
+}
+
+fn failure(noted: u64) -> (u16, u64) {
+    let code = u16::try_from(noted & u64::from(u16::MAX)).unwrap_or(u16::MAX);
+    (code, noted >> CODE_BITS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_failure_is_kept_and_another_one_is_news() {
+        let health = Health::default();
+        assert_eq!(health.last_failure(), None);
+        assert!(health.note_failure(0, 1_700_000_000));
+        assert!(!health.note_failure(0, 1_700_000_001));
+        assert!(health.clone().note_failure(0x0507, 1_700_000_002));
+        assert_eq!(health.last_failure(), Some((0x0507, 1_700_000_002)));
+        assert!(!health.is_down());
     }
 }

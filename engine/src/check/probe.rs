@@ -17,7 +17,9 @@ use engine_sys::socket;
 
 use super::Checked;
 use crate::{
+    dial::outcome_of,
     end::End,
+    failure::Failure,
     http2,
     rt::{Readiness, TimedOut, until},
     tls::{self, Speech},
@@ -47,12 +49,30 @@ pub(super) async fn probe(worker: &Worker, checked: &Checked) -> Probed {
     let socket = match dial(worker, checked) {
         Ok(socket) => socket,
         Err(error) if is_own(&error) => return Probed::NotAsked,
-        Err(_) => return Probed::Failed,
+        Err(error) => {
+            note(checked, outcome_of(&error));
+            return Probed::Failed;
+        }
     };
     match ask(worker, checked, socket, deadline).await {
         Ok(true) => Probed::Passed,
-        Ok(false) | Err(_) => Probed::Failed,
+        Ok(false) => {
+            note(checked, Outcome::BadResponse);
+            Probed::Failed
+        }
+        Err(error) => {
+            // What TLS failed with is noted, and no error of the system.
+            if error.raw_os_error().is_some() || error.kind() == io::ErrorKind::TimedOut {
+                note(checked, outcome_of(&error));
+            }
+            Probed::Failed
+        }
     }
+}
+
+fn note(checked: &Checked, outcome: Outcome) {
+    let target = checked.key.1;
+    Failure::from(outcome).note_at(&checked.health, &checked.network, target);
 }
 
 fn dial(worker: &Worker, checked: &Checked) -> io::Result<Readiness> {
@@ -108,7 +128,10 @@ async fn ask(
             address,
         };
         let secured = tls::connect_until(worker, to, (&end, deadline)).await;
-        secured.map_err(|outcome: Outcome| io::Error::other(outcome.label()))?;
+        secured.map_err(|failure: Failure| {
+            failure.note_at(&checked.health, &checked.network, address);
+            io::Error::other(failure.label())
+        })?;
     }
     let address = address.to_string();
     let host = host.as_deref().unwrap_or(&address);

@@ -17,12 +17,15 @@ use engine_http::{
 };
 use engine_sys::netns::Netns;
 
+use engine_tls::Cause;
+
 use super::{pool::Key, trace::RequestTrace};
 use crate::{
     admit::Permit,
     connection::Connection,
     dial::{self, Introduction, no_way, outcome_of},
     end::End,
+    failure::Failure,
     http2::upstreams::Lease,
     live::Dialed,
     preface::Endpoints,
@@ -130,7 +133,7 @@ impl<'a> Targets<'a> {
         left: Option<Duration>,
     ) -> Result<Opened, Outcome> {
         let until = left.map(|left| Instant::now() + left);
-        let mut failure = Outcome::NoTarget;
+        let mut failure = Failure::from(Outcome::NoTarget);
         while let Some(index) = self.choose() {
             let target = &self.way.route.targets[index];
             let began = Instant::now();
@@ -145,16 +148,18 @@ impl<'a> Targets<'a> {
                     self.again = None;
                     return Ok(opened);
                 }
-                Err(outcome) => {
-                    failure = outcome;
-                    self.failed(index, failure);
+                Err(failed) => {
+                    failure = failed;
+                    self.failed_by(index, failed);
                 }
             }
         }
-        if failure == Outcome::Unreachable {
-            trace.reason.set(self.no_way.get());
+        match failure.cause {
+            Some(cause) => trace.reason.set(Some(cause.label())),
+            None if failure.outcome == Outcome::Unreachable => trace.reason.set(self.no_way.get()),
+            None => {}
         }
-        Err(failure)
+        Err(failure.outcome)
     }
 
     /// A target answered.
@@ -168,10 +173,23 @@ impl<'a> Targets<'a> {
 
     /// A target failed: the others come before it.
     pub(crate) fn failed(&mut self, target: usize, outcome: Outcome) {
+        // TLS that was agreed on fails for one reason: the target asks for another certificate.
+        let cause = (outcome == Outcome::UpstreamTls).then_some(Cause::CertificateMissing);
+        self.failed_by(target, Failure { outcome, cause });
+    }
+
+    /// [`Targets::failed`], with what is known of it.
+    fn failed_by(&mut self, target: usize, failure: Failure) {
         self.tried.push(target);
         self.again = None;
-        if matches!(outcome, Outcome::GatewayError | Outcome::UpstreamUnset) {
+        if matches!(
+            failure.outcome,
+            Outcome::GatewayError | Outcome::UpstreamUnset
+        ) {
             return;
+        }
+        if let Some(target) = self.way.route.targets.get(target) {
+            failure.note(target, &self.way.route.network.name);
         }
         let worker = self.connection.worker;
         let (route, ejection) = (self.way.route, &self.way.policy.ejection);
@@ -260,10 +278,10 @@ impl<'a> Targets<'a> {
         }
     }
 
-    async fn open_to(&self, index: usize, until: Option<Instant>) -> Result<Opened, Outcome> {
+    async fn open_to(&self, index: usize, until: Option<Instant>) -> Result<Opened, Failure> {
         let origin = match self.way.published.tls.origin(self.way.route.id) {
             Some(Speech::As(origin)) => Some(origin),
-            Some(Speech::Failed) => return Err(Outcome::UpstreamUnset),
+            Some(Speech::Failed) => return Err(Outcome::UpstreamUnset.into()),
             None => None,
         };
         let target = &self.way.route.targets[index];
@@ -330,13 +348,15 @@ impl<'a> Targets<'a> {
         (target, netns): (&Target, &Netns),
         key: Option<Key>,
         (origin, until): (Option<&Origin>, Option<Instant>),
-    ) -> Result<Far, Outcome> {
+    ) -> Result<Far, Failure> {
         let end = self.dial((target, netns), origin, until).await?;
         if !origin.is_some_and(|origin| origin.speaks_http2(&end)) {
             return Ok(Far::Connection(end));
         }
         let added = self.connection.worker.upstreams.add(key, end).await;
-        added.map(Far::Stream).map_err(|_| Outcome::UpstreamReset)
+        added
+            .map(Far::Stream)
+            .map_err(|_| Outcome::UpstreamReset.into())
     }
 
     async fn dial(
@@ -344,7 +364,7 @@ impl<'a> Targets<'a> {
         (target, netns): (&Target, &Netns),
         origin: Option<&Origin>,
         until: Option<Instant>,
-    ) -> Result<End, Outcome> {
+    ) -> Result<End, Failure> {
         let mut first = Held::default();
         if let Some(version) = target.proxy_protocol {
             let introduction = Introduction {

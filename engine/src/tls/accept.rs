@@ -190,6 +190,16 @@ async fn fail(connection: &Connection<'_>, error: &SessionError) -> Outcome {
 }
 
 fn count_failed(connection: &Connection<'_>, cause: Cause) {
+    connection.ends.cause.set(Some(cause));
+    let worker = connection.worker;
+    if worker.told.is_due(cause, worker.nanoseconds()) {
+        let (listener, reason) = (&*connection.listener.name, cause.label());
+        tracing::info!(
+            listener,
+            reason,
+            "a client's TLS handshake failed; others like it are not told for a minute"
+        );
+    }
     connection
         .worker
         .ledger

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     connection::Connection,
     end::{End, Tls},
+    failure::Failure,
     worker::Worker,
 };
 
@@ -37,7 +38,7 @@ pub(crate) async fn connect(
     connection: &Connection<'_>,
     to: Endpoint<'_>,
     (end, patience): (&End, Duration),
-) -> Result<(), Outcome> {
+) -> Result<(), Failure> {
     let Some(mut session) = begin(connection.worker, to)? else {
         return Ok(());
     };
@@ -53,7 +54,7 @@ pub(crate) async fn connect_until(
     worker: &Worker,
     to: Endpoint<'_>,
     (end, deadline): (&End, Instant),
-) -> Result<(), Outcome> {
+) -> Result<(), Failure> {
     let Some(mut session) = begin(worker, to)? else {
         return Ok(());
     };
@@ -87,24 +88,25 @@ fn finish(
     session: Tls,
     end: &End,
     address: SocketAddr,
-) -> Result<(), Outcome> {
+) -> Result<(), Failure> {
     match shaken {
         Ok(()) => end.secure(session),
-        Err(Unshaken::TimedOut) => return Err(Outcome::ConnectTimeout),
+        Err(Unshaken::TimedOut) => return Err(Outcome::ConnectTimeout.into()),
         Err(Unshaken::Failed(error)) => {
             tracing::debug!(%error, %address, "TLS with a target failed");
-            return Err(outcome_of(&error));
+            return Err(failure_of(&error));
         }
     }
     Ok(())
 }
 
-fn outcome_of(error: &SessionError) -> Outcome {
+fn failure_of(error: &SessionError) -> Failure {
+    let cause = error.cause();
     #[allow(
         clippy::wildcard_enum_match_arm,
         reason = "the rest is about other things than trust"
     )]
-    match error.cause() {
+    let outcome = match cause {
         Some(
             Cause::CertificateExpired
             | Cause::CertificateName
@@ -113,5 +115,6 @@ fn outcome_of(error: &SessionError) -> Outcome {
             | Cause::CertificateBad,
         ) => Outcome::UpstreamUntrusted,
         _ => Outcome::UpstreamTls,
-    }
+    };
+    Failure { outcome, cause }
 }

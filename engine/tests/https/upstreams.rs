@@ -2,12 +2,15 @@
 
 use std::{net::TcpStream, time::Duration};
 
-use engine::{Origin, Protocol};
+use engine::{Failure, Origin, Protocol};
 use engine_http::{
     health::{Check, Probe},
     rules,
 };
-use engine_tls::origin::{Settings, Trust};
+use engine_tls::{
+    Cause,
+    origin::{Settings, Trust},
+};
 
 use crate::gateway::{Authority, Gateway, PATIENCE, Setup, Upstream, ask};
 
@@ -62,10 +65,18 @@ fn an_upstream_without_a_name_is_verified_by_its_address() {
 fn an_upstream_that_does_not_prove_who_it_is_gets_no_request() {
     let (authority, other) = (Authority::new("tenant"), Authority::new("other"));
     let upstream = Upstream::tls(&authority.leaf(&["inner.example"]), None);
-    for (settings, name) in [
-        (trusting(&authority), "another.example"),
-        (trusting(&other), "inner.example"),
-        (Settings::default(), "inner.example"),
+    for (settings, name, cause) in [
+        (
+            trusting(&authority),
+            "another.example",
+            Cause::CertificateName,
+        ),
+        (trusting(&other), "inner.example", Cause::CertificateIssuer),
+        (
+            Settings::default(),
+            "inner.example",
+            Cause::CertificateIssuer,
+        ),
     ] {
         let mut gateway = gateway(&upstream, &settings, Some(name));
         let answer = ask(&mut connect(&gateway), "a.example", "");
@@ -79,6 +90,10 @@ fn an_upstream_that_does_not_prove_who_it_is_gets_no_request() {
                 .values()
                 .any(|route| route.tally.faults[fault] == 1)
         });
+        let snapshot = gateway.engine.snapshot();
+        let mut targets = snapshot.routes().flat_map(|route| &route.targets);
+        let (last, _) = targets.find_map(Failure::last_of).unwrap();
+        assert_eq!((last.outcome, last.cause), (untrusted, Some(cause)));
     }
     let anyone = Settings {
         trust: Trust::Anyone,
@@ -115,6 +130,10 @@ fn the_gateway_shows_its_own_certificate_where_it_is_asked_for_one() {
         ask(&mut connect(&nameless), "a.example", "").status(),
         "502"
     );
+    let snapshot = nameless.engine.snapshot();
+    let mut targets = snapshot.routes().flat_map(|route| &route.targets);
+    let (last, _) = targets.find_map(Failure::last_of).unwrap();
+    assert_eq!(last.cause, Some(Cause::CertificateMissing));
 }
 
 #[test]

@@ -187,6 +187,23 @@ pub struct RouteStatus {
     pub bytes_in: u64,
     /// Bytes relayed from it to clients.
     pub bytes_out: u64,
+    /// Targets that failed, or are down.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<TargetStatus>,
+}
+
+/// A target that failed, or is down.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TargetStatus {
+    /// Where in its network.
+    #[schema(value_type = String)]
+    pub target: SocketAddr,
+    /// Whether it fails its checks now.
+    pub down: bool,
+    /// How it failed last: a word as in the records.
+    pub last_error: Option<String>,
+    /// When that was.
+    pub last_error_at: Option<u64>,
 }
 
 /// One listener.

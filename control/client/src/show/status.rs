@@ -205,7 +205,11 @@ fn one(network: &NetworkStatus, now: u64, paint: Paint) -> String {
     if let Some(found) = &network.device {
         text.push_str(&device(found));
     }
-    for section in [peers(network, now, paint), routes(network, paint)] {
+    for section in [
+        peers(network, now, paint),
+        routes(network, paint),
+        targets(network, now, paint),
+    ] {
         if !section.is_empty() {
             text.push('\n');
             text.push_str(&section);
@@ -278,6 +282,36 @@ fn routes(network: &NetworkStatus, paint: Paint) -> String {
             bytes(route.bytes_in).into(),
             bytes(route.bytes_out).into(),
         ]);
+    }
+    table.render_rows(paint)
+}
+
+/// Targets that failed or are down, and how.
+fn targets(network: &NetworkStatus, now: u64, paint: Paint) -> String {
+    let mut table = Table::new([
+        ("TARGET", Side::Left),
+        ("CHECKS", Side::Left),
+        ("LAST ERROR", Side::Left),
+        ("WHEN", Side::Left),
+        ("ROUTE", Side::Left),
+    ]);
+    for route in &network.routes {
+        for target in &route.targets {
+            let checks = match target.down {
+                true => Cell::coloured("down", Colour::Bad),
+                false => Cell::coloured("-", Colour::Faint),
+            };
+            table.row([
+                target.target.to_string().into(),
+                checks,
+                target.last_error.as_deref().unwrap_or("-").into(),
+                target
+                    .last_error_at
+                    .map_or("-".into(), |at| age(now, at))
+                    .into(),
+                route.route.as_str().into(),
+            ]);
+        }
     }
     table.render_rows(paint)
 }

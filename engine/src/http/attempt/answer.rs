@@ -14,6 +14,7 @@ use engine_http::{
 use super::{Attempt, Failure};
 use crate::{
     connection::Connection,
+    failure,
     http::{
         ahead::Ahead,
         body::{Cut, Receiver, Towards, send_all, take_content},
@@ -189,7 +190,13 @@ impl Attempt<'_> {
                     return Ok(());
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return Err(Outcome::UpstreamReset.into()),
+                Err(error) => {
+                    let failure = failure::Failure::of_answer(&error);
+                    if let Some(cause) = failure.cause {
+                        self.trace.reason.set(Some(cause.label()));
+                    }
+                    return Err(failure.outcome.into());
+                }
             }
         }
     }

@@ -1,0 +1,114 @@
+//! How a target failed, for the status, the records and the log.
+
+use std::{
+    io,
+    net::SocketAddr,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use engine_core::{health::Health, outcome::Outcome, snapshot::Target};
+use engine_tls::{Cause, SessionError};
+
+/// How a target failed: with what outcome, and why where that was TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What whoever asked for it ended with.
+    pub outcome: Outcome,
+    /// Why no TLS session came about.
+    pub cause: Option<Cause>,
+}
+
+impl From<Outcome> for Failure {
+    fn from(outcome: Outcome) -> Self {
+        let cause = None;
+        Self { outcome, cause }
+    }
+}
+
+impl Failure {
+    /// The word in records: the most exact one that there is.
+    pub fn label(self) -> &'static str {
+        self.cause
+            .map_or_else(|| self.outcome.label(), Cause::label)
+    }
+
+    /// How a target failed whose answer could not be read. In TLS 1.3 a target says only then that it
+    /// does without no certificate (RFC 8446 section 4.4.2.4).
+    pub(crate) fn of_answer(error: &io::Error) -> Self {
+        let session = error
+            .get_ref()
+            .and_then(|it| it.downcast_ref::<SessionError>());
+        match session.and_then(SessionError::cause) {
+            cause @ Some(Cause::CertificateMissing | Cause::CertificateRefused) => Self {
+                outcome: Outcome::UpstreamTls,
+                cause,
+            },
+            _ => Outcome::UpstreamReset.into(),
+        }
+    }
+
+    /// How a target failed last, and when, in seconds since the Unix epoch.
+    pub fn last_of(target: &Target) -> Option<(Self, u64)> {
+        let (code, at) = target.health.last_failure()?;
+        let [outcome, cause] = code.to_be_bytes().map(usize::from);
+        let outcome = *Outcome::ALL.get(outcome)?;
+        let cause = cause.checked_sub(1).and_then(|cause| Cause::ALL.get(cause));
+        let cause = cause.copied();
+        Some((Self { outcome, cause }, at))
+    }
+
+    /// Notes it at the target, and logs it where the target failed in another way before: clients that
+    /// ask for the same again and again fill no log.
+    pub(crate) fn note(self, target: &Target, network: &str) {
+        self.note_at(&target.health, network, target.address);
+    }
+
+    /// [`Failure::note`], where there is no target at hand.
+    pub(crate) fn note_at(self, health: &Health, network: &str, target: SocketAddr) {
+        if self.outcome == Outcome::GatewayError {
+            // That says nothing of the target, and is logged where it happens.
+            return;
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.unwrap_or_default().as_secs();
+        if health.note_failure(self.code(), now) {
+            tracing::info!(network, %target, reason = self.label(), "a target fails");
+        }
+    }
+
+    fn code(self) -> u16 {
+        let byte = |index: usize| u8::try_from(index).unwrap_or(u8::MAX);
+        let cause = self.cause.map_or(0, |cause| byte(cause.index() + 1));
+        u16::from_be_bytes([byte(self.outcome.index()), cause])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use engine_core::balance::Load;
+
+    use super::*;
+
+    #[test]
+    fn every_failure_is_read_back_as_it_was_noted() {
+        let target = Target {
+            address: "10.0.0.2:443".parse().unwrap(),
+            weight: 1,
+            backup: false,
+            proxy_protocol: None,
+            load: Load::default(),
+            health: Health::default(),
+        };
+        assert_eq!(Failure::last_of(&target), None);
+        let causes = Cause::ALL.iter().copied().map(Some).chain([None]);
+        for cause in causes {
+            for &outcome in Outcome::ALL {
+                let failure = Failure { outcome, cause };
+                failure.note(&target, "network-1");
+                if outcome != Outcome::GatewayError {
+                    assert_eq!(Failure::last_of(&target).unwrap().0, failure);
+                }
+            }
+        }
+    }
+}
