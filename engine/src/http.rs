@@ -17,6 +17,7 @@ pub(crate) mod body;
 pub(crate) mod challenge;
 pub(crate) mod decide;
 pub(crate) mod exchange;
+pub(crate) mod interim;
 pub(crate) mod open;
 pub(crate) mod patience;
 pub(crate) mod pool;

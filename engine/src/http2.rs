@@ -29,7 +29,11 @@ use bytes::Bytes;
 use engine_core::outcome::Outcome;
 
 pub(crate) use self::exchange::Attempt;
-use self::{census::Allowance, session::Session, transport::Transport};
+use self::{
+    census::{Allowance, Side},
+    session::Session,
+    transport::Transport,
+};
 use crate::{
     connection::Connection,
     http::{Visitor, ahead::Ahead},
@@ -58,12 +62,9 @@ pub(crate) async fn serve(
     slot.says_goodbye();
     let mut transport = Transport::new(Rc::clone(&ends.client), ahead);
     let flood = Rc::default();
-    let limits = &worker.shared.limits.http2;
-    let allowance = Allowance {
-        burst: limits.control_frames_burst,
-        per_second: limits.control_frames_per_second,
-    };
-    transport.watch(allowance, Rc::clone(&flood));
+    let allowance = Allowance::of(&worker.shared.limits.http2);
+    transport.watch((Side::Client, allowance), Rc::clone(&flood));
+    let is_held = transport.held();
     let handshake = builder(worker).handshake::<_, Bytes>(transport);
     let mut driver = slot
         .within(&worker.live, listener.hello_timeout, handshake)
@@ -73,7 +74,7 @@ pub(crate) async fn serve(
             true => Outcome::ClientReset,
             false => Outcome::BadRequest,
         })?;
-    let session = Rc::new(Session::new(connection, visitor, flood));
+    let session = Rc::new(Session::new(connection, visitor, (flood, is_held)));
     let outcome = session.run(connection, &mut driver).await;
     // Ends the streams that are left.
     drop(driver);
@@ -100,11 +101,12 @@ const HEADER_TABLE_BYTES: u32 = 4096;
 fn builder(worker: &Worker) -> h2::server::Builder {
     let limits = &worker.shared.limits;
     let head_max = u32::try_from(limits.http_head.head_bytes_max).unwrap_or(u32::MAX);
+    let windows = limits.http2.client_windows(worker.is_crowded());
     let mut builder = h2::server::Builder::new();
     builder
         .max_concurrent_streams(limits.http2.streams_max)
-        .initial_window_size(limits.http2.stream_window)
-        .initial_connection_window_size(limits.http2.connection_window)
+        .initial_window_size(windows.stream)
+        .initial_connection_window_size(windows.connection())
         .max_header_list_size(head_max)
         .header_table_size(HEADER_TABLE_BYTES)
         .max_concurrent_reset_streams(RESETS_REMEMBERED_MAX)

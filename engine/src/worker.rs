@@ -250,6 +250,15 @@ impl Worker {
         Rc::clone(&self.current.borrow())
     }
 
+    /// Whether the windows of requests of HTTP/2 come to more than is kept for destinations that take
+    /// nothing: further connections get small ones.
+    pub(crate) fn is_crowded(&self) -> bool {
+        let limits = &self.shared.limits;
+        let streams = self.live.streams() + self.upstreams.streams();
+        let window = usize::try_from(limits.http2.stream_window).unwrap_or(usize::MAX);
+        streams.saturating_mul(window) > limits.held_bytes_max
+    }
+
     fn report(&self) -> Report {
         let worker = WorkerState {
             id: self.id.0,

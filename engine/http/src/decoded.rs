@@ -154,8 +154,9 @@ pub fn response<'a>(
     let length = facts.length()?;
     let bare = asked.head || status < 200 || status == 204 || status == 304;
     let framing = match (bare, is_end, length) {
-        (true, ..) | (_, true, None) => response::Framing::None,
-        (false, true, Some(0)) => response::Framing::None,
+        (true, ..) => response::Framing::None,
+        // Content that is empty is content: in HTTP/1 that has to be said (RFC 9112 section 6.3).
+        (false, true, None | Some(0)) => response::Framing::Length(0),
         (false, true, Some(_)) => return Err(Refusal::Length),
         (false, false, Some(length)) => response::Framing::Length(length),
         (false, false, None) => response::Framing::Chunked,

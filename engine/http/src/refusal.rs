@@ -24,6 +24,21 @@ macro_rules! refusals {
                 match self { $(Self::$variant => $label,)* }
             }
 
+            /// Whether it is too much of what may come, from one side that keeps the other one busy.
+            pub fn is_flood(self) -> bool {
+                matches!(
+                    self,
+                    Self::FloodOfData
+                        | Self::FloodOfResets
+                        | Self::FloodOfSettings
+                        | Self::FloodOfPings
+                        | Self::FloodOfWindows
+                        | Self::FloodOfContinuations
+                        | Self::FloodOfOthers
+                        | Self::FloodOfInterims
+                )
+            }
+
             /// The position in [`Refusal::ALL`].
             pub fn index(self) -> usize {
                 self as usize
@@ -150,6 +165,8 @@ refusals! {
     /// Anything else that HTTP/2 forbids, such as PROTOCOL_ERROR.
     Http2 => 400 "h2_protocol_error" "a rule of HTTP/2 is broken",
 
+    /// More interim responses than a request may be answered with before its response.
+    FloodOfInterims => 502 "interim_flood" "too many interim responses come",
     /// A status line that is none, or a status outside 100 to 999.
     StatusLine => 502 "bad_status_line" "the status line is malformed",
     /// 101 to a request without Upgrade (RFC 9110 section 15.2.2).

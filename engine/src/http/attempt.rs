@@ -18,7 +18,7 @@ use std::{
 };
 
 use engine_core::outcome::Outcome;
-use engine_http::{method::Version, refusal::Refusal};
+use engine_http::refusal::Refusal;
 use engine_sys::socket;
 
 use self::answer::Answer;
@@ -101,11 +101,7 @@ impl<'a> Attempt<'a> {
             went,
             content_left: Cell::new(false),
             is_asked_on: Cell::new(!work.plan.expects_continue),
-            place: Cell::new(match work.plan.version {
-                // It knows no interim responses.
-                Version::Http10 => Place::Silent,
-                Version::Http11 | Version::Http2 => Place::BeforeHead,
-            }),
+            place: Cell::new(Place::before(work.plan.version)),
             looked_at: Cell::new(work.connection.worker.live.now()),
         }
     }

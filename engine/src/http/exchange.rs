@@ -83,6 +83,8 @@ pub(crate) struct Exchanged {
     pub(crate) refusal: Option<Refusal>,
     /// The connection can go on with the next request.
     pub(crate) goes_on: bool,
+    /// No upstream has begun with it: the client may send it again, whatever it is.
+    pub(crate) is_refused: bool,
 }
 
 /// Where a request came from, and its response goes.
@@ -113,6 +115,7 @@ pub(crate) async fn exchange(
     permit.route.standing.deposit(retries);
     let mut targets = Targets::new(connection, work.way, permit, plan.is_once());
     let mut repeated = 0;
+    let mut is_refused = true;
     loop {
         let moved = Moved::new(trace);
         let left = patience.left(&worker.live);
@@ -140,6 +143,7 @@ pub(crate) async fn exchange(
         let may = went.may_repeat(plan, failure.outcome)
             || opened.was_refused() && !went.content_begun.get();
         let (target, has_rested) = (opened.target, opened.has_rested);
+        is_refused &= opened.was_refused();
         drop(moved);
         if may && has_rested {
             // It was closed while it rested: no fault of anybody's.
@@ -147,12 +151,24 @@ pub(crate) async fn exchange(
             continue;
         }
         if failure.outcome.fault() == engine_core::outcome::Fault::Upstream {
-            targets.failed(target, failure.outcome);
+            let is_flood = failure.refusal.is_some_and(Refusal::is_flood);
+            // What keeps the gateway busy is left out at once.
+            let times = if is_flood {
+                plan.policy.ejection.failures.max(1)
+            } else {
+                1
+            };
+            for _ in 0..times {
+                targets.failed(target, failure.outcome);
+            }
         }
         let now = worker.nanoseconds();
         let has_budget = || permit.route.standing.withdraw(retries, now);
         if !may || repeated >= retries.max || !has_budget() {
-            return Exchanged::failed(failure);
+            return Exchanged {
+                is_refused,
+                ..Exchanged::failed(failure)
+            };
         }
         repeated += 1;
         let count = |tally: &mut engine_core::tally::Tally| tally.requests().retries += 1;
@@ -242,6 +258,7 @@ impl Answered {
             outcome: self.outcome,
             refusal: None,
             goes_on: self.client_goes_on,
+            is_refused: false,
         }
     }
 }
@@ -252,6 +269,7 @@ impl Exchanged {
             outcome: failure.outcome,
             refusal: failure.refusal,
             goes_on: false,
+            is_refused: false,
         }
     }
 }

@@ -353,7 +353,8 @@ impl<'a> Targets<'a> {
         if !origin.is_some_and(|origin| origin.speaks_http2(&end)) {
             return Ok(Far::Connection(end));
         }
-        let added = self.connection.worker.upstreams.add(key, end).await;
+        let worker = self.connection.worker;
+        let added = worker.upstreams.add(key, end, worker.is_crowded()).await;
         added
             .map(Far::Stream)
             .map_err(|_| Outcome::UpstreamReset.into())

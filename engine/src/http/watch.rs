@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use engine_http::answer::CONTINUE;
+use engine_http::{answer::CONTINUE, method::Version};
 use engine_sys::socket;
 
 use super::ahead::Ahead;
@@ -47,6 +47,17 @@ pub(crate) enum Place {
     /// Nothing, in the middle of something.
     #[default]
     Within,
+}
+
+impl Place {
+    /// Where a response is that has not begun.
+    pub(crate) fn before(version: Version) -> Self {
+        match version {
+            // It knows no interim responses.
+            Version::Http10 => Self::Silent,
+            Version::Http11 | Version::Http2 => Self::BeforeHead,
+        }
+    }
 }
 
 /// One client that waits for its response.

@@ -1,6 +1,7 @@
 //! One question without content, on a connection of its own: what health checks are.
 
 use std::{
+    cell::Cell,
     future::{Future as _, poll_fn},
     io,
     pin::Pin,
@@ -10,8 +11,17 @@ use std::{
 
 use bytes::Bytes;
 
-use super::transport::Transport;
+use super::{
+    census::{Allowance, Side},
+    transport::Transport,
+};
 use crate::{end::End, http::ahead::Ahead};
+
+/// What an upstream may send besides its answer.
+const ALLOWANCE: Allowance = Allowance {
+    burst: 100,
+    per_second: 10,
+};
 
 /// Asks, and gives the status of the final answer. How long that may take is the caller's to say, who
 /// drops this then; the connection ends with it.
@@ -23,7 +33,9 @@ pub(crate) async fn ask(
     question: http::Request<()>,
     head_bytes_max: usize,
 ) -> io::Result<u16> {
-    let transport = Transport::new(Rc::new(end), Ahead::default());
+    let mut transport = Transport::new(Rc::new(end), Ahead::default());
+    let flood = Rc::<Cell<_>>::default();
+    transport.watch((Side::Upstream, ALLOWANCE), Rc::clone(&flood));
     let mut builder = h2::client::Builder::new();
     builder
         .enable_push(false)
@@ -36,7 +48,7 @@ pub(crate) async fn ask(
         let over = match Pin::new(&mut driver).poll(cx) {
             Poll::Ready(Ok(())) => Some(io::ErrorKind::UnexpectedEof.into()),
             Poll::Ready(Err(error)) => Some(io::Error::other(error)),
-            Poll::Pending => None,
+            Poll::Pending => flood.get().map(io::Error::other),
         };
         match (Pin::new(&mut answer).poll(cx), over) {
             (Poll::Ready(answer), _) => {

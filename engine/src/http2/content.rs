@@ -24,6 +24,7 @@ use crate::{
     http::{
         ahead::Ahead,
         body::{Cut, send_all},
+        watch::Place,
     },
     relay::Direction,
     worker::Worker,
@@ -76,7 +77,12 @@ pub(super) enum Sink<'a> {
     /// A stream of HTTP/2.
     Stream(&'a RefCell<SendStream<Bytes>>),
     /// A connection of HTTP/1.
-    Connection { end: &'a End, is_chunked: bool },
+    Connection {
+        end: &'a End,
+        is_chunked: bool,
+        /// Where a response is, for whoever watches its client.
+        place: Option<&'a Cell<Place>>,
+    },
 }
 
 /// What happened to a source or a sink.
@@ -98,6 +104,8 @@ pub(super) struct Pump<'a, F> {
     pub(super) count: F,
     /// Set while the source is waited for.
     pub(super) is_awaited: &'a Cell<bool>,
+    /// Set when something of the source may be gone.
+    pub(super) is_begun: &'a Cell<bool>,
     pub(super) sink: Sink<'a>,
 }
 
@@ -108,10 +116,15 @@ impl<F: Fn(u64)> Pump<'_, F> {
     /// Says what was in its way. The receiver has then a part of a message.
     pub(super) async fn run(&self, source: &mut Source<'_>) -> Result<(), Cut> {
         let mut length: u64 = 0;
+        // Of chunks, parts of their framing may be used up before there is a piece.
+        if matches!(source, Source::Connection(_)) {
+            self.is_begun.set(true);
+        }
         loop {
             self.is_awaited.set(true);
             let next = source.next().await;
             self.is_awaited.set(false);
+            self.is_begun.set(true);
             match next.map_err(|fault| self.source_cut(fault))? {
                 Piece::Data {
                     bytes,
@@ -283,7 +296,11 @@ impl Sink<'_> {
                 send_data(stream, bytes, is_last).await?;
                 Ok(size)
             }
-            Self::Connection { end, is_chunked } => {
+            Self::Connection {
+                end,
+                is_chunked,
+                place,
+            } => {
                 if !is_chunked {
                     send_all(end, &bytes).await?;
                     return Ok(bytes.len() as u64);
@@ -297,7 +314,13 @@ impl Sink<'_> {
                 if is_last {
                     chunked::write_end(&[], &mut framed);
                 }
+                if let Some(place) = place {
+                    place.set(Place::Within);
+                }
                 send_all(end, &framed).await?;
+                if let Some(place) = place {
+                    place.set(Place::BetweenChunks);
+                }
                 Ok(framed.len() as u64)
             }
         }
@@ -314,9 +337,16 @@ impl Sink<'_> {
                 ended.map_err(io::Error::other)?;
                 Ok(trailers.len() as u64)
             }
-            Self::Connection { end, is_chunked } => {
+            Self::Connection {
+                end,
+                is_chunked,
+                place,
+            } => {
                 let mut framed = Vec::new();
                 if is_chunked {
+                    if let Some(place) = place {
+                        place.set(Place::Within);
+                    }
                     chunked::write_end(trailers, &mut framed);
                     send_all(end, &framed).await?;
                 }

@@ -7,14 +7,16 @@
 
 use std::{
     cell::Cell,
-    future::{Future, poll_fn},
+    future::{Future, pending, poll_fn},
+    os::fd::AsFd as _,
     pin::Pin,
     task::Poll,
     time::Instant,
 };
 
 use engine_core::outcome::Outcome;
-use engine_http::{facts, refusal::Refusal};
+use engine_http::{facts, refusal::Refusal, response::Response};
+use engine_sys::socket;
 
 use super::{
     content::{Arriving, Extent, Pump, Sink, Source},
@@ -28,9 +30,11 @@ use crate::{
         attempt::{Answered, Failure},
         body::Cut,
         exchange::{Arrival, Exchange as Work, Plan, Went},
+        interim::Interims,
         open::Far,
         patience::{Patience, Stage},
         trace::Moved,
+        watch::Watch,
     },
     relay::{Direction, count},
 };
@@ -59,6 +63,13 @@ pub(super) struct Exchange<'a> {
     is_asked_on: Cell<bool>,
     /// The upstream has not got all of the content, so far.
     content_left: Cell<bool>,
+    /// The client's content is being sent.
+    sends: Cell<bool>,
+    /// From when on it is watched whether the client leaves, and when it was looked last whether it
+    /// has reset its connection, in [`crate::live::Live::now`].
+    watched_from: Cell<u32>,
+    looked_at: Cell<u32>,
+    interims: Interims,
 }
 
 /// What an upstream did with a request.
@@ -94,7 +105,7 @@ impl Attempt<'_> {
             }
             Arrival::Connection(ahead) => {
                 let client = &connection.ends.client;
-                let near = Near::Connection(NearConnection::new(client, trace));
+                let near = Near::Connection(NearConnection::new(client, trace, plan.version));
                 let mut content = Source::Connection(Arriving {
                     worker: connection.worker,
                     end: client,
@@ -117,6 +128,7 @@ impl Attempt<'_> {
         (near, content): (&Near<'_>, &mut Source<'_>),
     ) -> Result<Answered, Failure> {
         let plan = self.work.plan;
+        let now = self.work.connection.worker.live.now();
         let exchange = Exchange {
             work: self.work,
             near,
@@ -127,6 +139,10 @@ impl Attempt<'_> {
             is_awaited: Cell::new(false),
             is_asked_on: Cell::new(!plan.expects_continue),
             content_left: Cell::new(false),
+            sends: Cell::new(false),
+            watched_from: Cell::new(0),
+            looked_at: Cell::new(now),
+            interims: Interims::new(now, plan.expects_continue),
         };
         let passed = match far {
             Far::Connection(end) => {
@@ -180,11 +196,21 @@ impl<'a> Exchange<'a> {
         });
     }
 
-    /// The upstream asks for content, or hints at its answer.
-    pub(super) fn hinted(&self) {
+    /// The upstream asks for content, or hints at its answer: the client is told.
+    ///
+    /// # Errors
+    /// When it does so too often, or the client is gone.
+    pub(super) async fn hinted(&self, response: &Response<'_>) -> Result<(), Failure> {
         if !self.is_asked_on.replace(true) {
             self.content_begins();
         }
+        let now = self.work.connection.worker.live.now();
+        let passes = self.interims.take(response.status, now);
+        if !passes.map_err(|refusal| bad_response(Some(refusal)))? {
+            return Ok(());
+        }
+        let told = self.near.inform(response, self.work.plan).await;
+        told.map_err(|_| Outcome::ClientReset.into())
     }
 
     /// From now on the client may send its content, or more of it.
@@ -228,36 +254,69 @@ impl<'a> Exchange<'a> {
     /// Why it ended early: one of them, the client's wish, or a limit of time.
     pub(super) async fn both_ways<T>(
         &self,
-        mut content: Pin<&mut impl Future<Output = Result<(), Cut>>>,
+        mut content: Pin<&mut impl Future<Output = Cut>>,
         mut answer: Pin<&mut impl Future<Output = Result<T, Failure>>>,
     ) -> Result<T, Failure> {
-        let mut sends = self.has_content();
-        self.went
-            .content_begun
-            .set(sends || self.went.content_begun.get());
+        let sends = self.has_content();
+        self.sends.set(sends);
         self.content_left.set(sends);
         if sends {
             self.content_begins();
         }
         poll_fn(|cx| {
-            if self.near.poll_gone(cx).is_ready() {
+            if self.near.poll_gone(cx).is_ready() || self.has_client_reset() {
                 return Poll::Ready(Err(Outcome::ClientReset.into()));
             }
-            if sends && let Poll::Ready(end) = content.as_mut().poll(cx) {
-                sends = false;
-                self.content_left.set(end.is_err());
-                match end {
-                    // The upstream wants no more: it may say why.
-                    Ok(()) | Err(Cut::Broken(Outcome::UpstreamReset)) => {}
-                    Err(cut) => return Poll::Ready(Err(cut.into())),
-                }
+            if let Poll::Ready(cut) = content.as_mut().poll(cx) {
+                return Poll::Ready(Err(cut.into()));
             }
             if let Poll::Ready(answered) = answer.as_mut().poll(cx) {
                 return Poll::Ready(answered);
             }
-            self.judge(sends)
+            let judged = self.judge(self.sends.get());
+            let Connection { worker, slot, .. } = *self.work.connection;
+            if !self.sends.get() && worker.live.now() < self.watched_from.get() {
+                // Whatever else is waited for: by the clock that this was measured with.
+                slot.wake_by(self.watched_from.get());
+            }
+            judged
         })
         .await
+    }
+
+    /// Whether a client of HTTP/1 has reset its connection, which nobody reads while the upstream does
+    /// not take its content. Looks once a second.
+    fn has_client_reset(&self) -> bool {
+        if !self.sends.get() || matches!(self.near, Near::Stream(..)) {
+            return false;
+        }
+        let Connection { worker, ends, .. } = *self.work.connection;
+        let now = worker.live.now();
+        let is_due = self.looked_at.replace(now) != now;
+        is_due && socket::heard(ends.client.socket().as_fd()).reset
+    }
+
+    /// Waits until a client of HTTP/1 is gone, which one of HTTP/2 says by itself. It is only watched
+    /// when the answer takes its time.
+    async fn client_gone(&self, content: &mut Source<'_>) {
+        let (Near::Connection(near), Source::Connection(arriving)) = (self.near, content) else {
+            return pending().await;
+        };
+        let since = Instant::now();
+        let live = &self.work.connection.worker.live;
+        self.watched_from.set(live.now() + 1);
+        poll_fn(|_| match live.now() >= self.watched_from.get() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        })
+        .await;
+        let watch = Watch {
+            connection: self.work.connection,
+            flow: &self.moved.flow,
+            place: near.place(),
+            since,
+        };
+        watch.gone(arriving.ahead).await;
     }
 
     /// Whether the exchange has taken too long.
@@ -283,23 +342,30 @@ impl<'a> Exchange<'a> {
         !matches!(framing, facts::Framing::None | facts::Framing::Length(0))
     }
 
-    /// Moves the request's content to the upstream.
+    /// Moves the request's content to the upstream, and then waits for the client to leave.
     ///
-    /// # Errors
-    /// Says what was in its way.
-    pub(super) async fn send_content(
-        &self,
-        content: &mut Source<'_>,
-        sink: Sink<'_>,
-    ) -> Result<(), Cut> {
-        let pump = Pump {
-            direction: Direction::In,
-            length_max: self.work.plan.policy.body_max.unwrap_or(u64::MAX),
-            count: |bytes| self.count(Direction::In, bytes),
-            is_awaited: &self.is_awaited,
-            sink,
-        };
-        pump.run(content).await
+    /// Says what was in the content's way, or that the client has left.
+    pub(super) async fn send_content(&self, content: &mut Source<'_>, sink: Sink<'_>) -> Cut {
+        if self.has_content() {
+            let pump = Pump {
+                direction: Direction::In,
+                length_max: self.work.plan.policy.body_max.unwrap_or(u64::MAX),
+                count: |bytes| self.count(Direction::In, bytes),
+                is_awaited: &self.is_awaited,
+                is_begun: &self.went.content_begun,
+                sink,
+            };
+            let end = pump.run(content).await;
+            self.content_left.set(end.is_err());
+            match end {
+                // The upstream wants no more: it may say why.
+                Ok(()) | Err(Cut::Broken(Outcome::UpstreamReset)) => {}
+                Err(cut) => return cut,
+            }
+        }
+        self.sends.set(false);
+        self.client_gone(content).await;
+        Cut::Broken(Outcome::ClientReset)
     }
 
     /// Moves the response's content to the client.
@@ -315,6 +381,7 @@ impl<'a> Exchange<'a> {
             length_max: u64::MAX,
             count: |bytes| self.count(Direction::Out, bytes),
             is_awaited: &Cell::new(false),
+            is_begun: &Cell::new(true),
             sink,
         };
         pump.run(source).await

@@ -98,7 +98,8 @@ pub(super) fn response(
     let mut map = HeaderMap::with_capacity(16);
     forward::response_fields(response, forwarding, &mut MapSink::new(&mut map));
     let length = match forwarding.framing {
-        Framing::Length(length) => Some(length),
+        // As it was declared: the end of the stream says where content ends.
+        Framing::Length(_) => response.length,
         // What the content would be, for HEAD and 304 (RFC 9110 section 8.6).
         Framing::None if response.status >= 200 && response.status != 204 => response.length,
         Framing::None | Framing::Chunked | Framing::UntilClose => None,

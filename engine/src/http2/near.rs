@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     end::End,
-    http::{body::send_all, exchange::Plan, trace::RequestTrace},
+    http::{body::send_all, exchange::Plan, trace::RequestTrace, watch::Place},
 };
 
 /// The client's side of a request.
@@ -41,6 +41,15 @@ pub(crate) struct NearStream {
     stream: OnceCell<RefCell<SendStream<Bytes>>>,
 }
 
+/// What follows an answer of the gateway's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The stream ends with it.
+    Whole,
+    /// The stream is reset behind it.
+    Open,
+}
+
 /// A connection of HTTP/1 that a request came on.
 pub(super) struct NearConnection<'a> {
     end: &'a End,
@@ -48,6 +57,8 @@ pub(super) struct NearConnection<'a> {
     is_chunked: Cell<bool>,
     /// It was told that the connection ends.
     closes: Cell<bool>,
+    /// Where the response is.
+    place: Cell<Place>,
 }
 
 /// What the client is told along with the head of a response.
@@ -76,7 +87,7 @@ impl Near<'_> {
     pub(super) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::Stream(near, _) => near.poll_gone(cx),
-            // Its socket says so when something is sent.
+            // It is watched by whoever has sent its content.
             Self::Connection(_) => Poll::Pending,
         }
     }
@@ -96,7 +107,10 @@ impl Near<'_> {
             Self::Connection(near) => {
                 let mut head = Vec::new();
                 write_interim(response, &mut head);
-                send_all(near.end, &head).await
+                let place = near.place.replace(Place::Within);
+                send_all(near.end, &head).await?;
+                near.place.set(place);
+                Ok(())
             }
         }
     }
@@ -120,7 +134,12 @@ impl Near<'_> {
             Self::Connection(near) => {
                 let head = near.head(response, told);
                 trace.status.set(Some(response.status));
-                send_all(near.end, &head).await
+                near.place.set(Place::Within);
+                send_all(near.end, &head).await?;
+                if near.is_chunked.get() {
+                    near.place.set(Place::BetweenChunks);
+                }
+                Ok(())
             }
         }
     }
@@ -140,6 +159,7 @@ impl Near<'_> {
             Self::Connection(near) => Some(Sink::Connection {
                 end: near.end,
                 is_chunked: near.is_chunked.get(),
+                place: Some(&near.place),
             }),
         }
     }
@@ -200,14 +220,20 @@ impl NearStream {
     ///
     /// # Errors
     /// When the client is gone.
-    pub(super) async fn answer(&self, answer: &[u8], is_head: bool) -> io::Result<()> {
+    pub(super) async fn answer(
+        &self,
+        answer: &[u8],
+        is_head: bool,
+        ending: Ending,
+    ) -> io::Result<()> {
         let (head, content) = heads::own(answer, is_head).ok_or(io::ErrorKind::InvalidData)?;
-        let is_end = content.is_empty();
+        let is_whole = ending == Ending::Whole;
+        let is_end = content.is_empty() && is_whole;
         let stream = self.respond(head, is_end)?;
         if is_end {
             return Ok(());
         }
-        send_data(stream, content, true).await
+        send_data(stream, content, is_whole).await
     }
 
     /// Ends the stream in the middle.
@@ -220,13 +246,19 @@ impl NearStream {
 }
 
 impl<'a> NearConnection<'a> {
-    pub(super) fn new(end: &'a End, trace: &'a RequestTrace<'a>) -> Self {
+    pub(super) fn new(end: &'a End, trace: &'a RequestTrace<'a>, version: Version) -> Self {
         Self {
+            place: Cell::new(Place::before(version)),
             end,
             trace,
             is_chunked: Cell::new(false),
             closes: Cell::new(false),
         }
+    }
+
+    /// Where the response is, for whoever watches the client.
+    pub(super) fn place(&self) -> &Cell<Place> {
+        &self.place
     }
 
     fn head(&self, response: &Response<'_>, told: &Head<'_>) -> Vec<u8> {

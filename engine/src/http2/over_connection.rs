@@ -64,6 +64,7 @@ impl OverConnection<'_> {
             let sink = Sink::Connection {
                 end: self.end,
                 is_chunked: self.exchange.plan().framing == facts::Framing::Chunked,
+                place: None,
             };
             let content = pin!(self.exchange.send_content(content, sink));
             let answer = pin!(self.take_answer(&mut gave));
@@ -127,8 +128,7 @@ impl OverConnection<'_> {
         self.exchange.went.rests_for.set(response.rests_for);
         let gone = |_: io::Error| Failure::from(Outcome::ClientReset);
         if response.is_interim() {
-            self.exchange.hinted();
-            near.inform(response, plan).await.map_err(gone)?;
+            self.exchange.hinted(response).await?;
             return Ok(None);
         }
         // To a client of HTTP/2 success says that the protocol is switched (RFC 8441 section 5): an
@@ -182,9 +182,11 @@ impl OverConnection<'_> {
             length_max: u64::MAX,
             count: |bytes| self.exchange.count(Direction::In, bytes),
             is_awaited: &Cell::new(false),
+            is_begun: &Cell::new(true),
             sink: Sink::Connection {
                 end: self.end,
                 is_chunked: false,
+                place: None,
             },
         };
         let mut lane_in = pin!(async {

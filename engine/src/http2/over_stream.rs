@@ -18,7 +18,11 @@ use super::{
     heads,
     upstreams::Lease,
 };
-use crate::{connection::Connection, http::attempt::Failure, relay::Direction};
+use crate::{
+    connection::Connection,
+    http::{attempt::Failure, body::Cut},
+    relay::Direction,
+};
 
 /// One attempt.
 pub(super) struct OverStream<'a> {
@@ -57,7 +61,7 @@ impl OverStream<'_> {
         })
     }
 
-    /// Sends the head, as soon as the connection has room for another stream.
+    /// Sends the head, and waits until the connection has room for another stream.
     async fn open(
         &self,
         request: http::Request<()>,
@@ -70,18 +74,27 @@ impl OverStream<'_> {
             ..
         } = *self.exchange.connection();
         let mut sender = self.lease.sender();
-        let room = poll_fn(|cx| sender.poll_ready(cx));
-        let patience = listener.connect_timeout;
-        match slot.within(&worker.live, patience, room).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => {
-                self.lease.refused();
-                return Err(self.broke(None));
-            }
-            Err(_) => return Err(Outcome::ConnectTimeout.into()),
-        }
         let opened = sender.send_request(request, is_end);
-        opened.map_err(|error| self.broke(Some(&error)))
+        let opened = opened.map_err(|error| {
+            // It takes no more requests, so it has not begun with this one.
+            self.lease.refused();
+            self.broke(Some(&error))
+        })?;
+        // h2 queues what is more than the upstream allows, and says here when its turn has come.
+        let room = poll_fn(|cx| sender.poll_ready(cx));
+        let declared = self.exchange.plan().policy.timeouts.connect;
+        let patience = declared.unwrap_or(listener.connect_timeout);
+        match slot.within(&worker.live, patience, room).await {
+            Ok(Ok(())) => Ok(opened),
+            Ok(Err(error)) => {
+                self.lease.refused();
+                Err(self.broke(Some(&error)))
+            }
+            Err(_) => {
+                self.lease.refused();
+                Err(Outcome::NoTarget.into())
+            }
+        }
     }
 
     /// Takes the response, and passes all of it on.
@@ -104,8 +117,7 @@ impl OverStream<'_> {
                     let status = head.status().as_u16();
                     let read = decoded::response(status, lines.fields(), plan.asked, false);
                     let read = read.map_err(|refusal| bad_response(Some(refusal)))?;
-                    self.exchange.hinted();
-                    near.inform(&read, plan).await.map_err(gone)?;
+                    self.exchange.hinted(&read).await?;
                 }
                 Ok(Ok(Head::Final(head))) => break head.into_parts(),
                 Ok(Err(error)) => return Err(self.broke(Some(&error))),
@@ -135,20 +147,28 @@ impl OverStream<'_> {
         }
         let mut source = Source::Stream(content);
         let taken = self.exchange.take_content(&mut source).await;
-        taken.map_err(of_upstream)
+        taken.map_err(|cut| match (cut, self.lease.flood()) {
+            (Cut::Broken(Outcome::UpstreamReset), Some(kind)) => bad_response(Some(kind)),
+            (cut, _) => of_upstream(cut),
+        })
     }
 
     /// What a request ends with whose stream broke.
     fn broke(&self, error: Option<&h2::Error>) -> Failure {
+        if let Some(kind) = self.lease.flood() {
+            return bad_response(Some(kind));
+        }
         if let Some(error) = error {
-            let is_refused = error.reason() == Some(Reason::REFUSED_STREAM)
-                || error.is_go_away() && error.reason() == Some(Reason::NO_ERROR);
-            // Content that was passed on is gone.
-            if is_refused && !self.exchange.has_content() {
-                self.lease.refused();
-            }
+            // Beyond what the upstream's goodbye names, and refused: it has not begun (RFC 9113
+            // section 8.7).
             if !error.is_reset() {
                 self.lease.distrust();
+            }
+            if error.reason() == Some(Reason::REFUSED_STREAM)
+                || error.is_go_away() && error.reason() == Some(Reason::NO_ERROR)
+            {
+                self.lease.refused();
+                return Outcome::NoTarget.into();
             }
         }
         Outcome::UpstreamReset.into()

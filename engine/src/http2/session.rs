@@ -16,7 +16,7 @@ use h2::{
     server::{Connection as Driver, SendResponse},
 };
 
-use super::{stream, transport::Transport};
+use super::{near::NearStream, stream, transport::Transport};
 use crate::{
     account::ListenerTally, config::Listener, connection::Connection, end::End, http::Visitor, rt,
     worker::Worker,
@@ -35,7 +35,12 @@ pub(super) struct Session {
     streams: Cell<u32>,
     /// Of what the client sends more than it may, as soon as it does.
     flood: Rc<Cell<Option<Refusal>>>,
-    /// Woken when the last of them ends: the connection is idle from then on.
+    /// Streams to be reset as soon as what was sent on them has left, and the reason.
+    resets: RefCell<Vec<(NearStream, Reason)>>,
+    /// Set while there are bytes that the socket does not take.
+    is_held: Rc<Cell<bool>>,
+    /// Woken when the last request ends, from when on the connection is idle, and when there is
+    /// something to reset.
     task: RefCell<Option<Waker>>,
 }
 
@@ -59,7 +64,7 @@ impl Session {
     pub(super) fn new(
         connection: &Connection<'_>,
         visitor: Visitor,
-        flood: Rc<Cell<Option<Refusal>>>,
+        (flood, is_held): (Rc<Cell<Option<Refusal>>>, Rc<Cell<bool>>),
     ) -> Self {
         Self {
             worker: Rc::clone(connection.worker),
@@ -68,6 +73,8 @@ impl Session {
             visitor,
             streams: Cell::new(0),
             flood,
+            resets: RefCell::default(),
+            is_held,
             task: RefCell::default(),
         }
     }
@@ -137,6 +144,7 @@ impl Session {
             Poll::Ready(None) => return Poll::Ready(Event::End(None)),
             Poll::Pending => {}
         }
+        self.reset_streams();
         if let Some(kind) = self.flood.get() {
             return Poll::Ready(Event::Flooded(kind));
         }
@@ -153,6 +161,26 @@ impl Session {
             self.task.replace(Some(cx.waker().clone()));
         }
         Poll::Pending
+    }
+
+    /// Ends a stream in the middle, behind all that was sent on it: h2 drops what is still queued when
+    /// it resets a stream, the head of a response too.
+    pub(super) fn reset(&self, near: NearStream, reason: Reason) {
+        self.resets.borrow_mut().push((near, reason));
+        if let Some(task) = self.task.take() {
+            task.wake();
+        }
+    }
+
+    /// Resets what is to be reset. To be called when h2 has nothing more to do: all that it may send is
+    /// sent then, unless the socket takes no more.
+    fn reset_streams(&self) {
+        if self.is_held.get() {
+            return;
+        }
+        for (near, reason) in self.resets.take() {
+            near.reset(reason);
+        }
     }
 
     /// Counts a connection that is ended because of what came.

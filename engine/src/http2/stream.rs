@@ -7,7 +7,12 @@ use engine_core::outcome::{Fault, Outcome};
 use engine_http::{method::Method, refusal::Refusal, request::Request};
 use h2::{Reason, RecvStream, server::SendResponse};
 
-use super::{content::Source, heads, near::NearStream, session::Session};
+use super::{
+    content::Source,
+    heads,
+    near::{Ending, NearStream},
+    session::Session,
+};
 use crate::{
     account::ListenerTally,
     admit::admit_request,
@@ -43,21 +48,24 @@ pub(super) async fn serve(
     // It accounts the request when it is dropped.
     let trace = RequestTrace::new(&connection, session.visitor.endpoints.client, began);
     let is_whole = Cell::new(false);
+    let reason = Cell::new(None);
     let passing = Passing {
         connection: &connection,
         visitor: &session.visitor,
         near: &near,
         trace: &trace,
         is_whole: &is_whole,
+        reason: &reason,
     };
     let outcome = {
         let stages = pin!(passing.serve(request));
         place.supervise(stages).await
     };
-    if !is_whole.get() {
-        near.reset(reason_of(outcome));
-    }
     trace.outcome.set(Some(outcome));
+    if !is_whole.get() {
+        let reason = reason.get().unwrap_or(reason_of(outcome));
+        session.reset(near, reason);
+    }
 }
 
 /// A request on its way.
@@ -69,6 +77,8 @@ struct Passing<'a> {
     trace: &'a RequestTrace<'a>,
     /// Set when the client has a whole response.
     is_whole: &'a Cell<bool>,
+    /// How the stream ends otherwise, where the outcome does not say it.
+    reason: &'a Cell<Option<Reason>>,
 }
 
 impl Passing<'_> {
@@ -96,7 +106,8 @@ impl Passing<'_> {
                 self.refused(refusal);
                 let own = asker.failed(Outcome::BadRequest, Some(refusal), None);
                 let is_head = parts.method == http::Method::HEAD;
-                self.answer(&own, is_head, Outcome::BadRequest).await
+                let failed = (Outcome::BadRequest, Some(refusal));
+                self.fail(&own, is_head, failed).await
             }
         }
     }
@@ -157,9 +168,15 @@ impl Passing<'_> {
         if let Some(refusal) = exchanged.refusal {
             self.refused(refusal);
         }
+        if trace.status.get().is_none() && exchanged.is_refused {
+            // Nobody has begun with it, which no status says.
+            self.reason.set(Some(Reason::REFUSED_STREAM));
+            return Ok(outcome);
+        }
         if trace.status.get().is_none() && outcome != Outcome::ClientReset {
             let own = asker.failed(outcome, exchanged.refusal, pages);
-            return self.answer(&own, is_head, outcome).await;
+            let failed = (outcome, exchanged.refusal);
+            return self.fail(&own, is_head, failed).await;
         }
         self.is_whole.set(outcome == Outcome::Done);
         Ok(outcome)
@@ -173,10 +190,30 @@ impl Passing<'_> {
         self.trace.reason.set(Some(refusal.label()));
     }
 
+    /// Answers a request that failed. One that is malformed is answered and reset (RFC 9113 section
+    /// 8.1.1): whoever made it is to know that it was no request.
+    async fn fail(
+        &self,
+        own: &Own,
+        is_head: bool,
+        (outcome, refusal): (Outcome, Option<Refusal>),
+    ) -> Result<Outcome, Outcome> {
+        let is_malformed = outcome == Outcome::BadRequest
+            && refusal.is_some_and(|refusal| refusal.status() == 400);
+        if !is_malformed {
+            return self.answer(own, is_head, outcome).await;
+        }
+        self.reason.set(Some(Reason::PROTOCOL_ERROR));
+        self.trace.status.set(Some(own.status()));
+        let sent = self.near.answer(own.bytes(), is_head, Ending::Open).await;
+        sent.map_err(|_| Outcome::ClientReset)?;
+        Ok(outcome)
+    }
+
     /// Answers a request by itself.
     async fn answer(&self, own: &Own, is_head: bool, outcome: Outcome) -> Result<Outcome, Outcome> {
         self.trace.status.set(Some(own.status()));
-        let sent = self.near.answer(own.bytes(), is_head).await;
+        let sent = self.near.answer(own.bytes(), is_head, Ending::Whole).await;
         sent.map_err(|_| Outcome::ClientReset)?;
         self.is_whole.set(true);
         Ok(outcome)

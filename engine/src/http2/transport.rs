@@ -16,7 +16,7 @@ use std::{
 use engine_http::refusal::Refusal;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::census::{Allowance, Census};
+use super::census::{Allowance, Census, Side};
 use crate::{end::End, http::ahead::Ahead};
 
 /// The most that is received before every other connection of the worker has its turn.
@@ -46,11 +46,13 @@ pub(super) struct Transport {
     is_drained: bool,
     gathered: Vec<u8>,
     sent: usize,
-    /// Set where the other side is a stranger.
+    /// Set while the other side takes nothing of it.
+    is_held: Rc<Cell<bool>>,
+    /// Set once the other side's frames are counted.
     census: Option<Watched>,
 }
 
-/// A stranger's frames.
+/// The other side's frames.
 struct Watched {
     census: Census,
     /// Set when there are too many, with their kind: from then on nothing more is received.
@@ -68,16 +70,26 @@ impl Transport {
             is_drained: false,
             gathered: Vec::new(),
             sent: 0,
+            is_held: Rc::default(),
             census: None,
         }
     }
 
     /// Counts the other side's frames from now on, and says by `flood` when they are too many.
-    pub(super) fn watch(&mut self, allowance: Allowance, flood: Rc<Cell<Option<Refusal>>>) {
+    pub(super) fn watch(
+        &mut self,
+        (side, allowance): (Side, Allowance),
+        flood: Rc<Cell<Option<Refusal>>>,
+    ) {
         self.census = Some(Watched {
-            census: Census::new(allowance, Instant::now()),
+            census: Census::new(side, allowance, Instant::now()),
             flood,
         });
+    }
+
+    /// Says whether there are bytes that the other side does not take, from now on.
+    pub(super) fn held(&self) -> Rc<Cell<bool>> {
+        Rc::clone(&self.is_held)
     }
 
     /// Counts what was received. False when it is too much.
@@ -117,17 +129,14 @@ impl Transport {
             if self.sent == self.gathered.len() {
                 self.gathered.clear();
                 self.sent = 0;
+                self.is_held.set(false);
                 SPARE.set(std::mem::take(&mut self.gathered));
                 return Poll::Ready(Ok(()));
             }
             match self.end.send(&self.gathered[self.sent..]) {
-                Ok(count) => {
-                    self.sent += count;
-                    if let Some(watched) = &mut self.census {
-                        watched.census.sent(count);
-                    }
-                }
+                Ok(count) => self.sent += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.is_held.set(true);
                     let end = Rc::clone(&self.end);
                     self.writing = Some(Box::pin(async move { end.writable().await }));
                 }
@@ -196,6 +205,9 @@ impl AsyncWrite for Transport {
             this.gathered = SPARE.take();
         }
         this.gathered.extend_from_slice(bytes);
+        if let Some(watched) = &mut this.census {
+            watched.census.sent(bytes);
+        }
         Poll::Ready(Ok(bytes.len()))
     }
 

@@ -8,32 +8,19 @@ use std::{
 
 use engine_http::refusal::Refusal;
 
-use crate::edge::{Edge, PATIENCE, Speaks, upstream};
-
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+use crate::{
+    edge::{Edge, PATIENCE, Speaks, upstream},
+    wire::frames::{
+        CONTINUATION, DATA, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS, WINDOW_UPDATE,
+        frame,
+    },
+};
 
 const ENHANCE_YOUR_CALM: u32 = 0xb;
 const PROTOCOL_ERROR: u32 = 0x1;
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
-const CONTINUATION: u8 = 9;
-
 /// `GET /` of `http://a.example`, by the static table (RFC 7541 appendix A).
 const GET: &[u8] = b"\x82\x84\x86\x41\x09a.example";
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let mut frame = vec![length[1], length[2], length[3], kind, flags];
-    frame.extend(stream.to_be_bytes());
-    frame.extend(payload);
-    frame
-}
 
 /// Sends a flood, and gives the code of the GOAWAY that ends it.
 fn flood(edge: &Edge, mut next: impl FnMut(u32) -> Vec<u8>) -> u32 {

@@ -101,11 +101,26 @@ fn what_breaks_a_rule_is_answered_and_the_connection_goes_on() {
         let host = "c.example".parse().unwrap();
         mismatch.headers_mut().insert("host", host);
         let above = request("GET", "/../x");
-        for (asked, status) in [(unknown, 404), (mismatch, 400), (above, 400)] {
+        // What is malformed is no request, which the end of its stream says.
+        let malformed = Some(Reason::PROTOCOL_ERROR);
+        for (asked, status, ends_with) in [
+            (unknown, 404, None),
+            (mismatch, 400, malformed),
+            (above, 400, None),
+        ] {
             let (response, _) = client.send_request(asked, true).unwrap();
             let response = response.await.unwrap();
             assert_eq!(response.status().as_u16(), status);
             assert!(response.headers().contains_key("x-request-id"));
+            let mut content = response.into_body();
+            let end = loop {
+                match content.data().await {
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => break error.reason(),
+                    None => break None,
+                }
+            };
+            assert_eq!(end, ends_with);
         }
     });
 }

@@ -35,14 +35,17 @@ section! {
         http2_streams_max: NonZeroU16 = "128" in "1"..="10000";
         /// Content of one HTTP/2 request or response that its receiver has not taken yet.
         http2_stream_window: ByteSize = "256KiB" in "64KiB"..="1GiB";
-        /// The same for all requests of a client's connection together.
-        http2_connection_window: ByteSize = "1MiB" in "64KiB"..="1GiB";
-        /// The same for all responses of a connection to a target together.
-        http2_upstream_window: ByteSize = "4MiB" in "64KiB"..="1GiB";
+        /// The same for all requests of a client's connection together; each gets less where
+        /// `http2_streams_max` of them do not fit, and 16 KiB at least.
+        http2_connection_window: ByteSize = "32MiB" in "64KiB"..="1GiB";
+        /// The same for all responses of a connection to a target together; requests that do not fit
+        /// take another connection.
+        http2_upstream_window: ByteSize = "32MiB" in "64KiB"..="1GiB";
         /// HTTP/2 frames that cost more than they carry (resets, pings, settings, updates of
-        /// windows, empty content) that a client may send at once; a tenth of them each second.
+        /// windows, empty content) that a client or a target may send at once; a tenth of them each
+        /// second. Those that answer frames of the gateway are free.
         http2_control_frames_max: NonZeroU32 = "1000" in "10"..="1000000";
-        /// HTTP/2 connections of each worker to one target.
+        /// HTTP/2 connections that each worker keeps to one target; while all are full there are more.
         http2_upstreams_max: NonZeroU16 = "4" in "1"..="1000";
         /// Connections to targets that each worker keeps for the next HTTP request.
         upstreams_idle_max: u32 = "1024" in "0"..="1048576";

@@ -136,7 +136,12 @@ fn a_decoded_response_ends_where_its_stream_does() {
     for (status, head, length, is_end, expected) in [
         (200, false, "", false, Ok(Chunked)),
         (200, false, "3", false, Ok(Length(3))),
-        (200, false, "", true, Ok(None)),
+        (200, false, "", true, Ok(Length(0))),
+        (404, false, "0", true, Ok(Length(0))),
+        (205, false, "", true, Ok(Length(0))),
+        (204, false, "", true, Ok(None)),
+        (304, false, "", true, Ok(None)),
+        (200, true, "", true, Ok(None)),
         (200, false, "3", true, Err(Refusal::Length)),
         (200, true, "3", true, Ok(None)),
         (304, false, "3", true, Ok(None)),

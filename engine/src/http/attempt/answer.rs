@@ -7,6 +7,7 @@ use engine_http::{
     forward::{ResponseForwarding, write_interim, write_response},
     method::Version,
     reading::Reading,
+    refusal::Refusal,
     response::{self, Framing, Response},
     scan::Scan,
 };
@@ -19,6 +20,7 @@ use crate::{
         ahead::Ahead,
         body::{Cut, Receiver, Towards, send_all, take_content},
         exchange::Plan,
+        interim::Interims,
         watch::Place,
     },
     relay::Direction,
@@ -52,17 +54,14 @@ struct Then {
 impl Attempt<'_> {
     /// Takes the response, and passes on all of it but what follows an upgrade.
     pub(super) async fn take_answer(&self, gave: &mut Ahead) -> Result<Answer, Failure> {
-        let limits = &self.wire.connection.worker.shared.limits.http_head;
+        let worker = self.wire.connection.worker;
+        let limits = &worker.shared.limits.http_head;
+        let interims = Interims::new(worker.live.now(), self.plan.expects_continue);
         let mut scan = Scan::default();
         loop {
             let response = match response::read(gave.unused(), self.plan.asked, limits, &mut scan) {
                 Reading::Head(response) => response,
-                Reading::Refused(refusal) => {
-                    return Err(Failure {
-                        outcome: Outcome::BadResponse,
-                        refusal: Some(refusal),
-                    });
-                }
+                Reading::Refused(refusal) => return Err(bad_response(refusal)),
                 Reading::NeedMore => {
                     self.receive(gave).await?;
                     continue;
@@ -76,7 +75,8 @@ impl Attempt<'_> {
                 return self.content(head, then, gave).await;
             }
             let mut head = Vec::new();
-            if self.plan.version > Version::Http10 {
+            let passes = interims.take(response.status, worker.live.now());
+            if passes.map_err(bad_response)? && self.plan.version > Version::Http10 {
                 write_interim(&response, &mut head);
             }
             if !self.is_asked_on.replace(true) {
@@ -158,10 +158,7 @@ impl Attempt<'_> {
             self.trace.status.set(None);
         }
         taken.map_err(|cut| match cut {
-            Cut::Refused(refusal) => Failure {
-                outcome: Outcome::BadResponse,
-                refusal: Some(refusal),
-            },
+            Cut::Refused(refusal) => bad_response(refusal),
             cut @ (Cut::Broken(_) | Cut::TooLong) => cut.into(),
         })?;
         Ok(match then.client_closes {
@@ -199,5 +196,13 @@ impl Attempt<'_> {
                 }
             }
         }
+    }
+}
+
+/// What an attempt ends with when the upstream's answer is none.
+fn bad_response(refusal: Refusal) -> Failure {
+    Failure {
+        outcome: Outcome::BadResponse,
+        refusal: Some(refusal),
     }
 }

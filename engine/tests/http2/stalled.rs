@@ -1,0 +1,211 @@
+//! Content that nobody takes, and requests beside it.
+
+use std::{
+    cell::Cell,
+    future::poll_fn,
+    io::{BufReader, Read as _, Write as _},
+    net::TcpStream,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use engine::Limits;
+use h2::{RecvStream, client::Builder, client::SendRequest, server};
+use http::Response;
+
+use crate::{
+    edge::{Edge, PATIENCE, Speaks, block_on, request, upstream},
+    wire::{head, send_all, whole},
+};
+
+/// The longest that a request takes beside those whose content nobody takes.
+const SOON: Duration = Duration::from_secs(2);
+
+/// An upstream that answers `/small` shortly and everything else with more than all windows hold. Gives
+/// how many bytes it has got rid of.
+fn serve(listener: std::net::TcpListener, streams_max: u32) -> Rc<Cell<usize>> {
+    let sent = Rc::new(Cell::new(0));
+    let counted = Rc::clone(&sent);
+    listener.set_nonblocking(true).unwrap();
+    tokio::task::spawn_local(async move {
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        while let Ok((socket, _)) = listener.accept().await {
+            let counted = Rc::clone(&counted);
+            tokio::task::spawn_local(async move {
+                let mut builder = server::Builder::new();
+                builder.max_concurrent_streams(streams_max);
+                let mut connection = builder.handshake::<_, Bytes>(socket).await.unwrap();
+                while let Some(Ok((request, respond))) = connection.accept().await {
+                    tokio::task::spawn_local(answer(request, respond, Rc::clone(&counted)));
+                }
+            });
+        }
+    });
+    sent
+}
+
+async fn answer(
+    request: http::Request<RecvStream>,
+    mut respond: server::SendResponse<Bytes>,
+    sent: Rc<Cell<usize>>,
+) {
+    let is_small = request.uri().path() == "/small";
+    let mut stream = respond.send_response(Response::new(()), false).unwrap();
+    if is_small {
+        stream.send_data(Bytes::from_static(b"ok"), true).unwrap();
+        return;
+    }
+    let piece = Bytes::from(vec![7; 16 << 10]);
+    loop {
+        stream.reserve_capacity(piece.len());
+        let Some(Ok(room)) = poll_fn(|cx| stream.poll_capacity(cx)).await else {
+            return;
+        };
+        let part = piece.slice(..room.min(piece.len()));
+        sent.set(sent.get() + part.len());
+        if stream.send_data(part, false).is_err() {
+            return;
+        }
+    }
+}
+
+/// A client whose own windows hold back one stream, and not the connection.
+async fn client(edge: &Edge) -> SendRequest<Bytes> {
+    let mut builder = Builder::new();
+    builder
+        .enable_push(false)
+        .initial_connection_window_size(1 << 30);
+    edge.client_of(&builder).await
+}
+
+/// Waits until nothing moves any more.
+async fn rest(moved: impl Fn() -> usize) {
+    let mut before = usize::MAX;
+    while before != moved() {
+        before = moved();
+        tokio::time::sleep(Duration::from_millis(150)).await;
+    }
+}
+
+async fn probe(client: &mut SendRequest<Bytes>, path: &str) {
+    let (response, _) = client.send_request(request("GET", path), true).unwrap();
+    let answered = async { whole(response.await.unwrap().into_body()).await };
+    let answered = tokio::time::timeout(SOON, answered).await;
+    assert_eq!(answered.expect("it does not wait for others").0, b"ok");
+}
+
+fn probe_in_http_1(gateway: std::net::SocketAddr) {
+    let mut stream = TcpStream::connect(gateway).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    stream
+        .write_all(b"GET /small HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("ok"), "{answer}");
+}
+
+/// So many readers that do not read, on so many connections, of an upstream with so many streams.
+fn beside(readers: usize, connections: usize, streams_max: u32, limits: Limits) {
+    block_on(async {
+        let (listener, address) = upstream();
+        let sent = serve(listener, streams_max);
+        let edge = Edge::with(address, Speaks::Http2, limits);
+        let mut held = Vec::new();
+        for connection in 0..connections {
+            let mut client = client(&edge).await;
+            for _ in (connection..readers).step_by(connections) {
+                let asked = client.send_request(request("GET", "/large"), true);
+                held.push(asked.unwrap().0.await.unwrap());
+            }
+        }
+        rest(|| sent.get()).await;
+        let mut other = client(&edge).await;
+        for _ in 0..20 {
+            probe(&mut other, "/small").await;
+        }
+        let gateway = edge.address;
+        let probed = tokio::task::spawn_blocking(move || probe_in_http_1(gateway));
+        probed.await.unwrap();
+    });
+}
+
+#[test]
+fn readers_that_do_not_read_stop_nobody_else() {
+    beside(17, 1, 1000, Limits::default());
+    beside(17, 17, 1000, Limits::default());
+}
+
+#[test]
+fn many_readers_that_do_not_read_stop_nobody_else() {
+    beside(80, 1, 1000, Limits::default());
+    // The upstream allows few requests on a connection: there are more connections than are kept.
+    beside(80, 20, 5, Limits::default());
+}
+
+#[test]
+fn hundreds_of_readers_that_do_not_read_stop_nobody_else() {
+    let mut limits = Limits::default();
+    limits.http2.stream_window = 64 << 10;
+    limits.http2.upstream_window = 1 << 20;
+    beside(640, 5, 1000, limits);
+}
+
+#[test]
+fn uploads_that_nobody_takes_stop_no_other_upload() {
+    let (listener, address) = upstream();
+    crate::wire::serve(listener, |stream| {
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let head = head(&mut reader).unwrap();
+        if head.starts_with("POST /stalled") {
+            std::thread::sleep(PATIENCE);
+            return;
+        }
+        let mut content = [0; 3];
+        reader.read_exact(&mut content).unwrap();
+        let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+        (&stream).write_all(answer.as_bytes()).unwrap();
+    });
+    let edge = Edge::before(address, Speaks::Http1);
+    block_on(async {
+        let mut client = edge.client().await;
+        let sent = Rc::new(Cell::new(0));
+        for _ in 0..6 {
+            let (response, mut stream) = client
+                .send_request(request("POST", "/stalled"), false)
+                .unwrap();
+            let sent = Rc::clone(&sent);
+            tokio::task::spawn_local(async move {
+                let _response = response;
+                let piece = Bytes::from(vec![3; 16 << 10]);
+                loop {
+                    send_all(&mut stream, piece.clone()).await;
+                    sent.set(sent.get() + piece.len());
+                }
+            });
+        }
+        rest(|| sent.get()).await;
+        for _ in 0..5 {
+            let begun = Instant::now();
+            let mut asked = request("POST", "/");
+            asked.headers_mut().insert("content-length", 3.into());
+            let (response, mut stream) = client.send_request(asked, false).unwrap();
+            let answered = async {
+                send_all(&mut stream, Bytes::from_static(b"abc")).await;
+                stream.send_data(Bytes::new(), true).unwrap();
+                whole(response.await.unwrap().into_body()).await
+            };
+            let answered = tokio::time::timeout(SOON, answered).await;
+            let (bytes, _) = answered.unwrap_or_else(|_| panic!("after {:?}", begun.elapsed()));
+            assert_eq!(bytes, b"ok");
+        }
+    });
+}
+
+#[test]
+fn a_request_takes_another_connection_when_those_that_are_kept_are_full() {
+    let mut limits = Limits::default();
+    limits.http2.connections_per_target_max = 1;
+    beside(3, 3, 1, limits);
+}
