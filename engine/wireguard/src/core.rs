@@ -140,6 +140,16 @@ impl Core {
         }
     }
 
+    /// Sends to a peer from whichever address the host chooses until it speaks to one again: the one
+    /// of this path is gone (as `send4` in `drivers/net/wireguard/socket.c` forgets it).
+    pub(crate) fn forget_source(&mut self, slot: usize, path: path::Path) {
+        if let Some(peer) = self.peers.get_mut(slot)
+            && peer.endpoint == Some(path)
+        {
+            peer.endpoint = Some(path::Path::to(path.remote));
+        }
+    }
+
     /// Makes sure that a peer has a tunnel. Without a private key of our own it gets none.
     fn enliven(&mut self, slot: usize, now: Instant) -> Option<&mut Peer> {
         if self.peers.get(slot)?.live.is_none() {

@@ -56,6 +56,17 @@ pub(crate) struct Live {
     pub(crate) moved: Instant,
     /// When an initiation was last taken from it.
     pub(crate) initiated: Option<Instant>,
+    /// Our own initiation that nobody has answered yet.
+    pub(crate) asking: Option<Asking>,
+}
+
+/// An attempt at a session.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asking {
+    /// When it began.
+    pub(crate) since: Instant,
+    /// When it was last repeated.
+    pub(crate) last: Instant,
 }
 
 impl Peer {
@@ -114,7 +125,14 @@ impl Live {
             timed: now,
             moved: now,
             initiated: None,
+            asking: None,
         }
+    }
+
+    /// Notes that the peer was asked for a session.
+    pub(crate) fn ask(&mut self, now: Instant) {
+        let since = self.asking.map_or(now, |asking| asking.since);
+        self.asking = Some(Asking { since, last: now });
     }
 
     /// Looks whether there is a session after something that may have made or ended one.

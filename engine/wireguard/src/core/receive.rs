@@ -85,6 +85,7 @@ impl Core {
             Said::Message(response) => {
                 live.answered = message::sender_index(response);
                 live.initiated = Some(now.instant);
+                live.asking = None;
                 live.moved = now.instant;
                 live.look();
                 let len = response.len();
@@ -148,6 +149,7 @@ impl Core {
             Said::Message(keep_alive) => {
                 live.initiator = true;
                 live.answered = None;
+                live.asking = None;
                 live.moved = now.instant;
                 live.look();
                 let len = keep_alive.len();

@@ -103,6 +103,7 @@ impl Core {
             Said::Message(message) => {
                 let (len, class) = (message.len(), message::traffic_class(message));
                 live.moved = now;
+                live.ask(now);
                 peer.tx_bytes += len as u64;
                 outbox.push(len, endpoint, Some(slot), class);
                 true

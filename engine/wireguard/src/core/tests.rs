@@ -6,7 +6,7 @@ use std::{net::SocketAddr, time::Duration};
 use ipnet::IpNet;
 
 use self::world::{Numbers, World, inside, key, number, packet};
-use super::{peer::STAGED_MAX, send::Unsent};
+use super::{path, peer::STAGED_MAX, send::Unsent};
 use crate::{
     change::{Change, PeerChange},
     core::outbox::Outbox,
@@ -495,4 +495,20 @@ fn more_peers_or_addresses_than_there_may_be_are_refused_before_anything_changes
     assert_eq!(core.check(&change), Err(TooMany::AllowedIps));
     change.peers[0].allowed_ips.truncate(ALLOWED_IPS_MAX);
     assert_eq!(core.check(&change), Ok(()));
+}
+
+#[test]
+fn a_source_that_has_gone_is_forgotten_until_the_peer_speaks_to_another() {
+    let mut world = World::new(1, 2, |_| {});
+    world.introduce(0, 1, 0);
+    let core = &mut world.nodes[0].core;
+    let slot = *core.by_key.values().next().unwrap();
+    let mut path = core.peers[slot].endpoint.unwrap();
+    path.local = Some([192, 0, 2, 1].into());
+    core.peers[slot].endpoint = Some(path);
+    let elsewhere = path::Path::to(([192, 0, 2, 9], 1).into());
+    core.forget_source(slot, elsewhere);
+    assert_eq!(core.peers[slot].endpoint, Some(path), "of another path");
+    core.forget_source(slot, path);
+    assert_eq!(core.peers[slot].endpoint, Some(path::Path::to(path.remote)));
 }

@@ -7,7 +7,14 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Core, Now, message, outbox::Outbox, send::seal, tunnel::Said};
+use super::{
+    Core, Now,
+    message::{self, Message},
+    outbox::Outbox,
+    peer::Live,
+    send::seal,
+    tunnel::Said,
+};
 
 /// The time between two looks at a peer.
 const ROUND: Duration = Duration::from_secs(1);
@@ -21,6 +28,13 @@ const REKEY_AFTER: Duration = Duration::from_secs(120);
 /// The age at which it does so if it only receives: time for one keep-alive and one handshake is
 /// left before the session ends.
 const REKEY_AFTER_RECEIVING: Duration = Duration::from_secs(180 - 10 - 5);
+/// How long a session lasts (the paper, section 6.1).
+const SESSION_LASTS: Duration = Duration::from_secs(180);
+/// How long boringtun asks for a session before it gives up, less the second or two that its clock
+/// may be ahead. With giving up, it forgets the sessions that there are.
+const ASKING_LASTS: Duration = Duration::from_secs(90 - 2);
+/// The time between two attempts (the paper, section 6.1).
+const ASKING_SPACING: Duration = Duration::from_secs(5);
 
 impl Core {
     /// When [`Core::turn`] has something to do; `None` while nothing is waited for.
@@ -137,10 +151,19 @@ impl Core {
             return false;
         };
         live.timed = now;
-        let said = live.tunnel.run_timers(room);
+        let said = if !live.outlives_asking(now) {
+            live.tunnel.run_timers(room)
+        } else if live.is_to_ask_again(now) {
+            live.tunnel.initiate_again(room)
+        } else {
+            return false;
+        };
         match said {
             Said::Message(message) => {
                 let (len, class) = (message.len(), message::traffic_class(message));
+                if let Some(Message::Initiation) = Message::read(message) {
+                    live.ask(now);
+                }
                 if let Some(endpoint) = peer.endpoint {
                     live.moved = now;
                     peer.tx_bytes += len as u64;
@@ -151,6 +174,7 @@ impl Core {
             }
             Said::Expired => {
                 live.established = false;
+                live.asking = None;
                 self.unstage(slot);
                 true
             }
@@ -163,5 +187,26 @@ impl Core {
                 false
             }
         }
+    }
+}
+
+impl Live {
+    /// Whether there is a session that lasts longer than boringtun has the patience to ask for the
+    /// next one. It is left alone then, until the session ends by itself: an attempt that comes to
+    /// nothing ends no session (the paper, section 6.4).
+    fn outlives_asking(&self, now: Instant) -> bool {
+        let is_late = |since| now.saturating_duration_since(since) >= ASKING_LASTS;
+        // The age is that of the youngest session, be it confirmed or not.
+        self.answered.is_none()
+            && self.asking.is_some_and(|asking| is_late(asking.since))
+            && self
+                .tunnel
+                .session_age()
+                .is_some_and(|age| age < SESSION_LASTS)
+    }
+
+    fn is_to_ask_again(&self, now: Instant) -> bool {
+        let is_due = |last| now.saturating_duration_since(last) >= ASKING_SPACING;
+        self.asking.is_some_and(|asking| is_due(asking.last))
     }
 }

@@ -80,6 +80,11 @@ impl Tunnel {
         self.fenced(|tunn| tunn.format_handshake_initiation(into, false))
     }
 
+    /// Starts a handshake in the place of one that nobody answered.
+    pub(crate) fn initiate_again<'a>(&mut self, into: &'a mut [u8]) -> Said<'a> {
+        self.fenced(|tunn| tunn.format_handshake_initiation(into, true))
+    }
+
     /// Does what has become due.
     pub(crate) fn run_timers<'a>(&mut self, into: &'a mut [u8]) -> Said<'a> {
         // It reports a peer that went away as an error of its own, which for a server it is not.

@@ -196,12 +196,17 @@ impl Link {
     /// Sends what there is to send. What the network does not take is dropped, and not counted.
     fn flush(&mut self, outbox: &mut Outbox) {
         for (run, bytes) in outbox.runs() {
-            let sent = match self.sockets.towards(run.path.remote) {
-                Some(socket) => transmit(socket, run, bytes, &mut self.cuts),
-                None => 0,
+            let socket = self.sockets.towards(run.path.remote);
+            let sent = socket.map(|socket| transmit(socket, run, bytes, &mut self.cuts));
+            let Some(peer) = run.peer else {
+                continue;
             };
-            if let Some(peer) = run.peer.filter(|_| sent < bytes.len()) {
-                self.core.unsent(peer, bytes.len() - sent);
+            if sent.is_some_and(|sent| sent.is_source_gone) {
+                self.core.forget_source(peer, run.path);
+            }
+            let taken = sent.map_or(0, |sent| sent.bytes);
+            if taken < bytes.len() {
+                self.core.unsent(peer, bytes.len() - taken);
             }
         }
         outbox.clear();

@@ -72,6 +72,36 @@ fn a_steady_flow_loses_nothing_while_keys_are_renewed() {
 }
 
 #[test]
+fn a_session_lives_its_time_while_nobody_answers_to_the_next_one() {
+    let mut world = world(1, 2);
+    world.introduce(0, 1, 0);
+    world.send(0, 1, 0, 100);
+    world.run_for(SECOND);
+    // No handshake gets through, and for a while no answer at all, so that one is asked for.
+    world.stops = |flying| flying.bytes[0] != 4 || flying.from.to_string().starts_with("192.0.2.2:");
+    for number in 1..25 {
+        world.send(0, 1, number, 100);
+        world.run_for(SECOND);
+    }
+    assert!(kinds(&world, 0, 1) > 1);
+    world.stops = |flying| flying.bytes[0] != 4;
+    for number in 25..174 {
+        world.send(0, 1, number, 100);
+        world.send(1, 0, number, 100);
+        world.run_for(SECOND);
+    }
+    assert_eq!(numbers(&world.nodes[1].heard), (0..174).collect::<Vec<_>>());
+    assert_eq!(numbers(&world.nodes[0].heard), (25..174).collect::<Vec<_>>());
+    // Once it gets through, nothing is lost of what follows.
+    world.stops = |_| false;
+    for number in 174..240 {
+        world.send(0, 1, number, 100);
+        world.run_for(SECOND);
+    }
+    assert_eq!(numbers(&world.nodes[1].heard), (0..240).collect::<Vec<_>>());
+}
+
+#[test]
 fn one_way_traffic_is_enough_for_both_to_stay_in_touch() {
     for from in 0..2 {
         let mut world = world(1, 2);

@@ -18,6 +18,22 @@ const BOTH: Kinds = Kinds {
 
 mod script;
 
+#[test]
+fn packets_of_more_than_half_a_super_packet_go_one_by_one() {
+    for flow in 0..7 {
+        let mut place = Place::default();
+        let step = Step {
+            flow,
+            len: 39_000,
+            oddity: Oddity::None,
+        };
+        let packets: Vec<Vec<u8>> = (0..3).map(|_| packet(step, &mut place)).collect();
+        let (arrived, pieces) = round_trip(&packets, BOTH);
+        assert_same(&packets, &arrived);
+        assert_eq!(pieces, 3, "flow {flow}");
+    }
+}
+
 proptest! {
     #[test]
     fn what_is_merged_and_split_again_is_what_it_was(

@@ -78,6 +78,8 @@ pub(crate) struct Node {
 pub(crate) struct World {
     pub(crate) nodes: Vec<Node>,
     pub(crate) weather: Weather,
+    /// Datagrams that never arrive.
+    pub(crate) stops: fn(&Flying) -> bool,
     /// Every datagram that was ever sent.
     pub(crate) log: Vec<Flying>,
     elapsed: Duration,
@@ -126,6 +128,7 @@ impl World {
         let mut world = Self {
             nodes: Vec::new(),
             weather: FAIR,
+            stops: |_| false,
             log: Vec::new(),
             elapsed: Duration::from_secs(1_000),
             base: Instant::now(),
@@ -259,7 +262,7 @@ impl World {
     }
 
     fn fly(&mut self, flying: Flying) {
-        if self.numbers.below(100) < self.weather.lost {
+        if (self.stops)(&flying) || self.numbers.below(100) < self.weather.lost {
             return;
         }
         let copies = 1 + u64::from(self.numbers.below(100) < self.weather.doubled);

@@ -7,20 +7,38 @@ use nix::errno::Errno;
 
 use crate::core::outbox::Run;
 
-/// Sends a run and answers how many of its bytes were taken.
-pub(super) fn transmit(socket: BorrowedFd<'_>, run: Run, bytes: &[u8], cuts: &mut bool) -> usize {
+/// What became of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Transmitted {
+    /// How many of its bytes were taken.
+    pub(super) bytes: usize,
+    /// It left, but not from the address that the peer spoke to, which this host has no longer.
+    pub(super) is_source_gone: bool,
+}
+
+/// Sends a run.
+pub(super) fn transmit(
+    socket: BorrowedFd<'_>,
+    run: Run,
+    bytes: &[u8],
+    cuts: &mut bool,
+) -> Transmitted {
     let path = Path {
         remote: run.path.remote,
         local: run.path.local,
     };
-    let sent = match transmit_on(socket, path, run, bytes, cuts) {
+    let (sent, is_retried) = match transmit_on(socket, path, run, bytes, cuts) {
         Err(error) if path.local.is_some() && error.kind() != io::ErrorKind::WouldBlock => {
             // The address that the peer spoke to may have gone from this host.
-            transmit_on(socket, Path::to(path.remote), run, bytes, cuts)
+            let path = Path::to(path.remote);
+            (transmit_on(socket, path, run, bytes, cuts), true)
         }
-        sent => sent,
+        sent => (sent, false),
     };
-    sent.unwrap_or(0)
+    Transmitted {
+        is_source_gone: is_retried && sent.is_ok(),
+        bytes: sent.unwrap_or(0),
+    }
 }
 
 fn transmit_on(

@@ -102,6 +102,7 @@ impl Flow {
         let len = packet.len() - layout.payload;
         len > 0
             && len <= self.segment
+            && layout.payload + self.payload + len <= BYTES_MAX
             && self.layout == *layout
             && self.has_same_ip_header(packet)
             && (layout.protocol != TCP || self.has_next_tcp_header(packet))
