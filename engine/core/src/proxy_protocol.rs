@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 
 pub use v1::V1_BYTES_MAX;
 pub use v2::V2_BYTES_MAX;
-pub use write::{Outgoing, VALUE_BYTES_MAX, write};
+pub use write::{Outgoing, VALUE_BYTES_MAX, write, write_local};
 
 /// Which form of the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

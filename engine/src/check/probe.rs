@@ -1,12 +1,9 @@
 //! One question to one target, spoken as requests to it are: in HTTP/1.1 or HTTP/2, over TLS where its
 //! route has it.
 
-use std::{io, net::SocketAddr, os::fd::AsFd, sync::Arc, time::Instant};
+use std::{io, os::fd::AsFd, sync::Arc, time::Instant};
 
-use engine_core::{
-    outcome::Outcome,
-    proxy_protocol::{self, Outgoing},
-};
+use engine_core::{outcome::Outcome, proxy_protocol};
 use engine_http::{
     health::Probe,
     reading::Reading,
@@ -112,7 +109,10 @@ async fn ask(
         return Ok(true);
     };
     let mut introduction = Vec::new();
-    introduce(checked, &socket, &mut introduction)?;
+    if let Some(version) = checked.proxy_protocol {
+        // Nobody's connection but the gateway's own.
+        proxy_protocol::write_local(version, &mut introduction);
+    }
     let end = End::plain(socket);
     send(&end, &introduction, deadline).await?;
     let (route, address) = checked.key;
@@ -211,23 +211,4 @@ async fn read_status(worker: &Worker, end: &End, deadline: Instant) -> io::Resul
             Err(error) => return Err(error),
         }
     }
-}
-
-/// Puts the header in front that the target asks for. The connection is the gateway's own, so it
-/// names that itself.
-fn introduce(checked: &Checked, socket: &Readiness, header: &mut Vec<u8>) -> io::Result<()> {
-    let Some(version) = checked.proxy_protocol else {
-        return Ok(());
-    };
-    let source: SocketAddr = socket::local_address(socket.as_fd())?;
-    let outgoing = Outgoing {
-        source,
-        destination: checked.key.1,
-        authority: None,
-        alpn: None,
-        unique_id: None,
-        crc32c: true,
-    };
-    proxy_protocol::write(version, &outgoing, header);
-    Ok(())
 }

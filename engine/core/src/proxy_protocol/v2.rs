@@ -19,7 +19,7 @@ pub(super) const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 pub(super) const FIXED_BYTES: usize = 16;
 
 pub(super) const VERSION_2: u8 = 0x20;
-const COMMAND_LOCAL: u8 = 0;
+pub(super) const COMMAND_LOCAL: u8 = 0;
 pub(super) const COMMAND_PROXY: u8 = 1;
 pub(super) const TCP4: u8 = 0x11;
 pub(super) const TCP6: u8 = 0x21;

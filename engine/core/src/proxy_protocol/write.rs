@@ -7,8 +7,8 @@ use super::{
     crc32c::Crc32c,
     v1,
     v2::{
-        COMMAND_PROXY, FIXED_BYTES, SIGNATURE, TCP4, TCP6, TYPE_ALPN, TYPE_AUTHORITY, TYPE_CRC32C,
-        TYPE_UNIQUE_ID, VERSION_2,
+        COMMAND_LOCAL, COMMAND_PROXY, FIXED_BYTES, SIGNATURE, TCP4, TCP6, TYPE_ALPN,
+        TYPE_AUTHORITY, TYPE_CRC32C, TYPE_UNIQUE_ID, VERSION_2,
     },
 };
 
@@ -44,6 +44,23 @@ pub fn write(version: Version, header: &Outgoing<'_>, out: &mut Vec<u8>) {
     match version {
         Version::V1 => write_v1(header, out),
         Version::V2 => write_v2(header, out),
+    }
+}
+
+/// Appends the header of a connection that is the sender's own, such as a health check: LOCAL
+/// (section 2.2), which has the receiver take the socket's own addresses. The text form has no such
+/// command; `UNKNOWN` means the same there (section 2.1).
+pub fn write_local(version: Version, out: &mut Vec<u8>) {
+    match version {
+        Version::V1 => {
+            out.extend_from_slice(v1::SIGNATURE);
+            out.extend_from_slice(b"UNKNOWN\r\n");
+        }
+        Version::V2 => {
+            out.extend_from_slice(SIGNATURE);
+            // Neither family nor transport, and nothing that follows.
+            out.extend_from_slice(&[VERSION_2 | COMMAND_LOCAL, 0, 0, 0]);
+        }
     }
 }
 
