@@ -16,7 +16,7 @@ use control_api::{
     kind_of,
     state::{self, Desired},
 };
-use control_plan::{misfits, own_misfits};
+use control_plan::{doubts, misfits, own_misfits};
 use engine_core::hostname::HostPattern;
 use serde::Serialize;
 
@@ -179,6 +179,8 @@ fn check_together(read: &mut [Read]) {
             &mut state.problems,
             &in_state(&state.text, &examined.problems),
         );
+        let doubts = in_state(&state.text, &doubts(desired, None));
+        push_all(&mut state.problems, &doubts);
     }
     for read in &mut boots {
         let Content::Boot(boot) = &read.content else {

@@ -363,6 +363,14 @@ impl Reconciler {
         self.networks.sample(&self.desired, &clients)
     }
 
+    /// Counts for those who have networks, keys, addresses and routes now: after a change takes hold,
+    /// what is counted is for whoever has them then.
+    fn sample_before(&mut self, changing: &BTreeSet<NonZeroU16>) {
+        self.count();
+        let clients = self.engine.take_clients();
+        self.networks.sample_some(changing, &clients);
+    }
+
     fn begin_drain(&mut self, until: Drain) {
         let workers = self.engine.begin_drain(until.deadline);
         match &mut self.draining {

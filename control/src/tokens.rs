@@ -22,7 +22,7 @@ const SPACE_MAX: usize = 64;
 /// looked for among systemd's credentials first.
 ///
 /// # Errors
-/// Every file that cannot be read or holds no token.
+/// Every file that cannot be read or holds no token, and tokens that are those of another name.
 pub(crate) fn read(boot_file: &Path, api: &Api) -> Result<Tokens, Problems> {
     let folder = boot_file.parent().unwrap_or(Path::new(""));
     let mut problems = Problems::default();
@@ -42,6 +42,25 @@ pub(crate) fn read(boot_file: &Path, api: &Api) -> Result<Tokens, Problems> {
                     format!("the token of `{}`: {error}", name.as_str()),
                 )
             }),
+        }
+    }
+    if problems.refuse() {
+        return Err(problems);
+    }
+    for (at, (name, _, token)) in tokens.iter().enumerate() {
+        if let Some((other, ..)) = tokens[..at].iter().find(|(.., other)| other == token) {
+            problems.push(Problem {
+                pointer: "/api".to_owned(),
+                hint: Some("give each a token of its own".to_owned()),
+                ..Problem::whole(
+                    Severity::Error,
+                    format!(
+                        "`{}` and `{}` have the same token: nobody could tell who asks",
+                        other.as_str(),
+                        name.as_str()
+                    ),
+                )
+            });
         }
     }
     if problems.refuse() {
@@ -97,6 +116,21 @@ mod tests {
     fn api(text: &str) -> Api {
         let no_variables = BTreeMap::<String, String>::new();
         boot::parse(text, &no_variables).unwrap().value.api
+    }
+
+    #[test]
+    fn two_names_with_one_token_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("same"), "a-token-of-some-length\n").unwrap();
+        let same = api(
+            "listeners: [{ name: a, bind: 127.0.0.1:0, protocol: tls }]\napi:\n  tokens:\n  \
+             - { name: x, role: reader, token: a-token-of-some-length }\n  \
+             - { name: y, role: admin, token_file: same }",
+        );
+        let problems = read(&folder.path().join("ringway.yaml"), &same).unwrap_err();
+        let told: Vec<String> = problems.iter().map(|p| p.message.clone()).collect();
+        assert!(told[0].contains("`x` and `y`"), "{told:?}");
+        assert!(!told[0].contains("a-token"), "{told:?}");
     }
 
     #[test]

@@ -122,6 +122,8 @@ pub enum ListenSocket {
     Bind(SocketAddr),
     /// Handed over by the service manager; the workers share it.
     Inherited(OwnedFd),
+    /// Sockets that listen already, one for each worker: see [`Config::listen`].
+    Open(Vec<OwnedFd>),
 }
 
 /// What is read of a connection before it is routed.

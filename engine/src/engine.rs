@@ -23,6 +23,7 @@ use nix::sys::eventfd::EventFd;
 mod start;
 
 pub use start::StartError;
+pub(crate) use start::choose_cores;
 
 use crate::{
     access::AccessChanges,

@@ -11,7 +11,7 @@ use engine_sys::socket;
 
 use crate::{
     config::{Config, ListenSocket, Listener, Protocol},
-    engine::StartError,
+    engine::{StartError, choose_cores},
 };
 
 /// A listener that listens.
@@ -20,6 +20,29 @@ pub(crate) struct Bound {
     pub(crate) address: SocketAddr,
     /// One for each worker.
     pub(crate) sockets: Vec<OwnedFd>,
+}
+
+impl Config {
+    /// Opens the listening sockets ahead of the engine's start: clients that come until then wait in
+    /// the kernel's queues, where they would be refused otherwise.
+    ///
+    /// # Errors
+    /// Names the listener that cannot be had.
+    pub fn listen(&mut self) -> Result<(), StartError> {
+        let workers = choose_cores(self.workers).len();
+        let listeners = mem::take(&mut self.listeners);
+        let open = |listener| {
+            let Bound {
+                mut listener,
+                sockets,
+                ..
+            } = bind(listener, self, workers)?;
+            listener.socket = ListenSocket::Open(sockets);
+            Ok(listener)
+        };
+        self.listeners = listeners.into_iter().map(open).collect::<Result<_, _>>()?;
+        Ok(())
+    }
 }
 
 /// Takes one socket for each worker out of a listener's configuration.
@@ -56,6 +79,20 @@ pub(crate) fn bind(
                 sockets,
             })
         }
+        ListenSocket::Open(sockets) => {
+            let failed = |source| StartError::Listen {
+                name: Arc::clone(&listener.name),
+                address: unspecified,
+                source,
+            };
+            let first = sockets.first().ok_or_else(|| failed(no_socket()))?;
+            let address = socket::local_address(first.as_fd()).map_err(failed)?;
+            Ok(Bound {
+                address,
+                sockets,
+                listener,
+            })
+        }
         ListenSocket::Inherited(fd) => {
             let failed = |source| StartError::Inherited {
                 name: Arc::clone(&listener.name),
@@ -76,4 +113,8 @@ pub(crate) fn bind(
             })
         }
     }
+}
+
+fn no_socket() -> io::Error {
+    io::ErrorKind::NotFound.into()
 }

@@ -108,6 +108,8 @@ pub struct Linux {
     /// Where each network was looked at last, and which device of the kernel's it has.
     seen: BTreeMap<NonZeroU16, Seen>,
     watch: Watch,
+    /// Which privilege is missing, and what cannot be done without it.
+    lack: Option<String>,
 }
 
 /// What was seen of a network.
@@ -119,16 +121,27 @@ struct Seen {
 }
 
 impl Linux {
-    /// Finds out what this kernel can do.
+    /// Finds out what this kernel can do. Without privileges, networks that need them fail one by
+    /// one, and [`Linux::lack`] says which: what is dialed from the host's own namespace needs none.
     ///
     /// # Errors
     /// Says what is missing.
     pub fn open(config: LinuxConfig) -> Result<Self, OpenError> {
         let boot = fs::read_to_string(BOOT_ID).map_err(OpenError::Boot)?;
         let host = Netns::current().map_err(OpenError::Host)?;
-        let backend = choose(config.backend)?;
+        let (backend, refused) = choose(config.backend)?;
         let names = Names::new(config.names.clone());
-        names.prepare().map_err(OpenError::Names)?;
+        let lack = match names.prepare() {
+            Err(error) if is_privilege(error.errno()) => {
+                refused.or_else(|| Some(NO_SYS_ADMIN.to_owned()))
+            }
+            prepared => {
+                prepared.map_err(OpenError::Names)?;
+                refused
+            }
+        };
+        // They are in nobody's way.
+        let _ = names.sweep();
         let watch = Watch::start(&config.names).map_err(OpenError::Watch)?;
         let [route] = Socket::open(&host, [Family::Route]).map_err(OpenError::Netlink)?;
         let mut carriers = Carriers::new(config.threads, config.offload);
@@ -146,8 +159,14 @@ impl Linux {
             endings: Endings::default(),
             seen: BTreeMap::new(),
             watch,
+            lack,
             config,
         })
+    }
+
+    /// Which privilege is missing, and what cannot be done without it; absent when none is.
+    pub fn lack(&self) -> Option<&str> {
+        self.lack.as_deref()
     }
 
     /// Who carries the packets of devices for which it does not matter.
@@ -161,6 +180,9 @@ impl Linux {
     /// # Errors
     /// When there is none, or it cannot be opened.
     pub fn namespace(&mut self, source: &NamespaceSource) -> Result<Arc<Netns>, Refusal> {
+        if *source == NamespaceSource::Host {
+            return Ok(Arc::clone(&self.spaces.host));
+        }
         if !matches!(source, NamespaceSource::Made(_))
             && self.spaces.find(source, None)? == NamespaceState::Absent
         {
@@ -243,19 +265,35 @@ fn new_epoch() -> u64 {
     now.map_or(0, |now| u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
 }
 
-/// Whoever is wanted, if it can.
-fn choose(wanted: Option<Backend>) -> Result<Backend, OpenError> {
-    if wanted == Some(Backend::Userspace) {
-        return Ok(Backend::Userspace);
-    }
-    match (try_module()?, wanted) {
-        (Ok(()), _) => Ok(Backend::Kernel),
-        (Err(refused), Some(_)) => Err(OpenError::NoModule(refused)),
-        (Err(refused), None) if refused.errno() == Some(Errno::EPERM) => {
-            Err(OpenError::Netlink(refused))
+/// Whoever is wanted, if it can; and where a privilege is missing, which. Ringway itself then, which
+/// needs the fewest.
+fn choose(wanted: Option<Backend>) -> Result<(Backend, Option<String>), OpenError> {
+    let tried = match try_module() {
+        Err(OpenError::Try(error)) if is_privilege(error.raw_os_error().map(Errno::from_raw)) => {
+            return Ok((Backend::Userspace, Some(NO_SYS_ADMIN.to_owned())));
         }
-        (Err(_), None) => Ok(Backend::Userspace),
+        Err(error) if wanted != Some(Backend::Userspace) => return Err(error),
+        Err(_) => return Ok((Backend::Userspace, None)),
+        Ok(tried) => tried,
+    };
+    match (tried, wanted) {
+        (Err(refused), _) if is_privilege(refused.errno()) => {
+            Ok((Backend::Userspace, Some(NO_NET_ADMIN.to_owned())))
+        }
+        (_, Some(Backend::Userspace)) => Ok((Backend::Userspace, None)),
+        (Ok(()), _) => Ok((Backend::Kernel, None)),
+        (Err(refused), Some(_)) => Err(OpenError::NoModule(refused)),
+        (Err(_), None) => Ok((Backend::Userspace, None)),
     }
+}
+
+const NO_SYS_ADMIN: &str = "without CAP_SYS_ADMIN no namespace can be made or entered: only networks \
+                            with `\"netns\": null` are served";
+const NO_NET_ADMIN: &str = "without CAP_NET_ADMIN there are no devices, addresses, routes and \
+                            firewalls: only networks without a device are served";
+
+fn is_privilege(errno: Option<Errno>) -> bool {
+    matches!(errno, Some(Errno::EPERM | Errno::EACCES))
 }
 
 /// Makes a device in a namespace that ends right away; the kernel loads its module for it where it

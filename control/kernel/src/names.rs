@@ -2,11 +2,13 @@
 
 use std::{
     fs, io,
+    num::NonZeroU16,
     os::{
         fd::{AsFd as _, AsRawFd as _},
         unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     },
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use engine_sys::netns::{Identity, Netns};
@@ -16,6 +18,9 @@ use nix::{
 };
 
 use crate::name::NamespaceName;
+
+/// How old an empty name is at least when it is swept away.
+const SWEEP_AGE_MIN: Duration = Duration::from_secs(1);
 
 /// A directory of names.
 #[derive(Clone, Debug)]
@@ -50,6 +55,16 @@ pub enum BindError {
         /// The system's answer.
         source: io::Error,
     },
+}
+
+impl BindError {
+    /// The system's error number, where there is one.
+    pub fn errno(&self) -> Option<Errno> {
+        let (Self::Directory { source, .. }
+        | Self::File { source, .. }
+        | Self::Mount { source, .. }) = self;
+        source.raw_os_error().map(Errno::from_raw)
+    }
 }
 
 /// What is behind a name.
@@ -175,9 +190,37 @@ impl Names {
         .map_err(|errno| failed(errno.into()))
     }
 
+    /// Removes the names of networks that have nothing behind them: a process that is killed between
+    /// making a file and mounting on it leaves an empty one, and so does a machine that loses its
+    /// mounts. Younger files may be somebody's who is about to mount.
+    pub(crate) fn sweep(&self) -> io::Result<()> {
+        let device = fs::metadata(&self.directory)?.dev();
+        for entry in fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            let is_networks = entry.file_name().to_str().is_some_and(is_of_network);
+            // Of what is there now: a mount hides the file that it is on.
+            let Ok(file) = fs::symlink_metadata(entry.path()) else {
+                continue;
+            };
+            let age = file.modified().ok().and_then(|at| at.elapsed().ok());
+            let is_old = age.is_some_and(|age| age >= SWEEP_AGE_MIN);
+            if is_networks && is_old && file.is_file() && file.len() == 0 && file.dev() == device {
+                // Whatever became a mount meanwhile refuses (EBUSY).
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+        Ok(())
+    }
+
     fn path(&self, name: &NamespaceName) -> PathBuf {
         self.directory.join(name)
     }
+}
+
+/// `network-<port>`.
+fn is_of_network(name: &str) -> bool {
+    let port = name.strip_prefix("network-");
+    port.is_some_and(|port| port.parse::<NonZeroU16>().is_ok())
 }
 
 /// Whether the path holds no namespace and may be given one: nothing is there, or the empty file

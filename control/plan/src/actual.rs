@@ -105,6 +105,13 @@ pub struct ActualDevice {
     pub mtu: u32,
     /// With the lengths of their prefixes. Link-local addresses that the kernel gave are left out.
     pub addresses: BTreeSet<IpNet>,
+    /// Those of them whose own routes are there: the one that makes the address local and, for an
+    /// address with a network, the one that leads to it. The kernel makes them once, with the
+    /// address, and never again when somebody deletes them.
+    pub routed: BTreeSet<IpNet>,
+    /// Whether the other IPv4 addresses of a network stay when its first one goes
+    /// (`promote_secondaries`).
+    pub is_promoting: bool,
     /// Routes that lead to it, but for those that the kernel adds for addresses.
     pub routes: BTreeSet<IpNet>,
     /// Absent when none was set.

@@ -13,6 +13,7 @@
 
 pub mod actual;
 mod changed;
+mod doubts;
 mod ids;
 mod misfits;
 pub mod plan;
@@ -22,6 +23,7 @@ pub mod step;
 pub mod tls;
 
 pub use changed::{Changed, changed};
+pub use doubts::doubts;
 pub use ids::Ids;
 pub use misfits::{covers, misfits, own_misfits};
 pub use publish::{NamespaceSource, Planned, Unserved, publish, unserved};

@@ -16,6 +16,7 @@ use std::{
 
 use control_api::state::{Desired, Namespace, Network};
 
+pub(crate) use self::device::clamped;
 pub use self::{
     known::{Endpoint, Known},
     network::Refused,

@@ -47,8 +47,12 @@ pub enum Action {
     ConfigureDevice(DeviceChange),
     /// Sets the MTU in bytes.
     SetMtu(u16),
+    /// Lets IPv4 addresses of the device stay when the first one of their network goes.
+    KeepSecondaries,
     /// Adds an address to the device.
     AddAddress(IpNet),
+    /// Puts back the routes that the kernel made with an address.
+    RestoreRoutes(IpNet),
     /// Sets the device up.
     RaiseDevice,
     /// Routes a prefix to the device.
@@ -115,7 +119,9 @@ impl Step {
             Action::Forward
             | Action::WriteFirewall(_)
             | Action::ConfigureDevice(_)
-            | Action::SetMtu(_) => "set",
+            | Action::SetMtu(_)
+            | Action::KeepSecondaries => "set",
+            Action::RestoreRoutes(_) => "restore",
             Action::AddAddress(_) | Action::AddRoute(_) => "add",
             Action::RemoveRoute(_)
             | Action::RemoveAddress(_)
@@ -138,7 +144,9 @@ impl Step {
             Action::MakeDevice { .. }
             | Action::ConfigureDevice(_)
             | Action::SetMtu(_)
+            | Action::KeepSecondaries
             | Action::AddAddress(_)
+            | Action::RestoreRoutes(_)
             | Action::RaiseDevice
             | Action::AddRoute(_)
             | Action::RemoveRoute(_)
@@ -166,6 +174,8 @@ impl Step {
             Action::MakeDevice { mtu, .. } => format!("mtu {mtu}"),
             Action::ConfigureDevice(change) => change.to_string(),
             Action::SetMtu(mtu) => format!("mtu {mtu}"),
+            Action::KeepSecondaries => "secondary addresses stay".to_owned(),
+            Action::RestoreRoutes(prefix) => format!("routes of the address {prefix}"),
             Action::AddAddress(prefix) | Action::RemoveAddress(prefix) => {
                 format!("address {prefix}")
             }

@@ -10,7 +10,7 @@ use control_api::{
 };
 use control_http::{ChangeRefused, ChangeRequest};
 use control_plan::{
-    Changed, changed, misfits,
+    Changed, changed, doubts, misfits,
     plan::{Plan, place_of},
 };
 use control_store::{CommitError, NewGeneration};
@@ -127,7 +127,9 @@ impl Reconciler {
     fn warnings(&self, accepted: &Accepted) -> Vec<RefusedProblem> {
         let is_covered = |host: Option<&HostPattern>| self.is_covered(host);
         let misfits = misfits(&accepted.desired, &self.boot, is_covered);
+        let doubts = doubts(&accepted.desired, Some(&accepted.changed.programmed));
         let warnings = accepted.warnings.iter().chain(misfits.iter());
+        let warnings = warnings.chain(doubts.iter());
         warnings.map(Into::into).collect()
     }
 
@@ -195,6 +197,7 @@ impl Reconciler {
             ..
         } = accepted;
         let scope = changed.programmed;
+        self.sample_before(&scope);
         let before = Arc::clone(&self.desired);
         self.pending.clone_from(&scope);
         self.desired = Arc::new(desired);

@@ -83,6 +83,11 @@ impl Networks {
         let places = places(desired, self.records.all(), Some(scope));
         let observed = self.kernel.observe(&places, &self.records);
         self.note_devices(&places, &observed.actual);
+        // Nothing is looked at any longer where nothing is to be.
+        for network in scope.iter().filter(|network| !places.contains_key(network)) {
+            self.devices.remove(network);
+            self.settings.remove(network);
+        }
     }
 
     fn note_devices(&mut self, places: &BTreeMap<NonZeroU16, NamespaceSource>, actual: &Actual) {
@@ -199,7 +204,9 @@ fn takes_counters_away(action: &Action) -> bool {
         | Action::WriteFirewall(_)
         | Action::MakeDevice { .. }
         | Action::SetMtu(_)
+        | Action::KeepSecondaries
         | Action::AddAddress(_)
+        | Action::RestoreRoutes(_)
         | Action::RaiseDevice
         | Action::AddRoute(_)
         | Action::RemoveRoute(_)

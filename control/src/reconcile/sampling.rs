@@ -48,12 +48,22 @@ impl Networks {
 
     /// Looks at the peers of some networks that Ringway itself has just changed.
     pub(super) fn sample_networks(&mut self, networks: &BTreeSet<NonZeroU16>) {
+        self.sample_some(networks, &[]);
+    }
+
+    /// Looks at the peers of some networks, and hands over what clients moved since the last sample.
+    pub(super) fn sample_some(
+        &mut self,
+        networks: &BTreeSet<NonZeroU16>,
+        clients: &[ClientTraffic],
+    ) {
         let (mut peers, mut news) = (Vec::new(), Vec::new());
         for network in networks {
             self.look_at(*network, &mut peers, &mut news);
         }
         self.news.tell(news);
-        self.record(peers, Vec::new());
+        let relays = self.relays(clients);
+        self.record(peers, relays);
     }
 
     /// Says of networks that are no longer desired that their peers are gone.

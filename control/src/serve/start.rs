@@ -117,9 +117,13 @@ impl<'a> Gateway<'a> {
         // Ten descriptors for each network, before the engine asks for its own; and some that
         // connections never get.
         reserve_descriptors().context("raising the limit of open files")?;
-        let kernel = Linux::open(kernel_config(&boot)).context("preparing the kernel's side")?;
         let (connections, requests, outlets) =
             open_logs(&boot.log, &Guarded::of(boot_file, &boot))?;
+        let certificates = force.certificates.clone();
+        let mut config = force.equip(engine_config::from_boot(&boot, sockets, outlets));
+        // Clients that come while the networks are made wait, and are not refused.
+        config.listen().context("opening the listeners")?;
+        let kernel = open_kernel(&boot)?;
         let (events, _) = broadcast::channel(EVENTS_WAITING_MAX);
         let heartbeat = Arc::new(Heartbeat::default());
         let setting = Setting {
@@ -130,10 +134,9 @@ impl<'a> Gateway<'a> {
             kernel,
             events: events.clone(),
             heartbeat: Arc::clone(&heartbeat),
-            certificates: force.certificates.clone(),
+            certificates,
             certificates_view: vault.view.clone(),
         };
-        let config = force.equip(engine_config::from_boot(&boot, sockets, outlets));
         let (reconciler, view) = Reconciler::start(setting, |publication| {
             Engine::start(config, publication).context("starting the engine")
         })?;
@@ -350,6 +353,15 @@ pub(super) fn retention(accounts: &Accounts) -> Retention {
         events_max: accounts.events_max.get(),
         generations_max: accounts.generations_max.get(),
     }
+}
+
+/// The kernel's side; what cannot be done there for want of a privilege is said.
+fn open_kernel(boot: &Boot) -> anyhow::Result<Linux> {
+    let kernel = Linux::open(kernel_config(boot)).context("preparing the kernel's side")?;
+    if let Some(lack) = kernel.lack() {
+        tracing::warn!("{lack}");
+    }
+    Ok(kernel)
 }
 
 fn kernel_config(boot: &Boot) -> LinuxConfig {

@@ -214,7 +214,7 @@ fn share(config: Config, listeners: Vec<Listener>) -> Shared {
 }
 
 /// The core of each worker; more workers than cores share them without being pinned.
-fn choose_cores(workers: Workers) -> Vec<Option<CoreId>> {
+pub(crate) fn choose_cores(workers: Workers) -> Vec<Option<CoreId>> {
     let cores = core_affinity::get_core_ids().unwrap_or_default();
     let count = match workers {
         Workers::Auto => cores.len().max(1),

@@ -135,10 +135,13 @@ impl Netns {
     /// [`Netns::enter`] is too narrow. The caller's thread does not move.
     ///
     /// # Errors
-    /// Those of `work`; `EPERM` without `CAP_SYS_ADMIN`; `Other` when `work` panicked.
+    /// Those of `work`; `EPERM` without `CAP_SYS_ADMIN`, unless the caller is inside already; `Other`
+    /// when `work` panicked.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
         on_a_thread_of_its_own(|| {
-            setns(&self.fd, CloneFlags::CLONE_NEWNET)?;
+            if Self::current()?.identity != self.identity {
+                setns(&self.fd, CloneFlags::CLONE_NEWNET)?;
+            }
             work()
         })
     }

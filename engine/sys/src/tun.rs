@@ -49,8 +49,31 @@ const CLONE_DEVICE: &str = "/dev/net/tun";
 /// device, `EINVAL` when there is such a link of another kind; `EPERM` without `CAP_NET_ADMIN`;
 /// `NotFound` without the `tun` module.
 pub fn open(name: &str, headers: bool) -> io::Result<OwnedFd> {
+    // Only ever a new one, never one that somebody else left there.
+    attach(name, flags(headers, libc::IFF_TUN_EXCL))
+}
+
+/// As [`open`], but for a device that outlasts its descriptor: one of that name that nobody serves
+/// is taken over as it is, with its addresses and routes, and the device is there until its link or
+/// its namespace is removed.
+///
+/// # Errors
+/// Those of [`open`]; `EBUSY` when somebody serves the device.
+pub fn open_lasting(name: &str, headers: bool) -> io::Result<OwnedFd> {
+    let device = attach(name, flags(headers, 0))?;
+    // Whoever had it before may have wanted more to be left to him. Without headers there is
+    // nothing to refuse.
+    // SAFETY: TUNSETOFFLOAD takes its argument by value.
+    unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETOFFLOAD, 0 as libc::c_ulong) };
+    // SAFETY: TUNSETPERSIST takes its argument by value.
+    let kept = unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETPERSIST, 1 as libc::c_ulong) };
+    answer(kept)?;
+    Ok(device)
+}
+
+fn attach(name: &str, flags: libc::c_short) -> io::Result<OwnedFd> {
     let mut request = request(name)?;
-    request.ifr_ifru.ifru_flags = flags(headers);
+    request.ifr_ifru.ifru_flags = flags;
     let device = OpenOptions::new()
         .read(true)
         .write(true)
@@ -62,11 +85,10 @@ pub fn open(name: &str, headers: bool) -> io::Result<OwnedFd> {
     Ok(device.into())
 }
 
-/// A layer 3 device; no protocol number before each packet; and only ever a new one, never one that
-/// somebody else left there.
-fn flags(headers: bool) -> libc::c_short {
+/// A layer 3 device; no protocol number before each packet.
+fn flags(headers: bool, more: libc::c_int) -> libc::c_short {
     let header = if headers { libc::IFF_VNET_HDR } else { 0 };
-    let flags = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_TUN_EXCL | header;
+    let flags = libc::IFF_TUN | libc::IFF_NO_PI | header | more;
     // Bits 0, 12, 14 and 15 of a field of 16.
     let [low, high, ..] = flags.to_le_bytes();
     libc::c_short::from_le_bytes([low, high])
@@ -151,6 +173,21 @@ mod tests {
         assert_eq!(error, nix::Error::EAGAIN);
         drop(device);
         assert!(!is_there(&tenant, "wg7"));
+    }
+
+    #[test]
+    fn a_lasting_device_is_taken_over_and_goes_with_its_namespace() {
+        let tenant = Netns::create().expect("needs CAP_SYS_ADMIN");
+        let first = tenant.enter(|| open_lasting("wg7", true)).unwrap();
+        let error = tenant.enter(|| open_lasting("wg7", true)).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EBUSY));
+        drop(first);
+        assert!(is_there(&tenant, "wg7"));
+        let error = tenant.enter(|| open("wg7", true)).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EBUSY));
+        for headers in [false, true] {
+            drop(tenant.enter(|| open_lasting("wg7", headers)).unwrap());
+        }
     }
 
     #[test]

@@ -22,8 +22,8 @@ use crate::{
     uapi,
 };
 
-/// A device. Dropping it closes it: when that returns, the link and the socket are gone and the
-/// port is free.
+/// A device. Dropping it closes it: when that returns, the socket is gone, and the link unless it
+/// was to last, and the port is free.
 pub struct Device {
     /// Goes first, so that nobody configures what is being closed.
     _socket: uapi::Socket,

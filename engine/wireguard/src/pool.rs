@@ -57,6 +57,7 @@ const PORT_TRIES: usize = 100;
 pub struct Pool {
     threads: Arc<Threads>,
     offloads: Offloads,
+    lasting: bool,
 }
 
 /// In which ways a device moves many packets at once, where the kernel can. Without them everything
@@ -218,7 +219,18 @@ impl Pool {
         Ok(Self {
             threads: Arc::new(threads),
             offloads: Offloads::ALL,
+            lasting: false,
         })
+    }
+
+    /// A handle to the same threads by which links are opened that last: they stay, with their
+    /// addresses and routes, when their devices are closed, and the next device of a name takes its
+    /// link over. So a process that is started again finds everything in its place, and the kernel,
+    /// which takes some 20 ms to end a link, has none to end. Whoever wants a link gone removes it.
+    #[must_use]
+    pub fn with_lasting_links(mut self) -> Self {
+        self.lasting = true;
+        self
     }
 
     /// A handle to the same threads by which devices are opened with fewer offloads.
@@ -243,7 +255,7 @@ impl Pool {
                 source,
             })?;
         let offloads = self.offloads;
-        let border = Border::open(open.tenant, open.name, offloads.link);
+        let border = Border::open(open.tenant, open.name, offloads.link, self.lasting);
         let border = border.map_err(|source| OpenError::Tun {
             name: name(),
             source,

@@ -189,11 +189,7 @@ impl Refusal {
         let source = match self {
             Self::Netlink(error) => return error.errno(),
             Self::Namespace(source) | Self::Unname(source) | Self::Setting { source, .. } => source,
-            Self::Name(
-                BindError::Directory { source, .. }
-                | BindError::File { source, .. }
-                | BindError::Mount { source, .. },
-            ) => source,
+            Self::Name(error) => return error.errno(),
             Self::Own(OwnError { source, .. }) => source,
             Self::Userspace(error) => return error.errno(),
             Self::Foreign | Self::NoNamespace | Self::NoDevice | Self::Misplaced => return None,

@@ -103,6 +103,10 @@ impl Linux {
         let space = reading(self.space(place), || "its namespace".into())?;
         let addresses = space.rtnl.addresses(link.index);
         let addresses = reading(addresses, || format!("the addresses of {name}"))?;
+        let routed = space.rtnl.routed(link.index, &addresses);
+        let routed = reading(routed, || format!("the routes of the addresses of {name}"))?;
+        let is_promoting = setting::is_promoting(&space.netns, &name);
+        let is_promoting = reading(is_promoting, || format!("the settings of {name}"))?;
         let routes = space.rtnl.routes(link.index);
         let routes = reading(routes, || format!("the routes to {name}"))?;
         Ok(Some(ActualDevice {
@@ -111,6 +115,8 @@ impl Linux {
             is_up: link.is_up,
             mtu: link.mtu,
             addresses,
+            routed,
+            is_promoting,
             routes,
             private_key: shown.private_key,
             listen_port: shown.listen_port,

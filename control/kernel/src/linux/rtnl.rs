@@ -2,16 +2,22 @@
 
 mod message;
 
-use std::{collections::BTreeSet, os::fd::AsFd as _};
+use std::{collections::BTreeSet, os::fd::AsFd as _, thread, time::Duration};
 
 use engine_sys::netns::Netns;
 use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
-use netlink_packet_route::RouteNetlinkMessage;
+#[cfg(test)]
+use netlink_packet_route::route::RouteAttribute;
+use netlink_packet_route::{RouteNetlinkMessage, route::RouteMessage};
 use nix::errno::Errno;
 
 pub(crate) use self::message::{Kind, Link};
 use super::socket::{NetlinkError, Socket};
+
+/// How long what the kernel does in its own time is waited for: some 20 ms in all.
+const LOOK_INTERVAL: Duration = Duration::from_millis(2);
+const LOOKS_MAX: usize = 10;
 
 /// The rtnetlink socket of a namespace.
 #[derive(Debug)]
@@ -108,7 +114,69 @@ impl Rtnl {
         address: IpNet,
     ) -> Result<(), NetlinkError> {
         let request = message::remove_address(index, address);
-        unless(Errno::EADDRNOTAVAIL, self.0.change(request, 0))
+        unless(Errno::EADDRNOTAVAIL, self.0.change(request, 0))?;
+        if address.addr().is_ipv4() {
+            return Ok(());
+        }
+        // One that was put back is not the kernel's to take away.
+        let local = message::remove_local(index, address.addr());
+        unless(Errno::ESRCH, self.0.change(local, 0))
+    }
+
+    /// Those of a link's addresses whose own routes are there: see [`Rtnl::restore_routes`].
+    ///
+    /// The kernel makes the local ones of IPv6 a moment after the address (`addrconf_dad_work` in
+    /// `net/ipv6/addrconf.c`), so what is missing is looked for again before it is believed.
+    pub(crate) fn routed(
+        &mut self,
+        index: u32,
+        addresses: &BTreeSet<IpNet>,
+    ) -> Result<BTreeSet<IpNet>, NetlinkError> {
+        let is_late = |address: &IpNet| address.addr().is_ipv6();
+        let mut routed = self.routed_now(index, addresses)?;
+        for _ in 0..LOOKS_MAX {
+            if !addresses.difference(&routed).any(is_late) {
+                break;
+            }
+            thread::sleep(LOOK_INTERVAL);
+            routed = self.routed_now(index, addresses)?;
+        }
+        Ok(routed)
+    }
+
+    fn routed_now(
+        &mut self,
+        index: u32,
+        addresses: &BTreeSet<IpNet>,
+    ) -> Result<BTreeSet<IpNet>, NetlinkError> {
+        let mut local = BTreeSet::new();
+        self.each_route(message::list_local_routes(), |route| {
+            local.extend(message::read_local(route));
+        })?;
+        let mut connected = BTreeSet::new();
+        self.each_route(message::list_routes(index), |route| {
+            connected.extend(message::read_connected(route, index));
+        })?;
+        let is_routed = |address: &&IpNet| {
+            let has_network = address.prefix_len() < address.max_prefix_len();
+            local.contains(&address.addr())
+                && (!has_network || connected.contains(&address.trunc()))
+        };
+        Ok(addresses.iter().filter(is_routed).copied().collect())
+    }
+
+    /// Puts back the routes that the kernel made with an address: the one that makes it local, and
+    /// the one to its network. Those that are there are no failure.
+    pub(crate) fn restore_routes(
+        &mut self,
+        index: u32,
+        address: IpNet,
+    ) -> Result<(), NetlinkError> {
+        for request in message::restore_routes(index, address) {
+            let added = self.0.change(request, NLM_F_CREATE | NLM_F_EXCL);
+            unless(Errno::EEXIST, added)?;
+        }
+        Ok(())
     }
 
     /// The unicast routes of the main table that lead to a link, but for the kernel's own.
@@ -136,9 +204,36 @@ impl Rtnl {
         Ok(())
     }
 
+    /// Takes the routes of an address away, as `ip route flush` does.
+    #[cfg(test)]
+    pub(crate) fn take_routes(&mut self, index: u32, address: IpNet) -> Result<(), NetlinkError> {
+        for request in message::restore_routes(index, address) {
+            if let RouteNetlinkMessage::NewRoute(mut route) = request {
+                if address.addr().is_ipv6() {
+                    route
+                        .attributes
+                        .retain(|of| !matches!(of, RouteAttribute::Priority(_)));
+                }
+                self.0.change(RouteNetlinkMessage::DelRoute(route), 0)?;
+            }
+        }
+        Ok(())
+    }
+
     fn list_routes(&mut self, index: u32) -> Result<Vec<message::Route>, NetlinkError> {
         let mut routes = Vec::new();
-        for request in message::list_routes(index) {
+        self.each_route(message::list_routes(index), |route| {
+            routes.extend(message::read_route(route, index));
+        })?;
+        Ok(routes)
+    }
+
+    fn each_route(
+        &mut self,
+        requests: [RouteNetlinkMessage; 2],
+        mut read: impl FnMut(&RouteMessage),
+    ) -> Result<(), NetlinkError> {
+        for request in requests {
             let answers = match self.0.dump(request) {
                 Ok(answers) => answers,
                 // The table is made with its first route; a kernel without IPv6 knows no such
@@ -153,14 +248,13 @@ impl Rtnl {
                 }
                 Err(error) => return Err(error),
             };
-            routes.extend(answers.into_iter().filter_map(|answer| {
-                let RouteNetlinkMessage::NewRoute(route) = answer else {
-                    return None;
-                };
-                message::read_route(&route, index)
-            }));
+            for answer in answers {
+                if let RouteNetlinkMessage::NewRoute(route) = answer {
+                    read(&route);
+                }
+            }
         }
-        Ok(routes)
+        Ok(())
     }
 }
 

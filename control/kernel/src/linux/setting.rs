@@ -55,6 +55,31 @@ pub(super) fn forward(netns: &Netns) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Whether the other IPv4 addresses of a network stay on a device when the first one goes.
+pub(super) fn is_promoting(netns: &Netns, device: &str) -> Result<bool, Refusal> {
+    for device in ["all", device] {
+        let setting = promotion(device);
+        match read(netns, &setting) {
+            Ok(value) if value.trim() == "0" => {}
+            Ok(_) => return Ok(true),
+            // The device has gone meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(refused(&setting, error)),
+        }
+    }
+    Ok(false)
+}
+
+/// Has them stay from now on.
+pub(super) fn promote(netns: &Netns, device: &str) -> Result<(), Refusal> {
+    let setting = promotion(device);
+    write(netns, &setting, "1").map_err(|error| refused(&setting, error))
+}
+
+fn promotion(device: &str) -> String {
+    format!("/proc/sys/net/ipv4/conf/{device}/promote_secondaries")
+}
+
 fn is_missing_family(setting: &str, error: &io::Error) -> bool {
     setting.starts_with("/proc/sys/net/ipv6/") && error.kind() == io::ErrorKind::NotFound
 }

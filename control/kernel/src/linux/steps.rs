@@ -4,7 +4,7 @@ use std::num::NonZeroU16;
 
 use control_plan::{
     NamespaceSource,
-    actual::{Backend, Owned},
+    actual::{Backend, NamespaceState, Owned},
     step::{Action, DeviceChange, Step},
 };
 
@@ -41,7 +41,9 @@ impl Linux {
                 self.configure_device(step, change)
             }
             Action::SetMtu(_)
+            | Action::KeepSecondaries
             | Action::AddAddress(_)
+            | Action::RestoreRoutes(_)
             | Action::RemoveAddress(_)
             | Action::RaiseDevice
             | Action::AddRoute(_)
@@ -102,6 +104,12 @@ impl Linux {
         let is_owned = self.spaces.is_owned(&step.place, owned.as_ref());
         if is_owned {
             self.free_port(step)?;
+        }
+        if is_record_of(owned.as_ref(), &step.place)
+            && self.spaces.find(&step.place, None)? != NamespaceState::Absent
+        {
+            // A link that lasts is left when its device ended with an earlier process.
+            self.remove_link(step)?;
         }
         ownership.disown(step.network)?;
         if matches!(step.place, NamespaceSource::Made(_)) {
@@ -173,9 +181,8 @@ impl Linux {
                 ownership.own(step.network, &Owned::DeviceIn(step.place.clone()))?;
             }
         }
-        // What a crash left of it, or what somebody put in its place.
-        self.remove_link(step)?;
         let backend = backend.unwrap_or(self.backend);
+        self.make_way(step, backend)?;
         let epoch = new_epoch();
         let netns = std::sync::Arc::clone(&self.space(&step.place)?.netns);
         let device = match backend {
@@ -198,6 +205,20 @@ impl Linux {
         };
         self.note(step.network, &step.place, device);
         Ok(())
+    }
+
+    /// Removes what is in a new device's place: what somebody put there, or what a crash left of it.
+    /// A TUN device that nobody serves is the one of the process before, and is taken over instead.
+    fn make_way(&mut self, step: &Step, backend: Backend) -> Result<(), Refusal> {
+        // Whatever is wrong with one that this process has would be wrong again.
+        let is_another = !self.devices.contains_key(&step.network);
+        let name = device_name(step.network);
+        let there = self.space(&step.place)?.rtnl.link(&name)?;
+        let is_left = there.is_some_and(|link| link.kind == Kind::Tun && !link.is_served);
+        if is_another && is_left && backend == Backend::Userspace {
+            return Ok(());
+        }
+        self.remove_link(step)
     }
 
     fn remove_device(&mut self, step: &Step, ownership: &dyn Ownership) -> Result<(), Refusal> {
@@ -236,10 +257,14 @@ impl Linux {
             return Ok(device.set_mtu(netns.ok_or(Refusal::NoNamespace)?, *mtu)?);
         }
         let (space, link) = self.device(step)?;
+        if step.action == Action::KeepSecondaries {
+            return setting::promote(&space.netns, &device_name(step.network));
+        }
         let (rtnl, index) = (&mut space.rtnl, link.index);
         match &step.action {
             Action::SetMtu(mtu) => rtnl.set_mtu(index, *mtu)?,
             Action::AddAddress(address) => rtnl.add_address(index, *address)?,
+            Action::RestoreRoutes(address) => rtnl.restore_routes(index, *address)?,
             Action::RemoveAddress(address) => rtnl.remove_address(index, *address)?,
             Action::AddRoute(prefix) => rtnl.add_route(index, *prefix)?,
             Action::RemoveRoute(prefix) => rtnl.remove_route(index, *prefix)?,
@@ -250,6 +275,7 @@ impl Linux {
             | Action::Forward
             | Action::WriteFirewall(_)
             | Action::MakeDevice { .. }
+            | Action::KeepSecondaries
             | Action::ConfigureDevice(_)
             | Action::RemoveDevice
             | Action::RemoveNamespace

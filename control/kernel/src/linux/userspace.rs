@@ -48,7 +48,7 @@ impl Carriers {
             none => {
                 let started = Pool::start_in(self.threads, sockets);
                 let pool = started.map_err(UserspaceError::Start)?;
-                Ok(none.insert(pool.with_offloads(self.offloads)))
+                Ok(none.insert(pool.with_offloads(self.offloads).with_lasting_links()))
             }
         }
     }

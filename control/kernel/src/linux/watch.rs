@@ -93,7 +93,12 @@ impl Watch {
             stop,
             thread: Some(thread),
         };
-        watch.add(Source::names(names)?)?;
+        match Source::names(names) {
+            Ok(source) => drop(watch.add(source)?),
+            // Whoever may not make it makes no names, either.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
         Ok(watch)
     }
 

@@ -1,6 +1,9 @@
 //! The steps of one device.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cell::OnceCell,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use control_api::state::{Peer, PrivateKey, PublicKey, WireGuard};
 use ipnet::IpNet;
@@ -48,9 +51,7 @@ pub(super) fn keep(
         before.push(Action::ConfigureDevice(change));
     }
     let addresses: BTreeSet<IpNet> = wireguard.address.iter().copied().collect();
-    for address in addresses.difference(&device.addresses) {
-        before.push(Action::AddAddress(*address));
-    }
+    let leaving = number(&addresses, device, before);
     if !device.is_up {
         before.push(Action::RaiseDevice);
     }
@@ -61,13 +62,50 @@ pub(super) fn keep(
     for route in device.routes.difference(&routes) {
         after.push(Action::RemoveRoute(*route));
     }
-    for address in device.addresses.difference(&addresses) {
-        after.push(Action::RemoveAddress(*address));
+    for address in leaving {
+        after.push(Action::RemoveAddress(address));
     }
     let removed = removed(wireguard, device);
     if !removed.is_empty() {
         after.push(Action::ConfigureDevice(removed));
     }
+}
+
+/// Gives a device the addresses that it lacks, and those that it has what belongs to them. Answers
+/// the ones that are to go when nobody uses them any longer.
+fn number(
+    wanted: &BTreeSet<IpNet>,
+    device: &ActualDevice,
+    before: &mut Steps<'_>,
+) -> BTreeSet<IpNet> {
+    let mut leaving: BTreeSet<IpNet> = device.addresses.difference(wanted).copied().collect();
+    let takes_others_along = |gone: &IpNet| wanted.iter().any(|stays| is_neighbour(gone, stays));
+    if !device.is_promoting && leaving.iter().any(takes_others_along) {
+        before.push(Action::KeepSecondaries);
+    }
+    for address in wanted.difference(&device.addresses) {
+        // IPv6 has an address once, whatever the length of its prefix.
+        let other = |there: &&IpNet| there.addr() == address.addr() && there.addr().is_ipv6();
+        if let Some(other) = leaving.iter().find(other).copied() {
+            leaving.remove(&other);
+            before.push(Action::RemoveAddress(other));
+        }
+        before.push(Action::AddAddress(*address));
+    }
+    // A device that is down has no routes, and gets them when it is raised.
+    if device.is_up {
+        let there = wanted.intersection(&device.addresses);
+        for address in there.filter(|address| !device.routed.contains(address)) {
+            before.push(Action::RestoreRoutes(*address));
+        }
+    }
+    leaving
+}
+
+/// Whether two IPv4 addresses have one network: the kernel takes the second for secondary, and
+/// removes it together with the first (`__inet_del_ifa` in `net/ipv4/devinet.c`).
+fn is_neighbour(one: &IpNet, other: &IpNet) -> bool {
+    one.addr().is_ipv4() && one.trunc() == other.trunc()
 }
 
 fn make(wish: &Wish<'_>, steps: &mut Steps<'_>) {
@@ -96,12 +134,17 @@ fn change(wish: &Wish<'_>, device: Option<&ActualDevice>) -> DeviceChange {
         .and_then(|device| device.private_key.as_ref())
         .is_some_and(|there| clamped(there) == clamped(key));
     let has_port = device.is_some_and(|device| device.listen_port == wireguard.listen_port.get());
+    // Deriving it takes some time, and is seldom needed.
+    let own = OnceCell::new();
+    let is_own = |key: &PublicKey| own.get_or_init(|| wireguard.private_key.public_key()) == key;
     let mut peers = BTreeMap::new();
     for (key, peer) in &wireguard.peers {
         let there = device.and_then(|device| device.peers.get(key));
         let known = (wish.known)(key);
         let settings = match there {
             Some(there) => changed(peer, there, known),
+            // No device takes itself for a peer (`set_peer` in `drivers/net/wireguard/netlink.c`).
+            None if is_own(key) => None,
             None => Some(added(peer, known)),
         };
         if let Some(settings) = settings {
@@ -116,7 +159,7 @@ fn change(wish: &Wish<'_>, device: Option<&ActualDevice>) -> DeviceChange {
 }
 
 /// A key as devices keep it: five bits of an X25519 secret say nothing (RFC 7748, section 5).
-fn clamped(key: &PrivateKey) -> [u8; 32] {
+pub(crate) fn clamped(key: &PrivateKey) -> [u8; 32] {
     let mut bytes = *key.expose();
     bytes[0] &= 0b1111_1000;
     bytes[31] = bytes[31] & 0b0111_1111 | 0b0100_0000;

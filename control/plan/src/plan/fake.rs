@@ -37,6 +37,8 @@ struct Namespace {
     is_forwarding: bool,
     firewall: FirewallState,
     devices: BTreeMap<NonZeroU16, ActualDevice>,
+    /// The addresses of devices, in the order in which they were given.
+    given: BTreeMap<NonZeroU16, Vec<IpNet>>,
 }
 
 /// The kernel's word for why not.
@@ -185,10 +187,12 @@ impl Namespace {
             }
             Action::RemoveDevice => {
                 self.devices.remove(&port).ok_or("ENODEV")?;
+                self.given.remove(&port);
             }
             on_device => {
                 let device = self.devices.get_mut(&port).ok_or("ENODEV")?;
-                return change(device, on_device);
+                let given = self.given.entry(port).or_default();
+                return change(device, given, on_device);
             }
         }
         Ok(())
@@ -202,6 +206,8 @@ fn fresh(backend: Backend, mtu: u16, epoch: u64) -> ActualDevice {
         is_up: false,
         mtu: mtu.into(),
         addresses: BTreeSet::new(),
+        routed: BTreeSet::new(),
+        is_promoting: false,
         routes: BTreeSet::new(),
         private_key: None,
         listen_port: 0,
@@ -209,7 +215,11 @@ fn fresh(backend: Backend, mtu: u16, epoch: u64) -> ActualDevice {
     }
 }
 
-fn change(device: &mut ActualDevice, action: &Action) -> Result<(), Refusal> {
+fn change(
+    device: &mut ActualDevice,
+    given: &mut Vec<IpNet>,
+    action: &Action,
+) -> Result<(), Refusal> {
     let exists = |added: bool| if added { Ok(()) } else { Err("EEXIST") };
     let gone = |removed: bool| if removed { Ok(()) } else { Err("ENOENT") };
     match action {
@@ -221,10 +231,33 @@ fn change(device: &mut ActualDevice, action: &Action) -> Result<(), Refusal> {
             device.mtu = (*mtu).into();
             Ok(())
         }
-        Action::AddAddress(address) => exists(device.addresses.insert(*address)),
-        Action::RemoveAddress(address) => gone(device.addresses.remove(address)),
+        Action::KeepSecondaries => {
+            device.is_promoting = true;
+            Ok(())
+        }
+        Action::AddAddress(address) => {
+            let is_same = |there: &IpNet| {
+                there == address || there.addr().is_ipv6() && there.addr() == address.addr()
+            };
+            exists(!device.addresses.iter().any(is_same))?;
+            device.addresses.insert(*address);
+            device.routed.insert(*address);
+            given.push(*address);
+            Ok(())
+        }
+        Action::RestoreRoutes(address) => {
+            gone(device.addresses.contains(address))?;
+            device.routed.insert(*address);
+            Ok(())
+        }
+        Action::RemoveAddress(address) => {
+            // It may have gone with another one.
+            remove_address(device, given, *address);
+            Ok(())
+        }
         Action::RaiseDevice => {
             device.is_up = true;
+            device.routed.clone_from(&device.addresses);
             Ok(())
         }
         Action::AddRoute(_) if !device.is_up => Err("ENETDOWN"),
@@ -233,6 +266,18 @@ fn change(device: &mut ActualDevice, action: &Action) -> Result<(), Refusal> {
         Action::RemoveRoute(route) => gone(device.routes.remove(route)),
         _ => Err("no action on a device"),
     }
+}
+
+/// The other IPv4 addresses of a network go with its first one, unless they are promoted.
+fn remove_address(device: &mut ActualDevice, given: &mut Vec<IpNet>, address: IpNet) {
+    let mut network = given
+        .iter()
+        .filter(|there| there.trunc() == address.trunc());
+    let is_first = network.next() == Some(&address) && address.addr().is_ipv4();
+    let takes_all = is_first && !device.is_promoting;
+    given.retain(|there| *there != address && !(takes_all && there.trunc() == address.trunc()));
+    device.addresses.retain(|there| given.contains(there));
+    device.routed.retain(|there| given.contains(there));
 }
 
 fn configure(device: &mut ActualDevice, change: &DeviceChange) {

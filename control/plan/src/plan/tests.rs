@@ -127,13 +127,16 @@ prop_compose! {
         seed in 1_u8..3,
         place in 0_u8..6,
         peer in 0_u8..4,
-        address in 0_u8..3,
+        address in 0_u8..6,
         mtu in prop_oneof![Just(1420), Just(1280)],
         peer_to_peer in any::<bool>(),
     ) -> Value {
         let address = match address {
             0 => json!(["10.0.0.1/24"]),
             1 => json!(["10.0.0.1/24", "fd00::1/64"]),
+            2 => json!(["10.0.0.9/24"]),
+            3 => json!(["10.0.0.9/24", "10.0.0.1/24", "fd00::1/48"]),
+            4 => json!(["10.0.0.1/16"]),
             _ => json!(["10.1.0.1/24"]),
         };
         let keys = json!({
@@ -351,7 +354,7 @@ fn what_somebody_changed_underneath_is_repaired() {
     world.settle(&state);
     let meddlings: [fn(&mut ActualDevice); 6] = [
         |device| device.is_up = false,
-        |device| device.addresses.clear(),
+        |device| device.routed.clear(),
         |device| device.routes.clear(),
         |device| device.mtu = 1300,
         |device| {
@@ -372,6 +375,51 @@ fn what_somebody_changed_underneath_is_repaired() {
         world.settle(&state);
         assert!(world.plan(&state).is_empty(), "meddling {index}");
     }
+}
+
+#[test]
+fn an_address_that_changes_within_its_network_is_there_from_the_first_step_to_the_last() {
+    let address =
+        |address: Value| desired(&json!({ "1": network(1, json!({ "address": address })) }));
+    for (old, new) in [
+        (json!(["10.0.0.1/24"]), json!(["10.0.0.9/24"])),
+        (
+            json!(["10.0.0.1/24", "10.0.0.9/24"]),
+            json!(["10.0.0.9/24"]),
+        ),
+    ] {
+        let mut world = World::new();
+        world.settle(&address(old));
+        let wanted = address(new);
+        let plan = world.plan(&wanted);
+        for step in plan.steps() {
+            world.kernel.apply(step).unwrap();
+        }
+        let places = places(&wanted, &world.kernel.owned, None);
+        let device = world.kernel.observe(&places).networks[&port(1)]
+            .device
+            .clone();
+        let there = BTreeSet::from(["10.0.0.9/24".parse().unwrap()]);
+        assert_eq!(device.unwrap().addresses, there, "{plan:#?}");
+    }
+}
+
+#[test]
+fn the_routes_of_an_address_that_somebody_deleted_are_put_back() {
+    let mut world = World::new();
+    let state = desired(&json!({ "1": network(1, json!({})) }));
+    world.settle(&state);
+    world.kernel.meddle(port(1), |device| device.routed.clear());
+    let actions: Vec<Action> = world
+        .plan(&state)
+        .before
+        .into_iter()
+        .map(|s| s.action)
+        .collect();
+    assert_eq!(
+        actions,
+        [Action::RestoreRoutes("10.0.0.1/24".parse().unwrap())]
+    );
 }
 
 #[test]

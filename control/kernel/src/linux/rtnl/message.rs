@@ -28,6 +28,8 @@ const PROTOCOL: RouteProtocol = RouteProtocol::Other(82);
 pub(crate) struct Link {
     pub(crate) index: u32,
     pub(crate) is_up: bool,
+    /// Whether it has a carrier: a TUN device has one while somebody has it open.
+    pub(crate) is_served: bool,
     pub(crate) mtu: u32,
     pub(crate) kind: Kind,
     /// Empty where it has none.
@@ -47,6 +49,7 @@ impl From<LinkMessage> for Link {
         let mut link = Self {
             index: message.header.index,
             is_up: message.header.flags.contains(LinkFlags::Up),
+            is_served: false,
             mtu: 0,
             kind: Kind::Other,
             alias: String::new(),
@@ -54,6 +57,8 @@ impl From<LinkMessage> for Link {
         for attribute in message.attributes {
             if let LinkAttribute::Mtu(mtu) = attribute {
                 link.mtu = mtu;
+            } else if let LinkAttribute::Carrier(carrier) = attribute {
+                link.is_served = carrier != 0;
             } else if let LinkAttribute::IfAlias(alias) = attribute {
                 link.alias = alias;
             } else if let LinkAttribute::LinkInfo(information) = attribute {
@@ -211,6 +216,90 @@ pub(super) fn list_routes(index: u32) -> [RouteNetlinkMessage; 2] {
     })
 }
 
+/// `RT_TABLE_LOCAL` of `include/uapi/linux/rtnetlink.h`.
+const TABLE_LOCAL: u8 = 255;
+
+/// What makes addresses local, on whichever link: older kernels name `lo` for those of IPv6.
+pub(super) fn list_local_routes() -> [RouteNetlinkMessage; 2] {
+    [AddressFamily::Inet, AddressFamily::Inet6].map(|family| {
+        let mut message = RouteMessage::default();
+        message.header.address_family = family;
+        message.attributes = vec![RouteAttribute::Table(TABLE_LOCAL.into())];
+        RouteNetlinkMessage::GetRoute(message)
+    })
+}
+
+/// The address that a route makes local.
+pub(super) fn read_local(message: &RouteMessage) -> Option<IpAddr> {
+    let header = &message.header;
+    let is_local = header.kind == RouteType::Local && header.table == TABLE_LOCAL;
+    let prefix = destination(message)?;
+    (is_local && prefix.prefix_len() == prefix.max_prefix_len()).then(|| prefix.addr())
+}
+
+/// The network that the kernel's own route to a link leads to.
+pub(super) fn read_connected(message: &RouteMessage, index: u32) -> Option<IpNet> {
+    let header = &message.header;
+    let is_kernels = header.kind == RouteType::Unicast
+        && header.table == RouteHeader::RT_TABLE_MAIN
+        && header.protocol == RouteProtocol::Kernel;
+    if !is_kernels || !message.attributes.contains(&RouteAttribute::Oif(index)) {
+        return None;
+    }
+    destination(message)
+}
+
+/// The routes that the kernel makes with an address, as it makes them: then it takes them away with
+/// the address, too (`fib_add_ifaddr` in `net/ipv4/fib_frontend.c`, `addrconf_prefix_route` in
+/// `net/ipv6/addrconf.c`). The local one comes first, for the other one names its address.
+pub(super) fn restore_routes(index: u32, address: IpNet) -> Vec<RouteNetlinkMessage> {
+    let mut routes = vec![RouteNetlinkMessage::NewRoute(local_of(
+        index,
+        address.addr(),
+    ))];
+    if address.prefix_len() < address.max_prefix_len() {
+        let route = Route {
+            prefix: address.trunc(),
+            protocol: RouteProtocol::Kernel,
+            priority: address.addr().is_ipv6().then_some(CONNECTED_IPV6_PRIORITY),
+        };
+        let mut message = route_of(index, &route);
+        message.header.kind = RouteType::Unicast;
+        name_source(&mut message, address.addr(), RouteScope::Link);
+        routes.push(RouteNetlinkMessage::NewRoute(message));
+    }
+    routes
+}
+
+/// `IP6_RT_PRIO_ADDRCONF` of `include/uapi/linux/ipv6_route.h`.
+const CONNECTED_IPV6_PRIORITY: u32 = 256;
+
+pub(super) fn remove_local(index: u32, address: IpAddr) -> RouteNetlinkMessage {
+    RouteNetlinkMessage::DelRoute(local_of(index, address))
+}
+
+fn local_of(index: u32, address: IpAddr) -> RouteMessage {
+    let route = Route {
+        prefix: address.into(),
+        protocol: RouteProtocol::Kernel,
+        priority: None,
+    };
+    let mut message = route_of(index, &route);
+    message.header.kind = RouteType::Local;
+    message.header.table = TABLE_LOCAL;
+    name_source(&mut message, address, RouteScope::Host);
+    message
+}
+
+/// IPv6 has neither scopes of routes nor sources in routes of its own.
+fn name_source(message: &mut RouteMessage, address: IpAddr, scope: RouteScope) {
+    if address.is_ipv4() {
+        message.header.scope = scope;
+        let source = RouteAttribute::PrefSource(RouteAddress::from(address));
+        message.attributes.push(source);
+    }
+}
+
 pub(super) fn add_route(index: u32, prefix: IpNet) -> RouteNetlinkMessage {
     let route = Route {
         prefix,
@@ -259,6 +348,20 @@ pub(super) fn read_route(message: &RouteMessage, index: u32) -> Option<Route> {
         return None;
     }
     let mut priority = None;
+    for attribute in &message.attributes {
+        if let RouteAttribute::Priority(number) = attribute {
+            priority = Some(*number);
+        }
+    }
+    Some(Route {
+        prefix: destination(message)?,
+        protocol: header.protocol,
+        priority,
+    })
+}
+
+fn destination(message: &RouteMessage) -> Option<IpNet> {
+    let header = &message.header;
     // What a default route leaves out.
     let mut destination = if header.address_family == AddressFamily::Inet6 {
         IpAddr::from([0_u16; 8])
@@ -266,19 +369,13 @@ pub(super) fn read_route(message: &RouteMessage, index: u32) -> Option<Route> {
         IpAddr::from([0_u8; 4])
     };
     for attribute in &message.attributes {
-        if let RouteAttribute::Priority(number) = attribute {
-            priority = Some(*number);
-        } else if let RouteAttribute::Destination(RouteAddress::Inet(address)) = attribute {
+        if let RouteAttribute::Destination(RouteAddress::Inet(address)) = attribute {
             destination = (*address).into();
         } else if let RouteAttribute::Destination(RouteAddress::Inet6(address)) = attribute {
             destination = (*address).into();
         }
     }
-    Some(Route {
-        prefix: IpNet::new(destination, header.destination_prefix_length).ok()?,
-        protocol: header.protocol,
-        priority,
-    })
+    IpNet::new(destination, header.destination_prefix_length).ok()
 }
 
 fn family(address: IpAddr) -> AddressFamily {

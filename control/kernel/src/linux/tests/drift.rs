@@ -1,6 +1,9 @@
 //! What changes underneath is noticed, seen for what it is, and repaired.
 
-use std::time::{Duration, Instant};
+use std::{
+    fs::File,
+    time::{Duration, Instant, SystemTime},
+};
 
 use control_plan::{
     actual::{Firewall, FirewallState, NamespaceState},
@@ -59,6 +62,64 @@ fn a_removed_address_or_route_is_noticed_and_comes_back() {
         lab.wait_for(about());
         assert_eq!(lab.device(51820).routes.len(), 2);
         lab.settle(&wanted);
+    });
+}
+
+#[test]
+fn the_routes_of_an_address_are_noticed_when_they_go_and_come_back() {
+    on_each_backend(|lab| {
+        let (key, peer) = peer(2);
+        let mut gateway = gateway(51820, &json!({ key: peer }));
+        gateway["address"] = json!(["10.0.0.1/24", "fd00::1/64", "192.0.2.1/32"]);
+        let wanted = desired(&json!({ "51820": gateway }));
+        lab.settle(&wanted);
+        lab.wait_for_silence();
+        let whole = lab.device(51820);
+        assert_eq!(whole.routed, whole.addresses);
+        let mut inside = rtnl(&lab.netns(51820));
+        let link = inside.link("wg51820").unwrap().unwrap();
+        for address in whole.addresses.clone() {
+            inside.take_routes(link.index, address).unwrap();
+            lab.wait_for(about());
+            assert!(!lab.device(51820).routed.contains(&address), "{address}");
+            lab.settle(&wanted);
+            lab.wait_for_silence();
+            assert_eq!(lab.device(51820).routed, whole.addresses);
+        }
+        // They go with the address, as the kernel's own do.
+        for address in whole.addresses {
+            inside.remove_address(link.index, address).unwrap();
+            lab.settle(&wanted);
+        }
+    });
+}
+
+#[test]
+fn an_address_that_changes_within_its_network_is_never_missing() {
+    on_each_backend(|lab| {
+        let with = |address: serde_json::Value| {
+            let mut gateway = gateway(51820, &json!({}));
+            gateway["address"] = address;
+            desired(&json!({ "51820": gateway }))
+        };
+        lab.settle(&with(json!(["10.0.0.1/24", "fd00::1/64"])));
+        let changes = [
+            json!(["10.0.0.9/24", "fd00::1/48"]),
+            json!(["10.0.0.1/24", "10.0.0.9/24", "fd00::1/48"]),
+            json!(["10.0.0.1/24", "fd00::1/64"]),
+        ];
+        for address in changes {
+            let wanted = with(address.clone());
+            let plan = lab.plan(&wanted);
+            for step in plan.steps() {
+                lab.linux.apply(step, &mut lab.records).unwrap();
+            }
+            let there = lab.device(51820);
+            let declared = &wanted.networks[&port(51820)].wireguard;
+            let declared = declared.as_ref().unwrap().address.iter().copied();
+            assert_eq!(there.addresses, declared.collect(), "{address}");
+            assert_eq!(there.routed, there.addresses, "{address}");
+        }
     });
 }
 
@@ -220,5 +281,31 @@ fn in_a_shared_namespace_only_what_is_about_the_device_is_told() {
             .add_route(link.index, "203.0.113.0/24".parse().unwrap())
             .unwrap();
         lab.wait_for(about());
+    });
+}
+
+#[test]
+fn names_that_a_killed_process_left_empty_are_swept_at_the_start() {
+    on_each_backend(|lab| {
+        settled(lab);
+        let old = SystemTime::now() - Duration::from_secs(2);
+        let empty = |lab: &Lab, name: &str| {
+            let file = File::create(lab.path(51820).with_file_name(name)).unwrap();
+            file.set_modified(old).unwrap();
+        };
+        for name in ["network-7", "network-70000", "theirs"] {
+            empty(lab, name);
+        }
+        File::create(lab.path(8)).unwrap();
+        lab.restart();
+        let is_there = |name: &str| lab.path(51820).with_file_name(name).exists();
+        let names = [
+            "network-7",
+            "network-70000",
+            "theirs",
+            "network-8",
+            "network-51820",
+        ];
+        assert_eq!(names.map(is_there), [false, true, true, true, true]);
     });
 }

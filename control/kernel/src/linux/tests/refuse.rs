@@ -159,3 +159,17 @@ fn the_namespace_to_dial_from_is_ringways_or_there() {
         assert_eq!(opened.identity(), theirs.identity());
     });
 }
+
+#[test]
+fn a_device_that_an_earlier_process_left_in_anothers_namespace_goes_with_its_record() {
+    on_each_backend(|lab| {
+        let theirs = lab.somebody_makes("lab-a");
+        let mut shared = gateway(51820, &json!({}));
+        shared["netns"] = json!("lab-a");
+        lab.settle(&desired(&json!({ "51820": shared })));
+        lab.restart();
+        lab.settle(&desired(&json!({})));
+        assert_eq!(rtnl(&theirs).link("wg51820").unwrap(), None);
+        assert!(lab.records.owned.is_empty());
+    });
+}

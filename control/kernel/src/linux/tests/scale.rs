@@ -10,6 +10,7 @@ use control_plan::{
     NamespaceSource,
     step::{Action, Step},
 };
+use engine_sys::netns::Netns;
 use serde_json::{Map, Value, json};
 
 use super::lab::*;
@@ -154,4 +155,30 @@ fn resident_bytes() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     let pages: usize = statm.split(' ').nth(1).unwrap().parse().unwrap();
     pages * 4096
+}
+
+#[test]
+fn many_userspace_devices_are_back_at_once_after_a_restart() {
+    const NETWORKS: u16 = 60;
+    on_each_backend(|lab| {
+        let wanted = desired(&networks(NETWORKS));
+        lab.settle(&wanted);
+        let index = |lab: &Lab| {
+            let mut inside = rtnl(&Netns::open(&lab.path(40_000)).unwrap());
+            inside.link("wg40000").unwrap().unwrap().index
+        };
+        let before = index(lab);
+        let begun = Instant::now();
+        lab.restart();
+        let ended = begun.elapsed();
+        lab.settle(&wanted);
+        println!(
+            "{}: ended in {ended:?}, back in {:?}",
+            lab.backend().label(),
+            begun.elapsed()
+        );
+        // The kernel takes 20 ms and more to end each.
+        assert!(begun.elapsed() < Duration::from_millis(10) * NETWORKS.into());
+        assert_eq!(index(lab), before, "the same link");
+    });
 }

@@ -29,10 +29,21 @@ pub(crate) struct Border {
 pub(crate) struct Lost;
 
 impl Border {
-    /// Makes a link in the tenant's namespace that offloads `most` at most.
-    pub(crate) fn open(tenant: &Netns, name: &str, most: Offload) -> io::Result<Self> {
+    /// Makes a link in the tenant's namespace that offloads `most` at most. One that is `lasting`
+    /// may be there already, and stays.
+    pub(crate) fn open(
+        tenant: &Netns,
+        name: &str,
+        most: Offload,
+        lasting: bool,
+    ) -> io::Result<Self> {
         let headers = most > Offload::None;
-        let device = tenant.enter(|| tun::open(name, headers))?;
+        let open = if lasting {
+            tun::open_lasting
+        } else {
+            tun::open
+        };
+        let device = tenant.enter(|| open(name, headers))?;
         let offload = if headers {
             tun::set_offload(device.as_fd(), most)
         } else {

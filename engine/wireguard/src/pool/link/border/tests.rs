@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A link that is up and has 10.0.0.1.
 fn up(most: Offload) -> (Netns, Border) {
     let tenant = Netns::create().expect("needs CAP_SYS_ADMIN");
-    let border = Border::open(&tenant, "wg7", most).unwrap();
+    let border = Border::open(&tenant, "wg7", most, false).unwrap();
     for arguments in ["addr add 10.0.0.1/24 dev wg7", "link set wg7 up"] {
         let run = || Command::new("ip").args(arguments.split(' ')).status();
         assert!(tenant.run(run).unwrap().success(), "{arguments}");
@@ -88,7 +88,7 @@ fn a_kind_that_the_kernel_refuses_goes_one_by_one_from_then_on() {
 #[test]
 fn a_link_that_is_down_refuses_nothing_for_good() {
     let tenant = Netns::create().expect("needs CAP_SYS_ADMIN");
-    let mut border = Border::open(&tenant, "wg7", Offload::TcpUdp).unwrap();
+    let mut border = Border::open(&tenant, "wg7", Offload::TcpUdp, false).unwrap();
     put_three(&mut border, |it| it);
     assert!(border.kinds.udp);
 }
