@@ -45,7 +45,7 @@ use control_api::{
 };
 use control_http::{ChangeRefused, Reconciles, View};
 use control_kernel::{Linux, linux::Notice};
-use control_plan::actual::Backend;
+use control_plan::{actual::Backend, plan::place_of};
 use control_store::Store;
 use crossbeam_channel::{never, select, tick};
 use engine::{Counters, Drained, Engine, Publication};
@@ -321,8 +321,24 @@ impl Reconciler {
         }
         self.networks
             .round(&self.desired, (!is_all).then_some(&networks));
+        self.end_withdrawn();
         if is_all {
             self.republish_if_stale();
+        }
+    }
+
+    /// Has the workers end what leaves from addresses that are gone: it would wait for answers that
+    /// cannot come.
+    fn end_withdrawn(&mut self) {
+        for (network, addresses) in std::mem::take(&mut self.networks.withdrawn) {
+            let declared = self.desired.networks.get(&network);
+            let Some(place) = declared.map(place_of) else {
+                continue;
+            };
+            // Where there is no namespace any more, nothing leaves from it.
+            if let Ok(netns) = self.networks.kernel.namespace(&place) {
+                self.engine.end_addresses(netns.identity(), addresses);
+            }
         }
     }
 
@@ -336,6 +352,7 @@ impl Reconciler {
                 self.networks.round(&self.desired, Some(&due));
             }
         }
+        self.end_withdrawn();
         self.publisher.rotate_tickets();
         self.republish_if_stale();
         if self.running != self.generation {

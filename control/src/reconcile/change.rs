@@ -218,6 +218,7 @@ impl Reconciler {
         if is_running {
             self.running = generation;
         }
+        self.end_withdrawn();
         if is_partial {
             self.networks.round(&self.desired, Some(&scope));
         }

@@ -1,7 +1,8 @@
 //! The kernel's side of all networks: what is there, what is wrong with it, and what it moved.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
+    net::IpAddr,
     num::NonZeroU16,
     sync::Arc,
     time::Duration,
@@ -46,6 +47,8 @@ pub(crate) struct Networks {
     /// What is set in the devices, as of the last sample.
     pub(super) settings: BTreeMap<NonZeroU16, u64>,
     pub(super) reconciles: Reconciles,
+    /// Addresses that devices have lost, and that flows may still leave from.
+    pub(super) withdrawn: BTreeMap<NonZeroU16, HashSet<IpAddr>>,
 }
 
 impl Networks {
@@ -75,6 +78,7 @@ impl Networks {
             devices: BTreeMap::new(),
             settings: BTreeMap::new(),
             reconciles: Reconciles::default(),
+            withdrawn: BTreeMap::new(),
         };
         networks.known.settle(desired, &BTreeSet::new());
         networks.remember_peers()?;

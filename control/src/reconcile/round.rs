@@ -120,9 +120,9 @@ impl Networks {
             failures.insert(*network, refused.to_string());
         }
         let began = Instant::now();
-        self.take(&plan.before, &mut failures);
+        self.take(desired, &plan.before, &mut failures);
         publish(self);
-        self.take(&plan.after, &mut failures);
+        self.take(desired, &plan.after, &mut failures);
         if !plan.is_empty() {
             self.look_again(desired, &scope);
         }
@@ -135,7 +135,12 @@ impl Networks {
     }
 
     /// Takes steps. After the first that fails, those of the same network are left out.
-    fn take(&mut self, steps: &[Step], failures: &mut BTreeMap<NonZeroU16, String>) {
+    fn take(
+        &mut self,
+        desired: &Desired,
+        steps: &[Step],
+        failures: &mut BTreeMap<NonZeroU16, String>,
+    ) {
         for step in steps {
             if failures.contains_key(&step.network) {
                 continue;
@@ -147,6 +152,7 @@ impl Networks {
             let (op, object, detail) = (step.op(), step.object(), step.detail());
             match self.kernel.apply(step, &mut self.records) {
                 Ok(()) => {
+                    self.note_withdrawn(desired, step);
                     self.reconciles.steps += 1;
                     tracing::info!(op, object, detail, "step");
                 }
@@ -155,6 +161,20 @@ impl Networks {
                     failures.insert(step.network, error);
                 }
             }
+        }
+    }
+
+    /// Notes an address that a device has lost, unless it has it with another prefix.
+    fn note_withdrawn(&mut self, desired: &Desired, step: &Step) {
+        let Action::RemoveAddress(prefix) = &step.action else {
+            return;
+        };
+        let network = desired.networks.get(&step.network);
+        let declared = network.and_then(|network| network.wireguard.as_ref());
+        let mut declared = declared.into_iter().flat_map(|it| &it.address);
+        if !declared.any(|other| other.addr() == prefix.addr()) {
+            let withdrawn = self.withdrawn.entry(step.network).or_default();
+            withdrawn.insert(prefix.addr());
         }
     }
 
