@@ -84,7 +84,7 @@ fn take(file: &Path, read: &mut Vec<Read>) {
     if read.iter().any(|known| known.file == file) {
         return;
     }
-    let text = match files::read(file) {
+    let text = match files::read_named(file) {
         Ok(text) => text,
         Err(error) => {
             let Found { file, problems } = files::unreadable(file, &error);

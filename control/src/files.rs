@@ -1,8 +1,9 @@
 //! Boot files and state documents on disk.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, Read as _},
+    os::unix::fs::FileTypeExt as _,
     path::{Path, PathBuf},
 };
 
@@ -35,16 +36,26 @@ pub(crate) struct BootFile {
     pub(crate) found: Found,
 }
 
-/// Reads a text file of a bounded size.
+/// Longest boot file or state document.
+const BYTES_MAX: u64 = STATE_BYTES_MAX as u64;
+
+/// Reads a text file of a bounded size, within a time.
 pub(crate) fn read(file: &Path) -> io::Result<String> {
-    let mut bytes = Vec::new();
+    let mut text = control_files::read_text(file, BYTES_MAX)?;
+    Ok(std::mem::take(&mut *text))
+}
+
+/// As [`read`], for what a person names on the command line, which may be a pipe: `<(command)`.
+pub(crate) fn read_named(file: &Path) -> io::Result<String> {
+    if !fs::metadata(file)?.file_type().is_fifo() {
+        return read(file);
+    }
+    let mut text = String::new();
     // One byte more than is allowed: the parser then says that it is too long.
-    let max = u64::try_from(STATE_BYTES_MAX).unwrap_or(u64::MAX);
     File::open(file)?
-        .take(max.saturating_add(1))
-        .read_to_end(&mut bytes)?;
-    String::from_utf8(bytes)
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the file is not UTF-8 text"))
+        .take(BYTES_MAX + 1)
+        .read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// Where the paths of a boot file begin.

@@ -2,8 +2,7 @@
 //! and programs. `check` opens each and matches what belongs together.
 
 use std::{
-    fs::{self, File},
-    io::{self, Read as _},
+    fs, io,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::SystemTime,
@@ -15,7 +14,7 @@ use control_api::{
     state::Desired,
 };
 use engine_core::hostname::HostPattern;
-use engine_tls::Bundle;
+use engine_tls::{Bundle, bundle::FILE_BYTES_MAX};
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
 use crate::{files::folder_of, tokens};
@@ -129,13 +128,14 @@ impl Examined {
     /// Reads a certificate and its key, and says whether they belong together.
     fn pair(&mut self, pointer: String, certificate: PathBuf, key: PathBuf) -> Option<&Bundle> {
         for path in [&certificate, &key] {
-            if let Err(error) = open(path) {
+            if let Err(error) = control_files::read(path, FILE_BYTES_MAX) {
                 self.note(pointer, Err::<(), _>(error), path);
                 return None;
             }
         }
         let path = certificate.clone();
-        match Bundle::load(certificate, key) {
+        let read = |path: &Path| control_files::read(path, FILE_BYTES_MAX);
+        match Bundle::load(certificate, key, read) {
             Ok(bundle) => {
                 if bundle.not_after() < SystemTime::now() {
                     let message = format!("the certificate in {} has expired", path.display());
@@ -172,17 +172,9 @@ impl Examined {
     }
 }
 
-/// Opens a regular file; nothing is waited for.
-fn open(path: &Path) -> io::Result<File> {
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is no regular file"));
-    }
-    File::open(path)
-}
-
 fn has_certificate(path: &Path) -> io::Result<()> {
-    open(path)?;
-    let mut certificates = CertificateDer::pem_file_iter(path).map_err(io::Error::other)?;
+    let pem = control_files::read(path, FILE_BYTES_MAX)?;
+    let mut certificates = CertificateDer::pem_slice_iter(&pem);
     match certificates.next() {
         Some(Ok(_)) => Ok(()),
         Some(Err(error)) => Err(io::Error::other(error)),
@@ -191,8 +183,7 @@ fn has_certificate(path: &Path) -> io::Result<()> {
 }
 
 fn has_text(path: &Path) -> io::Result<()> {
-    let mut text = String::new();
-    open(path)?.take(KEY_BYTES_MAX).read_to_string(&mut text)?;
+    let text = control_files::read_text(path, KEY_BYTES_MAX)?;
     match text.trim().is_empty() {
         true => Err(io::Error::other("it is empty")),
         false => Ok(()),
@@ -200,7 +191,11 @@ fn has_text(path: &Path) -> io::Result<()> {
 }
 
 fn is_program(path: &Path) -> io::Result<()> {
-    let mode = open(path)?.metadata()?.permissions().mode();
+    let found = fs::metadata(path)?;
+    if !found.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let mode = found.permissions().mode();
     match mode & EXECUTABLE {
         0 => Err(io::Error::other("it cannot be executed")),
         _ => Ok(()),

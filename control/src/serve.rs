@@ -14,6 +14,7 @@ mod probe;
 mod reload;
 pub(crate) mod results;
 mod start;
+mod stored;
 
 use std::{path::Path, process::ExitCode, time::Duration};
 
@@ -46,6 +47,8 @@ const WATCHDOG_PERIOD: Duration = Duration::from_secs(1);
 /// Silence of the reconcile thread after which it counts as stuck: one step of it may wait for a
 /// locked database.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// How long the end waits for what tasks have done on threads of their own.
+const STRAGGLERS_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Serves until a signal ends it; answers 1 when it cannot start.
 ///
@@ -70,7 +73,10 @@ pub(crate) fn run(boot_file: &Path) -> anyhow::Result<ExitCode> {
         let gateway = Gateway::start(boot_file, inherited, &logs, listen)?;
         runtime.block_on(serve(gateway, signals))
     };
-    match serve() {
+    let served = serve();
+    // A look-up or a file that hangs is not waited for.
+    runtime.shutdown_timeout(STRAGGLERS_TIMEOUT);
+    match served {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "ringway does not run");

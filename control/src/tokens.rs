@@ -1,8 +1,7 @@
 //! The API's tokens, from wherever the boot file says they are.
 
 use std::{
-    fs::File,
-    io::{self, Read as _},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -11,6 +10,7 @@ use control_api::{
     boot::{Api, Credential, Secret, TOKEN_BYTES_MAX, Token, TokenFile},
 };
 use control_http::Tokens;
+use zeroize::Zeroizing;
 
 /// Where systemd puts the credentials of a unit (systemd.exec(5), "CREDENTIALS").
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
@@ -98,11 +98,9 @@ fn read_first(file: &TokenFile, folder: &Path) -> Result<Token, String> {
     Err(last)
 }
 
-fn read_text(file: &Path) -> io::Result<String> {
+fn read_text(file: &Path) -> io::Result<Zeroizing<String>> {
     let max = u64::try_from(TOKEN_BYTES_MAX + SPACE_MAX).unwrap_or(u64::MAX);
-    let mut text = String::new();
-    File::open(file)?.take(max).read_to_string(&mut text)?;
-    Ok(text)
+    control_files::read_text(file, max)
 }
 
 #[cfg(test)]

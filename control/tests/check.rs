@@ -254,7 +254,7 @@ fn files_that_are_named_are_opened_and_matched() {
             boot("{ certificate: a.pem, key: none.key }"),
             "No such file",
         ),
-        (boot("{ certificate: a.pem, key: . }"), "no regular file"),
+        (boot("{ certificate: a.pem, key: . }"), "it is a folder"),
         (format!("{BOOT}api: {{ token_file: none }}\n"), "/api: "),
     ] {
         let (status, lines) = lines(&text);

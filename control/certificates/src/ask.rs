@@ -41,7 +41,7 @@ pub(crate) struct Ask {
 impl Ask {
     /// Asks there.
     pub(crate) fn new(url: AskUrl, timeout: Duration) -> Result<Self, ClientError> {
-        let client = Client::new(None)?.within(timeout);
+        let client = Client::new()?.within(timeout);
         Ok(Self { url, client })
     }
 

@@ -4,7 +4,7 @@
 //! lasts for weeks, and a connection that is kept may be dead when the next one is made.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
     pin::Pin,
     sync::Arc,
@@ -30,7 +30,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::reason;
+use crate::{reading, reason};
 
 /// Longest body of an answer: a chain of certificates has some ten thousand bytes.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -137,15 +137,23 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// One that verifies servers by the certificates in a PEM file, or by those that browsers trust.
-    pub(crate) fn new(roots: Option<&Path>) -> Result<Self, ClientError> {
-        let roots = match roots {
-            Some(path) => roots_of(path).map_err(|source| ClientError::Roots {
-                path: path.to_owned(),
-                source,
-            })?,
-            None => RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
-        };
+    /// One that verifies servers by the certificates that browsers trust.
+    pub(crate) fn new() -> Result<Self, ClientError> {
+        let roots = webpki_roots::TLS_SERVER_ROOTS.iter().cloned();
+        Self::by(RootCertStore::from_iter(roots))
+    }
+
+    /// One that verifies servers by the certificates in a PEM file.
+    pub(crate) async fn trusting(roots: &Path) -> Result<Self, ClientError> {
+        let pem = reading::file(roots, reading::PEM_BYTES_MAX).await;
+        let found = pem.and_then(|pem| roots_of(&pem));
+        Self::by(found.map_err(|source| ClientError::Roots {
+            path: roots.to_owned(),
+            source,
+        })?)
+    }
+
+    fn by(roots: RootCertStore) -> Result<Self, ClientError> {
         let tls = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(ClientError::Tls)?
@@ -338,10 +346,9 @@ fn seconds(after: &str, now: SystemTime) -> Option<u64> {
     Some(date.duration_since(now).unwrap_or_default().as_secs())
 }
 
-fn roots_of(path: &Path) -> io::Result<RootCertStore> {
-    let pem = fs::read(path)?;
+fn roots_of(pem: &[u8]) -> io::Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
+    for certificate in CertificateDer::pem_slice_iter(pem) {
         let certificate = certificate.map_err(io::Error::other)?;
         roots.add(certificate).map_err(io::Error::other)?;
     }

@@ -3,19 +3,22 @@
 //! What is compared is which file it is, how long, and when it was changed: that sees a file written
 //! anew, one moved into its place, and the swapped symbolic links of Kubernetes' volumes, on every
 //! filesystem; inotify(7) sees neither changes on network filesystems nor through links.
+//!
+//! A file system may not answer, so a look is made on a thread of its own, which is waited for no longer
+//! than for so long.
 
 use std::{
     fs,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use engine_core::hostname::HostPattern;
-use engine_tls::Bundle;
-use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+use engine_tls::{Bundle, bundle::BundleError};
 
-use crate::{leaf, reason, wants::WantedFiles};
+use crate::{leaf, reading::PEM_BYTES_MAX, reason, wants::WantedFiles};
 
 /// A certificate and a key in files, and what they were when they were looked at last.
 #[derive(Debug)]
@@ -50,6 +53,32 @@ pub(crate) enum Found {
     Changed,
     /// Something that is no certificate; the one from before stays.
     Broken(String),
+}
+
+/// A look at a pair's files that is to be made.
+#[derive(Debug)]
+pub(crate) struct Look {
+    certificate: PathBuf,
+    key: PathBuf,
+    /// What they were the last time.
+    stamps: Option<(Stamp, Stamp)>,
+}
+
+/// What the files are now.
+#[derive(Debug)]
+pub(crate) struct Looked {
+    stamps: Option<(Stamp, Stamp)>,
+    /// The certificate, or why it is none; nothing where the files are those of the last time.
+    read: Option<Result<Bundle, String>>,
+}
+
+/// Reads a certificate and its key, on this thread: see [`control_files::read_now`].
+///
+/// # Errors
+/// Names the file and what to do about it.
+pub fn load(certificate: &Path, key: &Path) -> Result<Bundle, BundleError> {
+    let read = |path: &Path| control_files::read_now(path, PEM_BYTES_MAX);
+    Bundle::load(certificate, key, read)
 }
 
 impl Pair {
@@ -98,32 +127,64 @@ impl Pair {
         self.error.as_deref()
     }
 
-    /// Looks at the files, and reads them where they are others than before.
-    pub(crate) fn look(&mut self) -> Found {
-        let stamps = Stamp::of(&self.certificate).zip(Stamp::of(&self.key));
-        // A file that is missing is tried again and again, and said to be once.
-        if stamps.is_some() && stamps == self.stamps {
-            return Found::Same;
+    /// A look at the files, which reads them where they are others than before.
+    pub(crate) fn look(&self) -> Look {
+        Look {
+            certificate: self.certificate.clone(),
+            key: self.key.clone(),
+            stamps: self.stamps,
         }
-        match Bundle::load(&self.certificate, &self.key) {
-            Ok(bundle) => {
-                self.issuer = issuer(&self.certificate);
+    }
+
+    /// Takes what a look found.
+    pub(crate) fn take(&mut self, looked: Looked) -> Found {
+        let Looked { stamps, read } = looked;
+        match read {
+            None => Found::Same,
+            Some(Ok(bundle)) => {
+                self.issuer = leaf::read(bundle.leaf()).map(|leaf| leaf.issuer);
                 self.bundle = Some(Arc::new(bundle));
                 self.stamps = stamps;
                 self.error = None;
                 Found::Changed
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 // A pair that is being replaced does not belong together for a moment. As the
                 // second file is another one then, it is looked at again.
                 self.stamps = stamps;
-                let text = reason::of(&error);
-                if self.error.as_ref() == Some(&text) {
+                if self.error.as_ref() == Some(&error) {
                     return Found::Same;
                 }
-                self.error = Some(text.clone());
-                Found::Broken(text)
+                self.error = Some(error.clone());
+                Found::Broken(error)
             }
+        }
+    }
+}
+
+impl Look {
+    /// Looks, and waits for that for as long as `deadline`.
+    pub(crate) fn run(self, deadline: Duration) -> Looked {
+        let path = self.certificate.clone();
+        match control_files::within(deadline, &path, move || self.run_now()) {
+            Ok(looked) => looked,
+            Err(error) => Looked {
+                stamps: None,
+                read: Some(Err(format!("reading {}: {error}", path.display()))),
+            },
+        }
+    }
+
+    fn run_now(self) -> Looked {
+        let stamps = Stamp::of(&self.certificate).zip(Stamp::of(&self.key));
+        // A file that is missing is tried again and again, and said to be once.
+        if stamps.is_some() && stamps == self.stamps {
+            return Looked { stamps, read: None };
+        }
+        let read = load(&self.certificate, &self.key);
+        Looked {
+            stamps,
+            read: Some(read.map_err(|error| reason::of(&error))),
         }
     }
 }
@@ -143,12 +204,6 @@ impl Stamp {
             ),
         })
     }
-}
-
-/// Who issued the first certificate of a file that is known to have one.
-fn issuer(path: &Path) -> Option<String> {
-    let leaf = CertificateDer::from_pem_file(path).ok()?;
-    Some(leaf::read(&leaf)?.issuer)
 }
 
 #[cfg(test)]

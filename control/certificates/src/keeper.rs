@@ -4,6 +4,8 @@
 mod held;
 mod kept;
 mod shown;
+#[cfg(test)]
+mod tests;
 mod turn;
 mod watch_files;
 
@@ -11,7 +13,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     path::PathBuf,
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use control_api::{
@@ -24,7 +26,7 @@ use engine::{Challenges, Stranger};
 use engine_core::hostname::HostPattern;
 use engine_tls::Certificates;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Semaphore, mpsc, watch},
     task::JoinSet,
     time::{MissedTickBehavior, interval, sleep},
 };
@@ -32,7 +34,7 @@ use tokio::{
 use self::{
     held::{Held, Trouble},
     turn::Ended,
-    watch_files::WatchedFiles,
+    watch_files::{LOOKS_MAX, LookEnded, WatchedFiles},
 };
 use crate::{
     acme::{Directory, Proofs},
@@ -107,6 +109,11 @@ pub struct Keeper {
     trouble: BTreeMap<CertificateName, Trouble>,
     files: WatchedFiles,
     look_interval: Duration,
+    /// Looks at files that are under way or wait for their turn.
+    looks: JoinSet<LookEnded>,
+    look_turns: Arc<Semaphore>,
+    /// When the next certificate in force begins to be valid or ends to be.
+    changes_at: Option<SystemTime>,
     ask: Option<Ask>,
     demand: Demand,
     turns: JoinSet<Ended>,
@@ -179,6 +186,9 @@ impl Keeper {
             trouble: BTreeMap::new(),
             files: WatchedFiles::default(),
             look_interval,
+            looks: JoinSet::new(),
+            look_turns: Arc::new(Semaphore::new(LOOKS_MAX)),
+            changes_at: None,
             turns: JoinSet::new(),
             shown,
             orders: BTreeMap::new(),
@@ -186,6 +196,7 @@ impl Keeper {
         };
         keeper.recall()?;
         keeper.take_wants(wants);
+        keeper.look_at_start();
         keeper.enforce();
         keeper.show();
         Ok((keeper, looks))
@@ -209,6 +220,7 @@ impl Keeper {
                     Ok(()) => {
                         let wants = Arc::clone(&ears.wants.borrow_and_update());
                         self.take_wants(wants);
+                        self.look_at_files();
                     }
                     Err(_) => return,
                 },
@@ -220,19 +232,24 @@ impl Keeper {
                     ears.strangers.try_iter().for_each(|stranger| self.consider(&stranger));
                 }
                 Some(()) = ears.looks.recv() => self.look_at_files(),
-                _ = looks.tick() => self.look_at_files(),
+                _ = looks.tick() => {
+                    self.heed_time();
+                    self.look_at_files();
+                }
+                Some(ended) = self.looks.join_next(), if !self.looks.is_empty() => {
+                    self.end_looks(ended);
+                }
                 _ = shows.tick(), if self.is_stale => self.show(),
                 () = sleep(wait.unwrap_or(SLEEP_MAX).min(SLEEP_MAX)) => {}
             }
         }
     }
 
-    /// Wants something else than before. What it costs is by what differs, but for files: then
-    /// everything is put in force anew.
+    /// Wants something else than before. What it costs is by what differs, but for files and who
+    /// routes what: then everything is put in force anew.
     fn take_wants(&mut self, wants: Arc<Wants>) {
         let before = std::mem::replace(&mut self.wants, wants);
         let wants = Arc::clone(&self.wants);
-        let has_files = !wants.files.is_empty() || !before.files.is_empty();
         let gone = before.names.keys();
         for name in gone.filter(|name| !wants.names.contains_key(name)) {
             self.unwant(name);
@@ -243,16 +260,15 @@ impl Keeper {
                 continue;
             }
             self.want(name, terms.clone(), now);
-            if let Some(held) = self.held.get(name) {
-                self.certificates.add(&held.bundle);
+            if self.held.contains_key(name) {
+                self.serve(&name.0);
             }
         }
-        if wants.files != before.files || wants.default != before.default {
+        let has_other_files = wants.files != before.files || wants.default != before.default;
+        if has_other_files {
             self.files.set(&wants);
-            self.look_at_files();
-            self.enforce();
-        } else if has_files {
-            // A name that goes may be one of a file's, too.
+        }
+        if has_other_files || wants.owners != before.owners {
             self.enforce();
         }
         self.is_stale = true;
@@ -270,10 +286,11 @@ impl Keeper {
         };
         // What clients asked for once may be had on demand still.
         let is_wanted = self.is_wanted(name, held);
-        match self.terms_on_demand(name).filter(|_| is_wanted) {
-            Some(terms) => self.want(name, terms, clock::now()),
-            None => self.certificates.remove(&name.0),
+        if let Some(terms) = self.terms_on_demand(name).filter(|_| is_wanted) {
+            self.want(name, terms, clock::now());
         }
+        // Another one may be for the name, too.
+        self.serve(&name.0);
     }
 
     /// Has a name's certificate obtained, now or when it is to be renewed.

@@ -29,9 +29,11 @@ mod files;
 mod keeper;
 mod leaf;
 mod random;
+mod reading;
 mod reason;
 pub mod schedule;
 mod wants;
 
+pub use files::load;
 pub use keeper::{Ears, Keeper, KeeperError, Setting};
 pub use wants::{Impossible, WantedFiles, Wants};

@@ -1,15 +1,19 @@
 //! What is to be had, from what is declared.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     path::{Path, PathBuf},
 };
 
 use control_api::{
     boot::{Acme, Boot, CertificateName, Challenge, DirectoryName},
-    state::Desired,
+    state::{Desired, Network},
 };
-use engine_core::hostname::HostPattern;
+use engine_core::{
+    hostname::{HostPattern, Hostname},
+    ids::NetworkId,
+};
+use engine_tls::certificates::Owners;
 
 use crate::schedule::Terms;
 
@@ -24,6 +28,8 @@ pub struct Wants {
     pub files: Vec<WantedFiles>,
     /// What is served where nothing else is.
     pub default: Option<WantedFiles>,
+    /// Which network routes which of the hosts that a network's certificate could be for.
+    pub owners: Owners,
 }
 
 /// A certificate in files, and whose it is.
@@ -87,6 +93,7 @@ impl Wants {
             wants.declare(&boot.acme, declared);
         }
         wants.add_networks(&boot.acme, desired);
+        wants.owners = owners(desired);
         wants
     }
 
@@ -143,6 +150,49 @@ impl Wants {
                 self.impossible.insert(name, impossible);
             }
         }
+    }
+}
+
+/// Who routes the hosts that a network has a certificate for.
+fn owners(desired: &Desired) -> Owners {
+    let mut owners = Owners::default();
+    let networks = desired.networks.values();
+    let sourced = networks.filter_map(|network| network.tls.as_ref());
+    let sourced: HashSet<&HostPattern> = sourced.flat_map(|tls| tls.hosts()).collect();
+    if sourced.is_empty() {
+        return owners;
+    }
+    let below: HashSet<&str> = sourced.iter().filter_map(|host| domain(host)).collect();
+    let comes_into_question = |host: Option<&HostPattern>| match host {
+        Some(host @ HostPattern::Exact(name)) => {
+            sourced.contains(host) || parent(name).is_some_and(|parent| below.contains(parent))
+        }
+        Some(HostPattern::Wildcard(_)) | None => true,
+    };
+    for (port, network) in &desired.networks {
+        let id = NetworkId(u32::from(port.get()));
+        for host in routed(network).filter(|host| comes_into_question(*host)) {
+            owners.insert(host, id);
+        }
+    }
+    owners
+}
+
+/// Every host that a network routes; none stands for those that nobody declared.
+fn routed(network: &Network) -> impl Iterator<Item = Option<&HostPattern>> {
+    let short = network.proxy.keys().map(|key| Some(&key.pattern));
+    let rules = network.routes.iter();
+    short.chain(rules.map(|route| route.host.pattern()))
+}
+
+fn parent(name: &Hostname) -> Option<&str> {
+    name.parents().next()
+}
+
+fn domain(host: &HostPattern) -> Option<&str> {
+    match host {
+        HostPattern::Exact(_) => None,
+        HostPattern::Wildcard(domain) => Some(domain.as_str()),
     }
 }
 

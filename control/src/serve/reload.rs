@@ -4,6 +4,8 @@
 //! `drain_timeout`, `log.level` and which files certificates are in; the connection log's file is opened again. Whatever else
 //! differs waits for a restart, and is named in the log. Connections go on.
 
+use std::io;
+
 use control_api::{
     Problem, Problems, Severity,
     boot::{ApiListen, Boot},
@@ -11,7 +13,7 @@ use control_api::{
 use control_http::Tokens;
 use engine_sys::process::beyond_descriptor_limit;
 use sd_notify::NotifyState;
-use tokio::{sync::oneshot, time::Interval};
+use tokio::{sync::oneshot, task::spawn_blocking, time::Interval};
 
 use super::{api::Api, log_problems, results::Results, start::Gateway};
 use crate::{
@@ -33,7 +35,7 @@ impl Gateway<'_> {
         }
         // Log rotation does not depend on good files.
         self.reopen_logs();
-        let taken = match beyond_descriptor_limit(|| files::load_boot(&self.boot_file)) {
+        let taken = match self.load_boot(watchdog).await {
             Ok(file) => self.take_over(file, api, watchdog).await,
             Err(found) => Err(found),
         };
@@ -63,6 +65,21 @@ impl Gateway<'_> {
     pub(super) fn reopen_logs(&self) {
         self.connections.reopen();
         self.requests.reopen();
+    }
+
+    /// Reads the boot file and its tokens, away from this thread.
+    async fn load_boot(&self, watchdog: &mut Interval) -> Result<BootFile, Found> {
+        let file = self.boot_file.clone();
+        let mut read = spawn_blocking(move || beyond_descriptor_limit(|| files::load_boot(&file)));
+        loop {
+            tokio::select! {
+                read = &mut read => {
+                    let failed = |error| files::unreadable(&self.boot_file, &io::Error::other(error));
+                    return read.unwrap_or_else(|error| Err(failed(error)));
+                }
+                _ = watchdog.tick() => self.report_life(),
+            }
+        }
     }
 
     async fn take_over(

@@ -11,10 +11,8 @@ use std::{
 
 use anyhow::Context as _;
 use control_api::{
-    Valid,
     answer::Event,
     boot::{Accounts, ApiListen, Boot, Log, WireGuardOffload},
-    state::{self, Desired},
 };
 use control_http::{BindError, ChangeRefused, ChangeRequest, Listener, Tokens, View};
 use control_kernel::{Linux, LinuxConfig};
@@ -35,6 +33,7 @@ use super::{
     log_problems,
     notices::Notices,
     probe,
+    stored::{self, Stored},
 };
 use crate::{
     files::{self, BootFile, Found},
@@ -87,7 +86,7 @@ impl<'a> Gateway<'a> {
     ) -> anyhow::Result<Self> {
         let BootFile {
             text,
-            boot,
+            mut boot,
             tokens,
             found,
         } = files::load_boot(boot_file).map_err(|found| refused(&[found]))?;
@@ -102,13 +101,22 @@ impl<'a> Gateway<'a> {
         let store = Store::open_with(&boot.store, retention(&boot.accounts))
             .with_context(|| format!("opening the store {}", boot.store.display()))?;
         let locks = [lock, lock_opened(&boot.store)?];
-        let (generation, desired) = match stored(&store)? {
+        let Stored {
+            generation,
+            desired,
+            left_out,
+        } = match stored::read(&store)? {
             Some(stored) => stored,
             None => seed(&store, boot_file, &boot)?,
         };
         let (file, problems) = (boot_file.to_owned(), files::compare(&text, &boot, &desired));
         if problems.refuse() {
-            return Err(refused(&[Found { file, problems }]));
+            let found = [Found { file, problems }];
+            if left_out.is_empty() {
+                return Err(refused(&found));
+            }
+            log_problems(&found);
+            stored::leave_out_listeners(&mut boot, &found[0].problems);
         }
         // Before anything is touched: a gateway that cannot be asked changes nothing.
         let listener = listen(&boot.api.listen).map_err(|error| no_api(&boot.api.listen, error))?;
@@ -307,29 +315,12 @@ fn refused(found: &[Found]) -> anyhow::Error {
     anyhow::anyhow!("{} is refused", files.join(" and "))
 }
 
-/// The desired state of the store, where it has one.
-fn stored(store: &Store) -> anyhow::Result<Option<(u64, Desired)>> {
-    let current = store
-        .current()
-        .wait()
-        .context("reading the desired state")?;
-    let Some(current) = current else {
-        return Ok(None);
-    };
-    let read = state::parse(&current.document);
-    let Valid { value, .. } = read.map_err(|problems| {
-        let file = format!("generation {} of the store", current.id).into();
-        refused(&[Found { file, problems }])
-    })?;
-    Ok(Some((current.id, value)))
-}
-
 /// The desired state of an empty store: what the boot file names, or nothing.
-fn seed(store: &Store, boot_file: &Path, boot: &Boot) -> anyhow::Result<(u64, Desired)> {
+fn seed(store: &Store, boot_file: &Path, boot: &Boot) -> anyhow::Result<Stored> {
     let (seed, found) = files::load_seed(boot_file, boot).map_err(|found| refused(&[found]))?;
     log_problems(&[found]);
     let Some(seed) = seed else {
-        return Ok((0, Desired::default()));
+        return Ok(Stored::default());
     };
     let new = NewGeneration {
         expected: Some(0),
@@ -339,7 +330,11 @@ fn seed(store: &Store, boot_file: &Path, boot: &Boot) -> anyhow::Result<(u64, De
         document: seed.render_with_secrets().to_string(),
     };
     let committed = store.commit_generation(new).wait();
-    Ok((committed.context("seeding the store")?, seed))
+    Ok(Stored {
+        generation: committed.context("seeding the store")?,
+        desired: seed,
+        left_out: Vec::new(),
+    })
 }
 
 pub(super) fn retention(accounts: &Accounts) -> Retention {

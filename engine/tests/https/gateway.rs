@@ -153,7 +153,7 @@ impl Setup {
     }
 
     pub(crate) fn certificate(self, leaf: &Leaf) -> Self {
-        self.certificates.add(&leaf.bundle());
+        self.certificates.add(&leaf.bundle(), SystemTime::now());
         self
     }
 

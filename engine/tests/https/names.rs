@@ -93,7 +93,8 @@ fn a_certificate_that_changes_is_in_force_for_the_next_connection() {
         stream
     };
     let mut old = shown(&before);
-    gateway.certificates.add(&after.bundle());
+    let now = std::time::SystemTime::now();
+    gateway.certificates.add(&after.bundle(), now);
     shown(&after);
     assert_eq!(ask(&mut old, "a.example", "").status(), "200");
 }

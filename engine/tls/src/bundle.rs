@@ -2,7 +2,7 @@
 
 use std::{
     fmt, io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -40,6 +40,7 @@ pub struct Bundle {
     chain: Box<[Arc<[u8]>]>,
     key: Key,
     names: Box<[HostPattern]>,
+    not_before: SystemTime,
     not_after: SystemTime,
     pub(crate) algorithm: Algorithm,
 }
@@ -78,12 +79,6 @@ pub enum BundleError {
         path: PathBuf,
         /// The system's answer.
         source: io::Error,
-    },
-    /// The file is larger than [`FILE_BYTES_MAX`].
-    #[error("{} is longer than {FILE_BYTES_MAX} bytes: is it a PEM file?", path.display())]
-    FileTooLong {
-        /// The file.
-        path: PathBuf,
     },
     /// What the file holds is not good.
     #[error("{}", path.display())]
@@ -169,15 +164,22 @@ impl PartialEq for Bundle {
 
 impl Bundle {
     /// Reads a chain and a key from PEM files, which may be the same, and checks that they belong
-    /// together.
+    /// together. `read` gives the content of a file, of at most [`FILE_BYTES_MAX`].
     ///
     /// # Errors
     /// Names the file and what to do about it.
     pub fn load(
         certificate: impl Into<PathBuf>,
         key: impl Into<PathBuf>,
+        read: impl Fn(&Path) -> io::Result<Zeroizing<Vec<u8>>>,
     ) -> Result<Self, BundleError> {
         let (certificate, key) = (certificate.into(), key.into());
+        let read = |path: &PathBuf| {
+            read(path).map_err(|source| BundleError::Read {
+                path: path.clone(),
+                source,
+            })
+        };
         let chain_pem = read(&certificate)?;
         let chain = chain_of(&chain_pem).map_err(|source| BundleError::Content {
             path: certificate.clone(),
@@ -254,13 +256,18 @@ impl Bundle {
         let leaf = chain.first().ok_or(ContentError::NoCertificate)?;
         let (_, leaf) = X509Certificate::from_der(leaf).map_err(|_| ContentError::Certificate)?;
         let names = names_of(&leaf)?;
-        let seconds = u64::try_from(leaf.validity().not_after.timestamp()).unwrap_or(0);
+        let time = |seconds: i64| {
+            let since_epoch = u64::try_from(seconds).unwrap_or(0);
+            SystemTime::UNIX_EPOCH + Duration::from_secs(since_epoch)
+        };
+        let (not_before, not_after) = (leaf.validity().not_before, leaf.validity().not_after);
         let rsa = leaf.public_key().algorithm.algorithm == OID_PKCS1_RSAENCRYPTION;
         Ok(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             key,
             names,
-            not_after: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
+            not_before: time(not_before.timestamp()),
+            not_after: time(not_after.timestamp()),
             algorithm: if rsa {
                 Algorithm::Rsa
             } else {
@@ -273,6 +280,21 @@ impl Bundle {
     /// The names that the leaf is for. A wildcard stands for one label (RFC 9525 section 6.3).
     pub fn names(&self) -> &[HostPattern] {
         &self.names
+    }
+
+    /// The leaf in DER.
+    pub fn leaf(&self) -> &[u8] {
+        self.chain.first().map_or(&[], |leaf| leaf)
+    }
+
+    /// When the leaf begins to be valid.
+    pub fn not_before(&self) -> SystemTime {
+        self.not_before
+    }
+
+    /// Whether the leaf is valid at a time.
+    pub fn is_valid(&self, now: SystemTime) -> bool {
+        self.not_before <= now && now < self.not_after
     }
 
     /// When the leaf expires.
@@ -359,21 +381,6 @@ fn names_of(leaf: &X509Certificate<'_>) -> Result<Box<[HostPattern]>, ContentErr
         return Err(ContentError::NoNames);
     }
     Ok(names)
-}
-
-fn read(path: &PathBuf) -> Result<Zeroizing<Vec<u8>>, BundleError> {
-    use io::Read as _;
-    let fault = |source| BundleError::Read {
-        path: path.clone(),
-        source,
-    };
-    let file = std::fs::File::open(path).map_err(fault)?;
-    let mut bytes = Zeroizing::new(Vec::new());
-    let count = file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes);
-    if count.map_err(fault)? as u64 > FILE_BYTES_MAX {
-        return Err(BundleError::FileTooLong { path: path.clone() });
-    }
-    Ok(bytes)
 }
 
 fn chain_of(pem: &[u8]) -> Result<Vec<Arc<[u8]>>, ContentError> {

@@ -5,19 +5,30 @@
 //!    swapped whole            copied on write                                │ at its first handshake
 //!                                                   this thread's Parsed ◄───┘
 //! ```
+//!
+//! A network's certificate serves the hosts that the network routes, whatever else its leaf names;
+//! one of the gateway's own serves any host. Of several for a name, one that is valid goes before one
+//! that is not yet or no longer, an exact name before a wildcard, one that was declared for the name
+//! before one whose leaf merely has it, and then the one that ends later. Keys of curves and of RSA
+//! stand side by side.
 
+mod offer;
+mod owners;
+mod pair;
 mod parsed;
 mod resolve;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
 use ahash::RandomState;
 use arc_swap::ArcSwap;
 use engine_core::hostname::{HostPattern, Hostname};
 
-use crate::bundle::{Algorithm, Bundle};
+use self::pair::{Below, Pair};
+pub use self::{offer::Offer, owners::Owners};
+use crate::bundle::Bundle;
 pub(crate) use resolve::{ForChallenge, ForName};
 
 /// How many parts the names are in. A change copies one of them: 400 names of 100,000.
@@ -28,18 +39,11 @@ const SHARDS: usize = 256;
 #[derive(Clone, Debug, Default)]
 pub struct Certificates(Arc<ArcSwap<Index>>);
 
-/// What there is for one name. At least one of the two is there.
-#[derive(Clone, Debug, Default)]
-struct Pair {
-    curve: Option<Arc<Bundle>>,
-    rsa: Option<Arc<Bundle>>,
-}
-
 #[derive(Clone, Debug, Default)]
 struct Shard {
     exact: HashMap<Hostname, Pair, RandomState>,
     /// By the domain below which they are good for one label (RFC 9525 section 6.3).
-    wildcard: HashMap<Hostname, Pair, RandomState>,
+    wildcard: HashMap<Hostname, Below, RandomState>,
 }
 
 /// The certificates of one moment.
@@ -49,37 +53,59 @@ struct Index {
     spread: RandomState,
     shards: Box<[Arc<Shard>]>,
     default: Pair,
+    /// Whose hosts are whose, as far as certificates of networks could be for them.
+    owners: Arc<Owners>,
     challenges: Arc<HashMap<Hostname, Arc<Bundle>, RandomState>>,
 }
 
 impl Certificates {
-    /// Replaces all certificates for names by `bundles`, each for the names of its leaf. The
-    /// default and the challenges stay.
-    ///
-    /// Of several for one name with the same kind of key, the one that expires last counts.
-    pub fn replace(&self, bundles: impl IntoIterator<Item = Arc<Bundle>>) {
+    /// Replaces all certificates for names by what is offered for each, and says whose hosts are
+    /// whose. The default and the challenges stay. What is valid is judged at `now`.
+    pub fn replace(
+        &self,
+        offers: impl IntoIterator<Item = (HostPattern, Offer)>,
+        owners: Owners,
+        now: SystemTime,
+    ) {
         let spread = RandomState::new();
+        let owners = Arc::new(owners);
         let mut shards: Vec<Shard> = (0..SHARDS).map(|_| Shard::default()).collect();
-        for bundle in bundles {
-            for pattern in bundle.names() {
-                let shard = &mut shards[shard_of(&spread, domain_of(pattern).as_str())];
-                shard.pair(pattern).keep_later(bundle.clone());
-            }
+        for (pattern, offer) in offers {
+            let shard = &mut shards[shard_of(&spread, domain_of(&pattern).as_str())];
+            shard.offer(&pattern, offer, &owners, now);
         }
         let shards: Box<[Arc<Shard>]> = shards.into_iter().map(Arc::new).collect();
         self.0.rcu(|index| Index {
             spread: spread.clone(),
             shards: shards.clone(),
+            owners: Arc::clone(&owners),
             ..(**index).clone()
         });
     }
 
-    /// Puts `bundle` in force for each name of its leaf, in place of one with the same kind of key.
-    pub fn add(&self, bundle: &Arc<Bundle>) {
+    /// Replaces what there is for one name by what is offered for it; by nothing, it has no
+    /// certificate any more. Other names of the same certificates keep what they have.
+    pub fn set(&self, pattern: &HostPattern, offers: &[Offer], now: SystemTime) {
         self.0.rcu(|index| {
             let mut index = (**index).clone();
+            let owners = Arc::clone(&index.owners);
+            let shard = index.shard_mut(pattern);
+            shard.remove(pattern);
+            for offer in offers {
+                shard.offer(pattern, offer.clone(), &owners, now);
+            }
+            index
+        });
+    }
+
+    /// Offers one of the gateway's own certificates for each name of its leaf, beside what there is.
+    pub fn add(&self, bundle: &Arc<Bundle>, now: SystemTime) {
+        self.0.rcu(|index| {
+            let mut index = (**index).clone();
+            let owners = Arc::clone(&index.owners);
             for pattern in bundle.names() {
-                index.shard_mut(pattern).pair(pattern).set(bundle.clone());
+                let offer = Offer::general(Arc::clone(bundle));
+                index.shard_mut(pattern).offer(pattern, offer, &owners, now);
             }
             index
         });
@@ -89,11 +115,7 @@ impl Certificates {
     pub fn remove(&self, pattern: &HostPattern) {
         self.0.rcu(|index| {
             let mut index = (**index).clone();
-            let shard = index.shard_mut(pattern);
-            match pattern {
-                HostPattern::Exact(name) => shard.exact.remove(name),
-                HostPattern::Wildcard(domain) => shard.wildcard.remove(domain),
-            };
+            index.shard_mut(pattern).remove(pattern);
             index
         });
     }
@@ -102,9 +124,10 @@ impl Certificates {
     /// that. Nothing, to begin with.
     pub fn set_default(&self, bundles: &[Arc<Bundle>]) {
         let mut default = Pair::default();
-        bundles
-            .iter()
-            .for_each(|bundle| default.set(bundle.clone()));
+        for bundle in bundles {
+            // There is nothing to prefer one to.
+            default.offer(Offer::general(Arc::clone(bundle)), true);
+        }
         self.0.rcu(|index| Index {
             default: default.clone(),
             ..(**index).clone()
@@ -146,12 +169,20 @@ impl Certificates {
     }
 
     /// Whether a connection made to `name` may also carry requests for `other`: what is used for
-    /// the one covers the other (RFC 9110 section 4.3.3; the answer is 421 if not).
+    /// the one covers the other (RFC 9110 section 4.3.3; the answer is 421 if not), and, where it is
+    /// a network's, is used for the other one too.
     pub fn may_carry(&self, name: Option<&Hostname>, other: &Hostname) -> bool {
         let index = self.0.load();
         let pair = name.and_then(|name| index.find(name.as_str()));
         let pair = pair.unwrap_or(&index.default);
-        !pair.is_empty() && pair.bundles().all(|bundle| bundle.covers(other))
+        let is_used = |offer: &Offer| {
+            let others = index.find(other.as_str());
+            others.is_some_and(|pair| pair.has(&offer.bundle))
+        };
+        !pair.is_empty()
+            && pair.offers().all(|offer| {
+                offer.bundle.covers(other) && (offer.network.is_none() || is_used(offer))
+            })
     }
 
     /// How many names there are; a wildcard is one.
@@ -173,10 +204,18 @@ impl Index {
     /// What there is for a name in the form that hostnames are kept in: exact, or of its parent.
     fn find(&self, name: &str) -> Option<&Pair> {
         let exact = self.shard(name).exact.get(name);
-        exact.or_else(|| {
-            let (_, domain) = name.split_once('.')?;
-            self.shard(domain).wildcard.get(domain)
-        })
+        if exact.is_some_and(Pair::is_valid) {
+            return exact;
+        }
+        let below = name.split_once('.').and_then(|(_, domain)| {
+            let below = self.shard(domain).wildcard.get(domain)?;
+            below.find(|| self.owners.of(name))
+        });
+        match (exact, below) {
+            (Some(_), Some(below)) if below.is_valid() => Some(below),
+            (Some(exact), _) => Some(exact),
+            (None, below) => below,
+        }
     }
 
     fn shard(&self, name: &str) -> &Shard {
@@ -196,6 +235,7 @@ impl Default for Index {
             spread: RandomState::new(),
             shards: vec![empty; SHARDS].into_boxed_slice(),
             default: Pair::default(),
+            owners: Arc::default(),
             challenges: Arc::default(),
         }
     }
@@ -213,43 +253,26 @@ fn domain_of(pattern: &HostPattern) -> &Hostname {
 }
 
 impl Shard {
-    fn pair(&mut self, pattern: &HostPattern) -> &mut Pair {
+    fn offer(&mut self, pattern: &HostPattern, offer: Offer, owners: &Owners, now: SystemTime) {
+        let is_valid = offer.bundle.is_valid(now);
         match pattern {
-            HostPattern::Exact(name) => self.exact.entry(name.clone()).or_default(),
-            HostPattern::Wildcard(domain) => self.wildcard.entry(domain.clone()).or_default(),
-        }
-    }
-}
-
-impl Pair {
-    fn slot(&mut self, algorithm: Algorithm) -> &mut Option<Arc<Bundle>> {
-        match algorithm {
-            Algorithm::Curve => &mut self.curve,
-            Algorithm::Rsa => &mut self.rsa,
-        }
-    }
-
-    fn set(&mut self, bundle: Arc<Bundle>) {
-        let slot = self.slot(bundle.algorithm());
-        *slot = Some(bundle);
-    }
-
-    fn keep_later(&mut self, bundle: Arc<Bundle>) {
-        let slot = self.slot(bundle.algorithm());
-        if slot
-            .as_ref()
-            .is_none_or(|kept| kept.not_after() < bundle.not_after())
-        {
-            *slot = Some(bundle);
+            HostPattern::Exact(name) => {
+                if offer.network.is_none() || offer.network == owners.of(name.as_str()) {
+                    let pair = self.exact.entry(name.clone()).or_default();
+                    pair.offer(offer, is_valid);
+                }
+            }
+            HostPattern::Wildcard(domain) => {
+                let below = self.wildcard.entry(domain.clone()).or_default();
+                below.offer(offer, is_valid);
+            }
         }
     }
 
-    /// In the order of preference: a curve's signature costs a tenth of RSA's.
-    fn bundles(&self) -> impl Iterator<Item = &Arc<Bundle>> {
-        self.curve.iter().chain(&self.rsa)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.curve.is_none() && self.rsa.is_none()
+    fn remove(&mut self, pattern: &HostPattern) {
+        match pattern {
+            HostPattern::Exact(name) => drop(self.exact.remove(name)),
+            HostPattern::Wildcard(domain) => drop(self.wildcard.remove(domain)),
+        }
     }
 }

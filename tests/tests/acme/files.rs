@@ -1,16 +1,21 @@
 //! Certificates in files: taken when they change, kept when what comes is broken.
 
-use std::fs;
+use std::fs::{self, File};
 
 use anyhow::{Result, ensure};
-use nix::sys::signal::Signal;
+use nix::{
+    sys::{signal::Signal, stat::Mode},
+    unistd::mkfifo,
+};
 use serde_json::json;
 use tests::{lab::Lab, runner::Test, tests};
 
 use crate::pebble::{HTTP, await_certificate, is_ok, self_signed};
 
-pub(crate) const TESTS: &[Test] =
-    tests![a_changed_file_is_taken_and_a_broken_one_leaves_what_was: 180];
+pub(crate) const TESTS: &[Test] = tests![
+    a_changed_file_is_taken_and_a_broken_one_leaves_what_was: 180,
+    what_is_no_file_holds_up_neither_the_gateway_nor_its_next_start: 180,
+];
 
 fn a_changed_file_is_taken_and_a_broken_one_leaves_what_was(lab: &mut Lab) -> Result<()> {
     let folder = lab.directory().clone();
@@ -46,4 +51,48 @@ fn a_changed_file_is_taken_and_a_broken_one_leaves_what_was(lab: &mut Lab) -> Re
     gateway.signal(Signal::SIGHUP)?;
     await_certificate(&gateway, "d.example", is_ok)?;
     Ok(())
+}
+
+/// A pipe that nobody writes into, a folder, a file without an end and one of 10 GB, each in the
+/// place of a certificate: at an apply, and at a start from the stored state.
+fn what_is_no_file_holds_up_neither_the_gateway_nor_its_next_start(lab: &mut Lab) -> Result<()> {
+    let folder = lab.directory().clone();
+    let (certificate, key) = self_signed("a.example")?;
+    fs::write(folder.join("both.pem"), certificate + &key)?;
+    mkfifo(&folder.join("fifo"), Mode::S_IRWXU)?;
+    fs::create_dir(folder.join("folder"))?;
+    File::create(folder.join("huge"))?.set_len(10 << 30)?;
+    let good = folder.join("both.pem");
+    let boot = json!({
+        "listeners": [{ "name": "http", "bind": HTTP, "protocol": "http" }],
+        "tls": { "files": [{ "certificate": good, "key": good }], "look_interval": "100ms" },
+    });
+    let gateway = lab.gateway(boot, json!({}))?;
+    await_certificate(&gateway, "a.example", is_ok)?;
+    gateway.expect_error("a certificate's file is refused");
+    let bad = [
+        folder.join("fifo"),
+        folder.join("folder"),
+        "/dev/zero".into(),
+        folder.join("huge"),
+    ];
+    let files = bad.iter().enumerate().map(|(at, file)| {
+        json!({ "hosts": [format!("h{at}.example")], "certificate": file, "key": file })
+    });
+    let files: Vec<_> = files.collect();
+    let mut events = gateway.api().events(Some(0))?;
+    gateway
+        .api()
+        .apply(&json!({ "1": { "netns": null, "tls": { "files": files } } }))?;
+    for file in &bad {
+        events.wait_for("a refusal", |event| {
+            event["kind"] == "certificate_refused" && event["file"] == json!(file)
+        })?;
+    }
+    await_certificate(&gateway, "a.example", is_ok)?;
+    gateway.stop()?;
+    let gateway = lab.restart(&gateway)?;
+    gateway.expect_error("a certificate's file is refused");
+    await_certificate(&gateway, "a.example", is_ok)?;
+    gateway.stop()
 }

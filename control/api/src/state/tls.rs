@@ -1,6 +1,9 @@
 //! Where TLS ends for a network's hosts, and where their certificates come from.
 
-use std::{collections::HashSet, path::PathBuf};
+use std::{
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+};
 
 use engine_core::hostname::HostPattern;
 use serde_json::{Value, json};
@@ -122,9 +125,26 @@ impl Check for Tls {
         if self.files.is_empty() && self.acme.is_none() {
             spot.error(problems, "`files` or `acme` is missing");
         }
+        // One with a curve's key and one with RSA's, which is not known before they are read.
+        let mut in_files: HashMap<&HostPattern, usize> = HashMap::new();
+        for files in &*self.files {
+            let hosts: HashSet<&HostPattern> = files.hosts.iter().collect();
+            for host in hosts {
+                *in_files.entry(host).or_default() += 1;
+            }
+        }
+        let mut crowded: Vec<_> = in_files.iter().filter(|(_, count)| **count > 2).collect();
+        crowded.sort();
+        for (host, count) in crowded {
+            let message = format_args!(
+                "{host} has {count} certificates in files: it can have two, one with a curve's key \
+                 and one with an RSA key"
+            );
+            spot.error(problems, message);
+        }
         let mut known = HashSet::new();
-        for host in self.hosts() {
-            if !known.insert(host) {
+        for host in self.acme.iter().flat_map(|acme| &acme.hosts) {
+            if !known.insert(host) || in_files.contains_key(host) {
                 let message = format_args!("{host} has two sources of certificates here");
                 spot.error(problems, message);
             }

@@ -1,7 +1,7 @@
 //! Directories, and our account at each of them.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -17,7 +17,10 @@ use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
 use super::{is_problem, patience, with_nonce};
-use crate::client::{Client, ClientError};
+use crate::{
+    client::{Client, ClientError},
+    reading,
+};
 
 /// Keys are given out in base64url, by some with padding (RFC 8555 section 7.3.4).
 const KEY_ENCODING: GeneralPurpose = GeneralPurpose::new(
@@ -162,7 +165,7 @@ impl Directory {
     async fn open(&self, kept: &str) -> Result<Account, AccountError> {
         let credentials: AccountCredentials =
             serde_json::from_str(kept).map_err(AccountError::Kept)?;
-        let builder = Account::builder_with_http(Box::new(self.client()?));
+        let builder = Account::builder_with_http(Box::new(self.client().await?));
         let opened = builder.from_credentials(credentials).await;
         opened.map_err(|source| AccountError::Open {
             directory: self.url().to_owned(),
@@ -178,8 +181,8 @@ impl Directory {
             terms_of_service_agreed: true,
             only_return_existing: false,
         };
-        let binding = self.binding()?;
-        let client = self.client()?;
+        let binding = self.binding().await?;
+        let client = self.client().await?;
         let url = self.url().to_owned();
         let made = with_nonce!(Account::builder_with_http(Box::new(client.clone())).create(
             &account,
@@ -199,7 +202,7 @@ impl Directory {
     }
 
     /// What binds the account to one that the authority knows (RFC 8555 section 7.3.4).
-    fn binding(&self) -> Result<Option<ExternalAccountKey>, AccountError> {
+    async fn binding(&self) -> Result<Option<ExternalAccountKey>, AccountError> {
         let declared = &self.declared;
         let Some((id, file)) = declared
             .eab_key_id
@@ -209,7 +212,7 @@ impl Directory {
             return Ok(None);
         };
         let path = self.folder.join(file);
-        let text = fs::read_to_string(&path).map(Zeroizing::new);
+        let text = reading::text(&path, reading::KEY_BYTES_MAX).await;
         let text = text.map_err(|source| AccountError::KeyFile {
             path: path.clone(),
             source,
@@ -219,8 +222,10 @@ impl Directory {
         Ok(Some(ExternalAccountKey::new(id.to_string(), &key)))
     }
 
-    fn client(&self) -> Result<Client, ClientError> {
-        let roots = self.declared.roots.as_ref();
-        Client::new(roots.map(|roots| self.folder.join(roots)).as_deref())
+    async fn client(&self) -> Result<Client, ClientError> {
+        match &self.declared.roots {
+            Some(roots) => Client::trusting(&self.folder.join(roots)).await,
+            None => Client::new(),
+        }
     }
 }

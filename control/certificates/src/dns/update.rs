@@ -1,7 +1,7 @@
 //! Records by dynamic update (RFC 2136), signed with a shared key (TSIG, RFC 8945).
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -23,6 +23,8 @@ use tokio::{
     net::TcpStream,
     time::timeout,
 };
+
+use crate::reading;
 
 /// How long a server may take, from the connection to the answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -132,7 +134,7 @@ impl Zone {
         now: u64,
     ) -> Result<(), UpdateError> {
         let zone = self.declared.zone.to_string();
-        let (request, mut verifier) = self.request(change, name, text, now)?;
+        let (request, mut verifier) = self.request(change, name, text, now).await?;
         let Ok(exchanged) = timeout(TIMEOUT, self.exchange(&request)).await else {
             return Err(UpdateError::Timeout { zone });
         };
@@ -156,7 +158,7 @@ impl Zone {
         }
     }
 
-    fn request(
+    async fn request(
         &self,
         change: Change,
         name: &Hostname,
@@ -167,7 +169,7 @@ impl Zone {
             name: name.to_string(),
             source,
         };
-        let signer = self.signer()?;
+        let signer = self.signer().await?;
         let mut message = message(&self.declared.zone, change, name, text).map_err(write)?;
         let verifier = message.finalize(&signer, now).map_err(write)?;
         let verifier = verifier.ok_or_else(|| write(ProtoError::from("it was not signed")))?;
@@ -175,9 +177,10 @@ impl Zone {
     }
 
     /// Reads the key anew each time: it may have been replaced.
-    fn signer(&self) -> Result<TSigner, UpdateError> {
+    async fn signer(&self) -> Result<TSigner, UpdateError> {
         let path = || self.key_file.clone();
-        let text = fs::read_to_string(&self.key_file).map_err(|source| UpdateError::KeyFile {
+        let text = reading::text(&self.key_file, reading::KEY_BYTES_MAX).await;
+        let text = text.map_err(|source| UpdateError::KeyFile {
             path: path(),
             source,
         })?;

@@ -1,11 +1,11 @@
 //! What outlives a restart, and what of it is in force.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use control_api::boot::CertificateName;
 use control_store::{StoredCertificate, StoredFailure, StoredOrder};
-use engine_core::hostname::HostPattern;
-use engine_tls::Bundle;
+use engine_core::{hostname::HostPattern, ids::NetworkId};
+use engine_tls::{Bundle, certificates::Offer};
 
 use super::{
     HOUR, Keeper, KeeperError,
@@ -90,14 +90,61 @@ impl Keeper {
     }
 
     /// Puts in force exactly what is wanted, whatever was before.
-    pub(super) fn enforce(&self) {
+    pub(super) fn enforce(&mut self) {
+        let now = clock::time();
         let held = self.held.iter();
         let wanted = held.filter(|(name, held)| self.is_wanted(name, held));
-        let obtained = wanted.map(|(_, held)| Arc::clone(&held.bundle));
-        let files = self.files.bundles().cloned();
-        self.certificates.replace(obtained.chain(files));
+        let obtained = wanted.map(|(name, held)| (name.0.clone(), self.offer(name, held)));
+        let files = self.files.offers();
+        let files = files.map(|(host, offer)| (host.clone(), offer.clone()));
+        let offers: Vec<(HostPattern, Offer)> = obtained.chain(files).collect();
+        let changes = offers.iter();
+        self.changes_at = changes
+            .filter_map(|(_, offer)| change_of(&offer.bundle, now))
+            .min();
+        self.certificates
+            .replace(offers, self.wants.owners.clone(), now);
+        self.serve_default();
+    }
+
+    /// Puts in force whatever there is for a host now.
+    pub(super) fn serve(&mut self, host: &HostPattern) {
+        let now = clock::time();
+        let name = CertificateName(host.clone());
+        let held = self.held.get(&name);
+        let wanted = held.filter(|held| self.is_wanted(&name, held));
+        let obtained = wanted.map(|held| self.offer(&name, held));
+        let files = self.files.offers_for(host).iter().cloned();
+        let offers: Vec<Offer> = obtained.into_iter().chain(files).collect();
+        let changes = offers
+            .iter()
+            .filter_map(|offer| change_of(&offer.bundle, now));
+        self.changes_at = changes.chain(self.changes_at).min();
+        self.certificates.set(host, &offers, now);
+    }
+
+    /// Puts the default in force.
+    pub(super) fn serve_default(&self) {
         let default: Vec<Arc<Bundle>> = self.files.default_bundle().cloned().into_iter().collect();
         self.certificates.set_default(&default);
+    }
+
+    /// Judges anew which certificates are valid, if one of them has begun or ended to be.
+    pub(super) fn heed_time(&mut self) {
+        if self.changes_at.is_some_and(|at| at <= clock::time()) {
+            self.enforce();
+        }
+    }
+
+    /// What was obtained, for the name that it was obtained for.
+    fn offer(&self, name: &CertificateName, held: &Held) -> Offer {
+        let terms = self.wants.names.get(name);
+        let network = terms.and_then(|terms| terms.network);
+        Offer {
+            bundle: Arc::clone(&held.bundle),
+            network: network.map(|port| NetworkId(port.into())),
+            is_declared: terms.is_some(),
+        }
     }
 
     /// Keeps a new certificate and puts it in force. One that could not be kept is served all the
@@ -141,8 +188,8 @@ impl Keeper {
             not_after: leaf.not_after,
             on_demand: terms.on_demand,
         };
-        self.certificates.add(&held.bundle);
         self.held.insert(name.clone(), held);
+        self.serve(&name.0);
         self.trouble.remove(name);
     }
 
@@ -151,8 +198,7 @@ impl Keeper {
         self.schedule.forget(name);
         self.trouble.remove(name);
         if self.held.remove(name).is_some() {
-            let pattern: &HostPattern = &name.0;
-            self.certificates.remove(pattern);
+            self.serve(&name.0);
             drop(self.store.remove_certificate(name.to_string()));
         }
     }
@@ -179,4 +225,10 @@ impl Keeper {
         }));
         self.trouble.insert(name.clone(), trouble);
     }
+}
+
+/// When a certificate begins to be valid, or ends to be, after `now`.
+fn change_of(bundle: &Bundle, now: SystemTime) -> Option<SystemTime> {
+    let mut changes = [bundle.not_before(), bundle.not_after()].into_iter();
+    changes.find(|at| *at > now)
 }

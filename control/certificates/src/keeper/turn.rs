@@ -223,7 +223,7 @@ impl Keeper {
         }
         if is_leaving {
             // Nobody wants it any more; it is kept for whoever wants it again.
-            self.certificates.remove(&name.0);
+            self.serve(&name.0);
         }
         tracing::info!(%name, issuer, not_after, renewed, "a certificate was obtained");
         self.tell(Happening::CertificateObtained {
@@ -301,7 +301,7 @@ impl Keeper {
             // It may be there, from when somebody declared it.
             if let Some(held) = self.held.get_mut(&name) {
                 held.on_demand = true;
-                self.certificates.add(&held.bundle);
+                self.serve(&name.0);
             }
         }
     }

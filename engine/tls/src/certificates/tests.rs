@@ -1,3 +1,4 @@
+mod order;
 mod scale;
 
 use rustls::{SignatureAlgorithm, version::TLS12};
@@ -11,6 +12,15 @@ use crate::{
 
 fn host(name: &str) -> Hostname {
     Hostname::parse(name.as_bytes()).unwrap()
+}
+
+/// Puts the gateway's own certificates in force, each for the names of its leaf.
+fn load(certificates: &Certificates, bundles: impl IntoIterator<Item = Arc<Bundle>>) {
+    let offers = bundles.into_iter().flat_map(|bundle| {
+        let names = bundle.names().to_vec().into_iter();
+        names.map(move |name| (name, Offer::general(Arc::clone(&bundle))))
+    });
+    certificates.replace(offers, Owners::default(), SystemTime::now());
 }
 
 /// Which certificate a client gets that asks for `name`.
@@ -32,7 +42,7 @@ fn an_exact_name_goes_before_a_wildcard_which_stands_for_one_label() {
     let certificates = Certificates::default();
     let exact = authority.bundle(&["www.a.example"]);
     let wildcard = authority.bundle(&["*.a.example"]);
-    certificates.replace([exact.clone(), wildcard.clone()]);
+    load(&certificates, [exact.clone(), wildcard.clone()]);
     assert_eq!(
         shown(&certificates, Client::new(&authority), "www.a.example"),
         leaf(&exact)
@@ -63,7 +73,7 @@ fn a_client_gets_the_kind_of_key_that_it_can_verify() {
     let certificates = Certificates::default();
     let curve = authority.bundle(&["a.example"]);
     let rsa = authority.bundle_with(&["a.example"], &rsa_key());
-    certificates.replace([rsa.clone(), curve.clone()]);
+    load(&certificates, [rsa.clone(), curve.clone()]);
     assert_eq!(
         shown(&certificates, Client::new(&authority), "a.example"),
         leaf(&curve)
@@ -90,17 +100,17 @@ fn changes_are_seen_by_the_next_handshake() {
     assert!(matches!(meet("a.example"), Err(AcceptError::UnknownName)));
 
     let first = authority.bundle(&["a.example", "b.example"]);
-    certificates.add(&first);
+    certificates.add(&first, SystemTime::now());
     assert_eq!(shown("a.example"), leaf(&first));
     let renewed = authority.bundle(&["a.example"]);
-    certificates.add(&renewed);
+    certificates.add(&renewed, SystemTime::now());
     assert_eq!(shown("a.example"), leaf(&renewed));
     assert_eq!(shown("b.example"), leaf(&first));
 
     certificates.remove(&HostPattern::Exact(host("a.example")));
     assert!(matches!(meet("a.example"), Err(AcceptError::UnknownName)));
     assert_eq!(shown("b.example"), leaf(&first));
-    certificates.replace([renewed.clone()]);
+    load(&certificates, [renewed.clone()]);
     assert_eq!(shown("a.example"), leaf(&renewed));
     assert!(matches!(meet("b.example"), Err(AcceptError::UnknownName)));
 }
@@ -118,7 +128,7 @@ fn of_two_for_one_name_the_one_that_expires_last_is_loaded() {
     let (sooner, later) = (until(2090), until(2091));
     for order in [[&sooner, &later], [&later, &sooner]] {
         let certificates = Certificates::default();
-        certificates.replace(order.map(Arc::clone));
+        load(&certificates, order.map(Arc::clone));
         assert_eq!(
             shown(&certificates, Client::new(&authority), "a.example"),
             leaf(&later)
@@ -155,8 +165,8 @@ fn an_unknown_name_gets_the_default_only_where_that_is_permitted() {
 fn a_connection_carries_the_names_that_its_certificate_covers() {
     let authority = Authority::new();
     let certificates = Certificates::default();
-    certificates.add(&authority.bundle(&["a.example", "*.a.example"]));
-    certificates.add(&authority.bundle(&["b.example"]));
+    let bundles = [&["a.example", "*.a.example"][..], &["b.example"]];
+    load(&certificates, bundles.map(|names| authority.bundle(names)));
     let name = host("a.example");
     assert!(certificates.may_carry(Some(&name), &host("a.example")));
     assert!(certificates.may_carry(Some(&name), &host("www.a.example")));

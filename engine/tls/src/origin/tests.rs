@@ -10,7 +10,7 @@ use crate::{
 
 fn serving(bundle: &Arc<Bundle>, policy: &Policy) -> Arc<Terms> {
     let certificates = Certificates::default();
-    certificates.add(bundle);
+    certificates.add(bundle, std::time::SystemTime::now());
     terms(&certificates, policy)
 }
 

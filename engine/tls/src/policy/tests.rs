@@ -17,7 +17,7 @@ use crate::{
 
 fn certificates(authority: &Authority) -> Certificates {
     let certificates = Certificates::default();
-    certificates.add(&authority.bundle(&["a.example"]));
+    certificates.add(&authority.bundle(&["a.example"]), SystemTime::now());
     certificates
 }
 

@@ -11,7 +11,10 @@ use crate::{
 fn certified() -> (Authority, Arc<Terms>) {
     let authority = Authority::new();
     let certificates = Certificates::default();
-    certificates.add(&authority.bundle(&["a.example"]));
+    certificates.add(
+        &authority.bundle(&["a.example"]),
+        std::time::SystemTime::now(),
+    );
     let terms = terms(&certificates, &Policy::default());
     (authority, terms)
 }

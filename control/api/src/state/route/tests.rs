@@ -629,6 +629,14 @@ fn a_wrong_source_of_certificates_is_refused() {
             "/1/tls: a.example has two sources",
         ),
         (
+            json!({ "files": [
+                { "hosts": ["a.example"], "certificate": "/a.pem", "key": "/a.key" },
+                { "hosts": ["a.example"], "certificate": "/b.pem", "key": "/b.key" },
+                { "hosts": ["a.example"], "certificate": "/c.pem", "key": "/c.key" },
+            ] }),
+            "/1/tls: a.example has 3 certificates in files",
+        ),
+        (
             json!({ "acme": { "hosts": ["a.example"] }, "min_version": "1.1" }),
             "/1/tls/min_version: `1.1` is none of",
         ),

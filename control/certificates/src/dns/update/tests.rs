@@ -1,4 +1,4 @@
-use std::net::SocketAddr;
+use std::{fs, net::SocketAddr};
 
 use control_api::boot::parse;
 use tempfile::TempDir;
