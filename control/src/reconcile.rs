@@ -193,7 +193,9 @@ impl Reconciler {
             certificates_view,
         } = setting;
         let started = unix_now();
-        let mut publisher = Publisher::start(Tls::new(certificates.clone())?, &store)?;
+        let hello_bytes_max = boot.limits.hello_bytes_max.in_memory();
+        let tls = Tls::new(certificates.clone(), hello_bytes_max)?;
+        let mut publisher = Publisher::start(tls, &store)?;
         let prepared = publisher
             .prepare(&desired, &boot.listeners, None)
             .map_err(|problems| {

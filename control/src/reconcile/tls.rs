@@ -43,13 +43,14 @@ pub(crate) enum Failed {
 }
 
 impl Tls {
-    /// Ends TLS with these certificates, which go on changing.
+    /// Ends TLS with these certificates, which go on changing. Hellos have up to so many bytes.
     ///
     /// # Errors
     /// When the system gives no random bytes.
-    pub(crate) fn new(certificates: Certificates) -> anyhow::Result<Self> {
+    pub(crate) fn new(certificates: Certificates, hello_bytes_max: usize) -> anyhow::Result<Self> {
         let secret = Secret::random().context("making the first key of session tickets")?;
         let tickets = Tickets::new(Keys::new(&secret, SystemTime::now()));
+        let tickets = tickets.fitting(hello_bytes_max);
         let mut policies =
             Policies::new(certificates, tickets.clone()).context("making the TLS configuration")?;
         let others = Policy {
@@ -171,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_ticket_key_is_replaced_when_it_is_due_and_not_before() {
-        let tls = Tls::new(Certificates::default()).unwrap();
+        let tls = Tls::new(Certificates::default(), 16 * 1024).unwrap();
         let since = tls.tickets.keys().due();
         tls.rotate_tickets(since - Duration::from_secs(1));
         assert_eq!(tls.tickets.keys().due(), since);
@@ -181,7 +182,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_made_is_closed_and_not_left_open() {
-        let mut tls = Tls::new(Certificates::default()).unwrap();
+        let mut tls = Tls::new(Certificates::default(), 16 * 1024).unwrap();
         let broken: Roots = [Box::from(&b"no certificate"[..])].into();
         let policy = Policy {
             clients: Clients::Required(Roots::clone(&broken)),
@@ -214,7 +215,7 @@ mod tests {
 
     #[test]
     fn an_origin_stays_the_same_as_long_as_nothing_of_it_changes() {
-        let mut tls = Tls::new(Certificates::default()).unwrap();
+        let mut tls = Tls::new(Certificates::default(), 16 * 1024).unwrap();
         let mut origin = |name: &str| {
             let declared = tls::Origin::Tls {
                 settings: engine_tls::origin::Settings::default(),

@@ -62,6 +62,8 @@ pub struct Session<S> {
     plain_at: u32,
     /// Bytes that the peer sent so far, as long as the handshake lasts.
     handshake_bytes: u32,
+    /// When the full handshake was that a resumed session goes back to: see [`crate::tickets`].
+    begun: u32,
     inbound: Inbound,
     /// What is held was gone through, and the wire had no more.
     starved: bool,
@@ -143,6 +145,7 @@ impl<S: Side> Session<S> {
             plain: Box::default(),
             plain_at: 0,
             handshake_bytes: 0,
+            begun: 0,
             inbound: Inbound::Open,
             starved: false,
             failure: None,

@@ -151,6 +151,14 @@ pub(crate) fn tickets() -> Tickets {
     ))
 }
 
+/// Seconds from the epoch to the beginning of a year.
+pub(crate) fn seconds_of(year: i32) -> u64 {
+    rcgen::date_time_ymd(year, 1, 1)
+        .unix_timestamp()
+        .try_into()
+        .unwrap()
+}
+
 /// Terms with a policy's defaults for these certificates.
 pub(crate) fn terms(certificates: &Certificates, policy: &Policy) -> Arc<Terms> {
     let mut policies = Policies::new(certificates.clone(), tickets()).unwrap();

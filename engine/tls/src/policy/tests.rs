@@ -314,6 +314,39 @@ fn sessions_go_on_at_another_worker_until_their_key_is_two_turns_old() {
     }
 }
 
+/// In 2090, when the client's certificate has expired.
+fn later() -> SystemTime {
+    SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(crate::testing::seconds_of(2090))
+}
+
+/// By rustls' own sessions, whose encoding is its own.
+#[test]
+fn a_session_goes_on_no_longer_than_a_day_and_its_client_is_verified_anew() {
+    let (authority, clients) = (Authority::new(), Authority::new());
+    let identity = clients.bundle(&["c.example"]);
+    let required = Policy {
+        clients: Clients::Required(clients.roots()),
+        ..Policy::default()
+    };
+    for version in [&TLS12, &TLS13] {
+        for policy in [&required, &Policy::default()] {
+            let tickets = tickets();
+            let terms = |tickets| {
+                let policies = Policies::new(certificates(&authority), tickets);
+                policies.unwrap().terms(policy).unwrap()
+            };
+            // Each with no tickets yet.
+            let client = || {
+                let client = Client::new(&authority).versions(&[version]);
+                client.identity(&identity).config()
+            };
+            let (now, then) = (terms(tickets.clone()), terms(tickets.by(later)));
+            assert!(resumes(&client(), &now, || (), &now), "{version:?}");
+            assert!(!resumes(&client(), &now, || (), &then), "{version:?}");
+        }
+    }
+}
+
 #[test]
 fn a_session_does_not_get_around_client_certificates() {
     let (authority, clients) = (Authority::new(), Authority::new());

@@ -2,10 +2,13 @@
 
 use std::io;
 
-use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
+use rustls::{
+    HandshakeKind,
+    unbuffered::{ConnectionState, UnbufferedStatus},
+};
 
 use super::{HANDSHAKE_BYTES_MAX, Inbound, Session, side::Side};
-use crate::{failure::SessionError, scratch::Scratch, wire::Wire};
+use crate::{failure::SessionError, scratch::Scratch, tickets, wire::Wire};
 
 /// What one state of rustls' machine came to.
 struct Step {
@@ -105,7 +108,18 @@ impl<S: Side> Session<S> {
 
     /// One state of the unbuffered machine.
     fn step(&mut self, incoming: &mut [u8], into: &mut [u8]) -> Result<Step, SessionError> {
-        let UnbufferedStatus { mut discard, state } = self.side.process(incoming);
+        let UnbufferedStatus { mut discard, state } = if self.is_handshaking() {
+            if self.side.shared().handshake_kind() == Some(HandshakeKind::Full) {
+                // A ticket that was opened was of no use.
+                self.begun = 0;
+            }
+            tickets::enter(self.begun);
+            let status = self.side.process(incoming);
+            self.begun = tickets::leave();
+            status
+        } else {
+            self.side.process(incoming)
+        };
         let (mut delivered, mut rest) = (0, false);
         match state.map_err(SessionError::Protocol)? {
             ConnectionState::ReadTraffic(mut traffic) => {
