@@ -116,6 +116,8 @@ pub struct Keeper {
     changes_at: Option<SystemTime>,
     ask: Option<Ask>,
     demand: Demand,
+    /// When it was said last that too many names are asked about; zero, to begin with.
+    spent_said_at: u64,
     turns: JoinSet<Ended>,
     shown: watch::Sender<Arc<CertificatesView>>,
     orders: BTreeMap<(String, &'static str), u64>,
@@ -177,6 +179,7 @@ impl Keeper {
                 source_per_hour: on_demand.source_names_per_hour.get(),
                 per_hour: on_demand.names_per_hour.get(),
             }),
+            spent_said_at: 0,
             acme,
             store,
             certificates,
@@ -339,6 +342,15 @@ impl Keeper {
         let now = clock::now();
         let decision = self.demand.consider(&stranger.name, stranger.client, now);
         tracing::debug!(name = %stranger.name, source = %stranger.client, ?decision, "a stranger");
+        if self.demand.is_spent(now) && now >= self.spent_said_at + HOUR {
+            self.spent_said_at = now;
+            let names_per_hour = self.acme.on_demand.names_per_hour.get();
+            tracing::warn!(
+                names_per_hour,
+                "clients ask for too many names without a certificate"
+            );
+            self.tell(Happening::OnDemandSpent { names_per_hour });
+        }
         if decision == Decision::Ask {
             self.turns
                 .spawn(turn::ask(ask.clone(), stranger.name.clone()));

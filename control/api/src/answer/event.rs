@@ -128,6 +128,13 @@ pub enum Happening {
         /// Why.
         reason: String,
     },
+    /// Clients asked for as many names without a certificate as are asked about in an hour
+    /// (`acme.on_demand.names_per_hour`). Those that had a name refused wait; a part is kept for
+    /// others. Said once an hour.
+    OnDemandSpent {
+        /// How many that is.
+        names_per_hour: u32,
+    },
     /// Every worker runs a new generation.
     StateApplied {
         /// Which.
@@ -152,6 +159,7 @@ impl Happening {
             Self::CertificateFailed { .. } => "certificate_failed",
             Self::CertificateLoaded { .. } => "certificate_loaded",
             Self::CertificateRefused { .. } => "certificate_refused",
+            Self::OnDemandSpent { .. } => "on_demand_spent",
             Self::StateApplied { .. } => "state_applied",
         }
     }

@@ -125,9 +125,10 @@ section! {
         /// For how long a refused name is not asked about again.
         refused_for: Duration = "10m" in "1s"..="7d";
         /// Names an hour that clients of one source prefix (an IPv4 address, or an IPv6 /64) may have
-        /// asked about.
+        /// asked about; an IPv6 /48 four times as many.
         source_names_per_hour: NonZeroU32 = "10" in "1"..="100000";
-        /// Names an hour that are asked about, of all sources together.
+        /// Names an hour that are asked about, of all sources together. A quarter of these is kept
+        /// for sources (an IPv6 /48 is one here) that had no name refused of late.
         names_per_hour: NonZeroU32 = "1000" in "1"..="1000000";
         /// Where the certificates are obtained.
         directory: Option<DirectoryName>;

@@ -141,6 +141,10 @@ pub(crate) fn event(event: &Event, paint: Paint) -> String {
         Happening::CertificateRefused { file, reason } => {
             (Colour::Bad, format!("{file}  {reason}"))
         }
+        Happening::OnDemandSpent { names_per_hour } => (
+            Colour::Bad,
+            format!("{names_per_hour} names without a certificate were asked about within an hour"),
+        ),
         Happening::StateApplied { generation, actor } => {
             (Colour::Good, format!("generation {generation} by {actor}"))
         }
