@@ -55,7 +55,10 @@ pub fn read_text(path: &Path, bytes_max: u64) -> io::Result<Zeroizing<String>> {
     let bytes = read(path, bytes_max)?;
     match str::from_utf8(&bytes) {
         Ok(text) => Ok(Zeroizing::new(text.to_owned())),
-        Err(_) => Err(refused(ErrorKind::InvalidData, "the file is not UTF-8 text")),
+        Err(_) => Err(refused(
+            ErrorKind::InvalidData,
+            "the file is not UTF-8 text",
+        )),
     }
 }
 
