@@ -4,7 +4,10 @@ use std::{collections::HashMap, sync::Arc};
 
 use ahash::RandomState;
 use engine_core::ids::RouteId;
-use engine_http::rules::{Rule, RuleHost};
+use engine_http::{
+    method::Scheme,
+    rules::{Place, Placed, Rule, RuleHost},
+};
 use engine_tls::policy::MinVersion;
 
 use crate::{
@@ -27,22 +30,31 @@ struct Change {
     clients: bool,
     /// The oldest version of TLS that its host speaks now.
     version: MinVersion,
+    /// It took requests without TLS, too, and its host asks of TLS what they do not have.
+    tls_alone: bool,
 }
 
 impl AccessChanges {
     /// What is different after a publication. A rule that is gone has let its requests in, and they
-    /// go on.
+    /// go on, unless it stayed for requests with TLS alone.
     pub(crate) fn between(before: &Published, after: &Published) -> Self {
-        let mut old: HashMap<RouteId, (RuleHost<'_>, &Arc<Rule>), RandomState> = HashMap::default();
-        let rules = before.http.rules_by_host();
-        old.extend(rules.map(|(host, rule)| (rule.id, (host, rule))));
+        let now: HashMap<RouteId, Placed<'_>, RandomState> =
+            after.http.placed().map(|it| (it.rule.id, it)).collect();
+        let of_tls = after
+            .http
+            .placed()
+            .filter(|it| it.scheme == Some(Scheme::Https));
+        let of_tls: HashMap<Place<'_>, Placed<'_>, RandomState> =
+            of_tls.map(|it| (it.place, it)).collect();
         let mut changes = Self::default();
-        for (host, rule) in after.http.rules_by_host() {
-            if let Some((old_host, old_rule)) = old.get(&rule.id)
-                && let Some(change) =
-                    change((*old_host, old_rule, &before.tls), (host, rule, &after.tls))
+        for old in before.http.placed() {
+            let stayed = now.get(&old.rule.id);
+            let narrowed = || of_tls.get(&old.place).filter(|_| old.scheme.is_none());
+            if let Some(new) = stayed.or_else(narrowed)
+                && let Some(mut change) = change((&old, &before.tls), (new, &after.tls))
             {
-                changes.0.insert(rule.id, change);
+                change.tls_alone &= old.scheme != new.scheme;
+                changes.0.insert(old.rule.id, change);
             }
         }
         changes
@@ -59,20 +71,20 @@ impl AccessChanges {
         };
         let is_outdated = |version| change.clients || version < change.version;
         change.auth
-            || admission.tls.is_some_and(is_outdated)
+            || admission.tls.map_or(change.tls_alone, is_outdated)
             || !change.rule.policy.lets_in(admission.client)
     }
 }
 
-type Side<'a> = (RuleHost<'a>, &'a Arc<Rule>, &'a Tls);
+type Side<'a> = (&'a Placed<'a>, &'a Tls);
 
-fn change((old_host, old_rule, old_tls): Side<'_>, (host, rule, tls): Side<'_>) -> Option<Change> {
-    let (old_policy, policy) = (&old_rule.policy, &rule.policy);
+fn change((old, old_tls): Side<'_>, (new, tls): Side<'_>) -> Option<Change> {
+    let (old_policy, policy) = (&old.rule.policy, &new.rule.policy);
     let terms = |tls: &Tls, host| {
         let termination = tls.of_host(asked(host));
         termination.and_then(|it| it.terms().cloned())
     };
-    let (old_terms, terms) = (terms(old_tls, old_host), terms(tls, host));
+    let (old_terms, terms) = (terms(old_tls, old.place.host), terms(tls, new.place.host));
     let auth = old_policy.auth != policy.auth;
     let (clients, version) = match (&old_terms, &terms) {
         (Some(old), Some(new)) => {
@@ -86,10 +98,11 @@ fn change((old_host, old_rule, old_tls): Side<'_>, (host, rule, tls): Side<'_>) 
     let is_newer = old_terms.is_some_and(|old| old.policy().version < version);
     let lists = old_policy.allow != policy.allow || old_policy.deny != policy.deny;
     (auth || clients || is_newer || lists).then(|| Change {
-        rule: Arc::clone(rule),
+        rule: Arc::clone(new.rule),
         auth,
         clients,
         version,
+        tls_alone: clients || is_newer,
     })
 }
 

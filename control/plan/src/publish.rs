@@ -206,8 +206,9 @@ impl Plan<'_> {
 
     fn rule(&mut self, tenant: &Tenant<'_>, declared: &Declared) {
         let found_by = declared.found_by();
-        let ends_here = tenant.terminated.has(declared.host.pattern());
-        if !self.reach.has(found_by.scheme, ends_here) {
+        // With the default certificate, requests with TLS come for every host. Without its rule, one
+        // would be left to whatever takes the names around it.
+        if !self.reach.has(found_by.scheme, true) {
             return;
         }
         let leads = Leads::Rule(Box::new(found_by.clone()));
@@ -372,7 +373,7 @@ impl Plan<'_> {
         let snapshot = self.builder.build(previous);
         let snapshot = snapshot.map_err(|errors| contradictions(texts(errors)))?;
         let http = rules::table(self.rules, &snapshot);
-        let http = http.map_err(|errors| contradictions(texts(errors)))?;
+        let http = http.map_err(contradictions)?;
         let namespaces = self.namespaces;
         Ok((
             Planned {

@@ -70,8 +70,29 @@ pub struct Table {
     any: Box<[Entry]>,
 }
 
-/// The host of a rule.
+/// A rule with what it is found by.
 #[derive(Clone, Copy, Debug)]
+pub struct Placed<'a> {
+    /// What it is found by beside the scheme.
+    pub place: Place<'a>,
+    /// With TLS, or without it; `None` is either.
+    pub scheme: Option<Scheme>,
+    /// The rule.
+    pub rule: &'a Arc<Rule>,
+}
+
+/// What a rule is found by, with TLS or without it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Place<'a> {
+    /// Its host; a wildcard as the domain above its names.
+    pub host: RuleHost<'a>,
+    path: &'a str,
+    methods: &'a [Box<str>],
+    fields: &'a [Condition],
+}
+
+/// The host of a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RuleHost<'a> {
     /// A name.
     Name(&'a Hostname),
@@ -187,15 +208,26 @@ impl Table {
         entries.map(|entry| &entry.rule)
     }
 
-    /// All rules with the host that each is for; a wildcard as the domain above its names.
-    pub fn rules_by_host(&self) -> impl Iterator<Item = (RuleHost<'_>, &Arc<Rule>)> {
+    /// All rules with what each is found by.
+    pub fn placed(&self) -> impl Iterator<Item = Placed<'_>> {
         let exact = self.exact.iter();
         let exact = exact.map(|(name, entries)| (RuleHost::Name(name), entries));
         let wildcard = self.wildcard.iter();
         let wildcard = wildcard.map(|(domain, entries)| (RuleHost::Below(domain), entries));
         let any = std::iter::once((RuleHost::Any, &self.any));
         let hosts = exact.chain(wildcard).chain(any);
-        hosts.flat_map(|(host, entries)| entries.iter().map(move |entry| (host, &entry.rule)))
+        hosts.flat_map(|(host, entries)| {
+            entries.iter().map(move |entry| Placed {
+                place: Place {
+                    host,
+                    path: &entry.path,
+                    methods: &entry.methods,
+                    fields: &entry.fields,
+                },
+                scheme: entry.scheme,
+                rule: &entry.rule,
+            })
+        })
     }
 
     /// Whether any rule is declared for a name: by itself, or by a wildcard.

@@ -88,8 +88,8 @@ pub(crate) fn decide<'a>(asking: Asking<'a>, request: &Request<'_>) -> Decision<
         own: asker.failed(outcome, refusal, None),
         outcome,
     };
-    if let (Some(secured), Some(host)) = (&visitor.secured, request.host)
-        && !secured.carries(host, published)
+    if let Some(secured) = &visitor.secured
+        && !secured.carries(request.host, published)
     {
         if secured.is_outdated() {
             asker.end_connection();

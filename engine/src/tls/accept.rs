@@ -38,7 +38,7 @@ pub(crate) struct Secured {
     terms: Arc<Terms>,
     /// The version that is spoken.
     version: MinVersion,
-    /// Its terms are no longer those of its own name: it is to end.
+    /// Its terms are no longer those of its own name, or of connections without one: it is to end.
     is_outdated: Cell<bool>,
     /// The name that the client asked for.
     name: Option<Hostname>,
@@ -242,25 +242,39 @@ impl Secured {
         self.version
     }
 
-    /// Whether it is to end, because its own name has other terms now.
+    /// Whether it is to end, because the terms that it was made on are no longer in force.
     pub(crate) fn is_outdated(&self) -> bool {
         self.is_outdated.get()
     }
 
-    /// Whether requests for `host` may come over this connection. It was made to this name, or the
-    /// certificate that it was shown is good for it, too (RFC 9110 section 7.4); and it is what the
-    /// host asks for now: who the client is was asked by the same authorities in the same way, so
-    /// that nobody's name is told where it was not asked for, and the version is new enough.
-    pub(crate) fn carries(&self, host: Host<'_>, published: &Published) -> bool {
+    /// Whether requests for `host` may come over this connection, or those that name none. It was made
+    /// to this name, or the certificate that it was shown is good for it, too (RFC 9110 section 7.4);
+    /// and it is what the host asks for now: who the client is was asked by the same authorities in the
+    /// same way, so that nobody's name is told where it was not asked for, and the version is new
+    /// enough.
+    pub(crate) fn carries(&self, host: Option<Host<'_>>, published: &Published) -> bool {
+        let carries = self.may_carry(host, published);
+        if !carries {
+            // Where the terms that it was made on are no longer in force, nothing is left for it.
+            let own = self.name.as_ref().map_or(Asked::Others, Asked::Name);
+            self.is_outdated
+                .set(!self.meets(published.tls.of_host(own)));
+        }
+        carries
+    }
+
+    fn may_carry(&self, host: Option<Host<'_>>, published: &Published) -> bool {
+        let Some(host) = host else {
+            // Such requests are for whoever serves the hosts that nobody declared.
+            return self.meets(published.tls.of_host(Asked::Others));
+        };
         let Some(folded) = host.folded() else {
             // SNI names no addresses.
             return self.name.is_none() && self.meets(published.tls.of_host(Asked::Others));
         };
         let is_own = |name: &Hostname| name.as_str() == &*folded;
         if let Some(name) = self.name.as_ref().filter(|name| is_own(name)) {
-            let meets = self.meets(published.tls.of_host(Asked::Name(name)));
-            self.is_outdated.set(!meets);
-            return meets;
+            return self.meets(published.tls.of_host(Asked::Name(name)));
         }
         let Some(host) = host.hostname() else {
             return false;

@@ -24,7 +24,10 @@ use engine_core::{
     ids::{Generation, NetnsId, NetworkId, RouteId},
     snapshot::{Network, Route, SnapshotBuilder, Target},
 };
-use engine_http::rules::{Action, Match, Policy, Rule, TableBuilder};
+use engine_http::{
+    method::Scheme,
+    rules::{Action, Match, Policy, Rule, TableBuilder},
+};
 use engine_sys::netns::Netns;
 use engine_tls::{
     Bundle, Certificates, Policies, Tickets, policy,
@@ -111,6 +114,8 @@ pub(crate) struct Setup {
     tls: Tls,
     snapshot: SnapshotBuilder,
     rules: Vec<(Option<HostPattern>, RouteId, Policy)>,
+    /// What the rules are for.
+    scheme: Option<Scheme>,
     routes: u32,
     driver: DriverChoice,
     netns: (NetnsId, Arc<Netns>),
@@ -128,6 +133,7 @@ impl Setup {
             tls: Tls::default(),
             snapshot: SnapshotBuilder::new(Generation(1)),
             rules: Vec::new(),
+            scheme: None,
             routes: 0,
             driver: DriverChoice::Auto,
             netns: (NetnsId(0), Arc::new(Netns::current().unwrap())),
@@ -225,6 +231,12 @@ impl Setup {
         self
     }
 
+    /// Has the rules take requests with TLS alone.
+    pub(crate) fn tls_alone(mut self) -> Self {
+        self.scheme = Some(Scheme::Https);
+        self
+    }
+
     /// Comes after what a gateway runs, with the same certificates.
     pub(crate) fn after(mut self, gateway: &Gateway) -> Self {
         let secret = Secret::random().unwrap();
@@ -247,7 +259,7 @@ impl Setup {
         let mut table = TableBuilder::new();
         for (host, id, policy) in self.rules {
             let everything = Match {
-                scheme: None,
+                scheme: self.scheme,
                 host,
                 path: "/".to_owned(),
                 methods: Vec::new(),

@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::{SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener, TcpStream},
     sync::Arc,
     thread,
 };
@@ -14,7 +14,7 @@ use engine_tls::policy::{Clients, MinVersion, Policy, UnknownName};
 use rustls::{ClientConfig, version};
 
 use crate::gateway::{
-    Authority, Leaf, Setup, Upstream, ask, client, client_with, connect, provider,
+    Authority, Leaf, Setup, Upstream, ask, client, client_with, connect, provider, read_answer,
 };
 
 /// Asks for a host over a connection of its own, with the name in SNI or without it. `None` where
@@ -161,6 +161,10 @@ fn a_verified_identity_goes_nowhere_that_did_not_ask_for_it_in_the_same_way() {
     ] {
         assert_eq!(ask(&mut stream, host, "").status(), expected, "{host}");
     }
+    // Requests that name no host are for those who serve the undeclared ones, and did not ask.
+    write!(stream, "GET / HTTP/1.0\r\n\r\n").unwrap();
+    let answer = read_answer(&mut stream);
+    assert_eq!(answer.status(), "421", "{}", answer.text());
     // Who showed nothing has nothing to be told.
     let mut stream = connect(
         gateway.address,
@@ -304,6 +308,119 @@ fn a_request_that_lasts_ends_when_it_would_be_let_in_no_longer() {
             let counters = gateway.engine.counters();
             let ended: u64 = counters.listeners[0].outcomes.iter().sum();
             assert_eq!(ended, 0, "{what}");
+        }
+    }
+}
+
+#[test]
+fn requests_that_name_no_host_are_held_to_what_undeclared_hosts_ask() {
+    let (authority, clients) = (Authority::new("one"), Authority::new("clients"));
+    let upstream = Upstream::plain();
+    let required = Policy {
+        clients: Clients::Required(clients.roots()),
+        ..Policy::default()
+    };
+    let gateway = Setup::new(Protocol::Https)
+        .certificate(&authority.leaf(&["a.example"]))
+        .terminate(None, required)
+        .terminate(Some("a.example"), Policy::default())
+        .proxy(None, upstream.address)
+        .start();
+    let nobody = client(&authority, None);
+    let mut stream = connect(gateway.address, &nobody, "a.example");
+    assert_eq!(ask(&mut stream, "a.example", "").status(), "200");
+    write!(stream, "GET / HTTP/1.0\r\n\r\n").unwrap();
+    assert_eq!(read_answer(&mut stream).status(), "421");
+}
+
+#[test]
+fn a_connection_without_a_name_ends_when_undeclared_hosts_ask_for_more() {
+    let (authority, clients) = (Authority::new("one"), Authority::new("clients"));
+    let upstream = Upstream::plain();
+    let leaf = authority.leaf(&["a.example"]);
+    let plain = || Policy {
+        unknown: UnknownName::Default,
+        ..Policy::default()
+    };
+    let mut gateway = {
+        let setup = Setup::new(Protocol::Https).certificate(&leaf);
+        setup.certificates.set_default(&[leaf.bundle()]);
+        setup
+            .terminate(None, plain())
+            .proxy_to(
+                Some("a.example"),
+                upstream.address,
+                None,
+                rules::Policy::default(),
+            )
+            .start()
+    };
+    let mut nameless = ClientConfig::clone(&client(&authority, None));
+    nameless.enable_sni = false;
+    let mut stream = connect(gateway.address, &Arc::new(nameless), "a.example");
+    // No rule lets it in, so that it is not ended with the rule's requests.
+    assert_eq!(ask(&mut stream, "b.example", "").status(), "421");
+    let required = Policy {
+        clients: Clients::Required(clients.roots()),
+        ..plain()
+    };
+    gateway.publish(
+        Setup::new(Protocol::Https)
+            .after(&gateway)
+            .terminate(None, required)
+            .proxy(Some("a.example"), upstream.address),
+    );
+    let answer = ask(&mut stream, "a.example", "");
+    assert_eq!(answer.status(), "421");
+    assert!(
+        answer
+            .head
+            .to_ascii_lowercase()
+            .contains("\r\nconnection: close\r\n"),
+        "{}",
+        answer.head
+    );
+}
+
+#[test]
+fn a_request_in_clear_ends_when_its_rule_asks_who_its_clients_are() {
+    let (authority, clients) = (Authority::new("one"), Authority::new("clients"));
+    let target = endless();
+    let required = Policy {
+        clients: Clients::Required(clients.roots()),
+        ..Policy::default()
+    };
+    for (terms, ends) in [(Policy::default(), false), (required, true)] {
+        let mut gateway = Setup::new(Protocol::Http)
+            .certificate(&authority.leaf(&["a.example"]))
+            .terminate(Some("a.example"), Policy::default())
+            .proxy(Some("a.example"), target)
+            .start();
+        let mut stream = TcpStream::connect(gateway.address).unwrap();
+        write!(stream, "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n").unwrap();
+        let mut begun = Vec::new();
+        while !begun.ends_with(b"abc") {
+            let mut piece = [0; 512];
+            let count = stream.read(&mut piece).unwrap();
+            assert!(count > 0, "{}", begun.escape_ascii());
+            begun.extend(&piece[..count]);
+        }
+        // Another scheme makes another rule of it.
+        gateway.publish(
+            Setup::new(Protocol::Http)
+                .after(&gateway)
+                .skip_ids(10)
+                .terminate(Some("a.example"), terms)
+                .proxy(Some("a.example"), target)
+                .tls_alone(),
+        );
+        if ends {
+            gateway.outcomes(Outcome::AccessChanged, 1);
+        } else {
+            thread::sleep(std::time::Duration::from_millis(50));
+            let counters = gateway.engine.counters();
+            let ended: u64 = counters.listeners[0].outcomes.iter().sum();
+            assert_eq!(ended, 0);
         }
     }
 }

@@ -74,16 +74,21 @@ fn hold_to_tls(
     let strict: HashSet<RouteHost> = strict.map(|route| route.host.clone()).collect();
     let version = beside.tls.map(|tls| tls.min_version);
     let terminated = Terminated::among(routes, beside.tls);
+    let passing = routes.iter().filter(|route| route.passes_through());
+    let passing: HashSet<RouteHost> = passing.map(|route| route.host.clone()).collect();
     let held = |route: &Route| {
-        let ends_here = terminated.has(route.host.pattern());
-        let reason = if strict.contains(&route.host) {
+        let pattern = route.host.pattern();
+        let ends_here = terminated.has(pattern);
+        let passes = passing.contains(&route.host) || has(beside.proxy, pattern, Scheme::Https);
+        let reason = if strict.contains(&route.host) && ends_here {
             "client certificates are required"
-        } else if version == Some(MinVersion::Tls13) {
+        } else if version == Some(MinVersion::Tls13) && (ends_here || !passes) {
+            // The default certificate would serve the host, too, and speak any version.
             "`min_version` is written"
         } else {
             return None;
         };
-        (ends_here && route.tls.is_none() && route.scheme().is_none()).then_some(reason)
+        (route.tls.is_none() && route.scheme().is_none()).then_some(reason)
     };
     let held: Vec<_> = routes.iter().map(held).collect();
     for ((spot, route), reason) in spots.iter().zip(routes).zip(held) {

@@ -34,8 +34,8 @@ part! {
         /// Certificates that the gateway gets by itself (RFC 8555).
         acme: Option<Acme>, r#"{"hosts": ["www.example.com"]}"#;
         /// The oldest version that is spoken with the network's hosts, and with those that nobody
-        /// declared where the network serves `*`. Where it is written as `1.3`, rules of hosts
-        /// whose TLS ends here are for requests with TLS alone.
+        /// declared where the network serves `*`. Where it is written as `1.3`, rules are for
+        /// requests with TLS alone, and TLS of their hosts ends here, unless it passes through.
         min_version: MinVersion = "1.2", r#""1.3""#;
     }
 }

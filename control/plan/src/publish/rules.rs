@@ -10,9 +10,7 @@ use engine_core::{
 use engine_http::{
     answer::Pages,
     method::Scheme,
-    rules::{
-        Action, Match, Policy, Prefixes, Rule, Secure, Sticky, Table, TableBuilder, TableError,
-    },
+    rules::{Action, Match, Policy, Prefixes, Rule, Secure, Sticky, Table, TableBuilder},
 };
 
 /// A rule before its route is in a snapshot.
@@ -26,15 +24,20 @@ pub(super) struct Draft {
 }
 
 /// The table of all rules, over the routes of a snapshot.
-pub(super) fn table(drafts: Vec<Draft>, snapshot: &Snapshot) -> Result<Table, Vec<TableError>> {
+///
+/// # Errors
+/// Everything that contradicts itself. A rule without its route is refused, too: left out, its
+/// requests would go to a rule that says less of them.
+pub(super) fn table(drafts: Vec<Draft>, snapshot: &Snapshot) -> Result<Table, Vec<String>> {
     let routes: HashMap<RouteId, &Arc<snapshot::Route>> =
         snapshot.routes().map(|route| (route.id, route)).collect();
-    let mut table = TableBuilder::new();
+    let (mut table, mut lost) = (TableBuilder::new(), Vec::new());
     for draft in drafts {
         let Some(route) = draft
             .aside
             .or_else(|| routes.get(&draft.id).copied().cloned())
         else {
+            lost.push(format!("rule {} has no route", draft.id));
             continue;
         };
         let rule = Rule {
@@ -45,7 +48,14 @@ pub(super) fn table(drafts: Vec<Draft>, snapshot: &Snapshot) -> Result<Table, Ve
         };
         table.rule(draft.found_by, rule);
     }
-    table.build()
+    match (table.build(), lost.is_empty()) {
+        (Ok(table), true) => Ok(table),
+        (Ok(_), false) => Err(lost),
+        (Err(errors), _) => {
+            lost.extend(errors.iter().map(ToString::to_string));
+            Err(lost)
+        }
+    }
 }
 
 /// What happens to the requests of a rule.

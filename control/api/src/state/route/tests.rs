@@ -587,10 +587,15 @@ fn rules_of_a_host_that_asks_its_clients_who_they_are_take_requests_with_tls_alo
     assert_eq!(found, [https, https, Some(Scheme::Http), None, None]);
     let newest = json!({ "acme": { "hosts": ["a.example"] }, "min_version": "1.3" });
     let found = schemes(
-        json!([rule(json!({})), rule(json!({ "host": "c.example" }))]),
+        json!([
+            rule(json!({})),
+            rule(json!({ "host": "c.example" })),
+            rule(json!({ "host": "d.example", "tls": "passthrough" })),
+            rule(json!({ "host": "d.example" })),
+        ]),
         newest,
     );
-    assert_eq!(found, [https, None]);
+    assert_eq!(found, [https, https, None, None]);
     let refused = refused(&json!({
         "tls": { "acme": { "hosts": ["a.example"] } },
         "proxy": { "http://a.example": ["10.0.0.2:80"] },

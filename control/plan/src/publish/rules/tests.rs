@@ -223,3 +223,37 @@ fn a_name_that_no_listener_leads_to_is_warned_of() {
     assert_eq!(problem.pointer, "/1/proxy/http:~1~1a.example");
     assert_eq!(found[0].label, "http://a.example");
 }
+
+#[test]
+fn a_rule_without_its_route_is_refused_and_not_left_out() {
+    let network = json!({ "routes": [{ "host": "a.example", "to": ["10.0.0.2:80"] }] });
+    let planned = plan(&network, &["http"], &mut Ids::default());
+    let draft = Draft {
+        id: RouteId(77),
+        found_by: Match {
+            scheme: None,
+            host: None,
+            path: "/".to_owned(),
+            methods: Vec::new(),
+            fields: Vec::new(),
+        },
+        action: Action::Proxy,
+        policy: Policy::default(),
+        aside: None,
+    };
+    let refused = table(vec![draft], &planned.snapshot).unwrap_err();
+    assert_eq!(refused.len(), 1, "{refused:?}");
+}
+
+#[test]
+fn requests_of_a_host_without_a_certificate_are_not_left_to_the_names_around_it() {
+    let network = json!({ "routes": [
+        { "host": "a.example", "to": ["10.0.0.2:80"], "deny": ["0.0.0.0/0"] },
+        { "host": "*", "to": ["10.0.0.3:80"] },
+    ] });
+    for protocol in ["http", "https", "tls"] {
+        let planned = plan(&network, &[protocol], &mut Ids::default());
+        let rule = find(&planned, Scheme::Https, "a.example", "/").unwrap();
+        assert_eq!(&*rule.route.label, "a.example/", "{protocol}");
+    }
+}
