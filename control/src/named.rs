@@ -160,10 +160,9 @@ impl Examined {
 
     fn note<T>(&mut self, pointer: String, looked: io::Result<T>, path: &Path) {
         let Err(error) = looked else { return };
-        let severity = match error.kind() {
-            io::ErrorKind::NotFound => self.missing.unwrap_or(Severity::Error),
-            _ => Severity::Error,
-        };
+        let is_missing = error.kind() == io::ErrorKind::NotFound;
+        let severity = self.missing.filter(|_| is_missing);
+        let severity = severity.unwrap_or(Severity::Error);
         let message = format!("{} is of no use: {error}", path.display());
         self.problems.push(Problem {
             pointer,

@@ -39,6 +39,7 @@ use std::{
 
 use anyhow::Context as _;
 use control_api::{
+    Problems,
     answer::{CertificatesView, Event, Status},
     boot::{Boot, WireGuardBackend},
     state::Desired,
@@ -198,13 +199,7 @@ impl Reconciler {
         let mut publisher = Publisher::start(tls, &store)?;
         let prepared = publisher
             .prepare(&desired, &boot.listeners, None)
-            .map_err(|problems| {
-                let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-                anyhow::anyhow!(
-                    "the desired state does not fit the boot file: {}",
-                    problems.join("; ")
-                )
-            })?;
+            .map_err(|problems| misfit(&problems))?;
         let mut networks = Networks::new(
             (kernel, wanted_backend(&boot)),
             store,
@@ -442,4 +437,11 @@ pub(crate) fn wanted_backend(boot: &Boot) -> Option<Backend> {
         WireGuardBackend::Kernel => Some(Backend::Kernel),
         WireGuardBackend::Userspace => Some(Backend::Userspace),
     }
+}
+
+/// Why a desired state is not begun with.
+fn misfit(problems: &Problems) -> anyhow::Error {
+    let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    let problems = problems.join("; ");
+    anyhow::anyhow!("the desired state does not fit the boot file: {problems}")
 }

@@ -104,20 +104,8 @@ impl<'a> Gateway<'a> {
         let Stored {
             generation,
             desired,
-            left_out,
-        } = match stored::read(&store)? {
-            Some(stored) => stored,
-            None => seed(&store, boot_file, &boot)?,
-        };
-        let (file, problems) = (boot_file.to_owned(), files::compare(&text, &boot, &desired));
-        if problems.refuse() {
-            let found = [Found { file, problems }];
-            if left_out.is_empty() {
-                return Err(refused(&found));
-            }
-            log_problems(&found);
-            stored::leave_out_listeners(&mut boot, &found[0].problems);
-        }
+            ..
+        } = begin_with(&store, (boot_file, &text, &mut boot))?;
         // Before anything is touched: a gateway that cannot be asked changes nothing.
         let listener = listen(&boot.api.listen).map_err(|error| no_api(&boot.api.listen, error))?;
         let sockets = take_sockets(inherited, &boot)?;
@@ -313,6 +301,31 @@ fn refused(found: &[Found]) -> anyhow::Error {
     log_problems(found);
     let files: Vec<String> = found.iter().map(|f| f.file.display().to_string()).collect();
     anyhow::anyhow!("{} is refused", files.join(" and "))
+}
+
+/// The desired state to begin with, and the boot file held to it: where something of the state had to be
+/// left out, the listeners that led there are, too.
+fn begin_with(
+    store: &Store,
+    (boot_file, text, boot): (&Path, &str, &mut Boot),
+) -> anyhow::Result<Stored> {
+    let stored = match stored::read(store)? {
+        Some(stored) => stored,
+        None => seed(store, boot_file, boot)?,
+    };
+    let (file, problems) = (
+        boot_file.to_owned(),
+        files::compare(text, boot, &stored.desired),
+    );
+    if problems.refuse() {
+        let found = [Found { file, problems }];
+        if stored.left_out.is_empty() {
+            return Err(refused(&found));
+        }
+        log_problems(&found);
+        stored::leave_out_listeners(boot, &found[0].problems);
+    }
+    Ok(stored)
 }
 
 /// The desired state of an empty store: what the boot file names, or nothing.

@@ -62,7 +62,7 @@ mod tests {
         assert_eq!(health.last_failure(), None);
         assert!(health.note_failure(0, 1_700_000_000));
         assert!(!health.note_failure(0, 1_700_000_001));
-        assert!(health.clone().note_failure(0x0507, 1_700_000_002));
+        assert!(health.note_failure(0x0507, 1_700_000_002));
         assert_eq!(health.last_failure(), Some((0x0507, 1_700_000_002)));
         assert!(!health.is_down());
     }

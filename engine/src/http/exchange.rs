@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use engine_core::outcome::Outcome;
+use engine_core::outcome::{Fault, Outcome};
 use engine_http::{
     facts,
     method::Version,
@@ -150,17 +150,8 @@ pub(crate) async fn exchange(
             targets.again(target);
             continue;
         }
-        if failure.outcome.fault() == engine_core::outcome::Fault::Upstream {
-            let is_flood = failure.refusal.is_some_and(Refusal::is_flood);
-            // What keeps the gateway busy is left out at once.
-            let times = if is_flood {
-                plan.policy.ejection.failures.max(1)
-            } else {
-                1
-            };
-            for _ in 0..times {
-                targets.failed(target, failure.outcome);
-            }
+        for _ in 0..weight_of(&failure, plan) {
+            targets.failed(target, failure.outcome);
         }
         let now = worker.nanoseconds();
         let has_budget = || permit.route.standing.withdraw(retries, now);
@@ -176,6 +167,16 @@ pub(crate) async fn exchange(
         if !targets.has_next() {
             targets.start_over();
         }
+    }
+}
+
+/// How many failures of its target one counts as: none where the target is not to blame, and enough
+/// to leave out at once what keeps the gateway busy.
+fn weight_of(failure: &Failure, plan: &Plan<'_>) -> u32 {
+    match failure.refusal {
+        _ if failure.outcome.fault() != Fault::Upstream => 0,
+        Some(refusal) if refusal.is_flood() => plan.policy.ejection.failures.max(1),
+        Some(_) | None => 1,
     }
 }
 

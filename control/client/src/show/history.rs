@@ -78,7 +78,18 @@ pub(crate) fn audit(answer: &AuditEntries, paint: Paint) -> String {
 
 /// One event, on one line.
 pub(crate) fn event(event: &Event, paint: Paint) -> String {
-    let (colour, what) = match &event.happening {
+    let (colour, what) = told(&event.happening);
+    format!(
+        "{}  {}  {}",
+        paint.paint(Colour::Faint, &clock(event.time)),
+        paint.paint(colour, &format!("{:<17}", event.happening.kind())),
+        printable(&what),
+    )
+}
+
+/// What happened, and how it is to be taken.
+fn told(happening: &Happening) -> (Colour, String) {
+    match happening {
         Happening::PeerConnected {
             network,
             peer,
@@ -97,10 +108,10 @@ pub(crate) fn event(event: &Event, paint: Paint) -> String {
             network,
             peer,
             endpoint,
-        } => (
-            Colour::Plain,
-            format!("network {network}  peer {peer} from {endpoint}"),
-        ),
+        } => {
+            let what = format!("network {network}  peer {peer} from {endpoint}");
+            (Colour::Plain, what)
+        }
         Happening::NetworkDegraded { network, reasons } => (
             Colour::Bad,
             format!("network {network}  {}", reasons.join("; ")),
@@ -132,14 +143,12 @@ pub(crate) fn event(event: &Event, paint: Paint) -> String {
             Colour::Good,
             format!("{name} by {issuer} until {}", clock(*not_after)),
         ),
-        Happening::CertificateFailed { name, reason, .. } => {
-            (Colour::Bad, format!("{name}  {reason}"))
-        }
         Happening::CertificateLoaded { file, names, .. } => {
             (Colour::Good, format!("{file} for {}", names.join(", ")))
         }
-        Happening::CertificateRefused { file, reason } => {
-            (Colour::Bad, format!("{file}  {reason}"))
+        Happening::CertificateFailed { name, reason, .. }
+        | Happening::CertificateRefused { file: name, reason } => {
+            (Colour::Bad, format!("{name}  {reason}"))
         }
         Happening::OnDemandSpent { names_per_hour } => (
             Colour::Bad,
@@ -148,13 +157,7 @@ pub(crate) fn event(event: &Event, paint: Paint) -> String {
         Happening::StateApplied { generation, actor } => {
             (Colour::Good, format!("generation {generation} by {actor}"))
         }
-    };
-    format!(
-        "{}  {}  {}",
-        paint.paint(Colour::Faint, &clock(event.time)),
-        paint.paint(colour, &format!("{:<17}", event.happening.kind())),
-        printable(&what),
-    )
+    }
 }
 
 /// Whose something is, before its name.
