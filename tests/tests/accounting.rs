@@ -31,7 +31,7 @@ fn main() -> ExitCode {
 const NAME: &str = "blue.example";
 
 /// Every field of a record, and whether it may be null.
-const FIELDS: [(&str, bool); 19] = [
+const FIELDS: [(&str, bool); 20] = [
     ("time", false),
     ("listener", false),
     ("worker", false),
@@ -51,6 +51,7 @@ const FIELDS: [(&str, bool); 19] = [
     ("relay", false),
     ("outcome", false),
     ("fault", false),
+    ("reason", true),
 ];
 
 /// A server that sends as many bytes as the client's first four say, and reads to the end;

@@ -122,7 +122,8 @@ fn without_descriptors_it_waits_and_then_goes_on(lab: &mut Lab) -> Result<()> {
     let mut boot = boot(json!({}));
     boot["workers"] = json!(1);
     let state = tenant.state(json!({}));
-    lab.gateway_after("ulimit -n 64", Stdio::null(), boot, state)?;
+    // A quarter of them is kept back for control.
+    lab.gateway_after("ulimit -n 96", Stdio::null(), boot, state)?;
     let local: IpAddr = Ipv4Addr::LOCALHOST.into();
     // One after the other, until one is not served: each takes two descriptors.
     let mut live = Vec::new();

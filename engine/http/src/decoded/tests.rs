@@ -146,7 +146,7 @@ fn a_decoded_response_ends_where_its_stream_does() {
         (200, true, "3", true, Ok(None)),
         (304, false, "3", true, Ok(None)),
         (101, false, "", false, Err(Refusal::UnaskedUpgrade)),
-        (600, false, "", true, Ok(None)),
+        (600, false, "", true, Ok(Length(0))),
         (1000, false, "", true, Err(Refusal::StatusLine)),
     ] {
         let mut lines = FieldLines::default();
