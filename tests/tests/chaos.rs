@@ -133,7 +133,10 @@ fn a_name_that_leads_elsewhere_takes_new_connections_along(lab: &mut Lab) -> Res
     )?;
     // What was dialed in the namespace before is no longer the network's: with the same addresses it may
     // be another tenant's.
-    ensure!(still_lives(&mut stream).is_err(), "it stays in a namespace that the network left");
+    ensure!(
+        still_lives(&mut stream).is_err(),
+        "it stays in a namespace that the network left"
+    );
     let ended = gateway.wait_for_record("its end", |it| it["outcome"] == "network_changed")?;
     ensure!(ended["fault"] == "gateway", "{ended}");
     ensure!(Netns::open(&path(&tenant))?.identity() == other.identity());

@@ -162,7 +162,9 @@ fn many_userspace_devices_are_back_at_once_after_a_restart() {
     const NETWORKS: u16 = 60;
     on_each_backend(|lab| {
         let wanted = desired(&networks(NETWORKS));
+        let begun = Instant::now();
         lab.settle(&wanted);
+        let made = begun.elapsed();
         let index = |lab: &Lab| {
             let mut inside = rtnl(&Netns::open(&lab.path(40_000)).unwrap());
             inside.link("wg40000").unwrap().unwrap().index
@@ -172,13 +174,15 @@ fn many_userspace_devices_are_back_at_once_after_a_restart() {
         lab.restart();
         let ended = begun.elapsed();
         lab.settle(&wanted);
+        let back = begun.elapsed();
         println!(
-            "{}: ended in {ended:?}, back in {:?}",
+            "{}: made in {made:?}, ended in {ended:?}, back in {back:?}",
             lab.backend().label(),
-            begun.elapsed()
         );
-        // The kernel takes 20 ms and more to end each.
-        assert!(begun.elapsed() < Duration::from_millis(10) * NETWORKS.into());
+        // The kernel takes 20 ms and more to end each. In an emulated machine, where other tests hold its
+        // locks, time says nothing.
+        let is_emulated = std::env::var_os("LAB_WIREGUARD_MODULE").is_some();
+        assert!(is_emulated || back < made + Duration::from_millis(10) * NETWORKS.into());
         assert_eq!(index(lab), before, "the same link");
     });
 }
