@@ -146,6 +146,8 @@ outcomes! {
     /// The connection's network moved to another namespace, or lost the address that it was dialed
     /// from.
     NetworkChanged => Gateway "network_changed",
+    /// TLS of the name is to end here, and there is no certificate for it.
+    NoCertificate => Gateway "no_certificate",
     /// What lets the connection's client in was changed, and lets it in no longer.
     AccessChanged => Gateway "access_changed",
     /// The TLS that is to be spoken with the targets could not be set up: see the status.

@@ -166,6 +166,7 @@ async fn refuse_hello(connection: &Connection<'_>, hello: &Hello, error: &Accept
         refuse(connection, alert).await;
     }
     match error {
+        AcceptError::UnknownName if is_declared(connection, hello) => Outcome::NoCertificate,
         AcceptError::UnknownName => unknown(name_of(hello)),
         AcceptError::NoChallenge => {
             count_failed(connection, Cause::Protocol);
@@ -176,6 +177,13 @@ async fn refuse_hello(connection: &Connection<'_>, hello: &Hello, error: &Accept
             Outcome::HandshakeFailed
         }
     }
+}
+
+/// Whether some network has the TLS of the name end here.
+fn is_declared(connection: &Connection<'_>, hello: &Hello) -> bool {
+    let current = connection.worker.current();
+    let Published { tls, snapshot, .. } = &*current.0;
+    name_of(hello).is_some_and(|name| tls.of(name, snapshot).is_some())
 }
 
 /// Ends a handshake that failed.

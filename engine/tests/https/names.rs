@@ -3,7 +3,10 @@
 use std::io::Write;
 
 use engine::Protocol;
-use engine_core::{hostname::Hostname, outcome::Outcome};
+use engine_core::{
+    hostname::Hostname,
+    outcome::{Fault, Outcome},
+};
 use engine_tls::policy::{ACME_PROTOCOL, Policy};
 
 use crate::gateway::{Authority, Setup, Upstream, ask, client, client_with, connect};
@@ -38,6 +41,25 @@ fn names_that_pass_and_names_that_end_share_a_port() {
     let error = stream.write(b"x").unwrap_err().to_string();
     assert!(error.contains("UnrecognisedName"), "{error}");
     gateway.outcomes(Outcome::UnknownName, 1);
+}
+
+#[test]
+fn a_declared_name_without_a_certificate_is_the_gateways_fault() {
+    let authority = Authority::new("one");
+    let mut gateway = Setup::new(Protocol::Tls)
+        .certificate(&authority.leaf(&["a.example"]))
+        .terminate(Some("a.example"), Policy::default())
+        .terminate(Some("b.example"), Policy::default())
+        .terminate(None, Policy::default())
+        .start();
+    for name in ["b.example", "c.example"] {
+        let mut stream = connect(gateway.address, &client(&authority, None), name);
+        let error = stream.write(b"x").unwrap_err().to_string();
+        assert!(error.contains("UnrecognisedName"), "{name}: {error}");
+    }
+    gateway.outcomes(Outcome::NoCertificate, 1);
+    gateway.outcomes(Outcome::UnknownName, 1);
+    assert_eq!(Outcome::NoCertificate.fault(), Fault::Gateway);
 }
 
 #[test]
