@@ -1,6 +1,6 @@
 //! A change of the desired state, from the request to the answer.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, num::NonZeroU16, sync::Arc};
 
 use control_api::{
     Problems, Valid,
@@ -34,6 +34,15 @@ struct Accepted {
     warnings: Problems,
     changed: Changed,
     /// Absent when the workers need not know.
+    prepared: Option<Prepared>,
+}
+
+/// A change that is stored and shown, and that kernel and workers do not know of yet.
+struct Begun {
+    /// The state before it.
+    before: Arc<Desired>,
+    /// The networks that it concerns.
+    scope: BTreeSet<NonZeroU16>,
     prepared: Option<Prepared>,
 }
 
@@ -87,8 +96,10 @@ impl Reconciler {
         let ChangeRequest {
             wait, reply, actor, ..
         } = request;
+        // Whoever is answered and looks then sees what was accepted.
+        let begun = self.begin(accepted);
         if wait {
-            self.take_up(accepted, planning, &actor.name);
+            self.take_up(begun, planning, &actor.name);
             applied.degraded = self.not_made();
             let generation = applied.generation;
             let _ = reply.send(if self.running == generation {
@@ -98,7 +109,7 @@ impl Reconciler {
             });
         } else {
             let _ = reply.send(Ok(applied));
-            self.take_up(accepted, planning, &actor.name);
+            self.take_up(begun, planning, &actor.name);
         }
     }
 
@@ -188,8 +199,8 @@ impl Reconciler {
         }
     }
 
-    /// Makes the kernel and the workers what the new state says.
-    fn take_up(&mut self, accepted: Accepted, planning: Planning, actor: &str) {
+    /// Counts what moved under the old state, and shows the new one.
+    fn begin(&mut self, accepted: Accepted) -> Begun {
         let Accepted {
             desired,
             changed,
@@ -203,6 +214,20 @@ impl Reconciler {
         self.desired = Arc::new(desired);
         self.standing = Standing::of(&self.desired, &self.boot.listeners);
         self.show();
+        Begun {
+            before,
+            scope,
+            prepared,
+        }
+    }
+
+    /// Makes the kernel and the workers what the new state says.
+    fn take_up(&mut self, begun: Begun, planning: Planning, actor: &str) {
+        let Begun {
+            before,
+            scope,
+            prepared,
+        } = begun;
         let is_partial = planning.plan.is_partial;
         let (publisher, engine, generation) =
             (&mut self.publisher, &mut self.engine, self.generation);
