@@ -106,18 +106,6 @@ pub(crate) struct Batch {
     pub(crate) answers: Answers,
 }
 
-/// How far a clock may go back, in seconds, and time is only taken to stand still until it has caught
-/// up. Beyond, it was ahead.
-pub(crate) const BACK_MAX: u64 = 60;
-
-/// The time after two samples in a row. Nothing was sampled at 0.
-fn follow(before: u64, now: u64) -> u64 {
-    if now > 0 && now.saturating_add(BACK_MAX) < before {
-        return now;
-    }
-    before.max(now)
-}
-
 impl Ledger {
     pub(crate) fn new(clients_max: usize) -> Self {
         Self(Mutex::new(Books {
@@ -128,7 +116,7 @@ impl Ledger {
 
     pub(crate) fn record(&self, sample: &Sample) {
         let mut books = self.lock();
-        books.batch.time = follow(books.batch.time, sample.time_unix);
+        books.batch.time = books.batch.time.max(sample.time_unix);
         for peer in &sample.peers {
             books.record_peer(peer);
         }
@@ -251,7 +239,7 @@ impl Batch {
 
     /// Puts a later batch behind this one.
     pub(crate) fn append(&mut self, later: Self) {
-        self.time = follow(self.time, later.time);
+        self.time = self.time.max(later.time);
         for (id, change) in later.peers {
             self.add_peer(id, change);
         }

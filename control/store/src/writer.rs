@@ -22,12 +22,10 @@ use crate::{
 };
 
 mod cut;
-mod epoch;
 mod merge;
 mod save;
 
 use cut::Clock;
-use epoch::Pace;
 use merge::Merges;
 
 /// How long counters wait for a lock that another process holds: they can be written later.
@@ -80,7 +78,6 @@ pub(crate) struct Writer {
     backlog: Batch,
     clock: Clock,
     merges: Merges,
-    pace: Pace,
     retention: Retention,
     pulse: Pulse,
 }
@@ -125,7 +122,6 @@ impl Writer {
             backlog: Batch::default(),
             clock,
             merges: Merges::default(),
-            pace: Pace::from(clock),
             retention,
             pulse,
         })
@@ -164,9 +160,7 @@ impl Writer {
     fn save_up_to(&mut self, asked: Option<u64>) -> Result<(), WriteError> {
         self.backlog.append(self.ledger.take());
         let (backlog, clock) = (&self.backlog, self.clock);
-        let believed = self.pace.follow(backlog.time);
-        self.merges.wind(believed, &self.retention);
-        let is_new = backlog.counts() && clock.was_ahead_of(backlog.time);
+        self.merges.wind(backlog.time, &self.retention);
         let row_interval = self.retention.row_interval.as_secs().max(1);
         let due = clock.is_due(backlog.time, row_interval);
         let wanted = asked.is_some_and(|until| clock.is_wanted(until));
@@ -191,11 +185,8 @@ impl Writer {
             patience,
             |transaction| {
                 let mut clock = clock;
-                if is_new {
-                    clock.begin_anew(transaction, backlog.time, &backlog.answers)?;
-                }
                 // What is open by now is older than what comes: it does not get its time.
-                if due && !is_new {
+                if due {
                     clock.cut(transaction)?;
                 }
                 save::save(transaction, backlog, &mut clock)?;
@@ -264,8 +255,6 @@ impl Writer {
     /// Merges whatever is to be merged by now.
     #[cfg(test)]
     pub(crate) fn tidy_all(&mut self) {
-        self.pace.jump(self.backlog.time);
-        self.merges.wind(self.backlog.time, &self.retention);
         while self.merges.is_due() {
             self.tidy();
         }

@@ -7,7 +7,7 @@ use rusqlite::Transaction;
 
 use super::{
     Group, TrafficQuery,
-    select::{self, Kind, Selection},
+    select::{Kind, Selection},
 };
 use crate::{
     Answer, ReadError, Store,
@@ -39,10 +39,6 @@ impl Store {
 }
 
 fn read(transaction: &Transaction<'_>, query: &TrafficQuery) -> rusqlite::Result<TrafficInfo> {
-    let query = &TrafficQuery {
-        since: select::since(transaction, query.since)?,
-        ..query.clone()
-    };
     let selection = Selection::new(transaction, query, PEERS)?;
     let mut info = TrafficInfo {
         start_time: query.since,

@@ -7,7 +7,7 @@ use rusqlite::Transaction;
 
 use super::{
     Group, TrafficQuery,
-    select::{self, Kind, Selection},
+    select::{Kind, Selection},
 };
 use crate::{
     Answer, ReadError, Store,
@@ -46,10 +46,6 @@ impl Store {
 }
 
 fn read(transaction: &Transaction<'_>, query: &TrafficQuery) -> rusqlite::Result<RoutesTraffic> {
-    let query = &TrafficQuery {
-        since: select::since(transaction, query.since)?,
-        ..query.clone()
-    };
     let selection = Selection::new(transaction, query, RELAYS)?;
     let mut answer = RoutesTraffic {
         start_time: query.since,

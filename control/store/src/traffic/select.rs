@@ -3,7 +3,7 @@
 use rusqlite::{ToSql, Transaction, types::ToSqlOutput};
 
 use super::{ANSWER_ROWS_MAX, NetworkFilter, TrafficQuery};
-use crate::number::{amount, from_amount};
+use crate::number::amount;
 
 /// The rows between two times, of some peers or relays.
 pub(super) struct Selection {
@@ -27,20 +27,6 @@ pub(super) struct Kind {
     pub(super) owners: &'static str,
     /// The owners' column for the peer's key.
     pub(super) peer_key: &'static str,
-}
-
-/// The time that a question is about everything after. One that has not come yet was answered by a
-/// clock that was ahead: what is counted since it was set back is new.
-pub(super) fn since(transaction: &Transaction<'_>, asked: u64) -> rusqlite::Result<u64> {
-    let sql = "SELECT sampled, begun FROM clock";
-    let (sampled, begun) = transaction.query_row(sql, [], |row| {
-        Ok((from_amount(row.get(0)?), from_amount(row.get(1)?)))
-    })?;
-    Ok(if begun > 0 && asked > sampled {
-        begun
-    } else {
-        asked
-    })
 }
 
 /// Whose rows.

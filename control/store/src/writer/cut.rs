@@ -69,7 +69,7 @@ impl Clock {
         self.write(transaction)
     }
 
-    pub(super) fn has_open_bytes(self) -> bool {
+    fn has_open_bytes(self) -> bool {
         self.sampled > self.cut
     }
 }
