@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod actual;
+pub mod calendar;
 mod changed;
 mod doubts;
 mod ids;

@@ -1,10 +1,50 @@
 //! The time of day.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use control_plan::calendar::Calendar;
+
+/// From which lead on the stamps of the accounts are said to be ahead of the clock.
+const LEAD_TOLD: Duration = Duration::from_secs(60);
 
 /// The time since the Unix epoch; zero before it.
 pub(crate) fn unix_now() -> Duration {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
+}
+
+/// What the accounts are stamped by: the machine's clock, where it can be believed.
+#[derive(Debug)]
+pub(super) struct AccountsClock {
+    calendar: Calendar,
+    begun: Instant,
+    is_ahead: bool,
+}
+
+impl AccountsClock {
+    /// Goes on from the last stamp in the store, in seconds since the Unix epoch.
+    pub(super) fn after(last_unix: u64) -> Self {
+        Self {
+            calendar: Calendar::after(last_unix, Duration::ZERO),
+            begun: Instant::now(),
+            is_ahead: false,
+        }
+    }
+
+    /// The stamp of what is counted now, in seconds since the Unix epoch.
+    pub(super) fn stamp(&mut self) -> u64 {
+        let now = unix_now();
+        let stamp = self.calendar.stamp(now, self.begun.elapsed());
+        let lead = self.calendar.ahead_of(now);
+        let is_ahead = lead > LEAD_TOLD;
+        if is_ahead && !self.is_ahead {
+            tracing::warn!(
+                seconds = lead.as_secs(),
+                "the clock was set back: rows of the accounts are stamped ahead of it until it catches up"
+            );
+        }
+        self.is_ahead = is_ahead;
+        stamp
+    }
 }

@@ -25,7 +25,8 @@ use control_store::{ReadError, Store};
 use tokio::sync::broadcast;
 
 use super::{
-    Heartbeat, degraded::Degraded, news::News, owners::Owners, peers::Peers, records::Records,
+    Heartbeat, clock::AccountsClock, degraded::Degraded, news::News, owners::Owners, peers::Peers,
+    records::Records,
 };
 
 /// All networks.
@@ -34,6 +35,7 @@ pub(crate) struct Networks {
     pub(super) kernel: Linux,
     pub(super) records: Records,
     pub(super) store: Store,
+    pub(super) clock: AccountsClock,
     pub(super) news: News,
     pub(super) heartbeat: Arc<Heartbeat>,
     /// Who has to carry the packets; absent where it does not matter.
@@ -69,6 +71,7 @@ impl Networks {
             kernel,
             records: Records::load(store.clone())?,
             news: News::new(store.clone(), events),
+            clock: AccountsClock::after(store.last_stamp()),
             store,
             heartbeat,
             known: Known::default(),

@@ -77,9 +77,9 @@ impl Networks {
         }
     }
 
-    fn record(&self, peers: Vec<PeerSample>, relays: Vec<RelaySample>) {
+    fn record(&mut self, peers: Vec<PeerSample>, relays: Vec<RelaySample>) {
         self.store.record_sample(&Sample {
-            time_unix: unix_now().as_secs(),
+            time_unix: self.clock.stamp(),
             peers,
             relays,
         });

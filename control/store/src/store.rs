@@ -51,6 +51,7 @@ pub(crate) struct Threads {
     ledger: Arc<Ledger>,
     wake: Wake,
     pulse: Pulse,
+    last_stamp: u64,
 }
 
 impl Store {
@@ -74,6 +75,7 @@ impl Store {
         let (reads, read_requests) = Requests::bounded(READS_WAITING_MAX);
         let (wake, woken) = Wake::new();
         let writer = Writer::new(path, retention, Arc::clone(&ledger), pulse.clone())?;
+        let last_stamp = writer.last_stamp();
         let writer = start("store-writer", move || {
             writer::serve(writer, &write_requests, &woken);
         })?;
@@ -85,6 +87,7 @@ impl Store {
             ledger: Arc::clone(&ledger),
             wake,
             pulse,
+            last_stamp,
         };
         for _ in 0..READERS {
             let reader = Reader::new(open::reading(path)?, writes.clone(), Arc::clone(&ledger));
@@ -95,6 +98,13 @@ impl Store {
         Ok(Self {
             threads: Arc::new(threads),
         })
+    }
+
+    /// The latest time that a sample of an earlier run had, in seconds since the Unix epoch; 0 if there
+    /// was none.
+    #[must_use]
+    pub fn last_stamp(&self) -> u64 {
+        self.threads.last_stamp
     }
 
     /// Takes what was counted. Never blocks on the disk and never fails: what cannot be written yet

@@ -127,6 +127,11 @@ impl Writer {
         })
     }
 
+    /// The time of the last sample in the file.
+    pub(crate) fn last_stamp(&self) -> u64 {
+        self.clock.sampled
+    }
+
     pub(crate) fn retention(&self) -> &Retention {
         &self.retention
     }

@@ -17,7 +17,9 @@ fn a_restart_changes_no_total() {
     lab.store
         .record_sample(&peers(2, &[peer(1, raw(1, 15, 1))]));
     // Nothing was flushed: a store that ends well writes what it has.
+    assert_eq!(lab.store.last_stamp(), 0, "nothing was stamped before");
     let lab = lab.restart();
+    assert_eq!(lab.store.last_stamp(), 2);
     assert_eq!(lab.total(key(1)).rx, 15);
     // The device went on counting meanwhile.
     lab.store
