@@ -92,6 +92,14 @@ impl<'a> Host<'a> {
         self.port
     }
 
+    /// What a certificate has to be for: the name, folded, or the address without brackets.
+    pub fn to_proved(self) -> Option<Box<str>> {
+        match self.kind {
+            Kind::Ip(address) => Some(address.to_string().into()),
+            Kind::Name => self.folded().map(|name| Box::from(&*name)),
+        }
+    }
+
     /// The name in the form that routes are looked up by; `None` for an address.
     pub fn folded(self) -> Option<Folded> {
         let text = match self.kind {

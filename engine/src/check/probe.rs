@@ -6,6 +6,7 @@ use std::{io, os::fd::AsFd, sync::Arc, time::Instant};
 use engine_core::{outcome::Outcome, proxy_protocol};
 use engine_http::{
     health::Probe,
+    host::Host,
     reading::Reading,
     response::{self, Asked},
     scan::Scan,
@@ -122,8 +123,11 @@ async fn ask(
         None => None,
     };
     if let Some(origin) = &origin {
+        let asked = host.as_deref().map(str::as_bytes).and_then(Host::parse);
+        let name = asked.and_then(Host::to_proved);
         let to = tls::Endpoint {
             origin,
+            host: name.as_deref(),
             namespace: checked.namespace.ok_or(io::ErrorKind::NotFound)?,
             address,
         };

@@ -1,6 +1,9 @@
 //! What is done with a request: found out from its head, before anything of it is passed on.
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    rc::Rc,
+    sync::{Arc, LazyLock},
+};
 
 use engine_core::{
     outcome::Outcome,
@@ -10,7 +13,7 @@ use engine_http::{
     balance::Balance,
     facts::Framing,
     forward::{Client, Forwarding, Outgoing, write_request},
-    method::{Scheme, Version},
+    method::Version,
     path::Path,
     request::Request,
     response::Asked,
@@ -27,7 +30,7 @@ use super::{
     trace::RequestTrace,
     websocket,
 };
-use crate::{connection::Connection, live::Admission, worker::Published};
+use crate::{connection::Connection, live::Admission, tls::Speech, worker::Published};
 
 /// What is done with a request.
 pub(crate) enum Decision<'a> {
@@ -233,10 +236,7 @@ fn pass<'a>(
             safety: Safety::of(request),
             request_id: asker.id(),
             policy,
-            hsts: match visitor.scheme {
-                Scheme::Http => None,
-                Scheme::Https => policy.hsts.as_deref(),
-            },
+            scheme: visitor.scheme,
         },
         head: head(asking, request, policy, (path, matched), origin),
         route,
@@ -246,10 +246,22 @@ fn pass<'a>(
             policy,
             key: hashed,
             marked: sticky.and_then(|sticky| sticky.target(request.fields)),
+            host: host_for(asking.published, route, request),
             endpoints: visitor.endpoints,
             client,
         },
     }
+}
+
+/// The host that a target must prove to be, where no name was declared for the targets.
+fn host_for(published: &Published, route: &Route, request: &Request<'_>) -> Option<Rc<str>> {
+    let Some(Speech::As(origin)) = published.tls.origin(route.id) else {
+        return None;
+    };
+    if !origin.is_named_by_requests() {
+        return None;
+    }
+    request.host?.to_proved().map(Rc::from)
 }
 
 /// The head as the upstream gets it.

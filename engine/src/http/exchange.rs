@@ -5,7 +5,7 @@ use std::cell::Cell;
 use engine_core::outcome::{Fault, Outcome};
 use engine_http::{
     facts,
-    method::Version,
+    method::{Scheme, Version},
     refusal::Refusal,
     response::Asked,
     retry::{self, Content, Safety},
@@ -40,8 +40,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) safety: Safety,
     pub(crate) request_id: &'a str,
     pub(crate) policy: &'a Policy,
-    /// The value of `Strict-Transport-Security`, where TLS is spoken.
-    pub(crate) hsts: Option<&'a str>,
+    /// What the client speaks.
+    pub(crate) scheme: Scheme,
 }
 
 impl Plan<'_> {
@@ -53,6 +53,14 @@ impl Plan<'_> {
             false => Content::Partial,
         };
         !self.safety.may_repeat(retry::Failure::NoAnswer, content)
+    }
+
+    /// The value of `Strict-Transport-Security`, where TLS is spoken.
+    pub(crate) fn hsts(&self) -> Option<&str> {
+        match self.scheme {
+            Scheme::Http => None,
+            Scheme::Https => self.policy.hsts.as_deref(),
+        }
     }
 
     /// Whether the request's head was all of it.
@@ -113,7 +121,7 @@ pub(crate) async fn exchange(
     let retries = &plan.policy.retries;
     let patience = Patience::new((slot, &worker.live), &plan.policy.timeouts, listener);
     permit.route.standing.deposit(retries);
-    let mut targets = Targets::new(connection, work.way, permit, plan.is_once());
+    let mut targets = Targets::new(connection, &work.way, permit, plan.is_once());
     let mut repeated = 0;
     let mut is_refused = true;
     loop {

@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, OnceCell},
     net::IpAddr,
+    rc::Rc,
     time::{Duration, Instant},
 };
 
@@ -62,7 +63,7 @@ pub(crate) enum Far {
 }
 
 /// Where a request goes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Way<'a> {
     pub(crate) published: &'a Published,
     pub(crate) route: &'a Route,
@@ -71,6 +72,8 @@ pub(crate) struct Way<'a> {
     pub(crate) key: u64,
     /// The target that the request's cookie marks.
     pub(crate) marked: Option<usize>,
+    /// The host that a target must prove to be, where no name was declared for the targets.
+    pub(crate) host: Option<Rc<str>>,
     pub(crate) endpoints: Endpoints,
     /// Whose bytes they are: behind proxies that are trusted, not the proxy's.
     pub(crate) client: IpAddr,
@@ -80,7 +83,7 @@ pub(crate) struct Way<'a> {
 #[derive(Debug)]
 pub(crate) struct Targets<'a> {
     connection: &'a Connection<'a>,
-    way: Way<'a>,
+    way: &'a Way<'a>,
     permit: &'a Permit,
     random: u64,
     /// Taken when it is first asked for: clients that stay with their targets leave the order of
@@ -100,7 +103,7 @@ impl<'a> Targets<'a> {
     /// Those that a request tries. `is_once`: it may not be repeated.
     pub(crate) fn new(
         connection: &'a Connection<'a>,
-        way: Way<'a>,
+        way: &'a Way<'a>,
         permit: &'a Permit,
         is_once: bool,
     ) -> Self {
@@ -293,17 +296,18 @@ impl<'a> Targets<'a> {
             namespace: netns.identity(),
             address: target.address,
             origin: origin.map_or(0, |origin| origin.id()),
+            host: self.way.host.clone(),
         };
         // Behind a PROXY protocol header, a connection is of one client.
         let key = target.proxy_protocol.is_none().then_some(key);
         let load = self.counts().then(|| target.load.occupy());
         let rested = match self.again {
-            None => key.and_then(|key| self.rested(key)),
+            None => key.as_ref().and_then(|key| self.rested(key)),
             Some(_) => None,
         };
         let has_rested = rested.is_some();
         let pool = &self.connection.worker.pool;
-        let replaces = self.is_once && !has_rested && key.is_some_and(|key| pool.has(key));
+        let replaces = self.is_once && !has_rested && key.as_ref().is_some_and(|key| pool.has(key));
         let slot = self.connection.slot;
         let far = match rested {
             Some((far, local)) => {
@@ -313,7 +317,8 @@ impl<'a> Targets<'a> {
             }
             None => {
                 let origin = origin.map(|origin| &**origin);
-                self.reach((target, netns), key, (origin, until)).await?
+                self.reach((target, netns), key.clone(), (origin, until))
+                    .await?
             }
         };
         Ok(Opened {
@@ -328,12 +333,12 @@ impl<'a> Targets<'a> {
     }
 
     /// A connection that there is already, and where it leaves from.
-    fn rested(&self, key: Key) -> Option<(Far, Option<IpAddr>)> {
+    fn rested(&self, key: &Key) -> Option<(Far, Option<IpAddr>)> {
         let Worker {
             pool, upstreams, ..
         } = &**self.connection.worker;
         // Without an origin it is HTTP/1.
-        let shared = (key.origin != 0).then(|| upstreams.take(&key)).flatten();
+        let shared = (key.origin != 0).then(|| upstreams.take(key)).flatten();
         let shared = shared.map(|lease| {
             let local = lease.local();
             (Far::Stream(lease), local)
@@ -391,6 +396,7 @@ impl<'a> Targets<'a> {
             let left = deadline.saturating_duration_since(Instant::now());
             let to = tls::Endpoint {
                 origin,
+                host: self.way.host.as_deref(),
                 namespace: netns.identity(),
                 address,
             };

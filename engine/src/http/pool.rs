@@ -7,6 +7,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     net::{IpAddr, SocketAddr},
+    rc::Rc,
     time::{Duration, Instant},
 };
 
@@ -18,7 +19,7 @@ use crate::{end::End, live::Dialed};
 
 /// Whom a connection leads to. Tenants may use the same addresses, and what proved to be one name
 /// has not proved to be another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     pub(crate) network: NetworkId,
     /// The namespace that it was opened in: a network may move, and leave its addresses to another
@@ -27,6 +28,8 @@ pub(crate) struct Key {
     pub(crate) address: SocketAddr,
     /// The origin that it was made for, and verified to be; 0 is none.
     pub(crate) origin: u64,
+    /// The host that it was asked for and verified to be, where the origin has no name of its own.
+    pub(crate) host: Option<Rc<str>>,
 }
 
 /// The connections of one worker that wait for a request.
@@ -70,9 +73,9 @@ impl Pool {
 
     /// A connection that is still open as far as this end knows, and where it leaves from. `is_fresh`: one that gave a
     /// response just now, since the request may not be repeated.
-    pub(crate) fn take(&self, key: Key, is_fresh: bool) -> Option<(End, Option<IpAddr>)> {
+    pub(crate) fn take(&self, key: &Key, is_fresh: bool) -> Option<(End, Option<IpAddr>)> {
         let mut resting = self.resting.borrow_mut();
-        let stack = resting.get_mut(&key)?;
+        let stack = resting.get_mut(key)?;
         let now = Instant::now();
         let is_old = |top: &Resting| is_fresh && now.saturating_duration_since(top.since) > FRESH;
         while let Some(top) = stack.pop_if(|top| !is_old(top)) {
@@ -83,14 +86,14 @@ impl Pool {
             part(&top.end);
         }
         if stack.is_empty() {
-            resting.remove(&key);
+            resting.remove(key);
         }
         None
     }
 
     /// Whether there is any connection, fresh or not.
-    pub(crate) fn has(&self, key: Key) -> bool {
-        self.resting.borrow().contains_key(&key)
+    pub(crate) fn has(&self, key: &Key) -> bool {
+        self.resting.borrow().contains_key(key)
     }
 
     /// Keeps a connection on which a response has just ended, and which the upstream keeps open for
@@ -106,7 +109,12 @@ impl Pool {
             let left = announced.saturating_sub(MARGIN).max(announced / 2);
             left.min(self.rest_max)
         });
-        if self.count.get() >= self.count_max || rest_max.is_zero() {
+        // Hosts are made up by whoever asks: they take no more than half of the room.
+        let count_max = match key.host {
+            Some(_) => self.count_max / 2,
+            None => self.count_max,
+        };
+        if self.count.get() >= count_max || rest_max.is_zero() {
             part(&end);
             return;
         }
@@ -157,11 +165,11 @@ impl Pool {
         });
     }
 
-    fn keep(&self, keeps: impl Fn(Key, &Resting) -> bool) {
+    fn keep(&self, keeps: impl Fn(&Key, &Resting) -> bool) {
         let mut resting = self.resting.borrow_mut();
         resting.retain(|key, stack| {
             stack.retain(|resting| {
-                let stays = keeps(*key, resting);
+                let stays = keeps(key, resting);
                 if !stays {
                     part(&resting.end);
                 }
@@ -198,26 +206,27 @@ mod tests {
         (theirs, End::plain(Readiness::new(ours.into()).unwrap()))
     }
 
-    fn with_pool(test: impl FnOnce(&Pool, Key, &TcpListener)) {
+    fn with_pool(test: impl FnOnce(&Pool, &Key, &TcpListener)) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let key = Key {
             network: NetworkId(1),
             namespace: Netns::current().unwrap().identity(),
             address: listener.local_addr().unwrap(),
             origin: 0,
+            host: None,
         };
         let pool = Pool::new(2, Duration::from_secs(60));
-        rt::run(Driver::Epoll, async { test(&pool, key, &listener) }).unwrap();
+        rt::run(Driver::Epoll, async { test(&pool, &key, &listener) }).unwrap();
     }
 
     #[test]
     fn what_was_opened_in_one_namespace_is_not_given_out_for_another() {
         with_pool(|pool, key, listener| {
             let (_kept, end) = connection(listener);
-            pool.give(key, (end, None), None);
-            let mut moved = key;
+            pool.give(key.clone(), (end, None), None);
+            let mut moved = key.clone();
             moved.namespace.inode += 1;
-            assert!(pool.take(moved, false).is_none());
+            assert!(pool.take(&moved, false).is_none());
             assert!(pool.take(key, false).is_some());
         });
     }
@@ -227,13 +236,13 @@ mod tests {
         with_pool(|pool, key, listener| {
             let (quiet, kept) = connection(listener);
             let (closed, stale) = connection(listener);
-            pool.give(key, (kept, None), None);
-            pool.give(key, (stale, None), None);
+            pool.give(key.clone(), (kept, None), None);
+            pool.give(key.clone(), (stale, None), None);
             drop(closed);
             assert!(pool.take(key, false).is_some(), "the quiet one");
             assert!(pool.take(key, false).is_none());
             let (mut talking, odd) = connection(listener);
-            pool.give(key, (odd, None), None);
+            pool.give(key.clone(), (odd, None), None);
             talking.write_all(b"unasked").unwrap();
             assert!(pool.take(key, false).is_none());
             drop(quiet);
@@ -241,15 +250,34 @@ mod tests {
     }
 
     #[test]
+    fn what_was_verified_to_be_one_host_is_not_given_out_for_another() {
+        with_pool(|pool, key, listener| {
+            let (_theirs, ours) = connection(listener);
+            let of = |host: &str| Key {
+                host: Some(host.into()),
+                ..key.clone()
+            };
+            pool.give(of("a.example"), (ours, None), None);
+            assert!(pool.take(&of("b.example"), false).is_none());
+            assert!(pool.take(key, false).is_none());
+            // Half of the room is for hosts that were declared.
+            let (_full, crowd) = connection(listener);
+            pool.give(of("b.example"), (crowd, None), None);
+            assert!(pool.take(&of("b.example"), false).is_none());
+            assert!(pool.take(&of("a.example"), false).is_some());
+        });
+    }
+
+    #[test]
     fn networks_do_not_share_and_a_gone_one_loses_its_connections() {
         with_pool(|pool, key, listener| {
             let (_theirs, ours) = connection(listener);
-            pool.give(key, (ours, None), None);
+            pool.give(key.clone(), (ours, None), None);
             let other = Key {
                 network: NetworkId(2),
-                ..key
+                ..key.clone()
             };
-            assert!(pool.take(other, false).is_none());
+            assert!(pool.take(&other, false).is_none());
             pool.end_networks(|network| network == key.network);
             assert!(pool.take(key, false).is_none());
         });
@@ -259,9 +287,9 @@ mod tests {
     fn a_request_that_may_not_be_repeated_gets_a_connection_that_was_used_just_now() {
         with_pool(|pool, key, listener| {
             let (_theirs, ours) = connection(listener);
-            pool.give(key, (ours, None), None);
+            pool.give(key.clone(), (ours, None), None);
             let ours = pool.take(key, true).unwrap();
-            pool.give(key, ours, None);
+            pool.give(key.clone(), ours, None);
             std::thread::sleep(FRESH + Duration::from_millis(1));
             assert!(pool.take(key, true).is_none());
             assert!(pool.take(key, false).is_some(), "it stays for the others");
@@ -275,17 +303,17 @@ mod tests {
             let now = Instant::now();
             for (announced, ends_after) in [(Some(5), 4), (Some(1000), 60), (None, 60)] {
                 let (_theirs, ours) = connection(listener);
-                pool.give(key, (ours, None), announced);
+                pool.give(key.clone(), (ours, None), announced);
                 pool.sweep(now + Duration::from_millis(ends_after * 1000 - 100));
                 assert_eq!(pool.count.get(), 1, "{announced:?}");
                 pool.sweep(Instant::now() + Duration::from_secs(ends_after));
                 assert_eq!(pool.count.get(), 0, "{announced:?}");
             }
             let (_theirs, ours) = connection(listener);
-            pool.give(key, (ours, None), Some(0));
+            pool.give(key.clone(), (ours, None), Some(0));
             assert_eq!(pool.count.get(), 0);
             let (_theirs, ours) = connection(listener);
-            pool.give(key, (ours, None), Some(1));
+            pool.give(key.clone(), (ours, None), Some(1));
             std::thread::sleep(Duration::from_millis(501));
             assert!(
                 pool.take(key, false).is_none(),
@@ -301,7 +329,7 @@ mod tests {
             let mut theirs = Vec::new();
             for (their, our) in held {
                 theirs.push(their);
-                pool.give(key, (our, None), None);
+                pool.give(key.clone(), (our, None), None);
             }
             assert_eq!(pool.count.get(), 2);
             pool.sweep(Instant::now());

@@ -230,7 +230,7 @@ impl<'a> Exchange<'a> {
         let Work {
             connection,
             plan,
-            way,
+            ref way,
             ..
         } = *self.work;
         if let Some(sticky) = &plan.policy.sticky

@@ -174,7 +174,7 @@ fn forwarding<'a>(told: &Head<'a>, framing: Framing, keep_alive: bool) -> Respon
         framing,
         request_id: plan.request_id,
         edits: &plan.policy.response_edits,
-        hsts: plan.hsts,
+        hsts: plan.hsts(),
         set_cookie: told.cookie.map(Vec::as_slice),
         date: told.date,
     }

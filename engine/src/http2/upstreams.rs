@@ -38,6 +38,10 @@ use crate::{
     rt,
 };
 
+/// From how many origins and hosts on a connection for a further host is for one request alone: hosts
+/// are made up by whoever asks.
+const HOSTS_MAX: usize = 1024;
+
 /// The connections of one worker.
 #[derive(Debug)]
 pub(crate) struct Upstreams {
@@ -155,7 +159,9 @@ impl Upstreams {
             return Ok(lease);
         };
         let mut by_key = self.by_key.borrow_mut();
-        by_key.entry(key).or_default().push(upstream);
+        if key.host.is_none() || by_key.len() < HOSTS_MAX || by_key.contains_key(&key) {
+            by_key.entry(key).or_default().push(upstream);
+        }
         Ok(lease)
     }
 
@@ -164,8 +170,8 @@ impl Upstreams {
         let mut kept = 0;
         let mut key_before = None;
         self.keep(|key, upstream| {
-            if key_before != Some(*key) {
-                (key_before, kept) = (Some(*key), 0);
+            if key_before.as_ref() != Some(key) {
+                (key_before, kept) = (Some(key.clone()), 0);
             }
             let rested = now.saturating_duration_since(upstream.rests_since.get());
             let may_rest = rested < self.rest_max && kept < self.limits.connections_per_target_max;

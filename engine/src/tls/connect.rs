@@ -7,7 +7,7 @@ use std::{
 
 use engine_core::outcome::Outcome;
 use engine_sys::netns::Identity;
-use engine_tls::{Cause, SessionError};
+use engine_tls::{Cause, SessionError, origin::ConnectError};
 
 use super::{
     Origin,
@@ -24,6 +24,8 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Endpoint<'a> {
     pub(crate) origin: &'a Origin,
+    /// The host that is asked for, where the origin has no name of its own.
+    pub(crate) host: Option<&'a str>,
     /// Where its address is one.
     pub(crate) namespace: Identity,
     pub(crate) address: SocketAddr,
@@ -66,19 +68,24 @@ pub(crate) async fn connect_until(
 fn begin(worker: &Worker, to: Endpoint<'_>) -> Result<Option<Tls>, Outcome> {
     let Endpoint {
         origin,
+        host,
         namespace,
         address,
     } = to;
     let Some(tls) = worker.sessions.of(origin, namespace) else {
         return Ok(None);
     };
-    let begun = match origin.name() {
+    let begun = match origin.name().or(host) {
         Some(name) => tls.connect(name),
         None => tls.connect(&address.ip().to_string()),
     };
-    let session = begun.map_err(|error| {
-        tracing::error!(%error, %address, "TLS with a target cannot begin");
-        Outcome::GatewayError
+    let session = begun.map_err(|error| match error {
+        // No certificate is for what a client asks for here.
+        ConnectError::Name(_) if origin.name().is_none() => Outcome::UpstreamUntrusted,
+        ConnectError::Name(_) | ConnectError::Session(_) => {
+            tracing::error!(%error, %address, "TLS with a target cannot begin");
+            Outcome::GatewayError
+        }
     })?;
     Ok(Some(Tls::Client(session)))
 }

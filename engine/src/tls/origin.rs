@@ -31,7 +31,7 @@ pub struct Origin {
 
 impl Origin {
     /// With TLS. `name` is what targets must have a certificate for, and what they are asked for by
-    /// SNI; without one it is their address.
+    /// SNI; without one it is the host of each request, and of what names no host, their address.
     ///
     /// # Errors
     /// Says which of the settings is not good.
@@ -62,9 +62,14 @@ impl Origin {
         self.tls.is_none() || end.speaks(b"h2")
     }
 
-    /// The name that a target must prove to be.
+    /// The name that a target must prove to be, where it was declared.
     pub(crate) fn name(&self) -> Option<&str> {
         self.name.as_deref()
+    }
+
+    /// Whether the name that a target must prove to be is the host of each request.
+    pub(crate) fn is_named_by_requests(&self) -> bool {
+        self.tls.is_some() && self.name.is_none()
     }
 }
 

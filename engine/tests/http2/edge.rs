@@ -48,12 +48,17 @@ impl Edge {
     }
 
     pub(crate) fn with(target: SocketAddr, speaks: Speaks, limits: Limits) -> Self {
-        Self::start(limits, publication(target, speaks, Policy::default()))
+        Self::start(limits, publication(&[target], speaks, Policy::default()))
     }
 
     /// Starts one whose rule has this policy.
     pub(crate) fn under(target: SocketAddr, speaks: Speaks, policy: Policy) -> Self {
-        Self::start(Limits::default(), publication(target, speaks, policy))
+        Self::start(Limits::default(), publication(&[target], speaks, policy))
+    }
+
+    /// Starts one whose rule has these targets.
+    pub(crate) fn among(targets: &[SocketAddr], speaks: Speaks, policy: Policy) -> Self {
+        Self::start(Limits::default(), publication(targets, speaks, policy))
     }
 
     fn start(limits: Limits, publication: Publication) -> Self {
@@ -179,8 +184,16 @@ fn listener() -> Listener {
     }
 }
 
-fn publication(target: SocketAddr, speaks: Speaks, policy: Policy) -> Publication {
+fn publication(targets: &[SocketAddr], speaks: Speaks, policy: Policy) -> Publication {
     let netns = NetnsId(0);
+    let target = |address: &SocketAddr| Target {
+        address: *address,
+        weight: 1,
+        backup: false,
+        proxy_protocol: None,
+        load: Load::default(),
+        health: Health::default(),
+    };
     let route = Route {
         id: RouteId(1),
         label: "a.example".into(),
@@ -190,14 +203,7 @@ fn publication(target: SocketAddr, speaks: Speaks, policy: Policy) -> Publicatio
             netns,
             live: Load::default(),
         },
-        targets: vec![Target {
-            address: target,
-            weight: 1,
-            backup: false,
-            proxy_protocol: None,
-            load: Load::default(),
-            health: Health::default(),
-        }],
+        targets: targets.iter().map(target).collect(),
         balance: Balance::default(),
     };
     let mut snapshot = SnapshotBuilder::new(Generation(1));

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use engine_http::refusal::Refusal;
+use engine_http::{health::Ejection, refusal::Refusal, rules::Policy};
 use h2::Reason;
 use http::StatusCode;
 
@@ -79,6 +79,80 @@ fn a_flood_from_a_target_ends_its_connection() {
         );
         edge.refuses(&[reason]);
     }
+}
+
+#[test]
+fn a_target_that_floods_is_left_out() {
+    let (flooding, flooder) = upstream();
+    let (tell, told) = channel();
+    let pings = frame(PING, 0, 0, &[0; 8]).repeat(5000);
+    frames::serve(flooding, move || {
+        let (flood, tell): (Vec<u8>, Sender<()>) = (pings.clone(), tell.clone());
+        move |asked| {
+            if asked.kind == HEADERS {
+                tell.send(()).unwrap();
+            }
+            answers(asked, &flood)
+        }
+    });
+    let (well, other) = upstream();
+    frames::serve(well, || {
+        |asked: &Frame| {
+            let answer = frame(HEADERS, END_HEADERS | END_STREAM, asked.stream, STATUS_200);
+            answers(asked, &answer)
+        }
+    });
+    let ejection = Ejection {
+        failures: 1,
+        base: PATIENCE,
+        max: PATIENCE,
+        share_max: 50,
+    };
+    let policy = Policy {
+        ejection,
+        ..Policy::default()
+    };
+    let edge = Edge::among(&[flooder, other], Speaks::Http2, policy);
+    let failed = (0..20).filter(|_| status_of(&ask(edge.address, GET)) == "502");
+    assert_eq!(failed.count(), 1);
+    assert_eq!(told.try_iter().count(), 1, "it was asked once");
+}
+
+#[test]
+fn a_target_that_is_full_and_takes_no_connection_is_not_waited_for() {
+    let (listener, address) = upstream();
+    std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        drop(listener);
+        // SETTINGS_MAX_CONCURRENT_STREAMS (3) is 1, and nothing is answered.
+        let settings = frame(frames::SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 1]);
+        (&stream).write_all(&settings).unwrap();
+        let _ = std::io::copy(&mut &stream, &mut std::io::sink());
+    });
+    let mut edge = Edge::before(address, Speaks::Http2);
+    let mut first = TcpStream::connect(edge.address).unwrap();
+    first.write_all(GET.as_bytes()).unwrap();
+    edge.route(|route| {
+        route
+            .tally
+            .requests
+            .as_ref()
+            .is_some_and(|it| it.upstreams_opened == 1)
+    });
+    std::thread::sleep(Duration::from_millis(200));
+    let asked_at = Instant::now();
+    let status = ask(edge.address, GET);
+    assert!(["502", "503"].contains(&status_of(&status)), "{status:?}");
+    assert!(asked_at.elapsed() < Duration::from_secs(5));
+    first
+        .set_read_timeout(Some(Duration::from_millis(100)))
+        .unwrap();
+    let error = first.read(&mut [0; 1]).unwrap_err();
+    assert_eq!(
+        error.kind(),
+        std::io::ErrorKind::WouldBlock,
+        "the first goes on"
+    );
 }
 
 #[test]

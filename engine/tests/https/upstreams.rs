@@ -1,6 +1,6 @@
 //! Upstreams that are spoken with in TLS.
 
-use std::{net::TcpStream, time::Duration};
+use std::{io::Write as _, net::TcpStream, time::Duration};
 
 use engine::{Failure, Origin, Protocol};
 use engine_http::{
@@ -12,7 +12,7 @@ use engine_tls::{
     origin::{Settings, Trust},
 };
 
-use crate::gateway::{Authority, Gateway, PATIENCE, Setup, Upstream, ask};
+use crate::gateway::{Authority, Gateway, PATIENCE, Setup, Upstream, ask, read_answer};
 
 fn gateway(upstream: &Upstream, settings: &Settings, name: Option<&str>) -> Gateway {
     let origin = Origin::tls(settings, name).unwrap();
@@ -54,11 +54,37 @@ fn a_verified_upstream_answers_over_a_session_that_is_kept() {
 }
 
 #[test]
-fn an_upstream_without_a_name_is_verified_by_its_address() {
+fn an_upstream_without_a_name_is_verified_by_the_host_of_each_request() {
+    let authority = Authority::new("tenant");
+    let leaf = authority.leaf(&["a.example", "b.example", "127.0.0.1"]);
+    let upstream = Upstream::tls(&leaf, None);
+    let gateway = gateway(&upstream, &trusting(&authority), None);
+    let mut stream = connect(&gateway);
+    for (host, status) in [
+        ("a.example", "200"),
+        ("A.Example.:80", "200"),
+        ("b.example", "200"),
+        ("a.example", "200"),
+        ("c.example", "502"),
+        ("127.0.0.1", "200"),
+        ("127.0.0.2", "502"),
+        // No certificate can be for it.
+        ("-a.example", "400"),
+    ] {
+        assert_eq!(ask(&mut stream, host, "").status(), status, "{host}");
+    }
+    // One for each of the five hosts that there can be: what proved to be one is not another.
+    assert_eq!(upstream.connections(), 5);
+}
+
+#[test]
+fn a_request_that_names_no_host_has_its_upstream_verified_by_the_address() {
     let authority = Authority::new("tenant");
     let upstream = Upstream::tls(&authority.leaf(&["127.0.0.1"]), None);
     let gateway = gateway(&upstream, &trusting(&authority), None);
-    assert_eq!(ask(&mut connect(&gateway), "a.example", "").status(), "200");
+    let mut stream = connect(&gateway);
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    assert_eq!(read_answer(&mut stream).status(), "200");
 }
 
 #[test]

@@ -152,7 +152,8 @@ impl Route {
         self.tls == Some(RouteTls::Passthrough)
     }
 
-    /// The name that its targets are known by, where TLS is spoken with them.
+    /// The name that its targets are known by, where TLS is spoken with them; `None` where that is the
+    /// host of each request.
     pub fn upstream_name(&self) -> Option<&str> {
         let said = self.upstream_tls.as_ref();
         match (

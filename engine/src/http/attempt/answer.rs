@@ -119,7 +119,7 @@ impl Attempt<'_> {
             framing,
             request_id: self.plan.request_id,
             edits: &policy.response_edits,
-            hsts: self.plan.hsts,
+            hsts: self.plan.hsts(),
             set_cookie: (!cookie.is_empty()).then_some(&cookie),
             date: worker.date(),
         };

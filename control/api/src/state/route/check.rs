@@ -3,7 +3,7 @@
 use engine_http::balance::Balance;
 use serde_json::Map;
 
-use super::{Route, Speaks};
+use super::{Health, HealthKind, Route, Speaks};
 use crate::{document::Spot, field::Field, problem::Problems, section::Check};
 
 /// All that a rule may say of connections that it does not read.
@@ -105,16 +105,19 @@ impl Route {
         }
     }
 
-    /// Whoever verifies a target has to know its name.
+    /// A check is nobody's request: where those name the target, it has to be told whom to ask for.
     fn check_name(&self, spot: &Spot<'_>, problems: &mut Problems) {
         let said = self.upstream_tls.as_ref();
         if said.is_some_and(|said| !said.verify) || self.upstream_name().is_some() {
             return;
         }
-        spot.error_with_hint(
-            problems,
-            "the name that the targets' certificates are for is not known",
-            "write `upstream_tls` with `server_name`, or with `\"verify\": false`",
-        );
+        let asks = |health: &Health| health.kind == HealthKind::Http && health.host.is_none();
+        if self.health.as_ref().is_some_and(asks) {
+            spot.error_with_hint(
+                problems,
+                "the name that the targets' certificates are for is not known to `health`",
+                "write `host` in `health`, or `server_name` in `upstream_tls`",
+            );
+        }
     }
 }

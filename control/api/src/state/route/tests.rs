@@ -182,10 +182,6 @@ const WRONG: &[(&str, &str)] = &[
         "/to/1: target 10.0.0.2:80",
     ),
     (
-        r#"{"host": "*.a.example", "to": ["https://10.0.0.2:443"]}"#,
-        ": the name that the targets' certificates",
-    ),
-    (
         r#"{"balance": "hash"}"#,
         "/balance: `hash` is no way to spread",
     ),
@@ -317,6 +313,10 @@ const WRONG: &[(&str, &str)] = &[
     (
         r#"{"upstream_tls": {"verify": false}}"#,
         ": `upstream_tls` means nothing: no TLS",
+    ),
+    (
+        r#"{"host": "*.example", "to": ["https://10.0.0.2:443"], "health": {"kind": "http"}}"#,
+        ": the name that the targets' certificates are for is not known to `health`",
     ),
     (
         r#"{"to": ["https://10.0.0.2:443"], "upstream_tls": {"private_key": "x"}}"#,
