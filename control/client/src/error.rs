@@ -35,6 +35,9 @@ pub(crate) enum VerbError {
     /// No such network in the desired state.
     #[error("no network {0} is declared: `ringway status` lists them")]
     Network(String),
+    /// No certificate that is, or is to be, for such a name.
+    #[error("no certificate is for {0}, and none is to be had: `ringway certificates` lists them")]
+    Certificate(String),
     /// Output could not be written.
     #[error("writing the output")]
     Output(#[source] io::Error),
@@ -64,6 +67,7 @@ impl VerbError {
             | Self::Document { .. }
             | Self::DocumentLong { .. }
             | Self::Network(_)
+            | Self::Certificate(_)
             | Self::Output(_)
             | Self::Manual { .. }
             | Self::Runtime(_)

@@ -9,7 +9,8 @@ pub(crate) enum Exit {
     Done = 0,
     /// Refused or failed; every problem is printed.
     Failed = 1,
-    /// `diff` would change something; `status`, `apply` and `rollback` found something degraded.
+    /// `diff` would change something; `status`, `certificates`, `apply` and `rollback` found something
+    /// degraded.
     Different = 3,
     /// The API cannot be reached, did not answer in time, or is not ready yet: worth trying again.
     Unreachable = 4,
@@ -18,8 +19,8 @@ pub(crate) enum Exit {
 /// The statuses, for the end of each verb's help.
 pub(crate) const STATUSES: &str = "\
 Exit status: 0 done (diff: nothing would change; status: all is well), 1 refused or failed, with \
-every problem printed, 2 wrong command line, 3 diff: something would change; status, apply and \
-rollback: something is degraded, 4 the API cannot be reached or did not answer in time.";
+every problem printed, 2 wrong command line, 3 diff: something would change; status, \
+certificates, apply and rollback: something is degraded, 4 the API cannot be reached or did not answer in time.";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {

@@ -35,9 +35,9 @@ use self::{api::ApiError, console::Console, error::VerbError, exit::Exit};
 pub use self::{
     documents::{completions, man_page, man_pages},
     verb::{
-        ApplyArgs, AuditArgs, Change, CompletionsArgs, ConfigArgs, DiffArgs, EventsArgs, Form,
-        Group, ListArgs, ManArgs, Reach, ReachAhead, RollbackArgs, StatusArgs, TopArgs,
-        TrafficArgs, Verb, Watch,
+        ApplyArgs, AuditArgs, CertificatesArgs, Change, CompletionsArgs, ConfigArgs, DiffArgs,
+        EventsArgs, Form, Group, ListArgs, ManArgs, Reach, ReachAhead, RollbackArgs, StatusArgs,
+        TopArgs, TrafficArgs, Verb, Watch,
     },
 };
 
@@ -88,6 +88,7 @@ async fn ask(verb: &Verb, console: &Console) -> Result<Exit, VerbError> {
         Verb::Diff(args) => verbs::diff(args, console).await,
         Verb::Config(args) => verbs::config(args, console).await,
         Verb::Status(args) => verbs::status(args, console).await,
+        Verb::Certificates(args) => verbs::certificates(args, console).await,
         Verb::Traffic(args) => verbs::traffic(args, console).await,
         Verb::Events(args) => verbs::events(args, console).await,
         Verb::Generations(args) => verbs::generations(args, console).await,
@@ -109,6 +110,7 @@ fn json_wanted(verb: &Verb) -> bool {
         Verb::Diff(args) => args.form.json,
         Verb::Config(args) => args.json,
         Verb::Status(args) => args.form.json,
+        Verb::Certificates(args) => args.form.json,
         Verb::Traffic(args) => args.form.json,
         Verb::Events(args) => args.form.json,
         Verb::Generations(args) => args.form.json,

@@ -1,6 +1,7 @@
 //! Answers as people read them: pure functions from an answer to text.
 
 mod amount;
+mod certificates;
 mod change;
 mod document;
 mod history;
@@ -10,7 +11,8 @@ mod table;
 mod traffic;
 
 pub(crate) use self::{
-    amount::{age, bytes, clock, count, rate, span},
+    amount::{age, bytes, clock, count, rate, span, until},
+    certificates::{certificates, certificates_in_full},
     change::applied,
     document::document_changes,
     history::{audit, event, generations},

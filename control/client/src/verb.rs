@@ -2,8 +2,9 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum, builder::PossibleValuesParser};
 use clap_complete::Shell;
+use control_api::answer::CertificateState;
 
 use crate::{api::Address, exit::STATUSES, since::Since};
 
@@ -27,6 +28,11 @@ pub enum Verb {
     /// Show desired against actual: networks, peers, routes, workers, and what is degraded.
     #[command(after_help = STATUSES)]
     Status(StatusArgs),
+    /// List the certificates that are served or to be obtained; or show all that is known of one.
+    ///
+    /// Ends with 3 while one of those that are shown is not there or has expired.
+    #[command(after_help = STATUSES)]
+    Certificates(CertificatesArgs),
     /// Show the accounts: what each peer received and sent, or what was relayed for each route.
     #[command(after_help = STATUSES)]
     Traffic(TrafficArgs),
@@ -137,6 +143,7 @@ impl Verb {
             Self::Diff(args) => &mut args.reach,
             Self::Config(args) => &mut args.reach,
             Self::Status(args) => &mut args.reach,
+            Self::Certificates(args) => &mut args.reach,
             Self::Traffic(args) => &mut args.reach,
             Self::Events(args) => &mut args.reach,
             Self::Generations(args) => &mut args.reach,
@@ -236,6 +243,31 @@ pub struct StatusArgs {
     pub(crate) form: Form,
     #[command(flatten)]
     pub(crate) reach: Reach,
+}
+
+/// `ringway certificates`.
+#[derive(Args, Clone, Debug)]
+pub struct CertificatesArgs {
+    /// Only what is for this host or `*.domain`, or in the file of this path, with all that is known
+    /// of it
+    #[arg(value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Only those of this network: its port
+    #[arg(long, value_name = "PORT")]
+    pub(crate) network: Option<u16>,
+    /// Only those in this state
+    #[arg(long, value_name = "STATE", value_parser = certificate_state())]
+    pub(crate) state: Option<String>,
+    #[command(flatten)]
+    pub(crate) watch: Watch,
+    #[command(flatten)]
+    pub(crate) form: Form,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+}
+
+fn certificate_state() -> PossibleValuesParser {
+    CertificateState::ALL.map(CertificateState::word).into()
 }
 
 /// `ringway traffic`.

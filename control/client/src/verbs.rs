@@ -8,7 +8,7 @@ mod look;
 pub(crate) use self::{
     change::{apply, diff, rollback},
     events::events,
-    look::{audit, config, generations, status, traffic},
+    look::{audit, certificates, config, generations, status, traffic},
 };
 
 use crate::{

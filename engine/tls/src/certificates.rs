@@ -163,6 +163,27 @@ impl Certificates {
         self.0.load().find(name.as_str()).is_some()
     }
 
+    /// Whether clients that ask for a host may be shown this very certificate; of a wildcard, those
+    /// that ask for some name below its domain.
+    pub fn shows(&self, host: &HostPattern, bundle: &Arc<Bundle>) -> bool {
+        let index = self.0.load();
+        match host {
+            HostPattern::Exact(name) => {
+                let pair = index.find(name.as_str());
+                pair.is_some_and(|pair| pair.has(bundle))
+            }
+            HostPattern::Wildcard(domain) => {
+                let below = index.shard(domain.as_str()).wildcard.get(domain);
+                below.is_some_and(|below| below.has(bundle))
+            }
+        }
+    }
+
+    /// Whether clients that ask for an unknown name, or for none, may be shown this very certificate.
+    pub fn shows_by_default(&self, bundle: &Arc<Bundle>) -> bool {
+        self.0.load().default.has(bundle)
+    }
+
     /// Whether there is one for clients whose name is unknown.
     pub fn has_default(&self) -> bool {
         !self.0.load().default.is_empty()

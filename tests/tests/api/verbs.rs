@@ -80,7 +80,13 @@ fn verbs_do_what_they_say_and_exit_accordingly(lab: &mut Lab) -> Result<()> {
     verbs.ends(0, "apply -", &config.to_string())?;
     let secret = verbs.json("config --json --secrets")?;
     ensure!(secret["50000"]["private_key"] == network.document["private_key"]);
-    for verb in ["traffic", "traffic --routes", "generations", "audit"] {
+    for verb in [
+        "certificates",
+        "traffic",
+        "traffic --routes",
+        "generations",
+        "audit",
+    ] {
         verbs.ends(0, verb, "")?;
         ensure!(verbs.json(&format!("{verb} --json"))?.is_object(), "{verb}");
     }

@@ -35,6 +35,12 @@ pub struct CertificateStatus {
     pub network: Option<u16>,
     /// How it is.
     pub state: CertificateState,
+    /// All names that it is for; none while there is no certificate.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
+    /// The hosts that clients are shown it for; `*` stands for those that have no other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
     /// Where it comes from: the path of its file, or the name of its ACME directory.
     pub source: String,
     /// Who issued it; absent while there is none.

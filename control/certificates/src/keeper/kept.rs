@@ -105,6 +105,8 @@ impl Keeper {
         self.certificates
             .replace(offers, self.wants.owners.clone(), now);
         self.serve_default();
+        // What serves which hosts is shown, and so is what has expired.
+        self.is_stale = true;
     }
 
     /// Puts in force whatever there is for a host now.

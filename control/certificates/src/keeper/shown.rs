@@ -6,6 +6,8 @@ use control_api::{
     answer::{CertificateState, CertificateStatus, CertificatesView},
     boot::CertificateName,
 };
+use engine_core::hostname::HostPattern;
+use engine_tls::Bundle;
 
 use super::{Keeper, held::Held};
 use crate::{clock, files::Pair};
@@ -42,7 +44,10 @@ impl Keeper {
             ..CertificateStatus::default()
         }));
         let files = self.files.pairs();
-        certificates.extend(files.map(|(network, pair)| file_status(network, pair, now)));
+        certificates.extend(files.map(|(network, pair, hosts)| CertificateStatus {
+            hosts: self.hosts_of(pair.bundle(), &hosts),
+            ..file_status(network, pair, now)
+        }));
         certificates.extend(
             self.files
                 .uncovered()
@@ -77,6 +82,8 @@ impl Keeper {
             network,
             state: state(held.map(|held| held.not_after), trouble.is_some(), now),
             source,
+            names: names_of(held.map(|held| &held.bundle)),
+            hosts: self.hosts_of(held.map(|held| &held.bundle), std::slice::from_ref(&name.0)),
             issuer: held.map(|held| held.issuer.clone()),
             not_before: held.map(|held| held.not_before),
             not_after: held.map(|held| held.not_after),
@@ -84,19 +91,40 @@ impl Keeper {
             error: trouble.map(|trouble| trouble.reason.clone()),
         }
     }
+
+    /// Those of the hosts that a certificate is offered for which it is shown for. Another one may
+    /// have gone before it.
+    fn hosts_of(&self, bundle: Option<&Arc<Bundle>>, offered: &[HostPattern]) -> Vec<String> {
+        let Some(bundle) = bundle else {
+            return Vec::new();
+        };
+        let shown = offered.iter();
+        let shown = shown.filter(|host| self.certificates.shows(host, bundle));
+        let default = self.certificates.shows_by_default(bundle);
+        let default = default.then(|| "*".to_owned());
+        shown.map(ToString::to_string).chain(default).collect()
+    }
+}
+
+fn names_of(bundle: Option<&Arc<Bundle>>) -> Vec<String> {
+    let names = bundle.map_or(&[][..], |bundle| bundle.names());
+    names.iter().map(ToString::to_string).collect()
 }
 
 fn file_status(network: Option<u16>, pair: &Pair, now: u64) -> CertificateStatus {
     let bundle = pair.bundle();
-    let until = bundle.map(|bundle| clock::since_epoch(bundle.not_after()).as_secs());
-    let name = bundle.and_then(|bundle| bundle.names().first());
+    let seconds = |at| clock::since_epoch(at).as_secs();
+    let until = bundle.map(|bundle| seconds(bundle.not_after()));
+    let names = names_of(bundle);
     CertificateStatus {
-        name: name.map_or_else(String::new, ToString::to_string),
+        name: names.first().cloned().unwrap_or_default(),
         network,
         state: state(until, pair.error().is_some(), now),
         source: pair.path().display().to_string(),
         issuer: pair.issuer().map(str::to_owned),
-        not_before: None,
+        names,
+        hosts: Vec::new(),
+        not_before: bundle.map(|bundle| seconds(bundle.not_before())),
         not_after: until,
         due: None,
         error: pair.error().map(str::to_owned),

@@ -202,6 +202,43 @@ fn a_networks_file_serves_the_hosts_that_it_is_declared_for_and_that_are_routed(
     assert!(!world.serves("a.example"));
 }
 
+#[test]
+fn a_certificate_is_shown_with_its_names_and_with_the_hosts_that_it_serves() {
+    let network = r#""proxy": { "https://a.example": ["10.0.0.1:1"] }, "tls": { "files": [
+        { "hosts": ["a.example"], "certificate": "FOLDER/own.pem", "key": "FOLDER/own.pem" }] }"#;
+    let more = "tls: { default: { certificate: c.pem, key: k.pem }, \
+                files: [{ certificate: both.pem, key: both.pem }] }";
+    let world = World::new(more, network, |folder| {
+        write_pair(folder, "z.example");
+        for (file, names) in [
+            ("both.pem", &["a.example", "*.c.example"][..]),
+            ("own.pem", &["a.example", "b.example"]),
+        ] {
+            let key = KeyPair::generate().unwrap();
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            let certificate = CertificateParams::new(names).unwrap();
+            let certificate = certificate.self_signed(&key).unwrap();
+            fs::write(folder.join(file), certificate.pem() + &key.serialize_pem()).unwrap();
+        }
+    });
+    let shown = world.keeper.shown.borrow().certificates.clone();
+    let shown = shown.iter().map(|it| {
+        assert!(it.not_before.is_some() && it.not_after.is_some(), "{it:?}");
+        let (names, hosts) = (it.names.join(" "), it.hosts.join(" "));
+        (it.network, names, hosts)
+    });
+    let shown: Vec<_> = shown.collect();
+    let expected = [
+        // The network's is declared for the host, the gateway's merely names it.
+        (None, "a.example *.c.example", "*.c.example"),
+        (Some(1), "a.example b.example", "a.example"),
+        (None, "z.example", "*"),
+    ];
+    let expected =
+        expected.map(|(network, names, hosts)| (network, names.to_owned(), hosts.to_owned()));
+    assert_eq!(shown, expected);
+}
+
 /// A pipe, and a folder in place of a certificate: the start comes back, and the next look finds
 /// what has come there meanwhile.
 #[test]

@@ -98,11 +98,12 @@ impl WatchedFiles {
         self.default.as_ref()?.pair.bundle()
     }
 
-    /// All pairs with whose they are.
-    pub(super) fn pairs(&self) -> impl Iterator<Item = (Option<u16>, &Pair)> {
+    /// All pairs with whose they are and what they are offered for; the default is for nothing.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (Option<u16>, &Pair, Vec<HostPattern>)> {
         let named = self.pairs.iter();
-        let named = named.map(|watched| (watched.files.network, &watched.pair));
-        named.chain(self.default.iter().map(|watched| (None, &watched.pair)))
+        let named = named.map(|watched| (watched.files.network, &watched.pair, watched.hosts()));
+        let default = self.default.iter();
+        named.chain(default.map(|watched| (None, &watched.pair, Vec::new())))
     }
 
     /// Hosts that a good certificate is declared for and is not for.

@@ -68,6 +68,14 @@ pub(crate) fn age(now: u64, then: u64) -> String {
     }
 }
 
+/// How far off a time of the gateway's clock is, either way: `in 12 s`, `12 s ago`.
+pub(crate) fn until(now: u64, then: u64) -> String {
+    match then.saturating_sub(now) {
+        0 => age(now, then),
+        seconds => format!("in {}", span(seconds)),
+    }
+}
+
 /// A time in UTC (RFC 3339).
 pub(crate) fn clock(unix: u64) -> String {
     // The end of year 9999, beyond which there is no such text.
@@ -128,6 +136,9 @@ mod tests {
         }
         assert_eq!(age(100, 88), "12 s ago");
         assert_eq!(age(100, 101), "now", "clocks differ");
+        assert_eq!(until(100, 112), "in 12 s");
+        assert_eq!(until(112, 100), "12 s ago");
+        assert_eq!(until(100, 100), "now");
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What people read, of answers as the gateway writes them.
 
-use control_api::answer::{Applied, AuditEntries, Event, Generations, Status, TrafficInfo};
+use control_api::answer::{
+    Applied, AuditEntries, Certificates, Event, Generations, Status, TrafficInfo,
+};
 use serde_json::{Value, json};
 
 use super::*;
@@ -105,6 +107,57 @@ network-51820/shop.example.com      3   1,234  4.8 KiB  976 KiB
         "{text}"
     );
     assert!(!text.contains('\x1b'), "{text}");
+}
+
+#[test]
+fn certificates_are_a_table_and_one_is_shown_in_full() {
+    let mut answer: Certificates = read(json!({"total": 4, "certificates": [
+        {"name": "", "state": "failed", "source": "/etc/gone.pem", "error": "no such file"},
+        {"name": "a.example", "network": 51820, "state": "stale", "source": "one",
+         "names": ["a.example", "*.b.example"], "hosts": ["a.example"], "issuer": "Pe\u{1b}bble",
+         "not_before": 0, "not_after": 86_400, "due": 50, "error": "timed out"},
+        {"name": "c.example", "state": "pending", "source": "one", "due": 130}
+    ]}));
+    assert_eq!(
+        certificates(&answer, 100, Paint::PLAIN),
+        "\
+NAME           STATE    NETWORK  EXPIRES         DUE       SOURCE         ERROR
+/etc/gone.pem  failed         -  -               -         /etc/gone.pem  no such file
+a.example      stale      51820  in 23 h 58 min  50 s ago  one            timed out
+c.example      pending        -  -               in 30 s   one
+and 1 more: ask for those of a --network
+"
+    );
+    assert_eq!(
+        certificates_in_full(&answer, 100, Paint::PLAIN),
+        "\
+/etc/gone.pem · failed
+of          the gateway
+source      /etc/gone.pem
+serves      none
+last error  no such file
+
+a.example · stale
+of          network-51820
+source      one
+names       a.example, *.b.example
+serves      a.example
+issuer      Pe\u{fffd}bble
+valid from  1970-01-01T00:00:00Z (1 min ago)
+valid until 1970-01-02T00:00:00Z (in 23 h 58 min)
+due         1970-01-01T00:00:50Z (50 s ago)
+last error  timed out
+
+c.example · pending
+of          the gateway
+source      one
+serves      none
+due         1970-01-01T00:02:10Z (in 30 s)
+"
+    );
+    answer.total = 0;
+    answer.certificates.clear();
+    assert!(certificates(&answer, 0, Paint::PLAIN).starts_with("there are no certificates"));
 }
 
 #[test]

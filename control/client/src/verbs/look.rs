@@ -1,9 +1,12 @@
-//! The verbs that only look: `config`, `status`, `traffic`, `generations` and `audit`.
+//! The verbs that only look: `config`, `status`, `certificates`, `traffic`, `generations` and `audit`.
 
 use std::time::Duration;
 
 use control_api::{
-    answer::{AuditEntries, Generations, NetworkState, RoutesTraffic, Status, TrafficInfo},
+    answer::{
+        AuditEntries, CertificateState, Certificates, Generations, NetworkState, RoutesTraffic,
+        Status, TrafficInfo,
+    },
     state::PublicKey,
 };
 use serde::de::DeserializeOwned;
@@ -15,7 +18,10 @@ use crate::{
     error::{VerbError, chain},
     exit::Exit,
     show::{self, Shown},
-    verb::{AuditArgs, ConfigArgs, Group, ListArgs, Reach, StatusArgs, TrafficArgs, Watch},
+    verb::{
+        AuditArgs, CertificatesArgs, ConfigArgs, Group, ListArgs, Reach, StatusArgs, TrafficArgs,
+        Watch,
+    },
 };
 
 /// Prints the desired state.
@@ -46,6 +52,47 @@ pub(crate) async fn status(args: &StatusArgs, console: &Console) -> Result<Exit,
     };
     let target = "/api/v1/status".to_owned();
     look(&args.reach, &args.watch, target, console, show).await
+}
+
+/// The most that the API answers at once.
+const CERTIFICATES_MAX: usize = 100_000;
+
+/// Lists the certificates, or shows those for a name.
+pub(crate) async fn certificates(
+    args: &CertificatesArgs,
+    console: &Console,
+) -> Result<Exit, VerbError> {
+    let port = args.network.map(|port| port.to_string());
+    let target = Query::default()
+        .with("limit", &CERTIFICATES_MAX.to_string())
+        .with_some("name", args.name.as_deref())
+        .with_some("network", port.as_deref())
+        .with_some("state", args.state.as_deref())
+        .after("/api/v1/certificates");
+    let show = |answer: &Certificates| {
+        let text = match &args.name {
+            Some(name) if answer.certificates.is_empty() => {
+                return Err(VerbError::Certificate(name.clone()));
+            }
+            Some(_) => show::certificates_in_full(answer, now(), console.paint),
+            None => show::certificates(answer, now(), console.paint),
+        };
+        let mut states = answer.certificates.iter().map(|it| it.state);
+        let exit = match states.all(is_served) {
+            true => Exit::Done,
+            false => Exit::Different,
+        };
+        Ok((text, exit))
+    };
+    look(&args.reach, &args.watch, target, console, show).await
+}
+
+/// Whether `status` has nothing to say of a certificate in this state.
+fn is_served(state: CertificateState) -> bool {
+    match state {
+        CertificateState::Ok | CertificateState::Stale => true,
+        CertificateState::Pending | CertificateState::Failed | CertificateState::Expired => false,
+    }
 }
 
 /// Shows the accounts.

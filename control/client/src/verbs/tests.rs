@@ -240,6 +240,59 @@ async fn status_ends_with_3_while_something_is_degraded() {
 }
 
 #[tokio::test]
+async fn certificates_are_asked_for_in_part_and_end_with_3_while_one_is_not_served() {
+    let stage = Stage::tcp().await;
+    let answer = |states: &[&str]| {
+        let certificates = states.iter().map(|state| {
+            json!({"name": "a.example", "state": state, "source": "one", "hosts": ["a.example"]})
+        });
+        let certificates: Vec<_> = certificates.collect();
+        json!({"total": certificates.len(), "certificates": certificates}).to_string()
+    };
+    stage.answer(200, answer(&["ok", "stale"]));
+    let done = run(&stage, &["certificates"]).await;
+    assert_eq!(done.result.unwrap(), Exit::Done);
+    assert!(done.printed.starts_with("NAME"), "{}", done.printed);
+    for state in ["pending", "failed", "expired"] {
+        stage.answer(200, answer(&["ok", state]));
+        let line = ["certificates", "--network", "51820", "--state", state];
+        let done = run(&stage, &line).await;
+        assert_eq!(done.result.unwrap(), Exit::Different, "{state}");
+    }
+    stage.answer(200, answer(&["ok"]));
+    let done = run(&stage, &["certificates", "*.example"]).await;
+    assert_eq!(done.result.unwrap(), Exit::Done);
+    assert!(
+        done.printed.contains("serves      a.example\n"),
+        "{}",
+        done.printed
+    );
+    let done = run(&stage, &["certificates", "--json"]).await;
+    assert_eq!(done.printed, format!("{}\n", answer(&["ok"])));
+    stage.answer(200, answer(&[]));
+    let done = run(&stage, &["certificates", "b.example"]).await;
+    let error = done.result.unwrap_err();
+    assert_eq!(error.exit(), Exit::Failed);
+    assert!(crate::complaint(&error).contains("no certificate is for b.example"));
+    let lines = stage.requests().into_iter().map(|asked| asked.line);
+    let lines: Vec<_> = lines.collect();
+    let all = "GET /api/v1/certificates?limit=100000";
+    let of = |state: &str| format!("{all}&network=51820&state={state}");
+    assert_eq!(
+        lines,
+        [
+            all.to_owned(),
+            of("pending"),
+            of("failed"),
+            of("expired"),
+            format!("{all}&name=%2A.example"),
+            all.to_owned(),
+            format!("{all}&name=b.example"),
+        ]
+    );
+}
+
+#[tokio::test]
 async fn json_is_the_answer_as_it_came() {
     let stage = Stage::tcp().await;
     let body = serde_json::to_string(&gateway()).unwrap();

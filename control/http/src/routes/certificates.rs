@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
-use control_api::answer::{CertificateState, Certificates};
+use control_api::answer::{CertificateState, CertificateStatus, Certificates};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -20,6 +20,9 @@ const LIMIT_MAX: usize = 100_000;
 pub(crate) struct Which {
     /// Only those of the network of this port.
     network: Option<u16>,
+    /// Only those that are, or are to be, for this host or `*.domain`, or that are in the file of
+    /// this path.
+    name: Option<String>,
     /// Only those in this state.
     #[param(inline)]
     state: Option<CertificateState>,
@@ -27,6 +30,28 @@ pub(crate) struct Which {
     after: Option<String>,
     /// At most so many; 1,000 when nothing is written, 100,000 at most.
     limit: Option<usize>,
+}
+
+impl Which {
+    fn takes(&self, certificate: &CertificateStatus) -> bool {
+        let name = self.name.as_deref();
+        self.network
+            .is_none_or(|port| certificate.network == Some(port))
+            && self.state.is_none_or(|state| certificate.state == state)
+            && name.is_none_or(|name| certificate.source == name || is_for(certificate, name))
+    }
+}
+
+/// Whether a certificate is for a name: as one of its own, or by a wildcard for the domain above.
+fn is_for(certificate: &CertificateStatus, name: &str) -> bool {
+    let own = [&certificate.name].into_iter();
+    let mut own = own.chain(&certificate.names).chain(&certificate.hosts);
+    own.any(|own| {
+        let below = own.strip_prefix("*.").zip(name.split_once('.'));
+        let is_below =
+            |(domain, (_, above)): (&str, (&str, &str))| domain.eq_ignore_ascii_case(above);
+        own.eq_ignore_ascii_case(name) || below.is_some_and(is_below)
+    })
 }
 
 /// Lists the certificates.
@@ -49,12 +74,7 @@ pub(crate) async fn list(
 ) -> Json<Certificates> {
     let view = Arc::clone(&shared.front.certificates.borrow());
     let limit = which.limit.unwrap_or(LIMIT_DEFAULT).min(LIMIT_MAX);
-    let asked = view.certificates.iter().filter(|certificate| {
-        which
-            .network
-            .is_none_or(|port| certificate.network == Some(port))
-            && which.state.is_none_or(|state| certificate.state == state)
-    });
+    let asked = view.certificates.iter().filter(|it| which.takes(it));
     let total = asked.clone().count();
     let after = which.after.as_deref().unwrap_or_default();
     let page = asked.skip_while(|certificate| !after.is_empty() && *certificate.name <= *after);

@@ -36,6 +36,49 @@ async fn names(gateway: &Gateway, query: &str) -> (u64, Vec<String>) {
 }
 
 #[tokio::test]
+async fn certificates_are_found_by_any_of_their_names_and_by_their_file() {
+    let gateway = Gateway::start(Wanted::default()).await;
+    let certificate = |name: &str, names: &[&str], source: &str| CertificateStatus {
+        name: name.to_owned(),
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+        source: source.to_owned(),
+        ..CertificateStatus::default()
+    };
+    gateway
+        .certificates
+        .send_replace(Arc::new(CertificatesView {
+            certificates: vec![
+                certificate("", &[], "/etc/c.pem"),
+                certificate("*.b.example", &["*.b.example", "b.example"], "one"),
+                certificate("a.example", &[], "one"),
+            ],
+            ..CertificatesView::default()
+        }));
+    for (asked, found) in [
+        ("a.example", "a.example"),
+        ("B.example", "*.b.example"),
+        ("x.b.example", "*.b.example"),
+        ("*.b.example", "*.b.example"),
+        ("/etc/c.pem", ""),
+    ] {
+        let found = (1, vec![found.to_owned()]);
+        assert_eq!(
+            names(&gateway, &format!("?name={asked}")).await,
+            found,
+            "{asked}"
+        );
+    }
+    for asked in ["example", "y.x.b.example", "*.a.example"] {
+        let none = (0, Vec::new());
+        assert_eq!(
+            names(&gateway, &format!("?name={asked}")).await,
+            none,
+            "{asked}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn certificates_are_listed_whole_in_part_and_page_by_page() {
     let gateway = Gateway::start(Wanted::default()).await;
     assert_eq!(names(&gateway, "").await, (0, Vec::new()));

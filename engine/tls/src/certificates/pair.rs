@@ -86,6 +86,11 @@ impl Below {
         }
     }
 
+    /// Whether a certificate may be shown for some of the names.
+    pub(super) fn has(&self, bundle: &Arc<Bundle>) -> bool {
+        self.pairs.iter().any(|(_, pair)| pair.has(bundle))
+    }
+
     /// What there is for a name, of which `owner` says whose it is: it is not asked where no
     /// certificate of a network's comes into question.
     pub(super) fn find(&self, owner: impl FnOnce() -> Option<NetworkId>) -> Option<&Pair> {
