@@ -14,6 +14,7 @@ mod change;
 mod clock;
 mod degradations;
 mod degraded;
+mod left_out;
 mod networks;
 mod news;
 mod order;
@@ -55,6 +56,7 @@ use tokio::sync::{broadcast, watch};
 
 pub(crate) use self::{
     clock::unix_now,
+    left_out::{LeftOut, Stored},
     order::{CHANGES_MAX, Desk, Drain, Order, Waiting},
 };
 use self::{
@@ -79,6 +81,8 @@ const TICKS_PER_OBSERVATION: u32 = 30;
 pub(crate) struct Reconciler {
     boot: Boot,
     desired: Arc<Desired>,
+    /// What the stored state has beside it, and is refused.
+    left_out: Vec<LeftOut>,
     /// The number of the desired state; 0 before the first.
     generation: u64,
     /// The newest one that every worker runs.
@@ -108,8 +112,7 @@ pub(crate) struct Reconciler {
 #[derive(Debug)]
 pub(crate) struct Setting {
     pub(crate) boot: Boot,
-    pub(crate) desired: Desired,
-    pub(crate) generation: u64,
+    pub(crate) stored: Stored,
     pub(crate) store: Store,
     pub(crate) kernel: Linux,
     pub(crate) events: broadcast::Sender<Event>,
@@ -184,8 +187,13 @@ impl Reconciler {
     ) -> anyhow::Result<(Self, watch::Receiver<Arc<View>>)> {
         let Setting {
             boot,
-            desired,
-            generation,
+            stored:
+                Stored {
+                    generation,
+                    desired,
+                    left_out,
+                    unbound,
+                },
             store,
             kernel,
             events,
@@ -213,19 +221,12 @@ impl Reconciler {
         let publication = publisher.open(prepared, generation, &mut networks.kernel);
         let engine = start_engine(publication)?;
         let desired = Arc::new(desired);
-        let (view, shown) = watch::channel(Arc::new(View {
-            desired: Arc::clone(&desired),
-            generation,
-            running_generation: generation,
-            status: Status::default(),
-            counters: Arc::default(),
-            reconciles: Reconciles::default(),
-            ready: false,
-        }));
+        let (view, shown) = watch::channel(first_view(&desired, generation));
         let standing = Standing::of(&desired, &boot.listeners);
         let mut reconciler = Self {
             boot,
             desired,
+            left_out,
             generation,
             running: generation,
             pending: BTreeSet::new(),
@@ -236,7 +237,7 @@ impl Reconciler {
             certificates: certificates_view,
             in_force: certificates,
             standing,
-            boot_state: BootState::default(),
+            boot_state: BootState::left_out(&unbound),
             degradations: Degradations::default(),
             draining: None,
             view,
@@ -428,6 +429,19 @@ impl Reconciler {
             self.drops_reported = dropped;
         }
     }
+}
+
+/// What is shown until there has been a look.
+fn first_view(desired: &Arc<Desired>, generation: u64) -> Arc<View> {
+    Arc::new(View {
+        desired: Arc::clone(desired),
+        generation,
+        running_generation: generation,
+        status: Status::default(),
+        counters: Arc::default(),
+        reconciles: Reconciles::default(),
+        ready: false,
+    })
 }
 
 /// Who has to carry the packets; absent where it does not matter.

@@ -6,7 +6,7 @@ use control_api::{
     Problems, Valid,
     answer::{Applied, AppliedStep, Degradation, Happening, Reason, RefusedProblem},
     boot::Boot,
-    state::{Desired, EditError, edit},
+    state::{Change, Desired, EditError, edit},
 };
 use control_http::{ChangeRefused, ChangeRequest};
 use control_plan::{
@@ -20,6 +20,7 @@ use engine_sys::process::{beyond_descriptor_limit, has_descriptors};
 use super::{
     Reconciler,
     clock::unix_now,
+    left_out::LeftOut,
     publication::{Prepared, publish_to},
     round::Planning,
     unserved::{BootState, Standing},
@@ -31,6 +32,8 @@ const DESCRIPTORS_WANTED: usize = 48;
 /// A change that may be made.
 struct Accepted {
     desired: Desired,
+    /// What of the stored state stays left out.
+    left_out: Vec<LeftOut>,
     warnings: Problems,
     changed: Changed,
     /// Absent when the workers need not know.
@@ -76,7 +79,9 @@ impl Reconciler {
             .plan_for(&accepted.desired, Some(&accepted.changed.programmed));
         let mut applied = Applied {
             generation: self.generation,
-            changed: !accepted.changed.programmed.is_empty(),
+            // A refused network that goes changes nothing that is served, and the stored state.
+            changed: !accepted.changed.programmed.is_empty()
+                || accepted.left_out.len() < self.left_out.len(),
             dry_run: request.dry_run,
             steps: steps(&planning.plan),
             degraded: Vec::new(),
@@ -86,7 +91,7 @@ impl Reconciler {
             let _ = request.reply.send(Ok(applied));
             return;
         }
-        match self.commit(&request, &accepted.desired) {
+        match self.commit(&request, &accepted) {
             Ok(generation) => applied.generation = generation,
             Err(refused) => {
                 let _ = request.reply.send(Err(refused));
@@ -121,6 +126,7 @@ impl Reconciler {
             // Warned of, or still to come, or no doing of the change.
             Reason::ListenerMissing
             | Reason::ListenerNotBound
+            | Reason::NetworkRefused
             | Reason::CertificateMissing
             | Reason::CertificateFailed
             | Reason::CertificateExpired
@@ -157,7 +163,9 @@ impl Reconciler {
             value: desired,
             warnings,
             ..
-        } = edit(&self.desired, &request.change)?;
+        } = self.edited(&request.change)?;
+        let left_out = self.left_out.iter();
+        let left_out = left_out.filter(|it| it.outlives(&request.change));
         let changed = changed(&self.desired, &desired);
         // Always tried: a listener may lead to a network that goes.
         let prepared = if changed.is_routed {
@@ -172,19 +180,43 @@ impl Reconciler {
         };
         Ok(Accepted {
             desired,
+            left_out: left_out.cloned().collect(),
             warnings,
             changed,
             prepared,
         })
     }
 
-    fn commit(&mut self, request: &ChangeRequest, desired: &Desired) -> Result<u64, ChangeRefused> {
+    /// The state that a change leads to. What was left out of the current one can be removed.
+    fn edited(&self, change: &Change) -> Result<Valid<Desired>, EditError> {
+        let edited = edit(&self.desired, change);
+        let removes_left_out = matches!(edited, Err(EditError::UnknownNetwork(_)))
+            && self.left_out.iter().any(|it| !it.outlives(change));
+        match removes_left_out {
+            true => Ok(Valid {
+                value: Desired::clone(&self.desired),
+                warnings: Problems::default(),
+            }),
+            false => edited,
+        }
+    }
+
+    fn commit(
+        &mut self,
+        request: &ChangeRequest,
+        accepted: &Accepted,
+    ) -> Result<u64, ChangeRefused> {
+        let mut document = accepted.desired.render_with_secrets();
+        accepted
+            .left_out
+            .iter()
+            .for_each(|it| it.write(&mut document));
         let new = NewGeneration {
             expected: Some(self.generation),
             time: unix_now().as_secs(),
             actor: request.actor.name.to_string(),
             note: request.change.to_string(),
-            document: desired.render_with_secrets().to_string(),
+            document: document.to_string(),
         };
         let committed = self.networks.store.commit_generation(new).wait();
         match committed {
@@ -203,6 +235,7 @@ impl Reconciler {
     fn begin(&mut self, accepted: Accepted) -> Begun {
         let Accepted {
             desired,
+            left_out,
             changed,
             prepared,
             ..
@@ -212,6 +245,7 @@ impl Reconciler {
         let before = Arc::clone(&self.desired);
         self.pending.clone_from(&scope);
         self.desired = Arc::new(desired);
+        self.left_out = left_out;
         self.standing = Standing::of(&self.desired, &self.boot.listeners);
         self.show();
         Begun {

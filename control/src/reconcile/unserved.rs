@@ -19,7 +19,7 @@ use engine_core::{
 };
 
 use super::{
-    Reconciler,
+    LeftOut, Reconciler,
     tls::{Failed, Failure},
 };
 
@@ -71,11 +71,21 @@ fn unsourced(desired: &Desired) -> Vec<(NonZeroU16, Option<HostPattern>)> {
 pub(super) struct BootState {
     /// Why the last one was refused.
     pub(super) refused: Option<String>,
-    /// Listeners of the last one that are not bound.
+    /// Listeners of the last one that are not bound, and why.
     unbound: Vec<(String, String)>,
 }
 
 impl BootState {
+    /// Of one whose listeners lead to networks that were left out at the start.
+    pub(super) fn left_out(listeners: &[Listener]) -> Self {
+        let unbound = listeners.iter();
+        let why = "the network that it leads to was refused at the start";
+        Self {
+            refused: None,
+            unbound: unbound.map(|it| not_bound(it, why)).collect(),
+        }
+    }
+
     /// Of one that was taken beside what a gateway was started with.
     pub(super) fn taken(boot: &Boot, running: &Boot) -> Self {
         let is_bound = |listener: &Listener| {
@@ -86,16 +96,22 @@ impl BootState {
         Self {
             refused: None,
             unbound: unbound
-                .map(|it| (it.name.as_str().to_owned(), it.bind.to_string()))
+                .map(|it| not_bound(it, "the boot file declares it since the start"))
                 .collect(),
         }
     }
+}
+
+fn not_bound(listener: &Listener, why: &str) -> (String, String) {
+    let name = listener.name.as_str().to_owned();
+    (name, format!("{} is not bound: {why}", listener.bind))
 }
 
 impl Reconciler {
     /// Looks for everything that is not served.
     pub(super) fn find_unserved(&self) -> Vec<Degradation> {
         let mut found = self.networks.degraded.list();
+        found.extend(self.left_out.iter().map(LeftOut::degradation));
         found.extend(self.without_namespace());
         found.extend(self.standing.unserved.iter().map(without_listener));
         found.extend(self.of_the_boot_file());
@@ -126,10 +142,9 @@ impl Reconciler {
         let refused = self.boot_state.refused.iter();
         let refused =
             refused.map(|why| Degradation::new(Reason::BootFileRefused, "boot file", why));
-        let unbound = self.boot_state.unbound.iter().map(|(name, bind)| {
-            let why = format!("{bind} is not bound: the boot file declares it since the start");
-            Degradation::new(Reason::ListenerNotBound, name, why)
-        });
+        let unbound = self.boot_state.unbound.iter();
+        let unbound =
+            unbound.map(|(name, why)| Degradation::new(Reason::ListenerNotBound, name, why));
         refused.chain(unbound).collect()
     }
 

@@ -32,15 +32,15 @@ use super::{
     lock::{lock, lock_opened},
     log_problems,
     notices::Notices,
-    probe,
-    stored::{self, Stored},
+    probe, stored,
 };
 use crate::{
     files::{self, BootFile, Found},
     logs::Logs,
     priority::give_way,
     reconcile::{
-        CHANGES_MAX, Desk, Ended, Heartbeat, Order, Reconciler, Setting, unix_now, wanted_backend,
+        CHANGES_MAX, Desk, Ended, Heartbeat, Order, Reconciler, Setting, Stored, unix_now,
+        wanted_backend,
     },
     record_log::{self, CONNECTIONS, RecordLog},
     written::Guarded,
@@ -101,15 +101,11 @@ impl<'a> Gateway<'a> {
         let store = Store::open_with(&boot.store, retention(&boot.accounts))
             .with_context(|| format!("opening the store {}", boot.store.display()))?;
         let locks = [lock, lock_opened(&boot.store)?];
-        let Stored {
-            generation,
-            desired,
-            ..
-        } = begin_with(&store, (boot_file, &text, &mut boot))?;
+        let stored = begin_with(&store, (boot_file, &text, &mut boot))?;
         // Before anything is touched: a gateway that cannot be asked changes nothing.
         let listener = listen(&boot.api.listen).map_err(|error| no_api(&boot.api.listen, error))?;
         let sockets = take_sockets(inherited, &boot)?;
-        let (vault, force) = Vault::open(boot_file, &boot, &desired, &store)?;
+        let (vault, force) = Vault::open(boot_file, &boot, &stored.desired, &store)?;
         // Ten descriptors for each network, before the engine asks for its own; and some that
         // connections never get.
         reserve_descriptors().context("raising the limit of open files")?;
@@ -124,8 +120,7 @@ impl<'a> Gateway<'a> {
         let heartbeat = Arc::new(Heartbeat::default());
         let setting = Setting {
             boot: boot.clone(),
-            desired,
-            generation,
+            stored,
             store: store.clone(),
             kernel,
             events: events.clone(),
@@ -309,7 +304,7 @@ fn begin_with(
     store: &Store,
     (boot_file, text, boot): (&Path, &str, &mut Boot),
 ) -> anyhow::Result<Stored> {
-    let stored = match stored::read(store)? {
+    let mut stored = match stored::read(store)? {
         Some(stored) => stored,
         None => seed(store, boot_file, boot)?,
     };
@@ -323,7 +318,7 @@ fn begin_with(
             return Err(refused(&found));
         }
         log_problems(&found);
-        stored::leave_out_listeners(boot, &found[0].problems);
+        stored.unbound = stored::leave_out_listeners(boot, &found[0].problems);
     }
     Ok(stored)
 }
@@ -346,7 +341,7 @@ fn seed(store: &Store, boot_file: &Path, boot: &Boot) -> anyhow::Result<Stored> 
     Ok(Stored {
         generation: committed.context("seeding the store")?,
         desired: seed,
-        left_out: Vec::new(),
+        ..Stored::default()
     })
 }
 

@@ -6,27 +6,21 @@
 
 use anyhow::Context as _;
 use control_api::{
-    Problems, Valid,
-    boot::Boot,
+    Problem, Problems, Valid,
+    boot::{Boot, Listener},
     state::{self, Desired},
 };
 use control_store::Store;
 use serde_json::{Map, Value};
 
 use super::log_problems;
-use crate::files::Found;
+use crate::{
+    files::Found,
+    reconcile::{LeftOut, Stored},
+};
 
 /// How often networks are left out until the rest goes together.
 const TRIES_MAX: usize = 16;
-
-/// What is served of a generation.
-#[derive(Debug, Default)]
-pub(super) struct Stored {
-    pub(super) generation: u64,
-    pub(super) desired: Desired,
-    /// Networks that are refused.
-    pub(super) left_out: Vec<String>,
-}
 
 /// Reads the last generation, where there is one.
 ///
@@ -43,15 +37,17 @@ pub(super) fn read(store: &Store) -> anyhow::Result<Option<Stored>> {
     let (desired, left_out) = match state::parse(&current.document) {
         Ok(Valid { value, .. }) => (value, Vec::new()),
         Err(problems) => {
+            let salvaged = salvage(&current.document, &problems);
             let file = format!("generation {} of the store", current.id).into();
             log_problems(&[Found { file, problems }]);
-            salvage(&current.document)
+            salvaged
         }
     };
     if !left_out.is_empty() {
+        let networks: Vec<String> = left_out.iter().map(LeftOut::object).collect();
         tracing::error!(
             generation = current.id,
-            networks = left_out.join(" "),
+            networks = networks.join(" "),
             "networks of the store are refused and not served: apply them again, mended; until \
              then the generation keeps them"
         );
@@ -60,25 +56,40 @@ pub(super) fn read(store: &Store) -> anyhow::Result<Option<Stored>> {
         generation: current.id,
         desired,
         left_out,
+        unbound: Vec::new(),
     }))
 }
 
-/// The networks of a refused document that are good, and the keys of the others.
-fn salvage(document: &str) -> (Desired, Vec<String>) {
+/// The networks of a refused document that are good, and the others. `problems` are the whole
+/// document's.
+fn salvage(document: &str, problems: &Problems) -> (Desired, Vec<LeftOut>) {
     let Ok(Value::Object(mut networks)) = serde_json::from_str(document) else {
-        return (Desired::default(), vec!["all".to_owned()]);
+        let whole = LeftOut {
+            key: None,
+            why: why(problems, None),
+            document: Value::Null,
+        };
+        return (Desired::default(), vec![whole]);
+    };
+    let mut left_out: Vec<LeftOut> = Vec::new();
+    let mut leave_out = |networks: &mut Map<String, Value>, key: &str, problems: &Problems| {
+        if let Some(document) = networks.remove(key) {
+            left_out.push(LeftOut {
+                key: Some(key.to_owned()),
+                why: why(problems, Some(key)),
+                document,
+            });
+        }
     };
     let all: Vec<String> = networks.keys().cloned().collect();
-    let mut left_out: Vec<String> = Vec::new();
     for key in &all {
         let alone: Map<String, Value> = networks
             .get(key)
             .map(|network| (key.clone(), network.clone()))
             .into_iter()
             .collect();
-        if state::parse(&Value::Object(alone).to_string()).is_err() {
-            networks.remove(key);
-            left_out.push(key.clone());
+        if let Err(problems) = state::parse(&Value::Object(alone).to_string()) {
+            leave_out(&mut networks, key, &problems);
         }
     }
     // What is left may not go together: two networks with one host.
@@ -88,19 +99,40 @@ fn salvage(document: &str) -> (Desired, Vec<String>) {
             Ok(Valid { value, .. }) => return (value, left_out),
             Err(problems) => problems,
         };
-        for problem in problems.iter() {
-            let key = problem.pointer.split('/').nth(1).unwrap_or_default();
-            if networks.remove(key).is_some() {
-                left_out.push(key.to_owned());
+        for problem in problems.errors() {
+            if let Some(key) = key_of(problem) {
+                leave_out(&mut networks, key, &problems);
             }
         }
     }
-    (Desired::default(), all)
+    for key in &all {
+        leave_out(&mut networks, key, problems);
+    }
+    (Desired::default(), left_out)
+}
+
+/// The network that a problem is about.
+fn key_of(problem: &Problem) -> Option<&str> {
+    problem.pointer.split('/').nth(1)
+}
+
+/// The first problem of a network, or of the whole document, and how many more there are.
+fn why(problems: &Problems, key: Option<&str>) -> String {
+    let mut errors = problems
+        .errors()
+        .filter(|problem| key.is_none() || key_of(problem) == key);
+    let Some(first) = errors.next() else {
+        return "it does not go together with the others".to_owned();
+    };
+    match errors.count() {
+        0 => first.to_string(),
+        more => format!("{first}; and {more} more"),
+    }
 }
 
 /// Leaves out the listeners that lead to networks which were left out. `found` is what does not go
-/// together.
-pub(super) fn leave_out_listeners(boot: &mut Boot, found: &Problems) {
+/// together. Those that were left out.
+pub(super) fn leave_out_listeners(boot: &mut Boot, found: &Problems) -> Vec<Listener> {
     let at = |pointer: &str| -> Option<usize> {
         let rest = pointer.strip_prefix("/listeners/")?;
         rest.split('/').next()?.parse().ok()
@@ -108,6 +140,7 @@ pub(super) fn leave_out_listeners(boot: &mut Boot, found: &Problems) {
     let mut refused: Vec<usize> = found.iter().filter_map(|it| at(&it.pointer)).collect();
     refused.sort_unstable();
     refused.dedup();
+    let mut left_out = Vec::new();
     for index in refused.into_iter().rev() {
         if index < boot.listeners.len() {
             let listener = boot.listeners.remove(index);
@@ -116,28 +149,41 @@ pub(super) fn leave_out_listeners(boot: &mut Boot, found: &Problems) {
                 listener = name,
                 "a listener is left out, because its network is: see above"
             );
+            left_out.push(listener);
         }
     }
+    left_out
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn served(document: &str) -> (Vec<u16>, Vec<String>) {
-        let (desired, left_out) = salvage(document);
+    fn served(document: &str) -> (Vec<u16>, Vec<LeftOut>) {
+        let problems = state::parse(document).unwrap_err();
+        let (desired, left_out) = salvage(document, &problems);
         let ports = desired.networks.keys().map(|port| port.get());
         (ports.collect(), left_out)
+    }
+
+    fn told(left_out: &[LeftOut]) -> Vec<(String, &str)> {
+        let told = left_out.iter().map(|it| (it.object(), it.why.as_str()));
+        told.collect()
     }
 
     #[test]
     fn one_refused_network_leaves_the_others_served() {
         let (ports, left_out) = served(
             r#"{ "1": { "netns": null, "proxy": { "https://a.example": ["10.0.0.1:1"] } },
-                 "2": { "netns": null, "unheard_of": 1 },
+                 "2": { "netns": null, "unheard_of": 1, "no_more": 2 },
                  "3": { "netns": null } }"#,
         );
-        assert_eq!((ports, left_out), (vec![1, 3], vec!["2".to_owned()]));
+        assert_eq!(ports, [1, 3]);
+        let [(object, why)] = told(&left_out).try_into().unwrap();
+        assert_eq!(object, "network-2");
+        assert!(why.starts_with("/2/no_more: "), "{why}");
+        assert!(why.ends_with("; and 1 more"), "{why}");
+        assert_eq!(left_out[0].document["no_more"], 2);
     }
 
     #[test]
@@ -147,12 +193,18 @@ mod tests {
                  "2": { "netns": null, "proxy": { "https://a.example": ["10.0.0.1:1"] } },
                  "3": { "netns": null } }"#,
         );
-        assert_eq!((ports, left_out), (vec![1, 3], vec!["2".to_owned()]));
+        assert_eq!(ports, [1, 3]);
+        let [(object, why)] = told(&left_out).try_into().unwrap();
+        assert_eq!(object, "network-2");
+        assert!(why.starts_with("/2/proxy/"), "{why}");
     }
 
     #[test]
     fn what_is_no_document_leaves_nothing() {
         assert_eq!(served("{").0, Vec::<u16>::new());
-        assert_eq!(served("[]").1, ["all"]);
+        let (_, left_out) = served("[]");
+        let [(object, why)] = told(&left_out).try_into().unwrap();
+        assert_eq!(object, "state");
+        assert!(!why.is_empty());
     }
 }

@@ -6,16 +6,18 @@ use std::{
     io::Write as _,
     net::TcpStream,
     process::{Command, Output, Stdio},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
+use rusqlite::Connection;
 use serde_json::{Value, json};
 use tests::{
     api::Answer,
-    gateway::Gateway,
+    gateway::{Gateway, SOCKET},
     lab::{GATEWAY, Lab, tls},
     network::Network,
     runner::Test,
@@ -28,6 +30,7 @@ pub(crate) const TESTS: &[Test] = tests![
     a_store_that_is_gone_acknowledges_nothing,
     signals_of_other_programs_do_no_harm,
     a_reload_says_what_came_of_it,
+    a_stored_network_that_is_refused_is_degraded_until_it_is_replaced: 120,
     a_second_gateway_does_not_share_an_address,
     an_api_answers_when_clients_have_every_descriptor,
 ];
@@ -98,6 +101,88 @@ fn a_store_that_is_gone_acknowledges_nothing(lab: &mut Lab) -> Result<()> {
         "{config}"
     );
     Ok(())
+}
+
+/// The reasons and objects of what is degraded.
+fn degraded(gateway: &Gateway) -> Result<Vec<String>> {
+    let status = gateway.api().get("/api/v1/status")?;
+    let list = status["degraded"].as_array().context("no list")?;
+    let words = list.iter().map(|it| {
+        let word = |key: &str| it[key].as_str().unwrap_or_default();
+        format!("{} {}", word("reason"), word("object"))
+    });
+    Ok(words.collect())
+}
+
+/// As a stricter version would find it: the document was good when it was stored.
+fn a_stored_network_that_is_refused_is_degraded_until_it_is_replaced(lab: &mut Lab) -> Result<()> {
+    let state = |refused: Value| json!({ "7": host_network(&["a.example"]), "8": refused });
+    let mut boot = tls(json!({ "default": "network-8/127.0.0.1:9" }));
+    let second = json!({ "name": "second", "bind": "127.0.0.1:8444", "protocol": "tls" });
+    boot["listeners"]
+        .as_array_mut()
+        .context("no listeners")?
+        .push(second);
+    let first = lab.gateway(boot, state(host_network(&["b.example"])))?;
+    first.stop()?;
+    let store = Connection::open(first.directory().join("ringway.db"))?;
+    let set = "UPDATE generations SET document = json_set(document, '$.8.unheard_of', 1)";
+    ensure!(store.execute(set, [])? == 1);
+    drop(store);
+    let restart = |lab: &mut Lab, ended: &Gateway| -> Result<Arc<Gateway>> {
+        let gateway = lab.restart(ended)?;
+        for error in ["unheard_of", "network-8", "a listener is left out"] {
+            gateway.expect_error(error);
+        }
+        Ok(gateway)
+    };
+    let left_out = ["network_refused network-8", "listener_not_bound https"];
+    let gateway = restart(lab, &first)?;
+    ensure!(degraded(&gateway)? == left_out, "{:?}", degraded(&gateway)?);
+    let output = run(lab, &["status", "--api", &socket(&gateway)])?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.code() == Some(3), "{said}");
+    ensure!(
+        said.contains("degraded: network-8: /8/unheard_of: "),
+        "{said}"
+    );
+    let metrics = gateway.api().ask("GET", "/metrics", None)?.body;
+    let metric = r#"ringway_degraded_by_reason{reason="network_refused"} 1"#;
+    ensure!(metrics.contains(metric), "{metrics}");
+    let mut events = gateway.api().events(Some(0))?;
+    events.wait_for("the refusal", |event| {
+        event["kind"] == "degraded" && event["reason"] == "network_refused"
+    })?;
+    // What changes something else keeps it, over a restart, too.
+    let patch = json!({ "proxy": { "c.example": ["127.0.0.1:9"] } }).to_string();
+    let path = "/api/v1/networks/7?wait=true";
+    gateway.api().ask("PATCH", path, Some(&patch))?.ok()?;
+    ensure!(degraded(&gateway)? == left_out, "{:?}", degraded(&gateway)?);
+    gateway.stop()?;
+    let gateway = restart(lab, &gateway)?;
+    ensure!(degraded(&gateway)? == left_out, "{:?}", degraded(&gateway)?);
+    // What is served already, and is now all that is desired.
+    let config = gateway.api().get("/api/v1/config")?;
+    let mut events = gateway.api().events(None)?;
+    let applied = gateway.api().apply(&config)?;
+    ensure!(applied["changed"] == true, "{applied}");
+    events.wait_for("the recovery", |event| {
+        event["kind"] == "recovered" && event["reason"] == "network_refused"
+    })?;
+    ensure!(
+        degraded(&gateway)? == left_out[1..],
+        "{:?}",
+        degraded(&gateway)?
+    );
+    gateway.api().apply(&state(host_network(&["b.example"])))?;
+    gateway.stop()?;
+    let gateway = lab.restart(&gateway)?;
+    ensure!(degraded(&gateway)?.is_empty(), "{:?}", degraded(&gateway)?);
+    Ok(())
+}
+
+fn socket(gateway: &Gateway) -> String {
+    format!("unix:{}", gateway.directory().join(SOCKET).display())
 }
 
 fn signals_of_other_programs_do_no_harm(lab: &mut Lab) -> Result<()> {

@@ -22,6 +22,8 @@ use utoipa::ToSchema;
 pub enum Reason {
     /// A step in the kernel failed: the network is not as desired.
     NetworkFailed,
+    /// A network of the stored state is refused: it is left out since the start.
+    NetworkRefused,
     /// A namespace that connections are dialed from is not there.
     NamespaceMissing,
     /// No listener takes what a route is for.
@@ -52,8 +54,9 @@ pub enum Reason {
 
 impl Reason {
     /// Those that a gateway gives.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::NetworkFailed,
+        Self::NetworkRefused,
         Self::NamespaceMissing,
         Self::ListenerMissing,
         Self::ListenerNotBound,
@@ -71,6 +74,7 @@ impl Reason {
     pub fn word(self) -> &'static str {
         match self {
             Self::NetworkFailed => "network_failed",
+            Self::NetworkRefused => "network_refused",
             Self::NamespaceMissing => "namespace_missing",
             Self::ListenerMissing => "listener_missing",
             Self::ListenerNotBound => "listener_not_bound",
@@ -90,6 +94,10 @@ impl Reason {
     pub fn hint(self) -> &'static str {
         match self {
             Self::NetworkFailed => "remove what is in the way; it is tried again by itself",
+            Self::NetworkRefused => {
+                "apply the state again with the network mended, or remove it; until then the store \
+                 keeps it as it is"
+            }
             Self::NamespaceMissing => {
                 "make the namespace with `ip netns add NAME`, or correct `netns`; it is looked for \
                  every second"
