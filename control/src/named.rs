@@ -1,20 +1,26 @@
 //! The files that a boot file and state documents name and that are read: certificates, keys, tokens
-//! and programs. `check` opens each and matches what belongs together.
+//! and programs. `check` opens each and matches what belongs together, and so does a change of the
+//! desired state with those of the networks that it is about.
 
 use std::{
-    fs, io,
+    collections::BTreeSet,
+    io,
+    num::NonZeroU16,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    time::SystemTime,
+    time::{Duration, Instant, SystemTime},
 };
 
 use control_api::{
     Problem, Problems, Severity,
     boot::{Boot, CertificateFiles},
-    state::Desired,
+    state::{Desired, Network},
 };
 use engine_core::hostname::HostPattern;
-use engine_tls::{Bundle, bundle::FILE_BYTES_MAX};
+use engine_tls::{
+    Bundle,
+    bundle::{BundleError, FILE_BYTES_MAX},
+};
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
 use crate::{files::folder_of, tokens};
@@ -84,12 +90,67 @@ pub(crate) fn in_state(desired: &Desired, missing: Severity) -> Examined {
         missing: Some(missing),
         ..Examined::default()
     };
-    for (port, network) in &desired.networks {
+    desired
+        .networks
+        .values()
+        .for_each(|network| examined.network(network));
+    examined
+}
+
+/// What is wrong with the files that some networks name, or all: as [`in_state`] says it. After
+/// `patience` no more of them are opened.
+pub(crate) fn in_networks(
+    desired: &Desired,
+    only: Option<&BTreeSet<NonZeroU16>>,
+    patience: Duration,
+) -> Problems {
+    let begun = Instant::now();
+    let mut examined = Examined::default();
+    let networks = desired.networks.values();
+    let networks = networks.filter(|network| only.is_none_or(|only| only.contains(&network.port)));
+    for network in networks.filter(|network| names_files(network)) {
+        if begun.elapsed() >= patience {
+            examined.problems.push(Problem {
+                pointer: format!("/{}/tls/files", network.port),
+                hint: Some("`ringway check` waits for all of them".to_owned()),
+                ..Problem::whole(
+                    Severity::Warning,
+                    format!(
+                        "the files are not looked at from here on: others took {} s",
+                        patience.as_secs()
+                    ),
+                )
+            });
+            break;
+        }
+        examined.network(network);
+    }
+    examined.problems
+}
+
+/// Whether a network names files.
+pub(crate) fn names_files(network: &Network) -> bool {
+    network.tls.iter().any(|tls| !tls.files.is_empty())
+}
+
+impl Examined {
+    /// Whether one of the good certificates is for a host; of hosts that nobody declared, whether
+    /// there is any.
+    pub(crate) fn is_covered(&self, host: Option<&HostPattern>) -> bool {
+        let Some(host) = host else {
+            return !self.bundles.is_empty();
+        };
+        let mut names = self.bundles.iter().flat_map(|bundle| bundle.names());
+        names.any(|name| control_plan::covers(name, host))
+    }
+
+    /// Opens what a network names.
+    fn network(&mut self, network: &Network) {
         let files = network.tls.iter().flat_map(|tls| tls.files.iter());
         for (index, files) in files.enumerate() {
-            let pointer = format!("/{port}/tls/files/{index}");
+            let pointer = format!("/{}/tls/files/{index}", network.port);
             let (certificate, key) = (files.certificate.clone(), files.key.clone());
-            let Some(bundle) = examined.pair(pointer.clone(), certificate, key) else {
+            let Some(bundle) = self.pair(pointer.clone(), certificate, key) else {
                 continue;
             };
             let is_for = |host: &HostPattern| {
@@ -108,31 +169,12 @@ pub(crate) fn in_state(desired: &Desired, missing: Severity) -> Examined {
                     }
                 })
                 .collect();
-            others.into_iter().for_each(|it| examined.problems.push(it));
+            others.into_iter().for_each(|it| self.problems.push(it));
         }
-    }
-    examined
-}
-
-impl Examined {
-    /// Whether one of the good certificates is for a host; of hosts that nobody declared, whether
-    /// there is any.
-    pub(crate) fn is_covered(&self, host: Option<&HostPattern>) -> bool {
-        let Some(host) = host else {
-            return !self.bundles.is_empty();
-        };
-        let mut names = self.bundles.iter().flat_map(|bundle| bundle.names());
-        names.any(|name| control_plan::covers(name, host))
     }
 
     /// Reads a certificate and its key, and says whether they belong together.
     fn pair(&mut self, pointer: String, certificate: PathBuf, key: PathBuf) -> Option<&Bundle> {
-        for path in [&certificate, &key] {
-            if let Err(error) = control_files::read(path, FILE_BYTES_MAX) {
-                self.note(pointer, Err::<(), _>(error), path);
-                return None;
-            }
-        }
         let path = certificate.clone();
         let read = |path: &Path| control_files::read(path, FILE_BYTES_MAX);
         match Bundle::load(certificate, key, read) {
@@ -147,7 +189,11 @@ impl Examined {
                 self.bundles.push(bundle);
                 self.bundles.last()
             }
-            Err(error) => {
+            Err(BundleError::Read { path, source }) => {
+                self.note(pointer, Err::<(), _>(source), &path);
+                None
+            }
+            Err(error @ (BundleError::Content { .. } | BundleError::Pair { .. })) => {
                 let message = format!("{:#}", anyhow::Error::from(error));
                 self.problems.push(Problem {
                     pointer,
@@ -190,10 +236,7 @@ fn has_text(path: &Path) -> io::Result<()> {
 }
 
 fn is_program(path: &Path) -> io::Result<()> {
-    let found = fs::metadata(path)?;
-    if !found.is_file() {
-        return Err(io::Error::other("it is no regular file"));
-    }
+    let found = control_files::look(path)?;
     let mode = found.permissions().mode();
     match mode & EXECUTABLE {
         0 => Err(io::Error::other("it cannot be executed")),

@@ -10,6 +10,7 @@
 //! nor a worker ever waits for it. Whatever goes wrong in one network degrades that network, and is
 //! tried again from a new observation.
 
+mod answers;
 mod change;
 mod clock;
 mod degradations;
@@ -54,17 +55,18 @@ use engine::{Counters, Drained, Engine, Publication};
 use engine_tls::Certificates;
 use tokio::sync::{broadcast, watch};
 
-pub(crate) use self::{
-    clock::unix_now,
-    left_out::{LeftOut, Stored},
-    order::{CHANGES_MAX, Desk, Drain, Order, Waiting},
-};
 use self::{
+    answers::Answers,
     degradations::Degradations,
     networks::Networks,
     publication::Publisher,
     tls::Tls,
     unserved::{BootState, Standing},
+};
+pub(crate) use self::{
+    clock::unix_now,
+    left_out::{LeftOut, Stored},
+    order::{CHANGES_MAX, Desk, Drain, Order, Waiting},
 };
 
 /// How often peers are looked at, failed networks tried again and totals written.
@@ -100,6 +102,7 @@ pub(crate) struct Reconciler {
     standing: Standing,
     boot_state: BootState,
     degradations: Degradations,
+    answers: Answers,
     /// Present from the first order to drain on.
     draining: Option<Draining>,
     view: watch::Sender<Arc<View>>,
@@ -239,6 +242,7 @@ impl Reconciler {
             standing,
             boot_state: BootState::left_out(&unbound),
             degradations: Degradations::default(),
+            answers: Answers::start().context("starting the thread of answers")?,
             draining: None,
             view,
             started,

@@ -62,6 +62,19 @@ pub fn read_text(path: &Path, bytes_max: u64) -> io::Result<Zeroizing<String>> {
     }
 }
 
+/// What is known of a regular file without opening it, within [`DEADLINE`].
+///
+/// # Errors
+/// As [`read`], whatever its length.
+pub fn look(path: &Path) -> io::Result<Metadata> {
+    let file = path.to_owned();
+    within(DEADLINE, path, move || {
+        let found = fs::metadata(file)?;
+        require_regular(&found, u64::MAX)?;
+        Ok(found)
+    })?
+}
+
 /// As [`read`] without a deadline, for a caller that is within one already.
 ///
 /// # Errors

@@ -35,6 +35,7 @@ fn what_is_no_regular_file_is_refused_at_once() {
         let error = read(path, 10).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{path:?}: {error}");
         assert!(error.to_string().contains(kind), "{path:?}: {error}");
+        assert_eq!(look(path).unwrap_err().to_string(), error.to_string());
     }
     assert!(begun.elapsed() < DEADLINE);
 }
@@ -47,6 +48,7 @@ fn a_file_is_read_whole_or_not_at_all() {
     assert_eq!(read_text(&path, 10).unwrap().as_str(), "0123456789");
     let error = read(&path, 9).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::FileTooLarge);
+    assert_eq!(look(&path).unwrap().len(), 10);
     // Ten gigabytes, and no block of them.
     File::create(&path).unwrap().set_len(10 << 30).unwrap();
     let error = read(&path, 1 << 20).unwrap_err();

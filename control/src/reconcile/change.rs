@@ -19,6 +19,7 @@ use engine_sys::process::{beyond_descriptor_limit, has_descriptors};
 
 use super::{
     Reconciler,
+    answers::Answer,
     clock::unix_now,
     left_out::LeftOut,
     publication::{Prepared, publish_to},
@@ -87,9 +88,14 @@ impl Reconciler {
             degraded: Vec::new(),
             warnings: self.warnings(&accepted),
         };
+        let only = about(&request.change, &accepted.changed);
         if request.dry_run || !applied.changed {
-            let _ = request.reply.send(Ok(applied));
-            return;
+            return self.answers.give(Answer {
+                reply: request.reply,
+                applied,
+                desired: Arc::new(accepted.desired),
+                only,
+            });
         }
         match self.commit(&request, &accepted) {
             Ok(generation) => applied.generation = generation,
@@ -103,18 +109,27 @@ impl Reconciler {
         } = request;
         // Whoever is answered and looks then sees what was accepted.
         let begun = self.begin(accepted);
-        if wait {
-            self.take_up(begun, planning, &actor.name);
-            applied.degraded = self.not_made();
-            let generation = applied.generation;
-            let _ = reply.send(if self.running == generation {
-                Ok(applied)
-            } else {
-                Err(ChangeRefused::NotRunning { generation })
-            });
+        let desired = Arc::clone(&self.desired);
+        let answer = |applied| Answer {
+            reply,
+            applied,
+            desired,
+            only,
+        };
+        if !wait {
+            self.answers.give(answer(applied));
+            return self.take_up(begun, planning, &actor.name);
+        }
+        self.take_up(begun, planning, &actor.name);
+        applied.degraded = self.not_made();
+        let generation = applied.generation;
+        let answer = answer(applied);
+        if self.running == generation {
+            self.answers.give(answer);
         } else {
-            let _ = reply.send(Ok(applied));
-            self.take_up(begun, planning, &actor.name);
+            let _ = answer
+                .reply
+                .send(Err(ChangeRefused::NotRunning { generation }));
         }
     }
 
@@ -323,6 +338,17 @@ impl Reconciler {
         self.count();
         self.show();
         Ok(waiting)
+    }
+}
+
+/// The networks whose files a change is asked about; absent means all.
+fn about(change: &Change, changed: &Changed) -> Option<BTreeSet<NonZeroU16>> {
+    match change {
+        Change::Replace { .. } | Change::Rollback { .. } => None,
+        Change::PatchNetwork { .. }
+        | Change::RemoveNetwork { .. }
+        | Change::PutPeer { .. }
+        | Change::RemovePeer { .. } => Some(changed.programmed.clone()),
     }
 }
 

@@ -1,8 +1,9 @@
 //! The client verbs of the same program, as scripts use them.
 
-use std::process::Output;
+use std::{collections::BTreeSet, fs, process::Output};
 
 use anyhow::{Context as _, Result, ensure};
+use nix::{sys::stat::Mode, unistd::mkfifo};
 use serde_json::{Value, json};
 use tests::{
     gateway::{Gateway, SOCKET},
@@ -15,6 +16,7 @@ use tests::{
 
 pub(crate) const TESTS: &[Test] = tests![
     verbs_do_what_they_say_and_exit_accordingly,
+    apply_says_of_named_files_what_check_says,
     verbs_without_a_gateway_say_so,
 ];
 
@@ -101,6 +103,51 @@ fn verbs_do_what_they_say_and_exit_accordingly(lab: &mut Lab) -> Result<()> {
         "the first generation has no network"
     );
     verbs.ends(1, "rollback 999", "")?;
+    Ok(())
+}
+
+/// Pointer, message and hint of each problem, whichever refuses a file that is checked.
+fn problems(list: &Value) -> Result<BTreeSet<String>> {
+    let list = list.as_array().context("no list")?.iter();
+    let problems = list.map(|it| format!("{}: {} ({})", it["pointer"], it["message"], it["hint"]));
+    Ok(problems.collect())
+}
+
+fn apply_says_of_named_files_what_check_says(lab: &mut Lab) -> Result<()> {
+    let gateway = lab.gateway(tls(json!({})), json!({}))?;
+    gateway.expect_error("a certificate's file is refused");
+    let folder = lab.directory().clone();
+    mkfifo(&folder.join("pipe"), Mode::S_IRWXU)?;
+    fs::write(folder.join("text"), "no certificate")?;
+    let pair = |name: &str| {
+        let file = folder.join(name);
+        let host = format!("{name}.example");
+        json!({ "hosts": [host], "certificate": file, "key": file })
+    };
+    let files: Vec<Value> = ["missing", "pipe", "text"].map(pair).into();
+    let document = json!({ "7": { "netns": null, "tls": { "files": files } } });
+    let file = folder.join("state.json");
+    fs::write(&file, document.to_string())?;
+    let check = Tool::new(lab.ringway(), "check --json").argument(&file);
+    let checked: Value = serde_json::from_slice(&check.output("")?.stdout)?;
+    let checked = problems(&checked["problems"])?;
+    ensure!(checked.len() == 3, "{checked:?}");
+    let verbs = verbs_of(lab, &gateway);
+    for line in ["apply --dry-run --json -", "apply --wait --json -"] {
+        let output = verbs.run(line, &document.to_string())?;
+        let applied: Value = serde_json::from_slice(&output.stdout)?;
+        let warned = problems(&applied["warnings"])?;
+        ensure!(warned == checked, "{line}: {warned:?}, not {checked:?}");
+    }
+    // Files of networks that stay as they are were warned of before.
+    let patch = json!({ "proxy": { "a.example": ["127.0.0.1:9"] } }).to_string();
+    let other = json!({ "7": document["7"], "8": { "netns": null } });
+    gateway.api().apply(&other)?;
+    let patched = gateway
+        .api()
+        .ask("PATCH", "/api/v1/networks/8", Some(&patch))?;
+    ensure!(!patched.body.contains("of no use"), "{}", patched.body);
+    gateway.api().apply(&json!({}))?;
     Ok(())
 }
 
