@@ -1,6 +1,8 @@
 //! What a rule changes in a message that passes.
 
-use crate::{field::Known, octet};
+use std::borrow::Cow;
+
+use crate::{chunked, field::Known, octet};
 
 /// Fields that a rule removes and writes, after everything that the gateway does by itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -85,6 +87,23 @@ impl FieldEdits {
             || self
                 .written()
                 .any(|(own, _)| octet::is_same_name(own, name))
+    }
+
+    /// Trailers as they are passed on: without the fields that are removed, since whoever merges trailers
+    /// into the head would take them for the rule's (RFC 9110 section 6.5.1). `lines` are those of
+    /// [`chunked::Decoder::trailers`].
+    pub fn trailers<'t>(&self, lines: &'t [u8]) -> Cow<'t, [u8]> {
+        let fields = || chunked::trailer_fields(lines).into_iter();
+        if self.removed.is_empty() || !fields().any(|field| self.removes(field.name)) {
+            return Cow::Borrowed(lines);
+        }
+        let mut kept = Vec::with_capacity(lines.len());
+        for field in fields().filter(|field| !self.removes(field.name)) {
+            for part in [field.name, b": ", field.value, b"\r\n"] {
+                kept.extend_from_slice(part);
+            }
+        }
+        Cow::Owned(kept)
     }
 
     /// Names and values to write.

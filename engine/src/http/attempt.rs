@@ -190,7 +190,8 @@ impl<'a> Attempt<'a> {
             framing, policy, ..
         } = *self.plan;
         let length_max = policy.body_max.unwrap_or(u64::MAX);
-        let mut content = pin!(send_content(self.wire, framing, ahead, length_max));
+        let held_to = (length_max, &policy.request_edits);
+        let mut content = pin!(send_content(self.wire, framing, ahead, held_to));
         poll_fn(|cx: &mut Context<'_>| {
             if let Poll::Ready(end) = content.as_mut().poll(cx) {
                 self.content_left.set(end.is_err());

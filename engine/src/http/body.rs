@@ -9,6 +9,7 @@ use std::{cell::Cell, io, mem};
 use engine_core::outcome::Outcome;
 use engine_http::{
     chunked::{self, Decoder, Piece},
+    edit::FieldEdits,
     facts,
     refusal::Refusal,
     response,
@@ -49,6 +50,8 @@ pub(super) struct Receiver<'a> {
     pub(super) towards: Towards,
     /// Where its response is, for whoever watches it.
     pub(super) place: &'a Cell<Place>,
+    /// What the rule changes in it.
+    pub(super) edits: &'a FieldEdits,
 }
 
 /// Moves a request's content to the upstream.
@@ -59,7 +62,7 @@ pub(super) async fn send_content(
     wire: &Wire<'_>,
     framing: facts::Framing,
     ahead: &mut Ahead,
-    length_max: u64,
+    (length_max, edits): (u64, &FieldEdits),
 ) -> Result<(), Cut> {
     match framing {
         facts::Framing::None => Ok(()),
@@ -73,6 +76,7 @@ pub(super) async fn send_content(
                 towards: Towards::Chunks,
                 place: None,
                 length_max,
+                edits,
             };
             lane.run(Decoder::default(), &mut Vec::new(), ahead).await
         }
@@ -90,7 +94,11 @@ pub(super) async fn take_content(
     head: &mut Vec<u8>,
     framing: response::Framing,
     ahead: &mut Ahead,
-    Receiver { towards, place }: Receiver<'_>,
+    Receiver {
+        towards,
+        place,
+        edits,
+    }: Receiver<'_>,
 ) -> Result<(), Cut> {
     match framing {
         response::Framing::None => measured(wire, Direction::Out, mem::take(head), ahead, 0).await,
@@ -109,6 +117,7 @@ pub(super) async fn take_content(
                 towards,
                 place: (towards == Towards::Chunks).then_some(place),
                 length_max: u64::MAX,
+                edits,
             };
             lane.run(Decoder::of_response(), head, ahead).await
         }
@@ -138,6 +147,8 @@ struct Chunks<'a> {
     place: Option<&'a Cell<Place>>,
     /// The most content that is passed on.
     length_max: u64,
+    /// What the rule changes in trailers.
+    edits: &'a FieldEdits,
 }
 
 impl Chunks<'_> {
@@ -206,7 +217,7 @@ impl Chunks<'_> {
                 }
                 Piece::End => {
                     if self.towards == Towards::Chunks {
-                        chunked::write_end(decoder.trailers(), framed);
+                        chunked::write_end(&self.edits.trailers(decoder.trailers()), framed);
                     }
                     return Ok(used + read);
                 }

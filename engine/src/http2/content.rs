@@ -14,6 +14,7 @@ use bytes::Bytes;
 use engine_core::outcome::Outcome;
 use engine_http::{
     chunked::{self, Decoder, Piece as Chunk},
+    edit::FieldEdits,
     refusal::Refusal,
 };
 use h2::{RecvStream, SendStream};
@@ -100,6 +101,8 @@ pub(super) struct Pump<'a, F> {
     pub(super) direction: Direction,
     /// The most that is passed on.
     pub(super) length_max: u64,
+    /// What the rule changes in trailers.
+    pub(super) edits: &'a FieldEdits,
     /// Counts what the upstream took, or gave.
     pub(super) count: F,
     /// Set while the source is waited for.
@@ -145,7 +148,7 @@ impl<F: Fn(u64)> Pump<'_, F> {
                     }
                 }
                 Piece::End { trailers, weight } => {
-                    let sent = self.sink.end(&trailers).await;
+                    let sent = self.sink.end(&self.edits.trailers(&trailers)).await;
                     let sent = sent.map_err(|_| self.sink_cut())?;
                     self.count(weight, sent);
                     return Ok(());

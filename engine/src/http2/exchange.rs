@@ -350,6 +350,7 @@ impl<'a> Exchange<'a> {
             let pump = Pump {
                 direction: Direction::In,
                 length_max: self.work.plan.policy.body_max.unwrap_or(u64::MAX),
+                edits: &self.work.plan.policy.request_edits,
                 count: |bytes| self.count(Direction::In, bytes),
                 is_awaited: &self.is_awaited,
                 is_begun: &self.went.content_begun,
@@ -379,6 +380,7 @@ impl<'a> Exchange<'a> {
         let pump = Pump {
             direction: Direction::Out,
             length_max: u64::MAX,
+            edits: &self.work.plan.policy.response_edits,
             count: |bytes| self.count(Direction::Out, bytes),
             is_awaited: &Cell::new(false),
             is_begun: &Cell::new(true),

@@ -180,6 +180,7 @@ impl OverConnection<'_> {
         let pump_in = Pump {
             direction: Direction::In,
             length_max: u64::MAX,
+            edits: &self.exchange.plan().policy.request_edits,
             count: |bytes| self.exchange.count(Direction::In, bytes),
             is_awaited: &Cell::new(false),
             is_begun: &Cell::new(true),

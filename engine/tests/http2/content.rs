@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use engine_http::{edit::FieldEdits, rules::Policy};
 use http::{HeaderMap, StatusCode};
 
 use crate::{
@@ -253,4 +254,65 @@ fn what_the_upstream_counts_is_what_was_accounted() {
     let route = edge.route(|route| route.tally.closed == 1);
     assert_eq!(route.tally.bytes_in, told.recv_timeout(PATIENCE).unwrap());
     assert_eq!(route.tally.bytes_out, answer.len() as u64);
+}
+
+/// Answers a request with its head, content and trailers as they came.
+fn mirror(stream: &std::net::TcpStream) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    while head(&mut reader).is_some() {
+        let mut came = String::new();
+        while !came.ends_with("\r\n\r\n") {
+            assert_ne!(reader.read_line(&mut came).unwrap(), 0, "{came}");
+        }
+        let answer = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{came}");
+        let mut stream = stream;
+        stream.write_all(answer.as_bytes()).unwrap();
+    }
+}
+
+/// Whoever merges trailers into the head would take them for what the rule says.
+#[test]
+fn trailers_that_a_rule_removes_do_not_pass_in_either_direction() {
+    let policy = || Policy {
+        request_edits: FieldEdits::new(&[("x-tenant", "own")], &[], &[]).unwrap(),
+        response_edits: FieldEdits::new(&[], &[], &["x-inner"]).unwrap(),
+        ..Policy::default()
+    };
+    let (listener, http1) = upstream();
+    serve(listener, |stream| mirror(&stream));
+    let edge = Edge::under(http1, Speaks::Http1, policy());
+    let mut stream = std::net::TcpStream::connect(edge.address).unwrap();
+    let asked = "POST / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\nTE: trailers\r\n\
+         Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX-Sum: 7\r\nX_Tenant: other\r\nX-Inner: 1\r\n\r\n";
+    stream.write_all(asked.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(
+        answer.ends_with("1\r\na\r\n0\r\nX-Sum: 7\r\n\r\n"),
+        "{answer}"
+    );
+    block_on(async {
+        let (listener, http2) = upstream();
+        let _connections = crate::upstream::serve(listener);
+        let edges = [edge, Edge::under(http2, Speaks::Http2, policy())];
+        for edge in edges {
+            let mut client = edge.client().await;
+            let mut asked = request("POST", "/");
+            asked
+                .headers_mut()
+                .insert("te", "trailers".parse().unwrap());
+            let (response, mut stream) = client.send_request(asked, false).unwrap();
+            send_all(&mut stream, Bytes::from_static(b"a")).await;
+            let mut trailers = HeaderMap::new();
+            for name in ["x-sum", "x-tenant", "x-inner"] {
+                trailers.insert(name, "7".parse().unwrap());
+            }
+            stream.send_trailers(trailers).unwrap();
+            let (_, trailers) = whole(response.await.unwrap().into_body()).await;
+            let trailers = trailers.unwrap();
+            assert_eq!(trailers["x-sum"], "7");
+            assert!(!trailers.contains_key("x-tenant"), "{trailers:?}");
+            assert!(!trailers.contains_key("x-inner"), "{trailers:?}");
+        }
+    });
 }

@@ -20,7 +20,7 @@ use crate::edge::{Edge, PATIENCE, Speaks, block_on, request, upstream};
 
 /// Serves an upstream that echoes content and ends with trailers, as gRPC does. Gives how many
 /// connections it was asked for.
-fn serve(listener: std::net::TcpListener) -> Rc<Cell<usize>> {
+pub(crate) fn serve(listener: std::net::TcpListener) -> Rc<Cell<usize>> {
     let connections = Rc::new(Cell::new(0));
     let counted = Rc::clone(&connections);
     listener.set_nonblocking(true).unwrap();

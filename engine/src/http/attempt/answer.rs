@@ -152,6 +152,7 @@ impl Attempt<'_> {
         let receiver = Receiver {
             towards: then.towards,
             place: &self.place,
+            edits: &self.plan.policy.response_edits,
         };
         let taken = take_content(self.wire, &mut head, then.framing, gave, receiver).await;
         if taken.is_err() && !head.is_empty() {
