@@ -1,6 +1,10 @@
 //! The boot file in the engine's words.
 
-use std::{num::NonZeroUsize, sync::Arc, thread::available_parallelism};
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    sync::Arc,
+    thread::available_parallelism,
+};
 
 use control_api::{
     ByteSize,
@@ -22,7 +26,13 @@ pub(super) struct Outlets {
 }
 
 /// Listeners take over the sockets that were handed over for them.
-pub(super) fn from_boot(boot: &Boot, mut sockets: Sockets, outlets: Outlets) -> Config {
+/// `descriptors`: how many the process may have, less those that are kept back.
+pub(super) fn from_boot(
+    boot: &Boot,
+    descriptors: u64,
+    mut sockets: Sockets,
+    outlets: Outlets,
+) -> Config {
     let listeners = boot.listeners.iter().enumerate().map(|(index, declared)| {
         let socket = match sockets.remove(&index) {
             Some(socket) => ListenSocket::Inherited(socket),
@@ -41,7 +51,7 @@ pub(super) fn from_boot(boot: &Boot, mut sockets: Sockets, outlets: Outlets) -> 
             boot::Workers::Count(count) => Workers::Count(count),
         },
         listeners: listeners.collect(),
-        limits: limits(&boot.limits),
+        limits: limits(&boot.limits, descriptors),
         records: outlets.records,
         requests: outlets.requests,
         challenges: Challenges::default(),
@@ -88,9 +98,33 @@ fn listener(declared: &boot::Listener, socket: ListenSocket) -> Listener {
     }
 }
 
-fn limits(declared: &boot::Limits) -> Limits {
+/// What a gateway without networks and connections has open: some 45, and as many again for pipes and
+/// connections at rest.
+const DESCRIPTORS_OF_ITS_OWN: u64 = 64;
+
+/// How many connections there is room for: each has a descriptor towards its client and one towards its
+/// target. A sixteenth is left for networks, of ten each.
+fn connections_for(descriptors: u64) -> NonZeroU32 {
+    let left = descriptors.saturating_sub(DESCRIPTORS_OF_ITS_OWN);
+    let pairs = left.saturating_sub(descriptors / 16) / 2;
+    let pairs = u32::try_from(pairs).unwrap_or(u32::MAX);
+    NonZeroU32::new(pairs).unwrap_or(NonZeroU32::MIN)
+}
+
+fn limits(declared: &boot::Limits, descriptors: u64) -> Limits {
+    let room = connections_for(descriptors);
+    if let Some(connections_max) = declared.connections_max
+        && connections_max > room
+    {
+        tracing::warn!(
+            %connections_max,
+            open_files = descriptors,
+            room_for = room,
+            "`limits.connections_max` is more than the open files of this process allow: raise `LimitNOFILE=`"
+        );
+    }
     Limits {
-        connections_max: declared.connections_max,
+        connections_max: declared.connections_max.unwrap_or(room),
         connections_per_network_max: declared.connections_per_network_max,
         connections_per_source_max: declared.connections_per_source_max,
         accept_rate_per_source: declared.accept_rate_per_source,
@@ -141,6 +175,22 @@ mod tests {
         let text = "listeners: [{ name: a, bind: 127.0.0.1:0, protocol: tls }]";
         let no_variables = BTreeMap::<String, String>::new();
         let boot = boot::parse(text, &no_variables).unwrap().value;
-        assert_eq!(limits(&boot.limits), Limits::default());
+        let engines = Limits {
+            connections_max: connections_for(1000),
+            ..Limits::default()
+        };
+        assert_eq!(limits(&boot.limits, 1000), engines);
+    }
+
+    #[test]
+    fn connections_are_as_many_as_descriptors_allow_unless_written() {
+        for (descriptors, connections) in [(0, 1), (225, 73), (1_048_320, 491_368)] {
+            assert_eq!(connections_for(descriptors).get(), connections);
+        }
+        assert_eq!(connections_for(u64::MAX).get(), u32::MAX);
+        let text = "{ listeners: [{ name: a, bind: 127.0.0.1:0, protocol: tls }], limits: { connections_max: 7 } }";
+        let no_variables = BTreeMap::<String, String>::new();
+        let boot = boot::parse(text, &no_variables).unwrap().value;
+        assert_eq!(limits(&boot.limits, 1000).connections_max.get(), 7);
     }
 }

@@ -108,11 +108,11 @@ impl<'a> Gateway<'a> {
         let (vault, force) = Vault::open(boot_file, &boot, &stored.desired, &store)?;
         // Ten descriptors for each network, before the engine asks for its own; and some that
         // connections never get.
-        reserve_descriptors().context("raising the limit of open files")?;
+        let room = reserve_descriptors().context("raising the limit of open files")?;
         let (connections, requests, outlets) =
             open_logs(&boot.log, &Guarded::of(boot_file, &boot))?;
         let certificates = force.certificates.clone();
-        let mut config = force.equip(engine_config::from_boot(&boot, sockets, outlets));
+        let mut config = force.equip(engine_config::from_boot(&boot, room, sockets, outlets));
         // Clients that come while the networks are made wait, and are not refused.
         config.listen().context("opening the listeners")?;
         let kernel = open_kernel(&boot)?;

@@ -21,7 +21,8 @@ use tests::{
     lab::{GATEWAY, Lab, tls},
     network::Network,
     runner::Test,
-    tests,
+    server::{self, Server},
+    stream, tests, tls as client,
     wait::{PATIENCE, eventually},
 };
 
@@ -33,6 +34,7 @@ pub(crate) const TESTS: &[Test] = tests![
     a_stored_network_that_is_refused_is_degraded_until_it_is_replaced: 120,
     a_second_gateway_does_not_share_an_address,
     an_api_answers_when_clients_have_every_descriptor,
+    there_are_as_many_connections_as_descriptors_for_both_their_ends,
 ];
 
 /// A network without a device, with names that lead to this machine.
@@ -289,10 +291,48 @@ fn a_second_gateway_does_not_share_an_address(lab: &mut Lab) -> Result<()> {
     Ok(())
 }
 
+/// 300 less the quarter that is kept back, 64 and a sixteenth: 73 connections, and never one whose
+/// target cannot be dialed.
+fn there_are_as_many_connections_as_descriptors_for_both_their_ends(lab: &mut Lab) -> Result<()> {
+    let tenant = lab.tenant(51_820)?;
+    let _server = Server::start(tenant.listen(443)?, server::echo)?;
+    let state = tenant.state(json!({ "blue.example": ["10.0.0.2:443"] }));
+    let mut boot = tls(json!({}));
+    boot["workers"] = json!(1);
+    let gateway = lab.gateway_after("ulimit -n 300", Stdio::null(), boot, state)?;
+    let hello = client::hello("blue.example")?;
+    let mut served = Vec::new();
+    let mut refused = 0;
+    for _ in 0..150 {
+        let mut stream = TcpStream::connect(GATEWAY)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(&hello)?;
+        match stream::expect(&mut stream, &hello) {
+            Ok(()) => served.push(stream),
+            Err(_) => refused += 1,
+        }
+    }
+    ensure!(
+        (served.len(), refused) == (73, 77),
+        "{} and {refused}",
+        served.len()
+    );
+    drop(served);
+    let records = gateway.wait_for_records(150)?;
+    let limited = records.iter().filter(|it| it["outcome"] == "gateway_limit");
+    let (limited, done) = (
+        limited.count(),
+        records.iter().filter(|it| it["outcome"] == "done").count(),
+    );
+    ensure!((limited, done) == (77, 73), "{limited} and {done}");
+    Ok(())
+}
+
 /// Without descriptors that are kept back, each of these takes until some client has ended.
 fn an_api_answers_when_clients_have_every_descriptor(lab: &mut Lab) -> Result<()> {
     let mut boot = tls(json!({}));
     boot["workers"] = json!(2);
+    boot["limits"] = json!({ "connections_max": 100_000 });
     let gateway = lab.gateway_after("ulimit -n 300", Stdio::null(), boot, json!({}))?;
     let clients = (0..800).map(|_| {
         let mut client = TcpStream::connect(GATEWAY)?;

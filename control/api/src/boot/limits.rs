@@ -15,8 +15,9 @@ use crate::{
 section! {
     /// The bounds of the whole process, unless a key says otherwise.
     pub struct Limits {
-        /// Connections at once.
-        connections_max: NonZeroU32 = "100000";
+        /// Connections at once; unless written, as many as the process' open files allow
+        /// (`LimitNOFILE=`, `ulimit -n`), two for each connection.
+        connections_max: Option<NonZeroU32>;
         /// Connections at once of one network.
         connections_per_network_max: Option<NonZeroU32>;
         /// Connections at once of one source prefix (an IPv4 address, or an IPv6 /64).
@@ -87,7 +88,8 @@ impl Check for Limits {
                 self.connections_per_source_max,
             ),
         ] {
-            if max.is_some_and(|max| max > self.connections_max) {
+            let all = self.connections_max;
+            if max.is_some_and(|max| all.is_some_and(|all| max > all)) {
                 spot.warning(
                     problems,
                     format_args!("`{key}` is above `connections_max` and never reached"),

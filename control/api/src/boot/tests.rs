@@ -1,4 +1,7 @@
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    num::NonZeroU32,
+};
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -85,7 +88,7 @@ fn an_almost_empty_file_has_all_the_defaults() {
             },
             "log": {"format": "json", "level": "info", "file": "stdout", "requests": "none", "requests_format": "json", "queue_records_max": 65536},
             "limits": {
-                "connections_max": 100_000, "connections_per_network_max": null,
+                "connections_max": null, "connections_per_network_max": null,
                 "connections_per_source_max": null, "accept_rate_per_source": null,
                 "hello_bytes_max": "16KiB", "http_head_bytes_max": "64KiB", "http_target_bytes_max": "8KiB",
                 "http_fields_max": 128, "http2_streams_max": 128, "http2_stream_window": "256KiB",
@@ -589,7 +592,7 @@ fn the_environment_wins_over_the_file() {
     let text = format!("{SMALLEST}limits:\nlog: {{level: warn}}\nworkers: 1");
     let boot = parse(&text, &source).unwrap().value;
     assert_eq!(boot.workers.to_string(), "3");
-    assert_eq!(boot.limits.connections_max.get(), 9);
+    assert_eq!(boot.limits.connections_max.map(NonZeroU32::get), Some(9));
     assert_eq!(boot.log.level, LogLevel::Warn);
     assert_eq!(boot.listeners[0].name.as_str(), "env");
     // A file is not needed at all.
