@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context as _;
 use control_api::{Problems, boot::Listener, state::Desired};
-use control_kernel::Linux;
+use control_kernel::{Linux, linux::Refusal};
 use control_plan::{Ids, NamespaceSource, Planned, publish};
 use control_store::Store;
 use engine::{Engine, Publication};
@@ -119,7 +119,7 @@ impl Publisher {
                     namespaces.insert(id, netns);
                 }
                 Err(error) => {
-                    let error = format!("{:#}", anyhow::Error::from(error));
+                    let error = why(error);
                     if !self.missing.contains_key(&source) {
                         tracing::error!(error, "the networks of this namespace cannot be reached");
                     }
@@ -153,8 +153,7 @@ impl Publisher {
                 Ok(netns) => is_stale |= netns.identity() != *held,
                 // What Ringway made is bound again from the descriptor.
                 Err(error) if matches!(source, NamespaceSource::Existing(_)) => {
-                    let error = format!("{:#}", anyhow::Error::from(error));
-                    self.gone.insert(source.clone(), error);
+                    self.gone.insert(source.clone(), why(error));
                 }
                 Err(_) => {}
             }
@@ -213,6 +212,16 @@ impl Reconciler {
         if self.draining.is_none() && self.publisher.is_stale(&mut self.networks.kernel) {
             self.republish();
         }
+    }
+}
+
+/// Why a namespace cannot be had, in one line.
+fn why(error: Refusal) -> String {
+    let needs = error.missing_privilege();
+    let error = anyhow::Error::from(error);
+    match needs {
+        Some(needs) => format!("{needs}: {error:#}"),
+        None => format!("{error:#}"),
     }
 }
 

@@ -5,6 +5,7 @@ mod access;
 mod changes;
 mod looks;
 mod operators;
+mod privileges;
 mod verbs;
 
 use std::process::ExitCode;
@@ -17,6 +18,7 @@ fn main() -> ExitCode {
             access::TESTS,
             verbs::TESTS,
             operators::TESTS,
+            privileges::TESTS,
         ]
         .concat(),
     )

@@ -40,6 +40,9 @@ pub struct ObserveError {
     pub source: Box<Refusal>,
 }
 
+/// What is said of a step that lacks a privilege.
+const NEEDS: &str = "Ringway needs CAP_NET_ADMIN and CAP_SYS_ADMIN";
+
 /// Why something was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
@@ -197,15 +200,19 @@ impl Refusal {
         source.raw_os_error().map(Errno::from_raw)
     }
 
+    /// Which privilege is missing, where that is why.
+    pub fn missing_privilege(&self) -> Option<&'static str> {
+        let is_refused = matches!(self.errno(), Some(Errno::EPERM | Errno::EACCES));
+        is_refused.then_some(NEEDS)
+    }
+
     /// What whoever runs Ringway can do about it.
     pub(super) fn hint(&self, network: NonZeroU16, backend: Backend) -> String {
         match self.errno() {
             Some(Errno::EROFS) => {
                 "/proc/sys is read-only here: run Ringway where it can be written".to_owned()
             }
-            Some(Errno::EPERM | Errno::EACCES) => {
-                "Ringway needs CAP_NET_ADMIN and CAP_SYS_ADMIN".to_owned()
-            }
+            Some(Errno::EPERM | Errno::EACCES) => NEEDS.to_owned(),
             Some(Errno::EADDRINUSE) => match holder::of_port(network) {
                 Some(holder) => format!("{holder} has the UDP port {network}"),
                 None => format!("another WireGuard device or program has the UDP port {network}"),
