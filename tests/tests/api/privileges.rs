@@ -4,7 +4,7 @@ use std::{net::TcpListener, path::Path, process::Stdio, sync::Arc};
 
 use anyhow::{Context as _, Result, ensure};
 use control_kernel::namespaces::DIRECTORY;
-use serde_json::{Value, json};
+use serde_json::json;
 use tests::{
     flow::Flow,
     gateway::Gateway,
@@ -81,7 +81,7 @@ impl Scene {
     fn is_well(&self, port: u16) -> Result<()> {
         let status = self.gateway.api().get("/api/v1/status")?;
         let state = &status["networks"][port.to_string()]["state"];
-        ensure!(*state == Value::from("ok"), "{port}: {status}");
+        ensure!(*state == "ok", "{port}: {status}");
         Ok(())
     }
 
