@@ -14,7 +14,7 @@ use tests::{
     lab::{Lab, tls},
     leak::nothing_is_left,
     network::Network,
-    peer::Client,
+    peer::{Client, Keys},
     random::Random,
     runner::Test,
     server::{self, Server},
@@ -27,6 +27,7 @@ pub(crate) const TESTS: &[Test] = tests![
     a_peers_counters_are_the_devices_own,
     what_only_one_side_sends_is_counted,
     a_device_that_is_made_again_loses_and_adds_nothing,
+    what_moved_just_before_a_network_gets_another_key_is_the_old_keys,
     a_poller_loses_and_doubles_nothing_while_states_come_and_go: 120,
 ];
 
@@ -172,6 +173,56 @@ fn what_only_one_side_sends_is_counted(lab: &mut Lab) -> Result<()> {
         // In between there is at most a packet that keeps the way open, or a handshake.
         (rx_now >= rx + sent && tx_now < tx + 1000).then_some(())
     })?;
+    gateway.api().apply(&json!({}))?;
+    nothing_is_left(&gateway)
+}
+
+/// Between two samples nobody has been told of it: the change tells first.
+fn what_moved_just_before_a_network_gets_another_key_is_the_old_keys(lab: &mut Lab) -> Result<()> {
+    let peer = lab.peer(Client::WireGuardGo)?;
+    let _server = Server::start(peer.listen(443)?, server::echo)?;
+    let mut network = Network::new(PORT)?;
+    network.invite(&peer, 2)?;
+    network.publish(NAME, "10.0.0.2:443");
+    let gateway = lab.gateway(boot(), network.state())?;
+    network.meet(&peer)?;
+    let mut keys = vec![network.keys.public.clone()];
+    let mut relayed = Vec::new();
+    for _ in 0..6 {
+        let mut flow = Flow::open(NAME)?;
+        flow.echo(&[7; 100_000])?;
+        relayed.push(flow.end()?);
+        gateway.wait_for_records(relayed.len())?;
+        network.keys = Keys::generate()?;
+        network.document["private_key"] = network.keys.private.clone().into();
+        gateway.api().apply(&network.state())?;
+        network.meet(&peer)?;
+        keys.push(network.keys.public.clone());
+    }
+    let of = |path: &str| -> Result<Value> { Ok(gateway.api().get(path)?["networks"].clone()) };
+    eventually("all rows are there", || {
+        let last = &relayed[relayed.len() - 1];
+        let routes = of("/api/v1/traffic/routes").ok()?;
+        let traffic = &routes[&keys[keys.len() - 2]]["routes"][NAME]["traffic"];
+        (traffic["bytes_in"] == *last).then_some(())
+    })?;
+    let (routes, devices) = (
+        of("/api/v1/traffic/routes")?,
+        of("/api/v1/traffic?since=0")?,
+    );
+    for (key, bytes) in keys.iter().zip(&relayed) {
+        let traffic = &routes[key]["routes"][NAME]["traffic"];
+        ensure!(
+            traffic["bytes_in"] == *bytes && traffic["connections"] == 1,
+            "{traffic} of {bytes}"
+        );
+        let device = &devices[key]["devices"][&peer.keys.public]["traffic"];
+        let rx = number(&device["rx"]);
+        ensure!(
+            (*bytes..*bytes + 30_000).contains(&rx),
+            "{device} of {bytes}"
+        );
+    }
     gateway.api().apply(&json!({}))?;
     nothing_is_left(&gateway)
 }

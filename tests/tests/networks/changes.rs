@@ -1,5 +1,7 @@
 //! Changes in place: who is not meant does not notice.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use tests::{
@@ -10,13 +12,14 @@ use tests::{
     peer::{Client, Keys},
     runner::Test,
     server::{self, Server},
-    tests,
+    stream, tests,
 };
 
 pub(crate) const TESTS: &[Test] = tests![
     changes_of_one_peer_disturb_no_other,
     an_address_moves_from_one_peer_to_another,
     a_network_gets_another_key,
+    flows_from_an_address_that_goes_end_at_once,
 ];
 
 const NAME: &str = "blue.example";
@@ -127,6 +130,31 @@ fn a_network_gets_another_key(lab: &mut Lab) -> Result<()> {
     network.meet(&peer)?;
     flow.still_lives()?;
     flow.end()?;
+    gateway.api().apply(&json!({}))?;
+    nothing_is_left(&gateway)
+}
+
+/// What leaves from it would wait for answers that cannot come, and the next flow for an address.
+fn flows_from_an_address_that_goes_end_at_once(lab: &mut Lab) -> Result<()> {
+    let peer = lab.peer(Client::WireGuardGo)?;
+    let _server = Server::start(peer.listen(443)?, server::echo)?;
+    let mut network = Network::new(PORT)?;
+    network.invite(&peer, 2)?;
+    network.publish(NAME, "10.0.0.2:443");
+    network.document["address"] = json!(["10.0.0.1/24", "10.0.0.5/24"]);
+    let gateway = lab.gateway(tls(json!({})), network.state())?;
+    network.meet(&peer)?;
+    let mut flow = Flow::open(NAME)?;
+    network.document["address"] = json!(["10.0.0.5/24"]);
+    gateway.api().apply(&network.state())?;
+    // The other one was the second of its prefix: it does not go with the first.
+    let mut other = Flow::open(NAME)?;
+    flow.stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    stream::read_to_any_end(&mut flow.stream).context("it goes on")?;
+    let ended = gateway.wait_for_record("its end", |it| it["outcome"] == "network_changed")?;
+    ensure!(ended["fault"] == "gateway", "{ended}");
+    other.still_lives()?;
+    other.end()?;
     gateway.api().apply(&json!({}))?;
     nothing_is_left(&gateway)
 }
