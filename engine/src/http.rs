@@ -475,4 +475,4 @@ fn limits<'a>(connection: &'a Connection<'_>) -> &'a Limits {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

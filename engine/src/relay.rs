@@ -15,6 +15,8 @@ pub(crate) mod held;
 pub(crate) mod pipes;
 pub(crate) mod scratch;
 mod splice;
+#[cfg(test)]
+mod tests;
 
 use std::{
     cell::Cell,

@@ -201,32 +201,7 @@ pub(crate) struct Start {
 pub(crate) fn run(driver: rt::Driver, start: Start, up: Sender<()>) -> io::Result<()> {
     rt::run(driver, async move {
         let doorbell = Readiness::new(start.doorbell.as_fd().try_clone_to_owned()?)?;
-        let limits = &start.shared.limits;
-        let worker = Rc::new(Worker {
-            id: start.id,
-            live: Live::default(),
-            ledger: Ledger::new(start.shared.listeners.len(), limits.accounted_clients_max),
-            scratch: Scratch::new(limits.scratch_bytes, limits.held_bytes_max),
-            pipes: Pipes::new(limits.pipe_bytes, limits.pipes_idle_max),
-            pool: Pool::new(limits.upstreams_idle_max, limits.upstream_idle_timeout),
-            sessions: Sessions::default(),
-            upstreams: Upstreams::new(
-                limits.http2.clone(),
-                limits.http_head.head_bytes_max,
-                limits.upstream_idle_timeout,
-            ),
-            requests: Cell::new(0),
-            date: Cell::new((0, HttpDate::of(Duration::ZERO))),
-            probes: Cell::new(0),
-            chance: Chance::default(),
-            told: Told::default(),
-            way: Cell::new(None),
-            spare: RefCell::new(accept::spare().ok()),
-            current: RefCell::new(Rc::new(Current(start.published))),
-            draining_until: Cell::new(None),
-            stopped: accept::Stop::default(),
-            shared: start.shared,
-        });
+        let worker = Rc::new(Worker::new(start.id, start.shared, start.published));
         for (id, socket) in start.sockets {
             rt::spawn(accept::run(Rc::clone(&worker), id, Readiness::new(socket)?));
         }
@@ -245,6 +220,36 @@ pub(crate) fn run(driver: rt::Driver, start: Start, up: Sender<()>) -> io::Resul
 }
 
 impl Worker {
+    /// One that has served nobody yet.
+    pub(crate) fn new(id: WorkerId, shared: Arc<Shared>, published: Arc<Published>) -> Self {
+        let limits = &shared.limits;
+        Self {
+            id,
+            live: Live::default(),
+            ledger: Ledger::new(shared.listeners.len(), limits.accounted_clients_max),
+            scratch: Scratch::new(limits.scratch_bytes, limits.held_bytes_max),
+            pipes: Pipes::new(limits.pipe_bytes, limits.pipes_idle_max),
+            pool: Pool::new(limits.upstreams_idle_max, limits.upstream_idle_timeout),
+            sessions: Sessions::default(),
+            upstreams: Upstreams::new(
+                limits.http2.clone(),
+                limits.http_head.head_bytes_max,
+                limits.upstream_idle_timeout,
+            ),
+            requests: Cell::new(0),
+            date: Cell::new((0, HttpDate::of(Duration::ZERO))),
+            probes: Cell::new(0),
+            chance: Chance::default(),
+            told: Told::default(),
+            way: Cell::new(None),
+            spare: RefCell::new(accept::spare().ok()),
+            current: RefCell::new(Rc::new(Current(published))),
+            draining_until: Cell::new(None),
+            stopped: accept::Stop::default(),
+            shared,
+        }
+    }
+
     /// What connections are routed by now. It stays whole for as long as the answer lives.
     pub(crate) fn current(&self) -> Rc<Current> {
         Rc::clone(&self.current.borrow())

@@ -1,6 +1,6 @@
 //! Requests through a running engine, over real sockets of the loopback interface.
 
-mod bench;
+pub(crate) mod bench;
 mod checks;
 mod clients;
 mod endings;

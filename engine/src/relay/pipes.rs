@@ -37,4 +37,10 @@ impl Pipes {
             idle.push(pipe);
         }
     }
+
+    /// How many are idle.
+    #[cfg(test)]
+    pub(super) fn idle(&self) -> usize {
+        self.idle.borrow().len()
+    }
 }

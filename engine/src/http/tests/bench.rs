@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// The longest that anything may take.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A rule for all requests of `a.example`.
 pub(super) struct Site {
@@ -160,7 +160,7 @@ pub(super) fn body(answer: &str) -> &str {
     answer.split_once("\r\n\r\n").map_or("", |(_, body)| body)
 }
 
-pub(super) fn listener() -> Listener {
+pub(crate) fn listener() -> Listener {
     Listener {
         name: "http".into(),
         socket: ListenSocket::Bind("127.0.0.1:0".parse().unwrap()),
