@@ -35,6 +35,11 @@ pub(crate) enum Speaks {
     Http2,
 }
 
+/// Hosts, and the number of the network that each is of.
+type Hosts<'a> = &'a [(&'a str, u32)];
+
+const ONE: Hosts<'_> = &[("a.example", 1)];
+
 /// A gateway whose every request goes to one target.
 pub(crate) struct Edge {
     pub(crate) engine: Engine,
@@ -48,17 +53,32 @@ impl Edge {
     }
 
     pub(crate) fn with(target: SocketAddr, speaks: Speaks, limits: Limits) -> Self {
-        Self::start(limits, publication(&[target], speaks, Policy::default()))
+        Self::start(
+            limits,
+            publication(ONE, &[target], speaks, Policy::default()),
+        )
     }
 
     /// Starts one whose rule has this policy.
     pub(crate) fn under(target: SocketAddr, speaks: Speaks, policy: Policy) -> Self {
-        Self::start(Limits::default(), publication(&[target], speaks, policy))
+        Self::start(
+            Limits::default(),
+            publication(ONE, &[target], speaks, policy),
+        )
     }
 
     /// Starts one whose rule has these targets.
     pub(crate) fn among(targets: &[SocketAddr], speaks: Speaks, policy: Policy) -> Self {
-        Self::start(Limits::default(), publication(targets, speaks, policy))
+        Self::start(Limits::default(), publication(ONE, targets, speaks, policy))
+    }
+
+    /// Starts one before two networks that have somebody at the same address: `a.example` is a host of
+    /// the first, and `b.example` of the second.
+    #[allow(dead_code, reason = "the tests of what is used again need it")]
+    pub(crate) fn between(target: SocketAddr, speaks: Speaks) -> Self {
+        let hosts = [("a.example", 1), ("b.example", 2)];
+        let published = publication(&hosts, &[target], speaks, Policy::default());
+        Self::start(Limits::default(), published)
     }
 
     fn start(limits: Limits, publication: Publication) -> Self {
@@ -184,8 +204,47 @@ fn listener() -> Listener {
     }
 }
 
-fn publication(targets: &[SocketAddr], speaks: Speaks, policy: Policy) -> Publication {
+fn publication(
+    hosts: Hosts<'_>,
+    targets: &[SocketAddr],
+    speaks: Speaks,
+    policy: Policy,
+) -> Publication {
     let netns = NetnsId(0);
+    let mut snapshot = SnapshotBuilder::new(Generation(1));
+    let mut table = TableBuilder::new();
+    let mut tls = Tls::default();
+    for (host, number) in hosts {
+        let route = route(host, *number, targets);
+        snapshot.route(route.clone());
+        let found_by = Match {
+            scheme: None,
+            host: Some(HostPattern::parse(host).unwrap()),
+            path: "/".into(),
+            methods: vec![],
+            fields: vec![],
+        };
+        if speaks == Speaks::Http2 {
+            tls.set_origin(route.id, Speech::As(Arc::new(Origin::http2())));
+        }
+        let rule = Rule {
+            id: route.id,
+            route: Arc::new(route),
+            action: Action::Proxy,
+            policy: policy.clone(),
+        };
+        table.rule(found_by, rule);
+    }
+    Publication {
+        snapshot: snapshot.build(None).unwrap(),
+        http: table.build().unwrap(),
+        namespaces: HashMap::from([(netns, Arc::new(Netns::current().unwrap()))]),
+        tls,
+    }
+}
+
+/// The route of a network to its targets.
+fn route(label: &str, number: u32, targets: &[SocketAddr]) -> Route {
     let target = |address: &SocketAddr| Target {
         address: *address,
         weight: 1,
@@ -194,43 +253,16 @@ fn publication(targets: &[SocketAddr], speaks: Speaks, policy: Policy) -> Public
         load: Load::default(),
         health: Health::default(),
     };
-    let route = Route {
-        id: RouteId(1),
-        label: "a.example".into(),
+    Route {
+        id: RouteId(number),
+        label: label.into(),
         network: Network {
-            id: NetworkId(1),
-            name: "host".into(),
-            netns,
+            id: NetworkId(number),
+            name: format!("network-{number}").into(),
+            netns: NetnsId(0),
             live: Load::default(),
         },
         targets: targets.iter().map(target).collect(),
         balance: Balance::default(),
-    };
-    let mut snapshot = SnapshotBuilder::new(Generation(1));
-    snapshot.route(route.clone());
-    let found_by = Match {
-        scheme: None,
-        host: Some(HostPattern::parse("a.example").unwrap()),
-        path: "/".into(),
-        methods: vec![],
-        fields: vec![],
-    };
-    let rule = Rule {
-        id: route.id,
-        route: Arc::new(route),
-        action: Action::Proxy,
-        policy,
-    };
-    let mut table = TableBuilder::new();
-    table.rule(found_by, rule);
-    let mut tls = Tls::default();
-    if speaks == Speaks::Http2 {
-        tls.set_origin(RouteId(1), Speech::As(Arc::new(Origin::http2())));
-    }
-    Publication {
-        snapshot: snapshot.build(None).unwrap(),
-        http: table.build().unwrap(),
-        namespaces: HashMap::from([(netns, Arc::new(Netns::current().unwrap()))]),
-        tls,
     }
 }

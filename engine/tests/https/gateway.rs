@@ -119,6 +119,7 @@ pub(crate) struct Setup {
     routes: u32,
     driver: DriverChoice,
     netns: (NetnsId, Arc<Netns>),
+    network: u32,
 }
 
 impl Setup {
@@ -137,6 +138,7 @@ impl Setup {
             routes: 0,
             driver: DriverChoice::Auto,
             netns: (NetnsId(0), Arc::new(Netns::current().unwrap())),
+            network: 1,
         }
     }
 
@@ -148,6 +150,13 @@ impl Setup {
     /// Dials from a namespace; to be said before any route.
     pub(crate) fn within(mut self, id: u32, netns: &Arc<Netns>) -> Self {
         self.netns = (NetnsId(id), Arc::clone(netns));
+        self
+    }
+
+    /// Further routes are this network's.
+    #[allow(dead_code, reason = "the tests of what is used again need it")]
+    pub(crate) fn network(mut self, number: u32) -> Self {
+        self.network = number;
         self
     }
 
@@ -185,8 +194,8 @@ impl Setup {
             id,
             label: label.into(),
             network: Network {
-                id: NetworkId(1),
-                name: "network-1".into(),
+                id: NetworkId(self.network),
+                name: format!("network-{}", self.network).into(),
                 netns: self.netns.0,
                 live: Load::default(),
             },
