@@ -230,13 +230,14 @@ impl End {
     }
 
     /// Whether nothing has arrived that concerns a reader: neither the end of the stream, nor bytes
-    /// that nobody asked for. What TLS says for itself, as session tickets, is taken in.
+    /// that nobody asked for. What TLS says for itself, as session tickets, is taken in; a part of a
+    /// record concerns a reader, as it may be one's bytes.
     pub(crate) fn is_quiet(&self) -> bool {
         let looked = match self.session.get() {
             None => socket::peek(self.socket.as_fd()),
             Some(_) => self.recv(&mut [0]),
         };
-        would_block(&looked)
+        would_block(&looked) && !self.has_begun_record()
     }
 
     /// What the session says; `false` on a plain end.
@@ -249,6 +250,11 @@ impl End {
     /// Whether a session has something for a reader without the socket's help.
     fn has_received(&self) -> bool {
         self.asks(|tls| either!(tls, session => session.has_received()))
+    }
+
+    /// Whether a session has a part of a record.
+    fn has_begun_record(&self) -> bool {
+        self.asks(|tls| either!(tls, session => session.has_begun_record()))
     }
 
     /// Whether a session has ciphertext that the socket had no room for.

@@ -329,6 +329,11 @@ impl<S: Side> Session<S> {
         !self.plain.is_empty() || ready || self.inbound != Inbound::Open
     }
 
+    /// Whether a record has begun to arrive and has not ended: nobody can say yet what is in it.
+    pub fn has_begun_record(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// Whether so much is queued that [`Session::recv`] reads nothing before some of it has left:
     /// whoever makes us answer without reading the answers waits.
     pub fn is_full(&self) -> bool {
