@@ -1,7 +1,7 @@
 //! What of the declared traffic is not served at this moment, and why.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     num::NonZeroU16,
 };
 
@@ -12,10 +12,10 @@ use control_api::{
     state::{Desired, Terminated},
 };
 use control_plan::{NamespaceSource, Unserved, plan::place_of, unserved};
+use control_store::Health as StoreHealth;
 use engine_core::{
     hostname::{HostPattern, Hostname},
-    ids::RouteId,
-    snapshot::Route,
+    snapshot::{Route, Snapshot},
 };
 
 use super::{
@@ -110,7 +110,79 @@ fn not_bound(listener: &Listener, why: &str) -> (String, String) {
 impl Reconciler {
     /// Looks for everything that is not served.
     pub(super) fn find_unserved(&self) -> Vec<Degradation> {
-        let mut found = self.networks.degraded.list();
+        let view = self.certificates.borrow();
+        let scene = Scene {
+            desired: &self.desired,
+            generation: self.generation,
+            running: self.running,
+            failed: self.networks.degraded.list(),
+            left_out: &self.left_out,
+            missing: self.publisher.missing(),
+            standing: &self.standing,
+            boot_state: &self.boot_state,
+            certificates: &view.certificates,
+            is_covered: &|host| self.is_covered(host),
+            tls_failures: self.publisher.tls_failures(),
+            snapshot: self.engine.snapshot(),
+            store: self.networks.store.health(),
+        };
+        scene.unserved()
+    }
+
+    /// Whether clients of a host are shown a certificate, or one is obtained when they come.
+    pub(super) fn is_covered(&self, host: Option<&HostPattern>) -> bool {
+        if self.in_force.has_default() || self.boot.acme.on_demand.ask.is_some() {
+            return true;
+        }
+        match host {
+            Some(HostPattern::Exact(name)) => self.in_force.has(name),
+            Some(HostPattern::Wildcard(domain)) => {
+                // Any name one label below.
+                let name = Hostname::parse(format!("x.{domain}").as_bytes());
+                name.is_ok_and(|name| self.in_force.has(&name))
+            }
+            None => !self.in_force.is_empty(),
+        }
+    }
+
+    /// What works, and should still be looked at.
+    pub(super) fn find_warnings(&self) -> Vec<String> {
+        let view = self.certificates.borrow();
+        let certificates = view.certificates.iter();
+        let stale = certificates.filter(|it| it.state == CertificateState::Stale);
+        let warnings = stale.take(WARNINGS_MAX).map(|it| {
+            let error = it.error.as_deref().unwrap_or("the reason is unknown");
+            format!("the certificate of {} is not replaced: {error}", named(it))
+        });
+        warnings.collect()
+    }
+}
+
+/// Everything that may stand between a declared name and its target, at one moment.
+struct Scene<'a> {
+    desired: &'a Desired,
+    /// The desired generation, and the newest that every worker runs.
+    generation: u64,
+    running: u64,
+    /// Networks that could not be made.
+    failed: Vec<Degradation>,
+    left_out: &'a [LeftOut],
+    /// Namespaces that are not there, and why.
+    missing: BTreeMap<&'a NamespaceSource, &'a str>,
+    standing: &'a Standing,
+    boot_state: &'a BootState,
+    certificates: &'a [CertificateStatus],
+    /// Whether clients of a host, or of one that nobody declared, get a certificate.
+    is_covered: &'a dyn Fn(Option<&HostPattern>) -> bool,
+    tls_failures: &'a [Failure],
+    snapshot: &'a Snapshot,
+    store: StoreHealth,
+}
+
+impl Scene<'_> {
+    /// What is not served, and why.
+    fn unserved(&self) -> Vec<Degradation> {
+        let mut found = self.failed.clone();
         found.extend(self.left_out.iter().map(LeftOut::degradation));
         found.extend(self.without_namespace());
         found.extend(self.standing.unserved.iter().map(without_listener));
@@ -127,13 +199,13 @@ impl Reconciler {
     }
 
     fn of_the_store(&self) -> Option<Degradation> {
-        let health = self.networks.store.health();
+        let health = &self.store;
         (!health.ok).then(|| Degradation {
             since: health.since,
             ..Degradation::new(
                 Reason::StoreBehind,
                 "store",
-                health.error.unwrap_or_default(),
+                health.error.clone().unwrap_or_default(),
             )
         })
     }
@@ -150,17 +222,11 @@ impl Reconciler {
 
     /// Networks, and listeners' own places, in namespaces that are not there.
     fn without_namespace(&self) -> Vec<Degradation> {
-        let mut missing = self.publisher.missing();
+        let mut missing = self.missing.clone();
         if missing.is_empty() {
             return Vec::new();
         }
-        let failed: BTreeSet<Option<u16>> = self
-            .networks
-            .degraded
-            .list()
-            .iter()
-            .map(|it| it.network)
-            .collect();
+        let failed: BTreeSet<Option<u16>> = self.failed.iter().map(|it| it.network).collect();
         let mut found = Vec::new();
         let mut used = BTreeSet::new();
         for network in self.desired.networks.values() {
@@ -189,11 +255,10 @@ impl Reconciler {
 
     /// Names whose certificates are to be had and are not, and hosts that nobody has one for.
     fn without_certificate(&self) -> Vec<Degradation> {
-        let view = self.certificates.borrow();
-        let mut found: Vec<Degradation> =
-            view.certificates.iter().filter_map(uncertified).collect();
+        let certificates = self.certificates.iter();
+        let mut found: Vec<Degradation> = certificates.filter_map(uncertified).collect();
         let unsourced = self.standing.unsourced.iter();
-        let missing = unsourced.filter(|(_, host)| !self.is_covered(host.as_ref()));
+        let missing = unsourced.filter(|(_, host)| !(self.is_covered)(host.as_ref()));
         found.extend(missing.map(|(port, host)| {
             let host = host
                 .as_ref()
@@ -204,69 +269,33 @@ impl Reconciler {
         found
     }
 
-    /// Whether clients of a host are shown a certificate, or one is obtained when they come.
-    pub(super) fn is_covered(&self, host: Option<&HostPattern>) -> bool {
-        if self.in_force.has_default() || self.boot.acme.on_demand.ask.is_some() {
-            return true;
-        }
-        match host {
-            Some(HostPattern::Exact(name)) => self.in_force.has(name),
-            Some(HostPattern::Wildcard(domain)) => {
-                // Any name one label below.
-                let name = Hostname::parse(format!("x.{domain}").as_bytes());
-                name.is_ok_and(|name| self.in_force.has(&name))
-            }
-            None => !self.in_force.is_empty(),
-        }
-    }
-
     /// What is served to nobody, because its TLS could not be set up.
     fn without_tls(&self) -> Vec<Degradation> {
-        let failures = self.publisher.tls_failures();
-        if failures.is_empty() {
-            return Vec::new();
-        }
-        let snapshot = self.engine.snapshot();
         let degradation = |failure: &Failure| {
             let (object, network) = match &failure.of {
                 Failed::Host(host) => (host.clone(), None),
-                Failed::Targets(id) => match snapshot.routes().find(|route| route.id == *id) {
+                Failed::Targets(id) => match self.snapshot.routes().find(|route| route.id == *id) {
                     Some(route) => (route.label.to_string(), port_of(route)),
                     None => (id.to_string(), None),
                 },
             };
             Degradation::new(Reason::TlsFailed, object, &*failure.why).of(network)
         };
-        failures.iter().map(degradation).collect()
+        self.tls_failures.iter().map(degradation).collect()
     }
 
     /// Routes all of whose targets fail their checks.
     fn without_target(&self) -> Vec<Degradation> {
-        let mut down: HashMap<RouteId, usize> = HashMap::new();
-        for target in &self.counters.targets_down {
-            *down.entry(target.route).or_default() += 1;
-        }
-        if down.is_empty() {
-            return Vec::new();
-        }
-        let snapshot = self.engine.snapshot();
-        let routes = snapshot.routes().filter(|route| {
-            let down = down.get(&route.id).copied().unwrap_or_default();
-            down > 0 && down >= route.targets.len()
-        });
-        routes.map(|route| all_down(route)).collect()
-    }
-
-    /// What works, and should still be looked at.
-    pub(super) fn find_warnings(&self) -> Vec<String> {
-        let view = self.certificates.borrow();
-        let certificates = view.certificates.iter();
-        let stale = certificates.filter(|it| it.state == CertificateState::Stale);
-        let warnings = stale.take(WARNINGS_MAX).map(|it| {
-            let error = it.error.as_deref().unwrap_or("the reason is unknown");
-            format!("the certificate of {} is not replaced: {error}", named(it))
-        });
-        warnings.collect()
+        let routes = self.snapshot.routes();
+        let is_down = |route: &Route| {
+            let mut targets = route.targets.iter();
+            // A rule may answer by itself.
+            !route.targets.is_empty() && targets.all(|target| target.health.is_down())
+        };
+        routes
+            .filter(|route| is_down(route))
+            .map(|route| all_down(route))
+            .collect()
     }
 }
 
@@ -332,3 +361,6 @@ fn port_of(route: &Route) -> Option<u16> {
         Ok(NetworkName::Host | NetworkName::Netns(_)) | Err(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests;
