@@ -150,6 +150,7 @@ impl Engine {
         let published = Published::after(checks, publication, self.workers.len());
         let published = Arc::new(published);
         let gone = Arc::new(gone(&self.current, &published));
+        forget_requests(&published, &gone.moved_routes);
         let (done, answers) = bounded(self.workers.len());
         for worker in &self.workers {
             worker.send(Command::Publish {
@@ -323,6 +324,15 @@ impl WorkerThread {
             self.report = None;
         }
         answer.ok()
+    }
+}
+
+/// Forgets what requests showed of the targets of routes: they are other machines now.
+fn forget_requests(published: &Published, moved: &HashSet<RouteId>) {
+    let routes = published.snapshot.routes();
+    let moved = routes.filter(|route| moved.contains(&route.id));
+    for target in moved.flat_map(|route| &route.targets) {
+        target.health.answer_request();
     }
 }
 

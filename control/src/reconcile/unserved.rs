@@ -15,11 +15,12 @@ use control_plan::{NamespaceSource, Unserved, plan::place_of, unserved};
 use control_store::Health as StoreHealth;
 use engine_core::{
     hostname::{HostPattern, Hostname},
-    snapshot::{Route, Snapshot},
+    snapshot::{Route, Snapshot, Target},
 };
 
 use super::{
     LeftOut, Reconciler,
+    clock::unix_now,
     tls::{Failed, Failure},
 };
 
@@ -125,6 +126,7 @@ impl Reconciler {
             tls_failures: self.publisher.tls_failures(),
             snapshot: self.engine.snapshot(),
             store: self.networks.store.health(),
+            now: unix_now().as_secs(),
         };
         scene.unserved()
     }
@@ -177,6 +179,8 @@ struct Scene<'a> {
     tls_failures: &'a [Failure],
     snapshot: &'a Snapshot,
     store: StoreHealth,
+    /// In seconds since the Unix epoch.
+    now: u64,
 }
 
 impl Scene<'_> {
@@ -284,21 +288,19 @@ impl Scene<'_> {
         self.tls_failures.iter().map(degradation).collect()
     }
 
-    /// Routes all of whose targets fail their checks.
+    /// Routes all of whose targets fail, as checks or requests show.
     fn without_target(&self) -> Vec<Degradation> {
         let routes = self.snapshot.routes();
-        let is_down = |route: &Route| {
-            let mut targets = route.targets.iter();
-            // A rule may answer by itself.
-            !route.targets.is_empty() && targets.all(|target| target.health.is_down())
-        };
         routes
-            .filter(|route| is_down(route))
-            .map(|route| all_down(route))
+            .filter_map(|route| all_down(route, self.now))
             .collect()
     }
 }
 
+/// Targets of a route that are named.
+const TARGETS_SHOWN_MAX: usize = 3;
+/// For how long a target's last requests speak for it, in seconds, when none comes after them.
+const FAILURE_SECONDS: u64 = 300;
 /// Warnings that are shown.
 const WARNINGS_MAX: usize = 100;
 
@@ -340,18 +342,43 @@ fn named(certificate: &CertificateStatus) -> &str {
     }
 }
 
-fn all_down(route: &Route) -> Degradation {
-    let targets = route.targets.iter().take(3);
-    let targets: Vec<String> = targets.map(|target| target.address.to_string()).collect();
-    let more = match route.targets.len() > targets.len() {
+/// A route all of whose targets are down at `now`; a rule that answers by itself has none.
+fn all_down(route: &Route, now: u64) -> Option<Degradation> {
+    let fails = |target: &Target| target.health.is_down() || fails_requests(target, now).is_some();
+    if route.targets.is_empty() || !route.targets.iter().all(fails) {
+        return None;
+    }
+    let is_checked = |target: &Target| target.health.is_down();
+    let what = match (
+        route.targets.iter().any(is_checked),
+        route.targets.iter().all(is_checked),
+    ) {
+        (_, true) => "their checks",
+        (true, false) => "their checks or the last requests",
+        (false, false) => "the last requests",
+    };
+    let shown = route.targets.iter().take(TARGETS_SHOWN_MAX);
+    let shown: Vec<String> = shown
+        .map(|target| match fails_requests(target, now) {
+            Some(how) if !target.health.is_down() => {
+                format!("{} ({})", target.address, how.label())
+            }
+            Some(_) | None => target.address.to_string(),
+        })
+        .collect();
+    let more = match route.targets.len() > shown.len() {
         true => " and others",
         false => "",
     };
-    let why = format!(
-        "all targets fail their checks: {}{more}",
-        targets.join(", ")
-    );
-    Degradation::new(Reason::TargetsDown, &*route.label, why).of(port_of(route))
+    let why = format!("all targets fail {what}: {}{more}", shown.join(", "));
+    Some(Degradation::new(Reason::TargetsDown, &*route.label, why).of(port_of(route)))
+}
+
+/// How a target failed its last requests, where that was not long ago.
+fn fails_requests(target: &Target, now: u64) -> Option<engine::Failure> {
+    let (how, at) = engine::Failure::last_of(target)?;
+    let is_recent = now.saturating_sub(at) < FAILURE_SECONDS;
+    (target.health.is_failing() && is_recent).then_some(how)
 }
 
 /// The public port of a route's network; none of the host's or of a namespace by name.

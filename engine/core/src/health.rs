@@ -1,12 +1,13 @@
-//! Whether a target is well, as those that check it say, and how it failed last.
+//! Whether a target is well, as those that check it and its requests say, and how it failed last.
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
 };
 
 /// What is known of one target, for all workers. It outlives the snapshot: the next one inherits it.
-/// It is written when a check changes its mind and when the target fails, and otherwise only read.
+/// It is written when a check changes its mind, when the target fails and when it answers again, and
+/// otherwise only read.
 #[derive(Clone, Debug, Default)]
 pub struct Health(Arc<State>);
 
@@ -16,6 +17,10 @@ struct State {
     /// The time of the last failure in seconds since the Unix epoch, above the bits of its code; 0
     /// before the first.
     last_failure: AtomicU64,
+    /// Requests that failed since the last that was answered.
+    failed: AtomicU32,
+    /// Whether these are enough.
+    is_failing: AtomicBool,
 }
 
 /// Bits of a failure's code.
@@ -30,6 +35,29 @@ impl Health {
     /// Says whether it is down from now on.
     pub fn set_down(&self, is_down: bool) {
         self.0.is_down.store(is_down, Relaxed);
+    }
+
+    /// Counts a request that it failed. From so many in a row on it is failing; 0 are never enough.
+    pub fn fail_request(&self, enough: u32) {
+        // One that wraps around is failing for long.
+        let failed = self.0.failed.fetch_add(1, Relaxed).saturating_add(1);
+        if enough > 0 && failed >= enough {
+            self.0.is_failing.store(true, Relaxed);
+        }
+    }
+
+    /// Notes that it answered a request, or that another machine has come into its place.
+    pub fn answer_request(&self) {
+        if self.0.failed.load(Relaxed) > 0 {
+            self.0.failed.store(0, Relaxed);
+            self.0.is_failing.store(false, Relaxed);
+        }
+    }
+
+    /// Whether its last requests failed, over all workers. It is asked nevertheless: see
+    /// [`Health::is_down`] and what each worker has learnt of it.
+    pub fn is_failing(&self) -> bool {
+        self.0.is_failing.load(Relaxed)
     }
 
     /// Notes how it failed, by a code of the caller's, at `now` in seconds since the Unix epoch. Says
@@ -55,6 +83,27 @@ fn failure(noted: u64) -> (u16, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn requests_that_fail_in_a_row_make_it_failing_until_one_is_answered() {
+        let health = Health::default();
+        for _ in 0..2 {
+            health.fail_request(3);
+            assert!(!health.is_failing());
+        }
+        health.answer_request();
+        for is_failing in [false, false, true, true] {
+            health.fail_request(3);
+            assert_eq!(health.is_failing(), is_failing);
+        }
+        assert!(!health.is_down(), "it is asked nevertheless");
+        health.answer_request();
+        assert!(!health.is_failing());
+        for _ in 0..10 {
+            health.fail_request(0);
+        }
+        assert!(!health.is_failing());
+    }
 
     #[test]
     fn the_last_failure_is_kept_and_another_one_is_news() {

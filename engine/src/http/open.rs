@@ -167,6 +167,9 @@ impl<'a> Targets<'a> {
 
     /// A target answered.
     pub(crate) fn answered(&self, target: usize) {
+        if let Some(target) = self.way.route.targets.get(target) {
+            target.health.answer_request();
+        }
         let standing = &self.permit.route.standing;
         if !standing.is_clean() {
             let now = self.connection.worker.nanoseconds();
@@ -193,6 +196,9 @@ impl<'a> Targets<'a> {
         }
         if let Some(target) = self.way.route.targets.get(target) {
             failure.note(target, &self.way.route.network.name);
+            target
+                .health
+                .fail_request(self.way.policy.ejection.failures);
         }
         let worker = self.connection.worker;
         let (route, ejection) = (self.way.route, &self.way.policy.ejection);

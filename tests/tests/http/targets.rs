@@ -20,6 +20,7 @@ pub(crate) const TESTS: &[Test] = tests![
     two_choices_spread_requests,
     a_target_that_fails_its_checks_is_left_out_until_it_recovers,
     a_target_that_fails_requests_is_left_out_for_a_while,
+    targets_that_all_fail_requests_are_degraded_until_one_answers,
     what_is_safe_to_repeat_is_repeated_elsewhere,
     when_no_target_is_well_the_client_is_told,
     a_network_that_moves_leaves_no_connection_in_its_old_namespace,
@@ -210,6 +211,44 @@ fn a_target_that_fails_requests_is_left_out_for_a_while(lab: &mut Lab) -> Result
         http::ask(&request).ok()?;
         (failing.asked().len() > 3).then_some(())
     })
+}
+
+/// Nobody checks them: only their requests tell.
+fn targets_that_all_fail_requests_are_degraded_until_one_answers(lab: &mut Lab) -> Result<()> {
+    let tenant = lab.tenant(51_820)?;
+    let failing = Upstream::start(tenant.listen(1)?, |_, _| Ok(Then::Close))?;
+    let ejection = json!({ "ejection": { "failures": 3 } });
+    let gateway = lab.gateway(lab::http(json!({})), state(&tenant, &[1, 2], ejection))?;
+    let mut events = gateway.api().events(Some(0))?;
+    let down = || {
+        let status = gateway.api().get("/api/v1/status").ok()?;
+        let list = status["degraded"].as_array()?.clone();
+        let mut down = list.into_iter();
+        Some(down.find(|it| it["reason"] == "targets_down"))
+    };
+    let request = http::request("GET", NAME, "/", "");
+    answers(2, &request)?;
+    ensure!(down().context("no status")?.is_none(), "two are not enough");
+    answers(10, &request)?;
+    let told = eventually("it is degraded", || down().flatten())?;
+    let why = told["why"].as_str().unwrap_or_default();
+    ensure!(
+        told["network"] == 51_820 && why.starts_with("all targets fail the last requests: "),
+        "{told}"
+    );
+    ensure!(why.contains("10.0.0.2:2 ("), "{why}");
+    let of_targets = |kind: &'static str| {
+        move |event: &Value| event["kind"] == kind && event["reason"] == "targets_down"
+    };
+    events.wait_for("it begins", of_targets("degraded"))?;
+    drop(failing);
+    let _steady = Upstream::saying(tenant.listen(1)?, "1")?;
+    eventually("it has recovered", || {
+        http::ask(&request).ok()?;
+        down()?.is_none().then_some(())
+    })?;
+    events.wait_for("it ends", of_targets("recovered"))?;
+    Ok(())
 }
 
 fn what_is_safe_to_repeat_is_repeated_elsewhere(lab: &mut Lab) -> Result<()> {

@@ -21,6 +21,7 @@ struct World {
     snapshot: Snapshot,
     store: StoreHealth,
     running: u64,
+    now: u64,
 }
 
 fn read_boot(protocols: &[&str]) -> Boot {
@@ -58,6 +59,7 @@ impl World {
                 ..StoreHealth::default()
             },
             running: 7,
+            now: 1000,
         }
     }
 
@@ -77,6 +79,7 @@ impl World {
             tls_failures: &self.tls_failures,
             snapshot: &self.snapshot,
             store: self.store.clone(),
+            now: self.now,
         };
         scene.unserved()
     }
@@ -291,6 +294,45 @@ fn a_route_is_told_when_the_last_of_its_targets_fails_its_checks() {
         world.told(),
         ["targets_down 1 a.example/: all targets fail their checks: 10.0.0.1:80, 10.0.0.2:80"]
     );
+}
+
+/// As the engine counts what requests show.
+fn fail_requests(target: &Target, requests: u32, at: u64) {
+    target.health.note_failure(0, at);
+    for _ in 0..requests {
+        target.health.fail_request(5);
+    }
+}
+
+#[test]
+fn a_route_is_told_when_the_last_requests_of_all_its_targets_failed_not_long_ago() {
+    let mut world = World::new(&document());
+    let how = {
+        let targets = &world.route("a.example/").targets;
+        fail_requests(&targets[0], 5, 990);
+        fail_requests(&targets[1], 4, 990);
+        engine::Failure::last_of(&targets[0]).unwrap().0.label()
+    };
+    assert_eq!(world.told(), [""; 0]);
+    fail_requests(&world.route("a.example/").targets[1], 1, 995);
+    let told = |what: &str, targets: &str| {
+        [format!(
+            "targets_down 1 a.example/: all targets fail {what}: {targets}"
+        )]
+    };
+    let both = format!("10.0.0.1:80 ({how}), 10.0.0.2:80 ({how})");
+    assert_eq!(world.told(), told("the last requests", &both));
+    world.now = 990 + FAILURE_SECONDS;
+    assert_eq!(world.told(), [""; 0], "it is long ago");
+    let first = &world.route("a.example/").targets[0];
+    first.health.set_down(true);
+    let both = format!("10.0.0.1:80, 10.0.0.2:80 ({how})");
+    assert_eq!(
+        world.told(),
+        told("their checks or the last requests", &both)
+    );
+    world.route("a.example/").targets[1].health.answer_request();
+    assert_eq!(world.told(), [""; 0]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::{
     net::TcpListener,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -150,6 +150,48 @@ fn a_target_that_fails_is_left_out() {
     }
     assert_eq!(closing.heads().len(), 2);
     assert_eq!(gateway.counted().ejections, 1);
+}
+
+#[test]
+fn targets_that_all_fail_requests_are_known_to_until_one_answers() {
+    let is_well = Arc::new(AtomicBool::new(false));
+    let upstream = || {
+        let is_well = Arc::clone(&is_well);
+        Upstream::start(move |_| match is_well.load(SeqCst) {
+            true => ok("up"),
+            false => Reply::Close,
+        })
+    };
+    let (one, two) = (upstream(), upstream());
+    let policy = || Policy {
+        ejection: Ejection {
+            failures: 3,
+            base: Duration::from_secs(3600),
+            max: Duration::from_secs(3600),
+            ..Ejection::default()
+        },
+        ..Policy::default()
+    };
+    let mut gateway = Gateway::start(Site::proxy(&[one.address, two.address], policy()));
+    let failing = |gateway: &Gateway| {
+        let mut routes = gateway.engine.snapshot().routes();
+        let targets = &routes.next().unwrap().targets;
+        let failing = targets.iter().filter(|target| target.health.is_failing());
+        failing.count()
+    };
+    assert_eq!(status(&gateway.get("/", "")), 502);
+    assert_eq!(failing(&gateway), 0, "one failure is none");
+    // One of the two is ejected, and the other is the last one and is not.
+    for _ in 0..20 {
+        assert_eq!(status(&gateway.get("/", "")), 502);
+    }
+    assert_eq!(gateway.counted().ejections, 1);
+    assert_eq!(failing(&gateway), 2);
+    gateway.publish(Site::proxy(&[one.address, two.address], policy()));
+    assert_eq!(failing(&gateway), 2, "it outlives a publication");
+    is_well.store(true, SeqCst);
+    assert_eq!(body(&gateway.get("/", "")), "up");
+    assert_eq!(failing(&gateway), 1);
 }
 
 #[test]
