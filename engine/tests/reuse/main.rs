@@ -14,6 +14,7 @@ mod frames;
 mod gateway;
 mod marks;
 mod records;
+mod removal;
 mod sessions;
 mod tables;
 mod waits;
