@@ -1,15 +1,10 @@
 //! Takes connections off a listener's queue, in bounded batches.
 
 use std::{
-    cell::{Cell, RefCell},
-    collections::HashMap,
-    fs::File,
-    future::poll_fn,
-    io,
+    net::SocketAddr,
     os::fd::{AsFd, OwnedFd},
     pin::pin,
     rc::Rc,
-    task::{Poll, Waker},
     time::{Duration, Instant},
 };
 
@@ -19,8 +14,10 @@ use futures::future::{Either, select};
 
 use crate::{
     connection::{self, Accepted},
+    context::WorkerContext,
     rt::{self, Readiness},
-    worker::Worker,
+    stop,
+    upstream::Pools,
 };
 
 /// How long accepting rests when no descriptor is left. Meanwhile the queue holds the clients.
@@ -28,7 +25,11 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(10);
 
 /// Accepts until the worker stops, then takes what still waits in the queue, because closing a
 /// listener resets it.
-pub(crate) async fn run(worker: Rc<Worker>, id: ListenerId, listener: Readiness) {
+pub(crate) async fn run(
+    (worker, pools): (Rc<WorkerContext>, Rc<Pools>),
+    id: ListenerId,
+    listener: Readiness,
+) {
     let batch_max = worker.shared.limits.accept_batch_max;
     loop {
         let is_stopped = {
@@ -45,7 +46,10 @@ pub(crate) async fn run(worker: Rc<Worker>, id: ListenerId, listener: Readiness)
         while left > 0 {
             left -= 1;
             match socket::accept(listener.as_fd()) {
-                Ok((socket, peer)) => start(&worker, id, socket, peer, woken_at),
+                Ok((client, peer)) => {
+                    let accepted = (id, client, peer, woken_at);
+                    start(&worker, &pools, accepted);
+                }
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EAGAIN) => break,
                     Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
@@ -66,20 +70,10 @@ pub(crate) async fn run(worker: Rc<Worker>, id: ListenerId, listener: Readiness)
     }
 }
 
-/// Opens the descriptor that is given up when no other is left.
-///
-/// # Errors
-/// When there is none for it either.
-pub(crate) fn spare() -> io::Result<OwnedFd> {
-    Ok(File::open("/dev/null")?.into())
-}
-
 fn start(
-    worker: &Rc<Worker>,
-    id: ListenerId,
-    socket: OwnedFd,
-    peer: std::net::SocketAddr,
-    woken_at: Instant,
+    worker: &Rc<WorkerContext>,
+    pools: &Rc<Pools>,
+    (id, socket, peer, woken_at): (ListenerId, OwnedFd, SocketAddr, Instant),
 ) {
     worker
         .ledger
@@ -92,7 +86,8 @@ fn start(
                 peer,
                 woken_at,
             };
-            rt::spawn(connection::serve(Rc::clone(worker), accepted));
+            let (worker, pools) = (Rc::clone(worker), Rc::clone(pools));
+            rt::spawn(connection::serve(worker, pools, accepted));
         }
         Err(_) => worker
             .ledger
@@ -102,44 +97,12 @@ fn start(
 
 /// Out of descriptors: the client at the head of the queue is told so by a close, rather than left
 /// to wait for one of the others to end.
-fn shed(worker: &Worker, id: ListenerId, listener: &Readiness) {
+fn shed(worker: &WorkerContext, id: ListenerId, listener: &Readiness) {
     worker
         .ledger
         .count_listener(id, |tally| tally.exhausted += 1);
     let mut spare_place = worker.spare.borrow_mut();
     drop(spare_place.take());
     drop(socket::accept(listener.as_fd()));
-    *spare_place = spare().ok();
-}
-
-/// Tells a worker's acceptors to stop.
-#[derive(Debug, Default)]
-pub(crate) struct Stop {
-    is_stopped: Cell<bool>,
-    /// One for each listener: wakers of one task need not compare as equal, so they are not told
-    /// apart by that.
-    wakers: RefCell<HashMap<ListenerId, Waker>>,
-}
-
-impl Stop {
-    /// From now on [`Stop::wait`] is over.
-    pub(crate) fn stop(&self) {
-        self.is_stopped.set(true);
-        self.wakers.take().into_values().for_each(Waker::wake);
-    }
-
-    pub(crate) fn is_stopped(&self) -> bool {
-        self.is_stopped.get()
-    }
-
-    async fn wait(&self, id: ListenerId) {
-        poll_fn(|cx| {
-            if self.is_stopped.get() {
-                return Poll::Ready(());
-            }
-            self.wakers.borrow_mut().insert(id, cx.waker().clone());
-            Poll::Pending
-        })
-        .await;
-    }
+    *spare_place = stop::spare().ok();
 }

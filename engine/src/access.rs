@@ -12,8 +12,8 @@ use engine_tls::policy::MinVersion;
 
 use crate::{
     live::Admission,
+    snapshot::Published,
     tls::{Asked, Tls},
-    worker::Published,
 };
 
 /// The rules that let other clients in than before.

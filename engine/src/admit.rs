@@ -10,7 +10,11 @@ use engine_core::{
     snapshot::Route,
 };
 
-use crate::{account::RouteTally, connection::Connection, record::Trace, worker::Shared};
+use crate::{
+    account::RouteTally,
+    context::{FlowContext, Shared},
+    record::Trace,
+};
 
 /// A connection's count against the caps of the gateway and of its listener.
 #[derive(Debug)]
@@ -42,7 +46,7 @@ pub(crate) struct Permit {
 ///
 /// # Errors
 /// The cap that it would break.
-pub(crate) fn take_seat(connection: &Connection<'_>) -> Result<Seat, Outcome> {
+pub(crate) fn take_seat(connection: &FlowContext<'_>) -> Result<Seat, Outcome> {
     let shared = &connection.worker.shared;
     let index = usize::from(connection.id.0);
     let gateway = shared
@@ -69,7 +73,7 @@ pub(crate) fn take_seat(connection: &Connection<'_>) -> Result<Seat, Outcome> {
 /// # Errors
 /// The limit that it would break.
 pub(crate) fn admit_source(
-    connection: &Connection<'_>,
+    connection: &FlowContext<'_>,
     client: SocketAddr,
 ) -> Result<Option<SourceSeat>, Outcome> {
     let limits = &connection.worker.shared.limits;
@@ -95,7 +99,7 @@ pub(crate) fn admit_source(
 /// # Errors
 /// [`Outcome::NetworkLimit`].
 pub(crate) fn admit_network(
-    connection: &Connection<'_>,
+    connection: &FlowContext<'_>,
     route: &Route,
     trace: &mut Trace,
 ) -> Result<Permit, Outcome> {
@@ -127,7 +131,10 @@ pub(crate) fn admit_network(
 ///
 /// # Errors
 /// [`Outcome::NetworkLimit`]; the request is counted as ended then.
-pub(crate) fn admit_request(connection: &Connection<'_>, route: &Route) -> Result<Permit, Outcome> {
+pub(crate) fn admit_request(
+    connection: &FlowContext<'_>,
+    route: &Route,
+) -> Result<Permit, Outcome> {
     let worker = connection.worker;
     let tally = worker.ledger.route(route);
     worker.ledger.count(&tally, |tally| tally.opened += 1);

@@ -32,7 +32,7 @@ use engine_http::{
 use engine_sys::netns::{Identity, Netns};
 
 use self::probe::{Probed, probe};
-use crate::{rt, worker::Worker};
+use crate::{context::WorkerContext, rt, upstream::Pools};
 
 /// Most probes that one worker has under way.
 const PROBES_MAX: u32 = 64;
@@ -136,10 +136,11 @@ pub(crate) fn plan(
 }
 
 /// Starts the checks that are this worker's and do not run yet.
-pub(crate) fn start(worker: &Rc<Worker>, checks: &[Arc<Checked>]) {
+pub(crate) fn start(worker: &Rc<WorkerContext>, pools: &Rc<Pools>, checks: &[Arc<Checked>]) {
     let mine = checks.iter().filter(|checked| checked.owner == worker.id);
     for checked in mine.filter(|checked| !checked.is_started.swap(true, Relaxed)) {
-        rt::spawn(run(Rc::clone(worker), Arc::clone(checked)));
+        let (worker, pools) = (Rc::clone(worker), Rc::clone(pools));
+        rt::spawn(run(worker, pools, Arc::clone(checked)));
     }
 }
 
@@ -162,7 +163,7 @@ impl Checked {
             && self.check == other.check
     }
 
-    fn is_over(&self, worker: &Worker) -> bool {
+    fn is_over(&self, worker: &WorkerContext) -> bool {
         self.is_retired.load(Relaxed) || worker.stopped().is_stopped()
     }
 
@@ -183,7 +184,7 @@ impl Checked {
 }
 
 /// Asks one target until it is retired or the worker stops.
-async fn run(worker: Rc<Worker>, checked: Arc<Checked>) {
+async fn run(worker: Rc<WorkerContext>, pools: Rc<Pools>, checked: Arc<Checked>) {
     let mut active = Active::default();
     let interval = checked.check.interval;
     let first = interval.min(FIRST_WITHIN);
@@ -195,7 +196,7 @@ async fn run(worker: Rc<Worker>, checked: Arc<Checked>) {
         let began = Instant::now();
         worker.probes.set(worker.probes.get() + 1);
         // Apart, so that a check that sleeps is small.
-        let probed = Box::pin(probe(&worker, &checked)).await;
+        let probed = Box::pin(probe((&worker, &pools), &checked)).await;
         worker.probes.set(worker.probes.get() - 1);
         match probed {
             Probed::Passed => checked.observe(&mut active, true),

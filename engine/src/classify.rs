@@ -12,10 +12,10 @@ use engine_http::{
 
 use crate::{
     config::Protocol,
-    connection::Connection,
     linger::{Linger, linger},
     preface::{Received, Silence},
     record::Trace,
+    streams::ClientFlow,
 };
 
 /// Reads the hello of a TLS connection; a raw connection has none.
@@ -23,7 +23,7 @@ use crate::{
 /// # Errors
 /// What kept it from being whole and good.
 pub(crate) async fn classify(
-    connection: &Connection<'_>,
+    connection: &ClientFlow<'_>,
     received: &mut Received,
     trace: &mut Trace,
 ) -> Result<Option<Hello>, Outcome> {
@@ -90,7 +90,7 @@ fn is_http(bytes: &[u8]) -> bool {
 }
 
 /// Tells a client of HTTP that TLS is spoken here.
-async fn hint(connection: &Connection<'_>) {
+async fn hint(connection: &ClientFlow<'_>) {
     let worker = connection.worker;
     let ending = Ending {
         version: Version::Http11,
@@ -99,14 +99,14 @@ async fn hint(connection: &Connection<'_>) {
     };
     let mut answer = Vec::new();
     write_tls_hint(&worker.next_request_id(), ending, &mut answer);
-    if connection.ends.client.send(&answer).is_ok() {
+    if connection.streams.client.send(&answer).is_ok() {
         linger(connection, Linger::SHORT).await;
     }
 }
 
 /// Sends a fatal alert, and gives the client a moment to read it.
-pub(crate) async fn refuse(connection: &Connection<'_>, alert: &[u8]) {
-    if connection.ends.client.send(alert).is_ok() {
+pub(crate) async fn refuse(connection: &ClientFlow<'_>, alert: &[u8]) {
+    if connection.streams.client.send(alert).is_ok() {
         linger(connection, Linger::SHORT).await;
     }
 }

@@ -1,34 +1,28 @@
 //! One connection, from accept to account.
 
-use std::{
-    cell::{Cell, OnceCell},
-    net::SocketAddr,
-    os::fd::AsFd,
-    pin::pin,
-    rc::Rc,
-    sync::Arc,
-    time::Instant,
-};
+use std::{net::SocketAddr, pin::pin, rc::Rc, sync::Arc, time::Instant};
 
 use engine_core::{classify::Hello, ids::ListenerId, outcome::Outcome};
-use engine_sys::socket;
-use engine_tls::{Cause, Terms};
+use engine_tls::Terms;
 
 use crate::{
     admit::{admit_network, admit_source, take_seat},
     classify::classify,
-    config::{Listener, Protocol},
+    config::Protocol,
+    context::FlowContext,
+    context::WorkerContext,
     dial::{Introduction, Upstream, dial},
     end::End,
     http,
-    live::Slot,
+    http::connection::Connection,
     preface::{Endpoints, Received, read_preface},
     record::Trace,
     relay::{Wire, relay},
     route::route,
     rt::Readiness,
+    streams::{ClientFlow, Streams},
     tls,
-    worker::Worker,
+    upstream::Pools,
 };
 
 /// A connection as it comes off the queue.
@@ -40,61 +34,47 @@ pub(crate) struct Accepted {
     pub(crate) woken_at: Instant,
 }
 
-/// What every stage of one connection works with.
-#[derive(Debug)]
-pub(crate) struct Connection<'a> {
-    pub(crate) worker: &'a Rc<Worker>,
-    pub(crate) listener: &'a Listener,
-    pub(crate) id: ListenerId,
-    pub(crate) slot: &'a Slot,
-    pub(crate) ends: &'a Ends,
-}
-
-/// The two ends of a connection. They outlive its stages, whichever way those end.
-#[derive(Debug)]
-pub(crate) struct Ends {
-    /// Streams of HTTP/2 share it.
-    pub(crate) client: Rc<End>,
-    pub(crate) upstream: OnceCell<End>,
-    /// How the client is parted from, where its outcome alone does not say.
-    pub(crate) parting: Cell<Parting>,
-    /// Why the client's handshake failed.
-    pub(crate) cause: Cell<Option<Cause>>,
-}
-
-/// How a client is parted from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Parting {
-    /// As the outcome says.
-    #[default]
-    ByOutcome,
-    /// In order: it was told already, or sees by the framing, that something is missing.
-    InOrder,
-    /// By what no end in order looks like: a reset, or, in TLS, an end without `close_notify`.
-    Cut,
-}
-
 /// Serves one connection. Every way that it can end is one [`Outcome`], accounted here once.
-pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
-    let place = worker.live.enter();
-    let mut trace = Trace::new(accepted.peer, accepted.woken_at);
-    let ends = Ends::of(Rc::new(End::plain(accepted.client)));
-    let outcome = {
-        let connection = Connection {
-            worker: &worker,
-            listener: &worker.shared.listeners[usize::from(accepted.listener.0)],
-            id: accepted.listener,
-            slot: place.slot(),
-            ends: &ends,
+///
+/// What comes with the connection is taken apart first: the task has room for its parts alone.
+pub(crate) fn serve(
+    worker: Rc<WorkerContext>,
+    pools: Rc<Pools>,
+    accepted: Accepted,
+) -> impl Future<Output = ()> {
+    let Accepted {
+        listener: id,
+        client,
+        peer,
+        woken_at,
+    } = accepted;
+    let mut trace = Trace::new(peer, woken_at);
+    let streams = Streams::of(Rc::new(End::plain(client)));
+    async move {
+        let place = worker.live.enter();
+        let outcome = {
+            let connection = Connection {
+                client: ClientFlow {
+                    flow: FlowContext {
+                        worker: &worker,
+                        listener: &worker.shared.listeners[usize::from(id.0)],
+                        id,
+                        slot: place.slot(),
+                    },
+                    streams: &streams,
+                },
+                pools: &pools,
+            };
+            let stages = pin!(stages(&connection, &mut trace));
+            place.supervise(stages).await
         };
-        place.supervise(pin!(stages(&connection, &mut trace))).await
-    };
-    ends.hang_up(outcome);
-    let (received, sent) = ends.client.moved();
-    trace.flow.add(received, sent);
-    trace.cause = ends.cause.get();
-    drop(ends);
-    worker.account(accepted.listener, trace, outcome);
+        streams.hang_up(outcome);
+        let (received, sent) = streams.client.moved();
+        trace.flow.add(received, sent);
+        trace.cause = streams.cause.get();
+        drop(streams);
+        worker.account(id, trace, outcome);
+    }
 }
 
 /// The whole pipeline: the only place where stages are put in order. Each takes the proof of the
@@ -170,7 +150,10 @@ async fn pass_through(
         first,
         load: _load,
     } = upstream;
-    let upstream = connection.ends.upstream.get_or_init(|| End::plain(socket));
+    let upstream = connection
+        .streams
+        .upstream
+        .get_or_init(|| End::plain(socket));
     let wire = Wire {
         connection,
         upstream,
@@ -181,63 +164,11 @@ async fn pass_through(
     Ok(Passed::Through(relayed))
 }
 
-impl Ends {
-    /// A client that is not connected with anybody.
-    pub(crate) fn of(client: Rc<End>) -> Self {
-        Self {
-            client,
-            upstream: OnceCell::new(),
-            parting: Cell::default(),
-            cause: Cell::default(),
-        }
-    }
-
-    /// Passes on how the connection ended: a reset as a reset, anything else by the close that
-    /// follows.
-    fn hang_up(&self, outcome: Outcome) {
-        let (resets_client, resets_upstream) = resets(outcome);
-        let is_plain = self.client.as_plain().is_some();
-        let resets_client = match self.parting.get() {
-            Parting::ByOutcome => resets_client,
-            Parting::InOrder => false,
-            Parting::Cut if is_plain => true,
-            // The socket's own end is enough.
-            Parting::Cut => return,
-        };
-        if resets_client {
-            // Fails only when the client is gone already.
-            let _ = socket::reset_on_close(self.client.socket().as_fd());
-        } else {
-            // Fails when the client is gone, or reads so slowly that it need not know.
-            let _ = self.client.say_end();
-        }
-        if let Some(upstream) = self.upstream.get().filter(|_| resets_upstream) {
-            // Fails only when the upstream is gone already.
-            let _ = socket::reset_on_close(upstream.socket().as_fd());
-        }
-    }
-}
-
-/// Which of client and upstream are reset after an outcome.
-fn resets(outcome: Outcome) -> (bool, bool) {
-    #[allow(clippy::wildcard_enum_match_arm, reason = "all others end in order")]
-    match outcome {
-        Outcome::ClientReset => (false, true),
-        Outcome::UpstreamReset => (true, false),
-        Outcome::Drained
-        | Outcome::NetworkRemoved
-        | Outcome::NetworkChanged
-        | Outcome::AccessChanged
-        | Outcome::Panic => (true, true),
-        _ => (false, false),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn size_of_task<F>(_: fn(Rc<Worker>, Accepted) -> F) -> usize {
+    fn size_of_task<F>(_: fn(Rc<WorkerContext>, Rc<Pools>, Accepted) -> F) -> usize {
         size_of::<F>()
     }
 

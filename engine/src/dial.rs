@@ -14,14 +14,14 @@ use engine_sys::{netns::Netns, socket};
 use crate::{
     account::clients::Moved,
     admit::Permit,
-    connection::Connection,
     failure::Failure,
     live::Dialed,
     preface::{Endpoints, Received},
     record::Trace,
     relay::held::Held,
     rt::Readiness,
-    worker::Published,
+    snapshot::Published,
+    streams::ClientFlow,
 };
 
 /// An upstream connection that a target took.
@@ -46,7 +46,7 @@ pub(crate) struct Introduction<'a> {
 /// # Errors
 /// What the last of them failed with.
 pub(crate) async fn dial(
-    connection: &Connection<'_>,
+    connection: &ClientFlow<'_>,
     (published, route): (&Published, &Route),
     permit: &Permit,
     (received, introduction): (Received, Introduction<'_>),
@@ -132,7 +132,7 @@ fn choose(route: &Route, turn: u64, tried: &[usize]) -> Option<usize> {
 /// end of the handshake, and a separate question whether it succeeded is saved. Gives the socket
 /// and how many of the client's bytes it took.
 pub(crate) async fn attempt(
-    connection: &Connection<'_>,
+    connection: &ClientFlow<'_>,
     netns: &Netns,
     address: SocketAddr,
     first: &mut Held,
@@ -166,7 +166,7 @@ pub(crate) async fn attempt(
 
 /// The PROXY protocol header for a target that asks for one.
 pub(crate) fn introduce(
-    connection: &Connection<'_>,
+    connection: &ClientFlow<'_>,
     version: Version,
     introduction: Introduction<'_>,
     authority: Option<&str>,
@@ -174,7 +174,8 @@ pub(crate) fn introduce(
 ) {
     let shared = &connection.worker.shared;
     let Endpoints { client, dialed } = introduction.endpoints;
-    let local = || socket::local_address(connection.ends.client.socket().as_fd()).unwrap_or(client);
+    let local =
+        || socket::local_address(connection.streams.client.socket().as_fd()).unwrap_or(client);
     let number = shared.connections.fetch_add(1, Relaxed);
     let outgoing = Outgoing {
         source: client,

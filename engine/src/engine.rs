@@ -28,10 +28,12 @@ pub(crate) use start::choose_cores;
 use crate::{
     access::AccessChanges,
     account::Report,
+    context::Shared,
     counters::{ClientTraffic, ClientsTraffic, Counters},
     rt::Driver,
+    snapshot::{Gone, Published},
     tls::Tls,
-    worker::{Command, Gone, Published, Shared, Withdrawn},
+    worker::{Command, Withdrawn},
 };
 
 /// How long control waits for a worker to answer. They answer between two turns of their loop.

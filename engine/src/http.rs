@@ -15,6 +15,7 @@ pub(crate) mod answer;
 pub(crate) mod attempt;
 pub(crate) mod body;
 pub(crate) mod challenge;
+pub(crate) mod connection;
 pub(crate) mod decide;
 pub(crate) mod exchange;
 pub(crate) mod interim;
@@ -52,10 +53,12 @@ use crate::{
     account::ListenerTally,
     admit::admit_request,
     config::Listener,
-    connection::{Connection, Parting},
+    context::FlowContext,
+    http::connection::Connection,
     http2,
     linger::{Linger, delivered, linger},
     preface::Endpoints,
+    streams::Parting,
     tls::Secured,
 };
 
@@ -124,7 +127,7 @@ pub(crate) async fn serve(
     secured: Option<Box<Secured>>,
 ) -> Result<Outcome, Outcome> {
     let client = Client::new(endpoints.client);
-    let local = || socket::local_address(connection.ends.client.socket().as_fd());
+    let local = || socket::local_address(connection.streams.client.socket().as_fd());
     let visitor = Visitor {
         client,
         endpoints,
@@ -175,7 +178,7 @@ async fn part(connection: &Connection<'_>, farewell: Farewell) {
             Parting::Cut
         }
     };
-    connection.ends.parting.set(parting);
+    connection.streams.parting.set(parting);
 }
 
 /// Waits until the next request has begun.
@@ -184,13 +187,13 @@ async fn await_request(
     ahead: &mut Ahead,
     is_first: bool,
 ) -> Result<(), Outcome> {
-    let Connection {
+    let FlowContext {
         worker,
         listener,
         slot,
-        ends,
         ..
-    } = connection;
+    } = connection.flow;
+    let streams = connection.streams;
     let patience = match is_first {
         true => listener.hello_timeout,
         false => listener.keep_alive_timeout,
@@ -204,10 +207,10 @@ async fn await_request(
             return Err(Outcome::Done);
         }
         if !mem::take(&mut may_be_there) {
-            let readable = ends.client.readable().await;
+            let readable = streams.client.readable().await;
             readable.map_err(|_| Outcome::GatewayError)?;
         }
-        match ahead.receive(worker, &ends.client) {
+        match ahead.receive(worker, &streams.client) {
             Ok(0) if is_first => return Err(Outcome::HelloEof),
             Ok(0) => return Err(Outcome::Done),
             Ok(_) => {}
@@ -349,7 +352,7 @@ async fn pass_on<'a>(
     };
     let exchanged = exchange(&work, head, &mut Arrival::Connection(ahead)).await;
     // Such a client sends no more (RFC 9112 section 9.6). Unread bytes would make a reset of the close.
-    let client = &connection.ends.client;
+    let client = &connection.streams.client;
     let is_last = !plan.keep_alive && plan.has_no_content() && ahead.is_empty();
     let farewell = match plan.has_no_content() {
         true if is_last && client.as_plain().is_some() && client.is_quiet() => Farewell::None,
@@ -444,15 +447,15 @@ async fn receive_head(
     ahead: &mut Ahead,
     begun: Instant,
 ) -> Result<(), Outcome> {
-    let Connection {
+    let FlowContext {
         worker,
         listener,
         slot,
-        ends,
         ..
-    } = connection;
+    } = connection.flow;
+    let streams = connection.streams;
     loop {
-        match ahead.receive(worker, &ends.client) {
+        match ahead.receive(worker, &streams.client) {
             Ok(0) => return Err(Outcome::Truncated),
             Ok(_) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -462,7 +465,7 @@ async fn receive_head(
         if patience.is_zero() {
             return Err(Outcome::HelloTimeout);
         }
-        let readable = ends.client.readable();
+        let readable = streams.client.readable();
         match slot.within(&worker.live, patience, readable).await {
             Ok(readable) => readable.map_err(|_| Outcome::GatewayError)?,
             Err(_) => return Err(Outcome::HelloTimeout),

@@ -35,10 +35,10 @@ use self::{
     transport::Transport,
 };
 use crate::{
-    connection::Connection,
+    context::FlowContext,
+    http::connection::Connection,
     http::{Visitor, ahead::Ahead},
     linger::{Linger, linger},
-    worker::Worker,
 };
 
 /// What a client sends first (RFC 9113 section 3.4). In HTTP/1 it is no request.
@@ -50,22 +50,22 @@ pub(crate) async fn serve(
     visitor: Visitor,
     ahead: Ahead,
 ) -> Result<Outcome, Outcome> {
-    let Connection {
+    let FlowContext {
         worker,
         listener,
         slot,
-        ends,
         ..
-    } = *connection;
+    } = connection.flow;
+    let streams = connection.streams;
     // The waits below have deadlines of their own, and requests have theirs.
     slot.watch_idle(&worker.live, std::time::Duration::MAX);
     slot.says_goodbye();
-    let mut transport = Transport::new(Rc::clone(&ends.client), ahead);
+    let mut transport = Transport::new(Rc::clone(&streams.client), ahead);
     let flood = Rc::default();
     let allowance = Allowance::of(&worker.shared.limits.http2);
     transport.watch((Side::Client, allowance), Rc::clone(&flood));
     let is_held = transport.held();
-    let handshake = builder(worker).handshake::<_, Bytes>(transport);
+    let handshake = builder(connection).handshake::<_, Bytes>(transport);
     let mut driver = slot
         .within(&worker.live, listener.hello_timeout, handshake)
         .await
@@ -98,10 +98,13 @@ const ERRORS_MAX: usize = 1024;
 const HEADER_TABLE_BYTES: u32 = 4096;
 
 /// How h2 treats clients. What it does by default anyway is said here as well.
-fn builder(worker: &Worker) -> h2::server::Builder {
+fn builder(connection: &Connection<'_>) -> h2::server::Builder {
+    let worker = connection.worker;
     let limits = &worker.shared.limits;
     let head_max = u32::try_from(limits.http_head.head_bytes_max).unwrap_or(u32::MAX);
-    let windows = limits.http2.client_windows(worker.is_crowded());
+    let windows = limits
+        .http2
+        .client_windows(connection.pools.is_crowded(worker));
     let mut builder = h2::server::Builder::new();
     builder
         .max_concurrent_streams(limits.http2.streams_max)

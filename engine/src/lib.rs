@@ -21,6 +21,7 @@ mod check;
 mod classify;
 mod config;
 mod connection;
+mod context;
 mod counters;
 mod dial;
 mod end;
@@ -36,7 +37,11 @@ mod record;
 mod relay;
 mod route;
 mod rt;
+mod snapshot;
+mod stop;
+mod streams;
 mod tls;
+mod upstream;
 mod worker;
 
 pub use crate::{

@@ -12,7 +12,7 @@ use std::{
 
 use engine_sys::socket;
 
-use crate::{connection::Connection, rt, rt::until};
+use crate::{context::FlowContext, rt, rt::until, streams::ClientFlow};
 
 /// How long a client is lingered for. Past any of these its connection is closed, and with it comes
 /// a reset where it still sends.
@@ -50,8 +50,8 @@ const PIECE_BYTES: usize = 256 << 10;
 const LOOK_PERIOD: Duration = Duration::from_millis(20);
 
 /// Ends the stream to a client, and waits for it to take what was sent last and go.
-pub(crate) async fn linger(connection: &Connection<'_>, bounds: Linger) {
-    let Connection { worker, slot, .. } = connection;
+pub(crate) async fn linger(connection: &ClientFlow<'_>, bounds: Linger) {
+    let FlowContext { worker, slot, .. } = connection.flow;
     // A drain need not wait for it.
     let bounds = match worker.stopped().is_stopped() {
         true => Linger::SHORT,
@@ -63,8 +63,8 @@ pub(crate) async fn linger(connection: &Connection<'_>, bounds: Linger) {
     slot.rests(false);
 }
 
-async fn throw_away(connection: &Connection<'_>, bounds: Linger) {
-    let client = &connection.ends.client;
+async fn throw_away(connection: &ClientFlow<'_>, bounds: Linger) {
+    let client = &connection.streams.client;
     let ends_at = Instant::now() + bounds.time;
     if !matches!(until(ends_at, client.end()).await, Ok(Ok(()))) {
         return;
@@ -90,8 +90,8 @@ async fn throw_away(connection: &Connection<'_>, bounds: Linger) {
 
 /// Waits until a client has all that was sent to it, as far as it takes any of it: what is not
 /// acknowledged when the connection is reset never reaches it.
-pub(crate) async fn delivered(connection: &Connection<'_>) {
-    let client = &connection.ends.client;
+pub(crate) async fn delivered(connection: &ClientFlow<'_>) {
+    let client = &connection.streams.client;
     let ends_at = Instant::now() + Linger::LONG.time;
     if !matches!(until(ends_at, client.flushed()).await, Ok(Ok(()))) {
         return;

@@ -14,10 +14,10 @@ use engine_core::{
 
 use crate::{
     config::{Listener, Protocol},
-    connection::Connection,
     http::ahead::Ahead,
     record::Trace,
     relay::held::Held,
+    streams::ClientFlow,
 };
 
 /// Bytes that a client may have sent behind a whole hello and that are taken with it: one more
@@ -93,8 +93,8 @@ impl Received {
     }
 
     /// Receives at least one more byte, at most the longest hello in all and a little behind it.
-    pub(crate) async fn receive(&mut self, connection: &Connection<'_>) -> Result<(), Silence> {
-        let client = &connection.ends.client;
+    pub(crate) async fn receive(&mut self, connection: &ClientFlow<'_>) -> Result<(), Silence> {
+        let client = &connection.streams.client;
         let bytes_max = connection.worker.shared.limits.hello_bytes_max;
         let room = (bytes_max + BEHIND_HELLO_BYTES).saturating_sub(self.protocol().len());
         loop {
@@ -127,7 +127,7 @@ impl Received {
 /// # Errors
 /// [`Outcome::BadProxyHeader`], [`Outcome::UntrustedProxyHeader`], or the client's silence.
 pub(crate) async fn read_preface(
-    connection: &Connection<'_>,
+    connection: &ClientFlow<'_>,
     received: &mut Received,
     trace: &mut Trace,
 ) -> Result<Endpoints, Outcome> {
@@ -146,7 +146,7 @@ fn direct(trace: &Trace) -> Endpoints {
 }
 
 async fn read_header(
-    connection: &Connection<'_>,
+    connection: &ClientFlow<'_>,
     received: &mut Received,
     trace: &mut Trace,
 ) -> Result<Endpoints, Outcome> {
@@ -190,7 +190,7 @@ fn trusts(listener: &Listener, source: IpAddr) -> bool {
 /// so whoever reads those refuses it. On a raw listener the first bytes have to be looked at: a client that
 /// stays silent for the hello timeout is one that waits for the server to speak first.
 async fn refuse_header(
-    connection: &Connection<'_>,
+    connection: &ClientFlow<'_>,
     received: &mut Received,
 ) -> Result<(), Outcome> {
     if connection.listener.protocol != Protocol::Tcp {

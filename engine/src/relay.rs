@@ -31,7 +31,7 @@ use engine_core::outcome::Outcome;
 use engine_sys::{process::thread_cpu_time, socket};
 
 use self::{
-    choice::{Choice, Way},
+    choice::Choice,
     copy::Copier,
     held::Held,
     splice::{Refused, Splicer},
@@ -40,11 +40,13 @@ use crate::{
     account::clients::Moved,
     admit::Permit,
     config::RelayMode,
-    connection::{Connection, Parting},
+    context::FlowContext,
+    context::Mode,
     end::End,
     linger::{Linger, linger},
     record::{Flow, RelayedBy},
     rt::Readiness,
+    streams::{ClientFlow, Parting},
 };
 
 /// What a lane does next.
@@ -72,7 +74,7 @@ pub(crate) enum Direction {
 /// What both lanes of a connection work with.
 #[derive(Debug)]
 pub(crate) struct Wire<'a> {
-    pub(crate) connection: &'a Connection<'a>,
+    pub(crate) connection: &'a ClientFlow<'a>,
     pub(crate) upstream: &'a End,
     pub(crate) permit: &'a Permit,
     pub(crate) flow: &'a Flow,
@@ -100,7 +102,7 @@ const AFTERMATH: Duration = Duration::from_secs(5);
 /// on until it ends by itself, and what came that way is whole when the connection ends: in order, because
 /// a reset would take away what is still on its way.
 pub(crate) async fn relay(wire: &Wire<'_>, first: Held, idle: Duration) -> Outcome {
-    let Connection { worker, slot, .. } = wire.connection;
+    let FlowContext { worker, slot, .. } = wire.connection.flow;
     slot.watch_idle(&worker.live, idle);
     wire.flow.relayed_by.set(RelayedBy::Copy);
     let ended = Cell::new(false);
@@ -141,10 +143,10 @@ pub(crate) async fn relay(wire: &Wire<'_>, first: Held, idle: Duration) -> Outco
         }
     })
     .await;
-    let was_sending = in_ended.is_none() && !wire.connection.ends.client.is_quiet();
+    let was_sending = in_ended.is_none() && !wire.connection.streams.client.is_quiet();
     let refused_in = in_ended == Some(Err(Outcome::UpstreamReset));
     if outcome == Outcome::UpstreamReset && (refused_in || was_sending) {
-        wire.connection.ends.parting.set(Parting::InOrder);
+        wire.connection.streams.parting.set(Parting::InOrder);
         Box::pin(linger(wire.connection, Linger::LONG)).await;
     }
     outcome
@@ -183,7 +185,7 @@ pub(crate) async fn carry_rest(
 impl Wire<'_> {
     /// Where bytes come from, and where they go.
     pub(crate) fn sides(&self, direction: Direction) -> (&End, &End) {
-        let client = &self.connection.ends.client;
+        let client = &self.connection.streams.client;
         match direction {
             Direction::In => (client, self.upstream),
             Direction::Out => (self.upstream, client),
@@ -222,7 +224,7 @@ impl Wire<'_> {
 
 /// Counts bytes that one side gave and the other took, for the route and for the client.
 pub(crate) fn count(
-    connection: &Connection<'_>,
+    connection: &ClientFlow<'_>,
     permit: &Permit,
     flow: &Flow,
     direction: Direction,
@@ -362,9 +364,9 @@ struct Bulk {
 
 impl<'a> Mover<'a> {
     fn new(lane: &Lane<'a>, first: Held) -> Self {
-        let Connection {
+        let FlowContext {
             worker, listener, ..
-        } = lane.wire.connection;
+        } = lane.wire.connection.flow;
         let is_spliced = listener.relay == RelayMode::Splice;
         let bulk = is_spliced.then(Box::<Bulk>::default);
         Self {
@@ -382,7 +384,7 @@ impl<'a> Mover<'a> {
         self.young += moved;
         let is_auto = lane.wire.connection.listener.relay == RelayMode::Auto;
         if is_auto && self.young >= choice::BULK_BYTES {
-            let borrowed = lane.wire.connection.worker.way.get();
+            let borrowed = lane.wire.connection.worker.mode.get();
             let choice = Some(Choice::new(borrowed, Instant::now()));
             self.bulk = Some(Box::new(Bulk {
                 choice,
@@ -397,26 +399,26 @@ impl Bulk {
     fn step(&mut self, lane: &Lane<'_>, copier: &mut Copier<'_>) -> Step {
         let is_trial = self.choice.as_ref().is_some_and(Choice::is_trial);
         let cpu_before = is_trial.then(thread_cpu_time);
-        let (step, moved) = match self.way() {
-            Way::Splice if copier.is_empty() => self.splice(lane, copier),
-            Way::Copy if !self.splicer.is_empty() => self.splicer.empty(lane),
-            Way::Copy | Way::Splice => copier.step(lane),
+        let (step, moved) = match self.mode() {
+            Mode::Splice if copier.is_empty() => self.splice(lane, copier),
+            Mode::Copy if !self.splicer.is_empty() => self.splicer.empty(lane),
+            Mode::Copy | Mode::Splice => copier.step(lane),
         };
         if let Some(choice) = &mut self.choice {
             let cpu = cpu_before.map(|before| thread_cpu_time().saturating_sub(before));
             choice.moved(moved, cpu.unwrap_or_default(), Instant::now());
             if is_trial && let Some(way) = choice.chosen() {
-                lane.wire.connection.worker.way.set(Some(way));
+                lane.wire.connection.worker.mode.set(Some(way));
             }
         }
         step
     }
 
-    fn way(&self) -> Way {
+    fn mode(&self) -> Mode {
         if self.was_refused {
-            return Way::Copy;
+            return Mode::Copy;
         }
-        self.choice.as_ref().map_or(Way::Splice, Choice::way)
+        self.choice.as_ref().map_or(Mode::Splice, Choice::mode)
     }
 
     fn splice(&mut self, lane: &Lane<'_>, copier: &mut Copier<'_>) -> (Step, u64) {

@@ -8,14 +8,14 @@ use engine_core::{
     snapshot::{NoRoute, Route, Snapshot},
 };
 
-use crate::{classify::refuse, config::Protocol, connection::Connection};
+use crate::{classify::refuse, config::Protocol, streams::ClientFlow};
 
 /// The route by the listener's protocol: fixed for raw connections, by name for TLS.
 ///
 /// # Errors
 /// Why there is none; a TLS client was told so by an alert.
 pub(crate) async fn route<'a>(
-    connection: &Connection<'_>,
+    connection: &ClientFlow<'_>,
     snapshot: &'a Snapshot,
     hello: Option<&Hello>,
 ) -> Result<&'a Arc<Route>, Outcome> {

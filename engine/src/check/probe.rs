@@ -15,13 +15,14 @@ use engine_sys::socket;
 
 use super::Checked;
 use crate::{
+    context::WorkerContext,
     dial::outcome_of,
     end::End,
     failure::Failure,
     http2,
     rt::{Readiness, TimedOut, until},
     tls::{self, Speech},
-    worker::Worker,
+    upstream::Pools,
 };
 
 /// Bytes of an answer that are read at once: heads of health checks are short.
@@ -42,7 +43,7 @@ pub(super) enum Probed {
 }
 
 /// Asks a target once.
-pub(super) async fn probe(worker: &Worker, checked: &Checked) -> Probed {
+pub(super) async fn probe((worker, pools): (&WorkerContext, &Pools), checked: &Checked) -> Probed {
     let deadline = Instant::now() + checked.check.timeout;
     let socket = match dial(worker, checked) {
         Ok(socket) => socket,
@@ -52,7 +53,7 @@ pub(super) async fn probe(worker: &Worker, checked: &Checked) -> Probed {
             return Probed::Failed;
         }
     };
-    match ask(worker, checked, socket, deadline).await {
+    match ask((worker, pools), checked, socket, deadline).await {
         Ok(true) => Probed::Passed,
         Ok(false) => {
             note(checked, Outcome::BadResponse);
@@ -73,7 +74,7 @@ fn note(checked: &Checked, outcome: Outcome) {
     Failure::from(outcome).note_at(&checked.health, &checked.network, target);
 }
 
-fn dial(worker: &Worker, checked: &Checked) -> io::Result<Readiness> {
+fn dial(worker: &WorkerContext, checked: &Checked) -> io::Result<Readiness> {
     let current = worker.current();
     let netns = current.0.namespaces.get(&checked.netns);
     let netns = netns.ok_or(io::ErrorKind::NetworkUnreachable)?;
@@ -94,7 +95,7 @@ fn is_own(error: &io::Error) -> bool {
 
 /// Whether the answer is as expected.
 async fn ask(
-    worker: &Worker,
+    (worker, pools): (&WorkerContext, &Pools),
     checked: &Checked,
     socket: Readiness,
     deadline: Instant,
@@ -131,7 +132,7 @@ async fn ask(
             namespace: checked.namespace.ok_or(io::ErrorKind::NotFound)?,
             address,
         };
-        let secured = tls::connect_until(worker, to, (&end, deadline)).await;
+        let secured = tls::connect_until(pools, to, (&end, deadline)).await;
         secured.map_err(|failure: Failure| {
             failure.note_at(&checked.health, &checked.network, address);
             io::Error::other(failure.label())
@@ -187,7 +188,11 @@ fn timed_out(_: TimedOut) -> io::Error {
 }
 
 /// The final status of the answer; `None` when it is none.
-async fn read_status(worker: &Worker, end: &End, deadline: Instant) -> io::Result<Option<u16>> {
+async fn read_status(
+    worker: &WorkerContext,
+    end: &End,
+    deadline: Instant,
+) -> io::Result<Option<u16>> {
     let asked = Asked {
         head: false,
         upgrade: false,

@@ -27,10 +27,12 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use super::{Engine, Publication, WorkerThread};
 use crate::{
     config::{Config, DriverChoice, Listener, Workers},
+    context::Shared,
     counters::{ClientsTraffic, Counters},
     listen::bind,
     rt::Driver,
-    worker::{self, Published, Shared, Start},
+    snapshot::Published,
+    worker::{self, Start},
 };
 
 /// Why an engine does not start.

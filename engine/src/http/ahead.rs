@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::{end::End, relay::held::Held, worker::Worker};
+use crate::{context::WorkerContext, end::End, relay::held::Held};
 
 /// The most that is received at once while a head is waited for. What follows a head waits in the
 /// socket, where the body is read by larger pieces.
@@ -51,7 +51,7 @@ impl Ahead {
     ///
     /// # Errors
     /// Those of [`End::recv`], `WouldBlock` among them.
-    pub(crate) fn receive(&mut self, worker: &Worker, from: &End) -> io::Result<usize> {
+    pub(crate) fn receive(&mut self, worker: &WorkerContext, from: &End) -> io::Result<usize> {
         self.receive_up_to(PIECE_BYTES, worker, from)
     }
 
@@ -62,7 +62,7 @@ impl Ahead {
     pub(crate) fn receive_up_to(
         &mut self,
         size: usize,
-        worker: &Worker,
+        worker: &WorkerContext,
         from: &End,
     ) -> io::Result<usize> {
         worker.scratch.with(size, |scratch| {

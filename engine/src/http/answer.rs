@@ -12,7 +12,7 @@ use engine_http::{
 };
 
 use super::body::send_all;
-use crate::{connection::Connection, worker::Worker};
+use crate::{context::WorkerContext, http::connection::Connection};
 
 /// How to answer a request, as long as nobody else has begun to.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ const RETRY_SECONDS: u64 = 5;
 
 impl Asker {
     /// Whom to answer. With content that nobody has read yet, the connection ends with the answer.
-    pub(crate) fn of(request: &Request<'_>, id: String, worker: &Worker) -> Self {
+    pub(crate) fn of(request: &Request<'_>, id: String, worker: &WorkerContext) -> Self {
         let like = Answer::to(request, Code::Internal, "");
         let content = !matches!(
             request.framing,
@@ -55,7 +55,7 @@ impl Asker {
     }
 
     /// Whom to answer of whom nothing is known.
-    pub(crate) fn unread(worker: &Worker) -> Self {
+    pub(crate) fn unread(worker: &WorkerContext) -> Self {
         Self {
             form: Form::Json,
             is_head: false,
@@ -169,7 +169,7 @@ impl Own {
     /// # Errors
     /// When the client is gone.
     pub(crate) async fn send(&self, connection: &Connection<'_>) -> io::Result<()> {
-        let client = &connection.ends.client;
+        let client = &connection.streams.client;
         send_all(client, &self.bytes).await?;
         client.add_moved(0, self.bytes.len() as u64);
         Ok(())

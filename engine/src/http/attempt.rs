@@ -31,7 +31,7 @@ use super::{
     watch::{Place, Watch},
 };
 use crate::{
-    connection::Connection,
+    context::FlowContext,
     relay::{Direction, Wire, relay},
 };
 
@@ -152,7 +152,7 @@ impl<'a> Attempt<'a> {
                 First::Answer(answer) => return Ok((answer, false)),
             }
         }
-        let Connection { worker, slot, .. } = *self.wire.connection;
+        let FlowContext { worker, slot, .. } = self.wire.connection.flow;
         // A client is only watched when the answer takes its time.
         let watched_from = worker.live.now() + 1;
         let watch = Watch {
@@ -217,7 +217,7 @@ impl<'a> Attempt<'a> {
 
     /// Whether the exchange has taken too long.
     fn judge<T>(&self, stage: impl FnOnce() -> Stage) -> Poll<Result<T, Failure>> {
-        let Connection { worker, slot, .. } = *self.wire.connection;
+        let FlowContext { worker, slot, .. } = self.wire.connection.flow;
         let sent = self.wire.flow.bytes_in.get();
         let stage = || match self.trace.status.get() {
             Some(_) => Stage::Answered,
@@ -231,7 +231,7 @@ impl<'a> Attempt<'a> {
 
     /// Whether the client has sent nothing that would wait to be passed on.
     fn is_client_quiet(&self) -> bool {
-        let client = self.wire.connection.ends.client.socket();
+        let client = self.wire.connection.streams.client.socket();
         let looked = socket::peek(client.as_fd());
         looked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
@@ -246,10 +246,11 @@ impl<'a> Attempt<'a> {
     /// Whether the client has reset the connection, which nobody reads while the upstream does not
     /// take its content. Looks once a second.
     fn has_client_reset(&self) -> bool {
-        let Connection { worker, ends, .. } = self.wire.connection;
+        let FlowContext { worker, .. } = self.wire.connection.flow;
+        let streams = self.wire.connection.streams;
         let now = worker.live.now();
         let is_due = self.looked_at.replace(now) != now;
-        is_due && socket::heard(ends.client.socket().as_fd()).reset
+        is_due && socket::heard(streams.client.socket().as_fd()).reset
     }
 
     /// Goes on with whatever protocol both sides have agreed on.
@@ -260,7 +261,7 @@ impl<'a> Attempt<'a> {
         let back = gave.take_behind(head, u64::MAX);
         let declared = self.plan.policy.timeouts.upgraded_idle;
         let idle = declared.unwrap_or(connection.listener.idle_timeout);
-        let outcome = match send_all(&connection.ends.client, back.unsent()).await {
+        let outcome = match send_all(&connection.streams.client, back.unsent()).await {
             Ok(()) => {
                 self.wire.count(Direction::Out, early);
                 relay(self.wire, first, idle).await

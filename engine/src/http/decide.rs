@@ -30,7 +30,7 @@ use super::{
     trace::RequestTrace,
     websocket,
 };
-use crate::{connection::Connection, live::Admission, tls::Speech, worker::Published};
+use crate::{http::connection::Connection, live::Admission, snapshot::Published, tls::Speech};
 
 /// What is done with a request.
 pub(crate) enum Decision<'a> {

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     admit::Permit,
-    connection::Connection,
+    http::connection::Connection,
     http2::{self, content::Source, near::NearStream},
     relay::Wire,
 };

@@ -23,17 +23,18 @@ use engine_tls::Cause;
 use super::{pool::Key, trace::RequestTrace};
 use crate::{
     admit::Permit,
-    connection::Connection,
     dial::{self, Introduction, no_way, outcome_of},
     end::End,
     failure::Failure,
+    http::connection::Connection,
     http2::upstreams::Lease,
     live::Dialed,
     preface::Endpoints,
     record::Flow,
     relay::held::Held,
+    snapshot::Published,
     tls::{self, Origin, Speech},
-    worker::{Published, Worker},
+    upstream::Pools,
 };
 
 /// An upstream connection for one request.
@@ -312,7 +313,7 @@ impl<'a> Targets<'a> {
             Some(_) => None,
         };
         let has_rested = rested.is_some();
-        let pool = &self.connection.worker.pool;
+        let pool = &self.connection.pools.idle;
         let replaces = self.is_once && !has_rested && key.as_ref().is_some_and(|key| pool.has(key));
         let slot = self.connection.slot;
         let far = match rested {
@@ -340,17 +341,15 @@ impl<'a> Targets<'a> {
 
     /// A connection that there is already, and where it leaves from.
     fn rested(&self, key: &Key) -> Option<(Far, Option<IpAddr>)> {
-        let Worker {
-            pool, upstreams, ..
-        } = &**self.connection.worker;
+        let Pools { idle, shared, .. } = &**self.connection.pools;
         // Without an origin it is HTTP/1.
-        let shared = (key.origin != 0).then(|| upstreams.take(key)).flatten();
-        let shared = shared.map(|lease| {
+        let lease = (key.origin != 0).then(|| shared.take(key)).flatten();
+        let lease = lease.map(|lease| {
             let local = lease.local();
             (Far::Stream(lease), local)
         });
         let own = |(end, local)| (Far::Connection(end), local);
-        shared.or_else(|| pool.take(key, self.is_once).map(own))
+        lease.or_else(|| idle.take(key, self.is_once).map(own))
     }
 
     /// A new connection, of what the target speaks.
@@ -364,8 +363,9 @@ impl<'a> Targets<'a> {
         if !origin.is_some_and(|origin| origin.speaks_http2(&end)) {
             return Ok(Far::Connection(end));
         }
-        let worker = self.connection.worker;
-        let added = worker.upstreams.add(key, end, worker.is_crowded()).await;
+        let Connection { pools, .. } = self.connection;
+        let is_crowded = pools.is_crowded(self.connection.worker);
+        let added = pools.shared.add(key, end, is_crowded).await;
         added
             .map(Far::Stream)
             .map_err(|_| Outcome::UpstreamReset.into())
@@ -435,7 +435,7 @@ impl Opened {
     /// `rests_for`: how long the upstream keeps it open, in seconds, where it says so.
     pub(crate) fn rest(self, connection: &Connection<'_>, rests_for: Option<u32>) {
         if let (Some(key), Far::Connection(end)) = (self.key, self.far) {
-            let pool = &connection.worker.pool;
+            let pool = &connection.pools.idle;
             match self.replaces {
                 true => pool.replace(key, (end, self.local), rests_for),
                 false => pool.give(key, (end, self.local), rests_for),

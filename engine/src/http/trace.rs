@@ -18,7 +18,8 @@ use engine_http::{
 
 use crate::{
     account::{RouteName, RouteTally},
-    connection::Connection,
+    context::FlowContext,
+    http::connection::Connection,
     record::Flow,
 };
 
@@ -226,7 +227,7 @@ impl<'a> RequestTrace<'a> {
             attempts: self.attempts.get(),
             route: self.route.get().map(|route| Arc::clone(&route.name)),
             texts: *texts,
-            tls: self.connection.ends.client.tls_version(),
+            tls: self.connection.streams.client.tls_version(),
             outcome,
         })
     }
@@ -234,7 +235,7 @@ impl<'a> RequestTrace<'a> {
 
 impl Drop for RequestTrace<'_> {
     fn drop(&mut self) {
-        let Connection { worker, slot, .. } = self.connection;
+        let FlowContext { worker, slot, .. } = self.connection.flow;
         let ended = self.outcome.get().or_else(|| slot.verdict());
         let outcome = ended.unwrap_or(Outcome::GatewayError);
         let took = self.began.elapsed();
@@ -268,7 +269,7 @@ impl<'a> Moved<'a> {
 
 impl Drop for Moved<'_> {
     fn drop(&mut self) {
-        let client = &self.trace.connection.ends.client;
+        let client = &self.trace.connection.streams.client;
         client.add_moved(self.flow.bytes_in.get(), self.flow.bytes_out.get());
         let (received, sent) = self.trace.content.get();
         let heads = self.heads.get();

@@ -19,7 +19,7 @@ use engine_http::{answer::CONTINUE, method::Version};
 use engine_sys::socket;
 
 use super::ahead::Ahead;
-use crate::{config::HalfClose, connection::Connection, record::Flow, rt};
+use crate::{config::HalfClose, context::FlowContext, record::Flow, rt, streams::ClientFlow};
 
 /// How long a client that has ended its stream waits for something before it is asked. With the time
 /// that its answer takes, it is noticed within two seconds that it has left.
@@ -63,7 +63,7 @@ impl Place {
 /// One client that waits for its response.
 #[derive(Debug)]
 pub(crate) struct Watch<'a> {
-    pub(crate) connection: &'a Connection<'a>,
+    pub(crate) connection: &'a ClientFlow<'a>,
     pub(crate) flow: &'a Flow,
     /// Where the response is.
     pub(crate) place: &'a Cell<Place>,
@@ -74,13 +74,14 @@ pub(crate) struct Watch<'a> {
 impl Watch<'_> {
     /// Waits until the client is gone.
     pub(crate) async fn gone(&self, ahead: &mut Ahead) {
-        let Connection { worker, ends, .. } = self.connection;
+        let FlowContext { worker, .. } = self.connection.flow;
+        let streams = self.connection.streams;
         let watched_at = Instant::now();
         while ahead.unused().len() < AHEAD_BYTES_MAX {
-            if ends.client.readable().await.is_err() {
+            if streams.client.readable().await.is_err() {
                 return;
             }
-            match ahead.receive(worker, &ends.client) {
+            match ahead.receive(worker, &streams.client) {
                 Ok(0) => {
                     // What is there at once may have come while nobody looked.
                     let now = Instant::now();
@@ -99,7 +100,7 @@ impl Watch<'_> {
     /// The same, of a client that is ahead of its responses by more than is taken off its socket.
     async fn gone_unread(&self) {
         loop {
-            let heard = socket::heard(self.connection.ends.client.socket().as_fd());
+            let heard = socket::heard(self.connection.streams.client.socket().as_fd());
             if heard.reset {
                 return;
             }
@@ -138,17 +139,17 @@ impl Watch<'_> {
             Place::Within => return false,
         };
         // It takes nothing only when it has taken nothing for long, which is not for now.
-        let _ = self.connection.ends.client.send(question);
+        let _ = self.connection.streams.client.send(question);
         true
     }
 
     fn is_reset(&self) -> bool {
-        socket::heard(self.connection.ends.client.socket().as_fd()).reset
+        socket::heard(self.connection.streams.client.socket().as_fd()).reset
     }
 
     /// Whether bytes are on their way to the client.
     fn is_sending(&self) -> bool {
-        let client = self.connection.ends.client.socket();
+        let client = self.connection.streams.client.socket();
         socket::unacknowledged(client.as_fd()).is_ok_and(|count| count > 0)
     }
 }

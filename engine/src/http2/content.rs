@@ -21,6 +21,7 @@ use h2::{RecvStream, SendStream};
 
 use super::heads;
 use crate::{
+    context::WorkerContext,
     end::End,
     http::{
         ahead::Ahead,
@@ -28,7 +29,6 @@ use crate::{
         watch::Place,
     },
     relay::Direction,
-    worker::Worker,
 };
 
 /// The largest piece that is taken from a connection of HTTP/1: four frames.
@@ -44,7 +44,7 @@ pub(crate) enum Source<'a> {
 
 /// Content that arrives on a connection of HTTP/1.
 pub(crate) struct Arriving<'a> {
-    pub(super) worker: &'a Worker,
+    pub(super) worker: &'a WorkerContext,
     pub(super) end: &'a End,
     pub(super) ahead: &'a mut Ahead,
     pub(super) extent: Extent,

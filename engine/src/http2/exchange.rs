@@ -25,7 +25,8 @@ use super::{
     over_stream::OverStream,
 };
 use crate::{
-    connection::Connection,
+    context::FlowContext,
+    http::connection::Connection,
     http::{
         attempt::{Answered, Failure},
         body::Cut,
@@ -104,7 +105,7 @@ impl Attempt<'_> {
                     .await
             }
             Arrival::Connection(ahead) => {
-                let client = &connection.ends.client;
+                let client = &connection.streams.client;
                 let near = Near::Connection(NearConnection::new(client, trace, plan.version));
                 let mut content = Source::Connection(Arriving {
                     worker: connection.worker,
@@ -274,7 +275,7 @@ impl<'a> Exchange<'a> {
                 return Poll::Ready(answered);
             }
             let judged = self.judge(self.sends.get());
-            let Connection { worker, slot, .. } = *self.work.connection;
+            let FlowContext { worker, slot, .. } = self.work.connection.flow;
             if !self.sends.get() && worker.live.now() < self.watched_from.get() {
                 // Whatever else is waited for: by the clock that this was measured with.
                 slot.wake_by(self.watched_from.get());
@@ -290,10 +291,11 @@ impl<'a> Exchange<'a> {
         if !self.sends.get() || matches!(self.near, Near::Stream(..)) {
             return false;
         }
-        let Connection { worker, ends, .. } = *self.work.connection;
+        let FlowContext { worker, .. } = self.work.connection.flow;
+        let streams = self.work.connection.streams;
         let now = worker.live.now();
         let is_due = self.looked_at.replace(now) != now;
-        is_due && socket::heard(ends.client.socket().as_fd()).reset
+        is_due && socket::heard(streams.client.socket().as_fd()).reset
     }
 
     /// Waits until a client of HTTP/1 is gone, which one of HTTP/2 says by itself. It is only watched
@@ -321,7 +323,7 @@ impl<'a> Exchange<'a> {
 
     /// Whether the exchange has taken too long.
     fn judge<T>(&self, sends: bool) -> Poll<Result<T, Failure>> {
-        let Connection { worker, slot, .. } = *self.work.connection;
+        let FlowContext { worker, slot, .. } = self.work.connection.flow;
         let sent = self.moved.flow.bytes_in.get();
         let stage = || match (self.near.is_answered(), sends) {
             (true, _) => Stage::Answered,

@@ -22,7 +22,7 @@ use super::{
     exchange::{Exchange, Passed, bad_response, of_upstream},
 };
 use crate::{
-    connection::Connection,
+    context::FlowContext,
     end::End,
     http::{
         ahead::Ahead,
@@ -155,7 +155,7 @@ impl OverConnection<'_> {
     }
 
     async fn receive(&self, gave: &mut Ahead) -> Result<(), Failure> {
-        let Connection { worker, slot, .. } = *self.exchange.connection();
+        let FlowContext { worker, slot, .. } = self.exchange.connection().flow;
         let patience = self.exchange.patience.answer();
         loop {
             let waited = slot.within(&worker.live, patience, self.end.readable());

@@ -19,7 +19,7 @@ use super::{
     upstreams::Lease,
 };
 use crate::{
-    connection::Connection,
+    context::FlowContext,
     http::{attempt::Failure, body::Cut},
     relay::Direction,
 };
@@ -67,12 +67,12 @@ impl OverStream<'_> {
         request: http::Request<()>,
         is_end: bool,
     ) -> Result<(ResponseFuture, h2::SendStream<bytes::Bytes>), Failure> {
-        let Connection {
+        let FlowContext {
             worker,
             listener,
             slot,
             ..
-        } = *self.exchange.connection();
+        } = self.exchange.connection().flow;
         let mut sender = self.lease.sender();
         let opened = sender.send_request(request, is_end);
         let opened = opened.map_err(|error| {

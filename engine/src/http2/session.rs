@@ -18,8 +18,8 @@ use h2::{
 
 use super::{near::NearStream, stream, transport::Transport};
 use crate::{
-    account::ListenerTally, config::Listener, connection::Connection, end::End, http::Visitor, rt,
-    worker::Worker,
+    account::ListenerTally, config::Listener, context::WorkerContext, end::End, http::Visitor,
+    http::connection::Connection, rt, upstream::Pools,
 };
 
 /// How long a client may take to agree to the end of a connection.
@@ -27,9 +27,10 @@ const GOODBYE: Duration = Duration::from_secs(2);
 
 /// What all requests of a connection work with.
 pub(super) struct Session {
-    pub(super) worker: Rc<Worker>,
+    pub(super) worker: Rc<WorkerContext>,
     pub(super) id: ListenerId,
     pub(super) client: Rc<End>,
+    pub(super) pools: Rc<Pools>,
     pub(super) visitor: Visitor,
     /// Requests that are being served.
     streams: Cell<u32>,
@@ -69,7 +70,8 @@ impl Session {
         Self {
             worker: Rc::clone(connection.worker),
             id: connection.id,
-            client: Rc::clone(&connection.ends.client),
+            client: Rc::clone(&connection.streams.client),
+            pools: Rc::clone(connection.pools),
             visitor,
             streams: Cell::new(0),
             flood,

@@ -16,7 +16,8 @@ use super::{
 use crate::{
     account::ListenerTally,
     admit::admit_request,
-    connection::{Connection, Ends},
+    context::FlowContext,
+    http::connection::Connection,
     http::{
         Visitor,
         answer::{Asker, Own},
@@ -25,6 +26,7 @@ use crate::{
         trace::RequestTrace,
         trusted_id,
     },
+    streams::{ClientFlow, Streams},
 };
 
 /// Serves one request. Every way that it can end is accounted here once.
@@ -36,13 +38,18 @@ pub(super) async fn serve(
     let worker = &session.worker;
     let began = Instant::now();
     let place = worker.live.enter_stream();
-    let ends = Ends::of(Rc::clone(&session.client));
+    let streams = Streams::of(Rc::clone(&session.client));
     let connection = Connection {
-        worker,
-        listener: session.listener(),
-        id: session.id,
-        slot: place.slot(),
-        ends: &ends,
+        client: ClientFlow {
+            flow: FlowContext {
+                worker,
+                listener: session.listener(),
+                id: session.id,
+                slot: place.slot(),
+            },
+            streams: &streams,
+        },
+        pools: &session.pools,
     };
     let near = NearStream::new(respond);
     // It accounts the request when it is dropped.
@@ -84,12 +91,12 @@ struct Passing<'a> {
 impl Passing<'_> {
     /// Reads the head, and answers what is none.
     async fn serve(&self, request: http::Request<RecvStream>) -> Result<Outcome, Outcome> {
-        let Connection {
+        let FlowContext {
             worker,
             listener,
             slot,
             ..
-        } = *self.connection;
+        } = self.connection.flow;
         slot.watch_idle(&worker.live, listener.idle_timeout);
         let limits = &worker.shared.limits.http_head;
         let (parts, content) = request.into_parts();
@@ -184,7 +191,7 @@ impl Passing<'_> {
 
     /// Counts a message that was not taken.
     fn refused(&self, refusal: Refusal) {
-        let Connection { worker, id, .. } = *self.connection;
+        let FlowContext { worker, id, .. } = self.connection.flow;
         let count = |tally: &mut ListenerTally| tally.refusals[refusal.index()] += 1;
         worker.ledger.count_listener(id, count);
         self.trace.reason.set(Some(refusal.label()));

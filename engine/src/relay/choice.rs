@@ -4,17 +4,18 @@
 //! time, most of all with many flows or with a network card below. No constant is right for all of
 //! that, so a flow that turns out to be bulk tries both ways in turn, takes the cheaper one unless
 //! it is also the slower one, and looks again from time to time. A flow that becomes bulk while its
-//! worker has just seen another one choose goes that way first, and tries for itself later.
+//! worker has just seen another one choose goes that mode first, and tries for itself later.
 
+use crate::context::Mode;
 use std::time::{Duration, Instant};
 
 /// Bytes in one direction that make a flow bulk. Nearly all web traffic stays below.
 pub(crate) const BULK_BYTES: u64 = 8 << 20;
 
-/// Bytes of one trial of one way.
+/// Bytes of one trial of one mode.
 const TRIAL_BYTES: u64 = 4 << 20;
 
-/// Trials of each way. They alternate, because the machine changes under them.
+/// Trials of each mode. They alternate, because the machine changes under them.
 const TRIALS: u8 = 3;
 
 /// Longest trial: a flow that is slower than this is not worth one.
@@ -23,7 +24,7 @@ const TRIAL_TIME: Duration = Duration::from_secs(1);
 /// Bytes before the choice is looked at again.
 const SETTLED_BYTES: u64 = 4 << 30;
 
-/// Bytes that a flow goes the way of another one before it tries for itself.
+/// Bytes that a flow goes the mode of another one before it tries for itself.
 const BORROWED_BYTES: u64 = 256 << 20;
 
 /// Splicing must be cheaper by this much, in percent: copying has the lower latency.
@@ -32,27 +33,18 @@ const CHEAPER_PERCENT: u128 = 10;
 /// Splicing may be slower by this much, in percent: less cannot be told from noise.
 const SLOWER_PERCENT: u128 = 10;
 
-/// How bytes are moved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
-    /// Through the scratch buffer.
-    Copy,
-    /// Through a pipe.
-    Splice,
-}
-
-/// What the trials of one way found. Every trial is of [`TRIAL_BYTES`], as near as pieces allow.
+/// What the trials of one mode found. Every trial is of [`TRIAL_BYTES`], as near as pieces allow.
 #[derive(Clone, Copy, Debug)]
 struct Cost {
     /// The least processor time of a trial.
     cpu: Duration,
-    /// The least time of a trial: what others took away is not this way's doing.
+    /// The least time of a trial: what others took away is not this mode's doing.
     wall: Duration,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {
-    /// One way, until that many bytes have moved.
+    /// One mode, until that many bytes have moved.
     Settled { until: u64 },
     /// One of several trials.
     Trying {
@@ -66,7 +58,7 @@ enum Phase {
 /// The running choice of one direction of one flow.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Choice {
-    way: Way,
+    mode: Mode,
     phase: Phase,
     moved: u64,
     copy: Cost,
@@ -76,7 +68,7 @@ pub(crate) struct Choice {
 impl Choice {
     /// For a flow that has just turned out to be bulk, on a worker where another one last chose
     /// `borrowed`.
-    pub(crate) fn new(borrowed: Option<Way>, now: Instant) -> Self {
+    pub(crate) fn new(borrowed: Option<Mode>, now: Instant) -> Self {
         let nothing = Cost {
             cpu: Duration::MAX,
             wall: Duration::MAX,
@@ -87,9 +79,9 @@ impl Choice {
             },
             None => trial(0, now),
         };
-        let way = borrowed.unwrap_or(Way::Copy);
+        let mode = borrowed.unwrap_or(Mode::Copy);
         Self {
-            way,
+            mode,
             phase,
             moved: 0,
             copy: nothing,
@@ -97,15 +89,15 @@ impl Choice {
         }
     }
 
-    /// The way to go now.
-    pub(crate) fn way(&self) -> Way {
-        self.way
+    /// The mode to go now.
+    pub(crate) fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// What the flow chose after it tried both ways, for others to begin with.
-    pub(crate) fn chosen(&self) -> Option<Way> {
+    pub(crate) fn chosen(&self) -> Option<Mode> {
         let has_tried = self.copy.cpu < Duration::MAX && self.splice.cpu < Duration::MAX;
-        (has_tried && !self.is_trial()).then_some(self.way)
+        (has_tried && !self.is_trial()).then_some(self.mode)
     }
 
     /// Whether the processor time of the coming step is wanted.
@@ -138,30 +130,30 @@ impl Choice {
                     let ended = (*done, Cost { cpu: *used, wall });
                     self.end_trial(ended, now);
                 } else if wall > TRIAL_TIME {
-                    self.settle(Way::Copy);
+                    self.settle(Mode::Copy);
                 }
             }
         }
     }
 
     fn end_trial(&mut self, (done, cost): (u8, Cost), now: Instant) {
-        match self.way {
-            Way::Copy => self.copy = self.copy.least(cost),
-            Way::Splice => self.splice = self.splice.least(cost),
+        match self.mode {
+            Mode::Copy => self.copy = self.copy.least(cost),
+            Mode::Splice => self.splice = self.splice.least(cost),
         }
         if done + 1 == 2 * TRIALS {
             let is_better = self.splice.beats(self.copy);
-            return self.settle(if is_better { Way::Splice } else { Way::Copy });
+            return self.settle(if is_better { Mode::Splice } else { Mode::Copy });
         }
         self.phase = trial(done + 1, now);
-        self.way = match self.way {
-            Way::Copy => Way::Splice,
-            Way::Splice => Way::Copy,
+        self.mode = match self.mode {
+            Mode::Copy => Mode::Splice,
+            Mode::Splice => Mode::Copy,
         };
     }
 
-    fn settle(&mut self, way: Way) {
-        self.way = way;
+    fn settle(&mut self, mode: Mode) {
+        self.mode = mode;
         self.phase = Phase::Settled {
             until: self.moved + SETTLED_BYTES,
         };
@@ -185,7 +177,7 @@ impl Cost {
         }
     }
 
-    /// Whether this way is cheaper than the other by enough, and not slower by too much.
+    /// Whether this mode is cheaper than the other by enough, and not slower by too much.
     fn beats(self, other: Self) -> bool {
         let is_below = |mine: Duration, theirs: Duration, percent: u128| {
             mine.as_nanos().saturating_mul(100) <= theirs.as_nanos().saturating_mul(percent)
@@ -200,12 +192,12 @@ mod tests {
     use super::*;
 
     /// Runs a flow whose ways cost what is given for a mebibyte, in microseconds of processor time
-    /// and on the wall; gives the way that it settles on after `mebibytes`.
-    fn settle(copy: (u64, u64), splice: (u64, u64), mebibytes: u64) -> Way {
+    /// and on the wall; gives the mode that it settles on after `mebibytes`.
+    fn settle(copy: (u64, u64), splice: (u64, u64), mebibytes: u64) -> Mode {
         let mut now = Instant::now();
         let mut choice = Choice::new(None, now);
         for _ in 0..mebibytes {
-            let (cpu, wall) = if choice.way() == Way::Copy {
+            let (cpu, wall) = if choice.mode() == Mode::Copy {
                 copy
             } else {
                 splice
@@ -214,19 +206,19 @@ mod tests {
             choice.moved(1 << 20, Duration::from_micros(cpu), now);
         }
         assert!(!choice.is_trial());
-        choice.way()
+        choice.mode()
     }
 
     #[test]
     fn the_cheaper_way_wins_unless_it_is_slower() {
-        assert_eq!(settle((200, 400), (150, 420), 100), Way::Splice);
-        assert_eq!(settle((200, 400), (150, 500), 100), Way::Copy);
+        assert_eq!(settle((200, 400), (150, 420), 100), Mode::Splice);
+        assert_eq!(settle((200, 400), (150, 500), 100), Mode::Copy);
         assert_eq!(
             settle((200, 400), (195, 300), 100),
-            Way::Copy,
+            Mode::Copy,
             "within the noise"
         );
-        assert_eq!(settle((200, 400), (250, 300), 100), Way::Copy);
+        assert_eq!(settle((200, 400), (250, 300), 100), Mode::Copy);
     }
 
     #[test]
@@ -236,21 +228,25 @@ mod tests {
         let mut steps = 0;
         while choice.is_trial() {
             let disturbance = if steps < 8 { 10 } else { 1 };
-            let cpu = if choice.way() == Way::Copy { 200 } else { 100 };
+            let cpu = if choice.mode() == Mode::Copy {
+                200
+            } else {
+                100
+            };
             now += Duration::from_micros(400 * disturbance);
             choice.moved(1 << 20, Duration::from_micros(cpu * disturbance), now);
             steps += 1;
         }
-        assert_eq!(choice.way(), Way::Splice);
+        assert_eq!(choice.mode(), Mode::Splice);
     }
 
     #[test]
     fn a_borrowed_choice_holds_until_the_flow_tries_for_itself() {
         let mut now = Instant::now();
-        let mut choice = Choice::new(Some(Way::Splice), now);
+        let mut choice = Choice::new(Some(Mode::Splice), now);
         for _ in 0..BORROWED_BYTES >> 20 {
             assert!(!choice.is_trial());
-            assert_eq!(choice.way(), Way::Splice);
+            assert_eq!(choice.mode(), Mode::Splice);
             now += Duration::from_micros(300);
             choice.moved(1 << 20, Duration::ZERO, now);
         }
@@ -259,7 +255,7 @@ mod tests {
 
     #[test]
     fn a_slow_flow_stays_as_it_is() {
-        assert_eq!(settle((200, 500_000), (100, 500_000), 40), Way::Copy);
+        assert_eq!(settle((200, 500_000), (100, 500_000), 40), Mode::Copy);
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! What a flow leaves in what its worker uses again, however it ends: nothing that another one gets.
+//! What a flow leaves in what its worker uses again, however it streams: nothing that another one gets.
 //!
 //! A flow of network A is broken while bytes of it are in a pipe, or held for its target. Then one of
-//! network B runs on the same worker, and both of its ends compare what they got with what was sent.
+//! network B runs on the same worker, and both of its streams compare what they got with what was sent.
 
 use std::{
     cell::Cell,
@@ -31,7 +31,7 @@ use super::{held::Held, pipes::Pipes, relay};
 use crate::{
     admit::admit_network,
     config::{Limits, Listener, RelayMode},
-    connection::{Connection, Ends},
+    context::{FlowContext, Shared, WorkerContext},
     end::End,
     engine::Publication,
     http::{
@@ -41,8 +41,9 @@ use crate::{
     record::{RelayedBy, Trace},
     relay::Wire,
     rt::{self, Driver, Readiness},
+    snapshot::Published,
+    streams::{ClientFlow, Streams},
     tls::Tls,
-    worker::{Published, Shared, Worker},
 };
 
 const A: NetworkId = NetworkId(1);
@@ -54,7 +55,7 @@ const IDLE: Duration = Duration::from_secs(3600);
 /// What B sends each way.
 const BYTES: usize = 3 << 20;
 
-/// How A's flow ends.
+/// How A's flow streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     /// The kernel does not splice into its target's socket any longer.
@@ -70,11 +71,11 @@ enum Fault {
 /// A flow between two sockets.
 struct Bed {
     network: NetworkId,
-    ends: Ends,
+    streams: Streams,
     upstream: End,
 }
 
-/// Its other ends.
+/// Its other streams.
 struct Theirs {
     client: TcpStream,
     target: TcpStream,
@@ -88,7 +89,7 @@ struct Signals {
     ended: Cell<Option<(Outcome, RelayedBy)>>,
 }
 
-fn worker(relay: RelayMode) -> Rc<Worker> {
+fn worker(relay: RelayMode) -> Rc<WorkerContext> {
     let limits = Limits {
         // Crowded is then whoever holds anything.
         held_bytes_max: 1,
@@ -118,7 +119,7 @@ fn worker(relay: RelayMode) -> Rc<Worker> {
         namespaces: HashMap::new(),
     };
     let published = Published::after(&[], publication, 1);
-    Rc::new(Worker::new(
+    Rc::new(WorkerContext::new(
         WorkerId(0),
         Arc::new(shared),
         Arc::new(published),
@@ -139,7 +140,7 @@ impl Bed {
         let ((client, near), (target, upstream)) = (pair(), pair());
         let bed = Self {
             network,
-            ends: Ends::of(Rc::new(near)),
+            streams: Streams::of(Rc::new(near)),
             upstream,
         };
         (bed, Theirs { client, target })
@@ -161,14 +162,17 @@ impl Bed {
     }
 
     /// Serves it as a connection is served, and closes it.
-    async fn serve(self, worker: &Rc<Worker>, signals: &Signals) {
+    async fn serve(self, worker: &Rc<WorkerContext>, signals: &Signals) {
         let place = worker.live.enter();
-        let connection = Connection {
+        let flow = FlowContext {
             worker,
             listener: &worker.shared.listeners[0],
             id: ListenerId(0),
             slot: place.slot(),
-            ends: &self.ends,
+        };
+        let connection = ClientFlow {
+            flow,
+            streams: &self.streams,
         };
         let mut trace = Trace::new(([127, 0, 0, 1], 9).into(), Instant::now());
         let permit = admit_network(&connection, &self.route(), &mut trace).unwrap();
@@ -216,8 +220,8 @@ impl Theirs {
         .await;
     }
 
-    /// Ends A's flow so.
-    async fn end(self, worker: &Worker, fault: Fault, signals: &Signals) {
+    /// Streams A's flow so.
+    async fn end(self, worker: &WorkerContext, fault: Fault, signals: &Signals) {
         signals.fault.set(Some(fault));
         let mut kept = Some(self);
         match fault {
@@ -226,7 +230,7 @@ impl Theirs {
             Fault::Refused | Fault::Panic => {}
         }
         let mut now = 0;
-        eventually("it ends", || {
+        eventually("it streams", || {
             if let (Fault::Refused, Some(theirs)) = (fault, &kept) {
                 let _ = (&theirs.target).read(&mut [0; 64 << 10]);
                 // A flow whose target takes no more is idle soon; any other is not for an hour.
@@ -319,7 +323,7 @@ async fn read_to_end(mut from: &TcpStream) -> Vec<u8> {
 }
 
 /// Runs a flow of a network in order.
-async fn run(worker: &Rc<Worker>, network: NetworkId, marks: (char, char)) {
+async fn run(worker: &Rc<WorkerContext>, network: NetworkId, marks: (char, char)) {
     let (bed, theirs) = Bed::new(network);
     let signals = Signals::default();
     futures::join!(bed.serve(worker, &signals), theirs.talk(marks));

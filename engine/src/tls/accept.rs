@@ -21,12 +21,12 @@ use super::{
 use crate::{
     classify::refuse,
     config::{Protocol, Stranger},
-    connection::Connection,
     end,
+    http::connection::Connection,
     http::{self, ahead::Ahead},
     linger::{Linger, linger},
     preface::{Endpoints, Received},
-    worker::Published,
+    snapshot::Published,
 };
 
 /// A fatal `internal_error` alert (RFC 8446 section 6.2).
@@ -96,7 +96,7 @@ pub(crate) async fn serve(
 ) -> Result<Outcome, Outcome> {
     // Apart, so that a connection at rest keeps neither the room for it nor the hello.
     let secured = Box::pin(accept(connection, terms, (hello, received), endpoints)).await?;
-    if connection.ends.client.speaks(ACME_PROTOCOL) {
+    if connection.streams.client.speaks(ACME_PROTOCOL) {
         // The handshake was all that was wanted.
         linger(connection, Linger::SHORT).await;
         return Ok(Outcome::Done);
@@ -122,7 +122,7 @@ async fn accept(
     };
     drop(received);
     let mut session = end::Tls::Server(session);
-    let client = connection.ends.client.socket();
+    let client = connection.streams.client.socket();
     let patience = connection.listener.hello_timeout;
     match handshake(connection, client, &mut session, patience).await {
         Ok(()) => {}
@@ -138,7 +138,7 @@ async fn accept(
             .count_listener(connection.id, |tally| tally.tls.count_done(agreed));
     }
     let vouched = session.peer().map(|peer| vouch(&peer));
-    connection.ends.client.secure(session);
+    connection.streams.client.secure(session);
     Ok(Box::new(Secured {
         terms,
         version,
@@ -198,7 +198,7 @@ async fn fail(connection: &Connection<'_>, error: &SessionError) -> Outcome {
 }
 
 fn count_failed(connection: &Connection<'_>, cause: Cause) {
-    connection.ends.cause.set(Some(cause));
+    connection.streams.cause.set(Some(cause));
     let worker = connection.worker;
     if worker.told.is_due(cause, worker.nanoseconds()) {
         let (listener, reason) = (&*connection.listener.name, cause.label());

@@ -14,10 +14,10 @@ use super::{
     handshake::{Unshaken, handshake, handshake_until},
 };
 use crate::{
-    connection::Connection,
     end::{End, Tls},
     failure::Failure,
-    worker::Worker,
+    http::connection::Connection,
+    upstream::Pools,
 };
 
 /// Whom a session is made with.
@@ -41,7 +41,7 @@ pub(crate) async fn connect(
     to: Endpoint<'_>,
     (end, patience): (&End, Duration),
 ) -> Result<(), Failure> {
-    let Some(mut session) = begin(connection.worker, to)? else {
+    let Some(mut session) = begin(connection.pools, to)? else {
         return Ok(());
     };
     let shaken = handshake(connection, end.socket(), &mut session, patience).await;
@@ -53,11 +53,11 @@ pub(crate) async fn connect(
 /// # Errors
 /// Those of [`connect`].
 pub(crate) async fn connect_until(
-    worker: &Worker,
+    pools: &Pools,
     to: Endpoint<'_>,
     (end, deadline): (&End, Instant),
 ) -> Result<(), Failure> {
-    let Some(mut session) = begin(worker, to)? else {
+    let Some(mut session) = begin(pools, to)? else {
         return Ok(());
     };
     let shaken = handshake_until(end.socket(), &mut session, deadline).await;
@@ -65,14 +65,14 @@ pub(crate) async fn connect_until(
 }
 
 /// The session of a connection to a target; `None` without TLS.
-fn begin(worker: &Worker, to: Endpoint<'_>) -> Result<Option<Tls>, Outcome> {
+fn begin(pools: &Pools, to: Endpoint<'_>) -> Result<Option<Tls>, Outcome> {
     let Endpoint {
         origin,
         host,
         namespace,
         address,
     } = to;
-    let Some(tls) = worker.sessions.of(origin, namespace) else {
+    let Some(tls) = pools.sessions.of(origin, namespace) else {
         return Ok(None);
     };
     let begun = match origin.name().or(host) {

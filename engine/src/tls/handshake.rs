@@ -11,7 +11,7 @@ use std::{
 use engine_tls::SessionError;
 
 use crate::{
-    connection::Connection,
+    context::FlowContext,
     end::{Records, Tls, with_scratch},
     rt::{Readiness, until},
 };
@@ -32,7 +32,7 @@ pub(super) enum Unshaken {
 /// Says why it did not come to that. What the session had to say about it is sent as far as the
 /// socket took it.
 pub(super) async fn handshake(
-    connection: &Connection<'_>,
+    connection: &FlowContext<'_>,
     socket: &Readiness,
     session: &mut Tls,
     patience: Duration,

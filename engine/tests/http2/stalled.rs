@@ -136,7 +136,6 @@ fn beside(readers: usize, connections: usize, streams_max: u32, limits: Limits) 
         }
         rest(|| sent.get()).await;
         let beside = p99(&mut other).await;
-        println!("{readers} readers on {connections}: {beside:?}, and {alone:?} without");
         // Other tests run at the same time, and what is waited for would take seconds.
         assert!(
             beside < 3 * alone + Duration::from_millis(50),

@@ -14,7 +14,7 @@ use engine_http::{
 
 use super::{Attempt, Failure};
 use crate::{
-    connection::Connection,
+    context::FlowContext,
     failure,
     http::{
         ahead::Ahead,
@@ -85,7 +85,7 @@ impl Attempt<'_> {
             gave.consume(head_len);
             scan = Scan::default();
             let place = self.place.replace(Place::Within);
-            let sent = send_all(&self.wire.connection.ends.client, &head).await;
+            let sent = send_all(&self.wire.connection.streams.client, &head).await;
             sent.map_err(|_| Failure::from(Outcome::ClientReset))?;
             self.place.set(place);
         }
@@ -171,7 +171,7 @@ impl Attempt<'_> {
     }
 
     async fn receive(&self, gave: &mut Ahead) -> Result<(), Failure> {
-        let Connection { worker, slot, .. } = *self.wire.connection;
+        let FlowContext { worker, slot, .. } = self.wire.connection.flow;
         let upstream = self.wire.upstream;
         loop {
             let waited = slot
