@@ -38,6 +38,10 @@ pub(crate) struct Examined {
     bundles: Vec<Bundle>,
     /// How bad it is that a file cannot be opened.
     missing: Option<Severity>,
+    /// After which no more files are opened; absent for all of them.
+    until: Option<Instant>,
+    /// The first place that was left out for that.
+    left_out: Option<String>,
 }
 
 /// Opens what a boot file names.
@@ -97,33 +101,30 @@ pub(crate) fn in_state(desired: &Desired, missing: Severity) -> Examined {
     examined
 }
 
-/// What is wrong with the files that some networks name, or all: as [`in_state`] says it. After
+/// What is wrong with the files that some networks name, as [`in_state`] says it. After
 /// `patience` no more of them are opened.
 pub(crate) fn in_networks(
     desired: &Desired,
-    only: Option<&BTreeSet<NonZeroU16>>,
+    only: &BTreeSet<NonZeroU16>,
     patience: Duration,
 ) -> Problems {
-    let begun = Instant::now();
-    let mut examined = Examined::default();
-    let networks = desired.networks.values();
-    let networks = networks.filter(|network| only.is_none_or(|only| only.contains(&network.port)));
-    for network in networks.filter(|network| names_files(network)) {
-        if begun.elapsed() >= patience {
-            examined.problems.push(Problem {
-                pointer: format!("/{}/tls/files", network.port),
-                hint: Some("`ringway check` waits for all of them".to_owned()),
-                ..Problem::whole(
-                    Severity::Warning,
-                    format!(
-                        "the files are not looked at from here on: others took {} s",
-                        patience.as_secs()
-                    ),
-                )
-            });
-            break;
-        }
-        examined.network(network);
+    let mut examined = Examined {
+        until: Some(Instant::now() + patience),
+        ..Examined::default()
+    };
+    only.iter()
+        .filter_map(|port| desired.networks.get(port))
+        .for_each(|network| examined.network(network));
+    if let Some(pointer) = examined.left_out.take() {
+        let message = format!(
+            "from here on files are not looked at: the others took {} s",
+            patience.as_secs()
+        );
+        examined.problems.push(Problem {
+            pointer,
+            hint: Some("`ringway check` waits for all of them".to_owned()),
+            ..Problem::whole(Severity::Warning, message)
+        });
     }
     examined.problems
 }
@@ -149,6 +150,10 @@ impl Examined {
         let files = network.tls.iter().flat_map(|tls| tls.files.iter());
         for (index, files) in files.enumerate() {
             let pointer = format!("/{}/tls/files/{index}", network.port);
+            if self.until.is_some_and(|until| Instant::now() >= until) {
+                self.left_out.get_or_insert(pointer);
+                return;
+            }
             let (certificate, key) = (files.certificate.clone(), files.key.clone());
             let Some(bundle) = self.pair(pointer.clone(), certificate, key) else {
                 continue;

@@ -28,8 +28,8 @@ pub(super) struct Answer {
     pub(super) applied: Applied,
     /// The state that the change leads to.
     pub(super) desired: Arc<Desired>,
-    /// The networks that it is about; absent means all.
-    pub(super) only: Option<BTreeSet<NonZeroU16>>,
+    /// The networks that it is about.
+    pub(super) only: BTreeSet<NonZeroU16>,
 }
 
 /// The way of answers to the thread that looks at files.
@@ -56,12 +56,9 @@ impl Answers {
 
     /// Gives an answer, once its files were looked at where it is about any.
     pub(super) fn give(&self, answer: Answer) {
-        let is_about = |port| {
-            let only = answer.only.as_ref();
-            only.is_none_or(|only| only.contains(&port))
-        };
-        let mut networks = answer.desired.networks.values();
-        if !networks.any(|network| is_about(network.port) && named::names_files(network)) {
+        let networks = &answer.desired.networks;
+        let mut networks = answer.only.iter().filter_map(|port| networks.get(port));
+        if !networks.any(named::names_files) {
             return tell(answer.reply, answer.applied);
         }
         match self.0.try_send(answer) {
@@ -81,7 +78,7 @@ fn give(waiting: &Receiver<Answer>) {
             desired,
             only,
         } = answer;
-        let found: Problems = named::in_networks(&desired, only.as_ref(), PATIENCE);
+        let found: Problems = named::in_networks(&desired, &only, PATIENCE);
         applied.warnings.extend(found.iter().map(Into::into));
         tell(reply, applied);
     }
@@ -110,13 +107,14 @@ mod tests {
         Arc::new(state::parse(&document.to_string()).unwrap().value)
     }
 
-    fn warnings(answers: &Answers, desired: &Arc<Desired>, only: Option<&[u16]>) -> Vec<String> {
+    fn ports(ports: &[u16]) -> BTreeSet<NonZeroU16> {
+        let ports = ports.iter();
+        ports.filter_map(|port| NonZeroU16::new(*port)).collect()
+    }
+
+    fn warnings(answers: &Answers, desired: &Arc<Desired>, only: &[u16]) -> Vec<String> {
         let (reply, replied) = oneshot::channel();
-        let only = only.map(|only| {
-            only.iter()
-                .filter_map(|port| NonZeroU16::new(*port))
-                .collect()
-        });
+        let only = ports(only);
         answers.give(Answer {
             reply,
             applied: Applied {
@@ -153,19 +151,19 @@ mod tests {
             pipe.display()
         );
         let all = [missing.clone(), pipe];
-        assert_eq!(warnings(&answers, &desired, None), all);
-        assert_eq!(warnings(&answers, &desired, Some(&[1, 3])), [missing]);
-        assert_eq!(warnings(&answers, &desired, Some(&[3])), [""; 0]);
+        assert_eq!(warnings(&answers, &desired, &[1, 2, 3]), all);
+        assert_eq!(warnings(&answers, &desired, &[1, 3]), [missing]);
+        assert_eq!(warnings(&answers, &desired, &[3]), [""; 0]);
     }
 
     #[test]
     fn files_are_looked_at_for_so_long_and_not_longer() {
         let folder = tempfile::tempdir().unwrap();
-        let found = named::in_networks(&desired(folder.path()), None, Duration::ZERO);
+        let found = named::in_networks(&desired(folder.path()), &ports(&[1, 2, 3]), Duration::ZERO);
         let told: Vec<String> = found.iter().map(ToString::to_string).collect();
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(
-            told[0].starts_with("/1/tls/files: warning: the files are not looked at"),
+            told[0].starts_with("/1/tls/files/0: warning: from here on files are not looked at"),
             "{told:?}"
         );
     }

@@ -88,7 +88,8 @@ impl Reconciler {
             degraded: Vec::new(),
             warnings: self.warnings(&accepted),
         };
-        let only = about(&request.change, &accepted.changed);
+        // Of the others, the status has told.
+        let only = accepted.changed.programmed.clone();
         if request.dry_run || !applied.changed {
             return self.answers.give(Answer {
                 reply: request.reply,
@@ -338,17 +339,6 @@ impl Reconciler {
         self.count();
         self.show();
         Ok(waiting)
-    }
-}
-
-/// The networks whose files a change is asked about; absent means all.
-fn about(change: &Change, changed: &Changed) -> Option<BTreeSet<NonZeroU16>> {
-    match change {
-        Change::Replace { .. } | Change::Rollback { .. } => None,
-        Change::PatchNetwork { .. }
-        | Change::RemoveNetwork { .. }
-        | Change::PutPeer { .. }
-        | Change::RemovePeer { .. } => Some(changed.programmed.clone()),
     }
 }
 
