@@ -21,6 +21,7 @@ pub(crate) const TESTS: &[Test] = tests![
     a_target_that_fails_its_checks_is_left_out_until_it_recovers,
     a_target_that_fails_requests_is_left_out_for_a_while,
     targets_that_all_fail_requests_are_degraded_until_one_answers,
+    what_requests_showed_of_targets_does_not_move_with_their_network,
     what_is_safe_to_repeat_is_repeated_elsewhere,
     when_no_target_is_well_the_client_is_told,
     a_network_that_moves_leaves_no_connection_in_its_old_namespace,
@@ -248,6 +249,25 @@ fn targets_that_all_fail_requests_are_degraded_until_one_answers(lab: &mut Lab) 
         down()?.is_none().then_some(())
     })?;
     events.wait_for("it ends", of_targets("recovered"))?;
+    Ok(())
+}
+
+fn what_requests_showed_of_targets_does_not_move_with_their_network(lab: &mut Lab) -> Result<()> {
+    // Nobody listens there.
+    let (old, new) = (lab.tenant(51_820)?, lab.tenant(51_821)?);
+    let rule = state(&old, &[1], json!({}));
+    let gateway = lab.gateway(lab::http(json!({})), rule.clone())?;
+    answers(6, &http::request("GET", NAME, "/", ""))?;
+    let is_down = || {
+        let status = gateway.api().get("/api/v1/status").ok()?;
+        let mut list = status["degraded"].as_array()?.iter();
+        Some(list.any(|it| it["reason"] == "targets_down"))
+    };
+    eventually("it is degraded", || is_down()?.then_some(()))?;
+    let mut moved = rule;
+    moved["51820"]["netns"] = new.network(json!({}))["netns"].clone();
+    gateway.api().apply(&moved)?;
+    ensure!(is_down() == Some(false), "they are other machines");
     Ok(())
 }
 
