@@ -1,7 +1,7 @@
 //! Desired against actual.
 
 use control_api::answer::{
-    DeviceStatus, NetworkState, NetworkStatus, PeerStatus, Status, StoreStatus,
+    Degradation, DeviceStatus, NetworkState, NetworkStatus, PeerStatus, Status, StoreStatus,
 };
 
 use super::{
@@ -16,6 +16,8 @@ pub(crate) enum Shown {
     All,
     /// One network with its peers and routes.
     Network(u16),
+    /// One that the gateway refuses: there is no more of it than what is wrong with it.
+    Refused(u16),
 }
 
 /// The answer to `status`. A network that is not there is the caller's to notice.
@@ -26,6 +28,7 @@ pub(crate) fn status(answer: &Status, shown: Shown, now: u64, paint: Paint) -> S
             Some(network) => one(network, now, paint),
             None => String::new(),
         },
+        Shown::Refused(port) => degraded(answer, now, paint, |it| it.network == Some(port)),
     }
 }
 
@@ -36,7 +39,7 @@ fn overview(answer: &Status, now: u64, paint: Paint) -> String {
         listeners(answer, paint),
         workers(answer, paint),
         store(&answer.store, now, paint),
-        degraded(answer, now, paint),
+        degraded(answer, now, paint, |_| true),
         warnings(answer, paint),
     ];
     for section in sections.iter().filter(|section| !section.is_empty()) {
@@ -170,8 +173,14 @@ fn store(store: &StoreStatus, now: u64, paint: Paint) -> String {
     format!("{}\n", paint.paint(Colour::Bad, &printable(&line)))
 }
 
-fn degraded(answer: &Status, now: u64, paint: Paint) -> String {
-    let lines = answer.degraded.iter().map(|degraded| {
+fn degraded(
+    answer: &Status,
+    now: u64,
+    paint: Paint,
+    is_shown: impl Fn(&Degradation) -> bool,
+) -> String {
+    let shown = answer.degraded.iter().filter(|it| is_shown(it));
+    let lines = shown.map(|degraded| {
         let since = degraded.since.map(|at| format!(" ({})", age(now, at)));
         let line = degradation(degraded) + &since.unwrap_or_default();
         format!("{}\n", paint.paint(Colour::Bad, &line))

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use control_api::{
     answer::{
-        AuditEntries, CertificateState, Certificates, Generations, NetworkState, RoutesTraffic,
-        Status, TrafficInfo,
+        AuditEntries, CertificateState, Certificates, Generations, NetworkState, Reason,
+        RoutesTraffic, Status, TrafficInfo,
     },
     state::PublicKey,
 };
@@ -208,8 +208,15 @@ fn shown(answer: &Status, wanted: Option<&str>) -> Result<Shown, VerbError> {
             || network.name == wanted
             || key.is_some() && network.public_key == key
     });
-    match found {
-        Some((port, _)) => Ok(Shown::Network(*port)),
+    if let Some((port, _)) = found {
+        return Ok(Shown::Network(*port));
+    }
+    let mut refused = answer.degraded.iter().filter_map(|it| {
+        let port = it.network.filter(|_| it.reason == Reason::NetworkRefused);
+        port.filter(|port| it.object == wanted || port.to_string() == wanted)
+    });
+    match refused.next() {
+        Some(port) => Ok(Shown::Refused(port)),
         None => Err(VerbError::Network(wanted.to_owned())),
     }
 }
@@ -217,6 +224,7 @@ fn shown(answer: &Status, wanted: Option<&str>) -> Result<Shown, VerbError> {
 fn health(answer: &Status, shown: Shown) -> Exit {
     let degraded = match shown {
         Shown::All => !answer.degraded.is_empty(),
+        Shown::Refused(_) => true,
         Shown::Network(port) => {
             let network = answer.networks.get(&port);
             network.is_some_and(|network| network.state == NetworkState::Degraded)

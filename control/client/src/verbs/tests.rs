@@ -2,6 +2,7 @@
 //! that it ends with.
 
 use clap::Parser;
+use control_api::answer::{Degradation, Reason};
 use serde_json::json;
 
 use crate::{
@@ -234,6 +235,16 @@ async fn status_ends_with_3_while_something_is_degraded() {
     assert_eq!(done.result.unwrap(), Exit::Different);
     let done = run(&stage, &["status", "51899"]).await;
     assert!(matches!(done.result, Err(VerbError::Network(_))));
+    let refused = Degradation::new(Reason::NetworkRefused, "network-51899", "/51899/x: no");
+    status.degraded.push(refused.of(Some(51899)));
+    stage.answer(200, serde_json::to_string(&status).unwrap());
+    for wanted in ["51899", "network-51899"] {
+        let done = run(&stage, &["status", wanted]).await;
+        assert_eq!(done.result.unwrap(), Exit::Different);
+        let told = "degraded: network-51899: /51899/x: no (";
+        assert!(done.printed.starts_with(told), "{}", done.printed);
+        assert_eq!(done.printed.lines().count(), 1);
+    }
     status.degraded.clear();
     stage.answer(200, serde_json::to_string(&status).unwrap());
     assert_eq!(run(&stage, &["status"]).await.result.unwrap(), Exit::Done);
