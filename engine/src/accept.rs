@@ -14,9 +14,8 @@ use futures::future::{Either, select};
 
 use crate::{
     connection::{self, Accepted},
-    context::WorkerContext,
+    context::{WorkerContext, stop},
     rt::{self, Readiness},
-    stop,
     upstream::Pools,
 };
 

@@ -6,23 +6,26 @@ use engine_core::{classify::Hello, ids::ListenerId, outcome::Outcome};
 use engine_tls::Terms;
 
 use crate::{
-    admit::{admit_network, admit_source, take_seat},
-    classify::classify,
-    config::Protocol,
-    context::FlowContext,
-    context::WorkerContext,
-    dial::{Introduction, Upstream, dial},
-    end::End,
-    http,
-    http::connection::Connection,
-    preface::{Endpoints, Received, read_preface},
-    record::Trace,
+    context::{
+        FlowContext, WorkerContext,
+        admit::{admit_network, admit_source, take_seat},
+        config::Protocol,
+        record::Trace,
+    },
+    exchange::connection::Connection,
+    front::tls,
+    front::{classify::classify, http, preface::read_preface, route::route},
     relay::{Wire, relay},
-    route::route,
     rt::Readiness,
-    streams::{ClientFlow, Streams},
-    tls,
-    upstream::Pools,
+    transport::{
+        End,
+        received::{Endpoints, Received},
+        streams::{ClientFlow, Streams},
+    },
+    upstream::{
+        Pools,
+        dial::{Introduction, Upstream, dial},
+    },
 };
 
 /// A connection as it comes off the queue.

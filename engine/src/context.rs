@@ -2,6 +2,26 @@
 //!
 //! Nothing here knows a protocol or holds a socket of a flow.
 
+pub(crate) mod access;
+pub(crate) mod account;
+pub(crate) mod admit;
+pub(crate) mod challenge;
+pub(crate) mod chance;
+pub(crate) mod checked;
+pub(crate) mod config;
+pub(crate) mod failure;
+pub(crate) mod http2_limits;
+pub(crate) mod live;
+pub(crate) mod pipes;
+pub(crate) mod record;
+pub(crate) mod request_record;
+pub(crate) mod scratch;
+pub(crate) mod snapshot;
+pub(crate) mod standing;
+pub(crate) mod stop;
+pub(crate) mod tls;
+pub(crate) mod told;
+
 use std::{
     cell::{Cell, RefCell},
     os::fd::OwnedFd,
@@ -19,17 +39,19 @@ use engine_core::{
 };
 use engine_http::date::HttpDate;
 
-use crate::{
+use crate::context::{
     account::{Ledger, Report, WorkerState},
+    challenge::Challenges,
     chance::Chance,
     config::{Limits, Listener, Stranger},
-    http::{challenge::Challenges, trace::RequestRecord},
     live::{Live, Slot},
+    pipes::Pipes,
     record::{Record, Trace},
-    relay::{pipes::Pipes, scratch::Scratch},
+    request_record::RequestRecord,
+    scratch::Scratch,
     snapshot::{Current, Published},
-    stop::{self, Stop},
-    tls::Told,
+    stop::Stop,
+    told::Told,
 };
 
 /// What the workers' clock says at the start: what is earned by time has been earned by then.

@@ -1,5 +1,9 @@
 //! The engine as control sees it: start, publish, counters, drain.
 
+pub(crate) mod counters;
+pub(crate) mod listen;
+pub(crate) mod start;
+
 use std::{
     collections::{HashMap, HashSet},
     io, mem,
@@ -14,25 +18,22 @@ use engine_core::{
     ids::{Generation, NetnsId, NetworkId, RouteId},
     snapshot::Snapshot,
 };
-use engine_sys::{
-    netns::{Identity, Netns},
-    probe::Abilities,
-};
+use engine_sys::{netns::Identity, probe::Abilities};
 use nix::sys::eventfd::EventFd;
-
-mod start;
 
 pub use start::StartError;
 pub(crate) use start::choose_cores;
 
 use crate::{
-    access::AccessChanges,
-    account::Report,
-    context::Shared,
-    counters::{ClientTraffic, ClientsTraffic, Counters},
+    context::{
+        Shared,
+        access::AccessChanges,
+        account::Report,
+        snapshot::Publication,
+        snapshot::{Gone, Published},
+    },
+    engine::counters::{ClientTraffic, ClientsTraffic, Counters},
     rt::Driver,
-    snapshot::{Gone, Published},
-    tls::Tls,
     worker::{Command, Withdrawn},
 };
 
@@ -54,19 +55,6 @@ pub struct Engine {
     clients: ClientsTraffic,
     /// Routes that are gone, and still have live connections.
     gone: HashSet<RouteId>,
-}
-
-/// What the workers route by from now on.
-#[derive(Debug)]
-pub struct Publication {
-    /// The routes.
-    pub snapshot: Snapshot,
-    /// What HTTP requests are decided by. The routes of its rules are the snapshot's.
-    pub http: engine_http::rules::Table,
-    /// Whose TLS ends here, and how the targets of HTTP rules are spoken with.
-    pub tls: Tls,
-    /// The namespaces that its networks name.
-    pub namespaces: HashMap<NetnsId, Arc<Netns>>,
 }
 
 /// How a drain ended.
@@ -425,7 +413,7 @@ mod tests {
         let publication = Publication {
             snapshot: snapshot.build(None).unwrap(),
             http: engine_http::rules::Table::default(),
-            tls: Tls::default(),
+            tls: crate::context::tls::Tls::default(),
             namespaces: HashMap::new(),
         };
         Published::after(&[], publication, 1)

@@ -13,50 +13,40 @@
 #![forbid(unsafe_code)]
 
 mod accept;
-mod access;
-mod account;
-mod admit;
-mod chance;
-mod check;
-mod classify;
-mod config;
 mod connection;
 mod context;
-mod counters;
-mod dial;
-mod end;
 mod engine;
-mod failure;
-mod http;
-mod http2;
-mod linger;
-mod listen;
-mod live;
-mod preface;
-mod record;
+mod exchange;
+mod front;
 mod relay;
-mod route;
 mod rt;
-mod snapshot;
-mod stop;
-mod streams;
-mod tls;
+mod transport;
 mod upstream;
 mod worker;
 
 pub use crate::{
-    account::{ListenerTally, WorkerState},
-    check::TargetDown,
-    config::{
-        Config, DriverChoice, HalfClose, Limits, ListenSocket, Listener, Protocol, RelayMode,
-        Stranger, Workers,
+    context::{
+        account::{ListenerTally, WorkerState},
+        challenge::Challenges,
+        checked::TargetDown,
+        config::{
+            Config, DriverChoice, HalfClose, Limits, ListenSocket, Listener, Protocol, RelayMode,
+            Stranger, Workers,
+        },
+        failure::Failure,
+        http2_limits::Http2Limits,
+        record::{Durations, Record},
+        request_record::RequestRecord,
+        snapshot::Publication,
+        tls::{
+            Speech, Termination, Tls,
+            origin::Origin,
+            tally::{Handshake, TlsTally},
+        },
     },
-    counters::{ClientTraffic, Counters, RouteCounters, WorkerCounters},
-    engine::{Drained, Draining, Engine, Publication, PublishError, StartError},
-    failure::Failure,
-    http::{challenge::Challenges, trace::RequestRecord},
-    http2::limits::Http2Limits,
-    record::{Durations, Record},
+    engine::{
+        Drained, Draining, Engine, PublishError, StartError,
+        counters::{ClientTraffic, Counters, RouteCounters, WorkerCounters},
+    },
     rt::Driver,
-    tls::{Handshake, Origin, Speech, Termination, Tls, TlsTally},
 };

@@ -10,11 +10,9 @@
 //! piece is the most that one flow can delay the others by.
 
 pub(crate) mod choice;
-mod copy;
-pub(crate) mod held;
-pub(crate) mod pipes;
-pub(crate) mod scratch;
-mod splice;
+pub(crate) mod copy;
+pub(crate) mod splice;
+
 #[cfg(test)]
 mod tests;
 
@@ -30,23 +28,28 @@ use std::{
 use engine_core::outcome::Outcome;
 use engine_sys::{process::thread_cpu_time, socket};
 
-use self::{
-    choice::Choice,
-    copy::Copier,
-    held::Held,
-    splice::{Refused, Splicer},
+use crate::{
+    context::{
+        FlowContext, Mode,
+        account::clients::Moved,
+        admit::Permit,
+        config::RelayMode,
+        record::{Flow, RelayedBy},
+    },
+    rt::Readiness,
+    transport::{
+        End,
+        linger::{Linger, linger},
+        streams::{ClientFlow, Parting},
+    },
 };
 use crate::{
-    account::clients::Moved,
-    admit::Permit,
-    config::RelayMode,
-    context::FlowContext,
-    context::Mode,
-    end::End,
-    linger::{Linger, linger},
-    record::{Flow, RelayedBy},
-    rt::Readiness,
-    streams::{ClientFlow, Parting},
+    relay::{
+        choice::Choice,
+        copy::Copier,
+        splice::{Refused, Splicer},
+    },
+    transport::held::Held,
 };
 
 /// What a lane does next.

@@ -1,8 +1,16 @@
 //! What a worker keeps open towards targets, and what it knows of them.
 
+pub(crate) mod ask;
+pub(crate) mod dial;
+pub(crate) mod health;
+pub(crate) mod http2;
+pub(crate) mod pool;
+pub(crate) mod sessions;
+pub(crate) mod tls;
+
 use crate::{
-    config::Limits, context::WorkerContext, http::pool::Pool, http2::upstreams::Upstreams,
-    tls::Sessions,
+    context::{WorkerContext, config::Limits},
+    upstream::{http2::Upstreams, pool::Pool, sessions::Sessions},
 };
 
 /// Connections and sessions of one worker that the next request may use.

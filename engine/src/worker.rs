@@ -19,13 +19,15 @@ use nix::sys::eventfd::EventFd;
 
 use crate::{
     accept,
-    account::Report,
-    check::{self, Checked},
-    context::{Shared, WorkerContext},
-    live::Dialed,
+    context::{
+        Shared, WorkerContext,
+        account::Report,
+        checked::Checked,
+        live::Dialed,
+        snapshot::{Gone, Published},
+    },
     rt::{self, Readiness},
-    snapshot::{Gone, Published},
-    upstream::Pools,
+    upstream::{Pools, health},
 };
 
 /// How often idle connections are looked for, and so the precision of the idle timeout.
@@ -214,7 +216,7 @@ impl Worker {
     }
 
     fn start_checks(&self, checks: &[Arc<Checked>]) {
-        check::start(&self.context, &self.pools, checks);
+        health::start(&self.context, &self.pools, checks);
     }
 
     async fn drain(&self, commands: &Receiver<Command>) {

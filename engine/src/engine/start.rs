@@ -24,14 +24,18 @@ use engine_sys::{
 };
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::{Engine, Publication, WorkerThread};
 use crate::{
-    config::{Config, DriverChoice, Listener, Workers},
-    context::Shared,
-    counters::{ClientsTraffic, Counters},
-    listen::bind,
+    context::{
+        Shared,
+        config::{Config, DriverChoice, Listener, Workers},
+        snapshot::{Publication, Published},
+    },
+    engine::{
+        Engine, WorkerThread,
+        counters::{ClientsTraffic, Counters},
+        listen::bind,
+    },
     rt::Driver,
-    snapshot::Published,
     worker::{self, Start},
 };
 

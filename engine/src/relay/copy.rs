@@ -2,10 +2,10 @@
 
 use std::io;
 
-use super::{
-    Lane, Step,
-    held::Held,
-    scratch::{SMALL_PIECE, Scratch},
+use crate::{
+    context::scratch::{SMALL_PIECE, Scratch},
+    relay::{Lane, Step},
+    transport::held::Held,
 };
 
 /// The piece that a flow starts with. It grows while pieces are full and taken whole.
@@ -13,14 +13,14 @@ const FIRST_PIECE: usize = 64 << 10;
 
 /// Copies one direction.
 #[derive(Debug)]
-pub(super) struct Copier<'a> {
+pub(crate) struct Copier<'a> {
     scratch: &'a Scratch,
     held: Held,
     piece: usize,
 }
 
 impl<'a> Copier<'a> {
-    pub(super) fn new(scratch: &'a Scratch, first: Held) -> Self {
+    pub(crate) fn new(scratch: &'a Scratch, first: Held) -> Self {
         scratch.hold(0, first.capacity());
         Self {
             scratch,
@@ -30,7 +30,7 @@ impl<'a> Copier<'a> {
     }
 
     /// Whether it holds nothing for the destination.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.held.is_empty()
     }
 

@@ -7,11 +7,11 @@ use std::{io, os::fd::AsFd};
 
 use engine_sys::pipe::Pipe;
 
-use super::{Lane, Step};
+use crate::relay::{Lane, Step};
 
 /// Splices one direction. It has a pipe only while there are bytes in it.
 #[derive(Debug, Default)]
-pub(super) struct Splicer {
+pub(crate) struct Splicer {
     pipe: Option<Pipe>,
     in_pipe: usize,
 }
@@ -19,11 +19,11 @@ pub(super) struct Splicer {
 /// The pipe cannot be had, or the kernel does not splice these sockets, or there is TLS between
 /// them.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Refused;
+pub(crate) struct Refused;
 
 impl Splicer {
     /// Whether its pipe holds nothing for the destination.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.in_pipe == 0
     }
 

@@ -27,23 +27,25 @@ use engine_core::{
 use engine_sys::socket;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-use super::{held::Held, pipes::Pipes, relay};
 use crate::{
-    admit::admit_network,
-    config::{Limits, Listener, RelayMode},
-    context::{FlowContext, Shared, WorkerContext},
-    end::End,
-    engine::Publication,
-    http::{
+    context::{
+        FlowContext, Shared, WorkerContext,
+        admit::admit_network,
         challenge::Challenges,
-        tests::bench::{PATIENCE, listener},
+        config::{Limits, Listener, RelayMode},
+        pipes::Pipes,
+        record::{RelayedBy, Trace},
+        snapshot::{Publication, Published},
+        tls::Tls,
     },
-    record::{RelayedBy, Trace},
-    relay::Wire,
+    front::http::tests::bench::{PATIENCE, listener},
+    relay::{Wire, relay},
     rt::{self, Driver, Readiness},
-    snapshot::Published,
-    streams::{ClientFlow, Streams},
-    tls::Tls,
+    transport::{
+        End,
+        held::Held,
+        streams::{ClientFlow, Streams},
+    },
 };
 
 const A: NetworkId = NetworkId(1);

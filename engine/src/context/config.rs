@@ -1,0 +1,229 @@
+//! What an engine is started with.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    num::{NonZeroU16, NonZeroU32},
+    os::fd::OwnedFd,
+    sync::Arc,
+    time::Duration,
+};
+
+use crossbeam_channel::Sender;
+use engine_core::hostname::Hostname;
+use engine_sys::socket::Liveness;
+use ipnet::IpNet;
+
+use crate::context::{
+    challenge::Challenges, http2_limits::Http2Limits, record::Record, request_record::RequestRecord,
+};
+
+/// Everything that needs a restart to change.
+#[derive(Debug)]
+pub struct Config {
+    /// What the workers wait with.
+    pub driver: DriverChoice,
+    /// How many workers there are.
+    pub workers: Workers,
+    /// Where connections come in; their positions are their [`engine_core::ids::ListenerId`]s.
+    pub listeners: Vec<Listener>,
+    /// The bounds.
+    pub limits: Limits,
+    /// Where the record of each ended connection goes. A full channel drops records, counts them,
+    /// and never holds a worker up.
+    pub records: Option<Sender<Record>>,
+    /// Where the record of each ended HTTP request goes, in the same way.
+    pub requests: Option<Sender<RequestRecord>>,
+    /// What ACME directories are answered that look whether a name is ours; control changes it.
+    pub challenges: Challenges,
+    /// Where it is told that a client asked for a name without a certificate, if anyone wants to
+    /// know. A full channel passes over some, and never holds a worker up.
+    pub strangers: Option<Sender<Stranger>>,
+}
+
+/// A client that asked for a name without a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stranger {
+    /// The name.
+    pub name: Hostname,
+    /// The client.
+    pub client: IpAddr,
+}
+
+/// What the workers wait with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DriverChoice {
+    /// io_uring, or epoll where it is refused.
+    #[default]
+    Auto,
+    /// io_uring, or no start.
+    IoUring,
+    /// epoll.
+    Epoll,
+}
+
+/// How many workers there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Workers {
+    /// One for each processor that the process may run on, pinned to it.
+    #[default]
+    Auto,
+    /// This many; pinned while there are processors left.
+    Count(NonZeroU16),
+}
+
+/// One address that connections come in at.
+#[derive(Debug)]
+pub struct Listener {
+    /// As in logs and metrics.
+    pub name: Arc<str>,
+    /// Where the listening socket comes from.
+    pub socket: ListenSocket,
+    /// What is read before a connection is routed.
+    pub protocol: Protocol,
+    /// How bytes are moved.
+    pub relay: RelayMode,
+    /// Sources that must send a PROXY protocol header first. From all others it is refused.
+    pub accept_proxy_from: Vec<IpNet>,
+    /// Most connections at a time over all workers; `None` is no cap of its own.
+    pub connections_max: Option<NonZeroU32>,
+    /// Longest time from the accept to a whole hello, PROXY protocol header included; and from there
+    /// to the end of a TLS handshake.
+    pub hello_timeout: Duration,
+    /// Longest time for one target to take the connection.
+    pub connect_timeout: Duration,
+    /// Longest time without a byte either way.
+    pub idle_timeout: Duration,
+    /// Longest time from one HTTP request to the next.
+    pub keep_alive_timeout: Duration,
+    /// Longest silence of a target before it answers an HTTP request.
+    pub answer_timeout: Duration,
+    /// What a client has said by ending its stream behind an HTTP request.
+    pub half_close: HalfClose,
+    /// Proxies whose word on where an HTTP request comes from is taken.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// What becomes of an HTTP request whose client ends its stream before the response.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HalfClose {
+    /// It is given up: the client has left.
+    Abort,
+    /// It is responded to, as long as the client takes what is sent to it.
+    #[default]
+    Respond,
+}
+
+/// Where a listening socket comes from.
+#[derive(Debug)]
+pub enum ListenSocket {
+    /// Every worker binds one of its own, with SO_REUSEPORT.
+    Bind(SocketAddr),
+    /// Handed over by the service manager; the workers share it.
+    Inherited(OwnedFd),
+    /// Sockets that listen already, one for each worker: see [`Config::listen`].
+    Open(Vec<OwnedFd>),
+}
+
+/// What is read of a connection before it is routed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// The TLS ClientHello: routed by its name, and passed on untouched unless the name ends its
+    /// TLS here.
+    Tls,
+    /// The TLS ClientHello. All TLS ends here, and carries HTTP.
+    Https,
+    /// Nothing: everything goes to the listener's fixed route.
+    Tcp,
+    /// The head of each HTTP request: routed by its host, path, method and fields, and proxied.
+    Http,
+}
+
+/// How bytes are moved from one socket to the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RelayMode {
+    /// By copy; a bulk flow by splice where that measures cheaper on the flow itself.
+    #[default]
+    Auto,
+    /// Through the worker's scratch buffer.
+    Copy,
+    /// Through a pipe, without a copy to user memory.
+    Splice,
+}
+
+/// The bounds of everything. See the field for what happens past each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most connections at a time; more are closed at once.
+    pub connections_max: NonZeroU32,
+    /// Most connections at a time for each network; more are closed when they are routed.
+    pub connections_per_network_max: Option<NonZeroU32>,
+    /// Most connections at a time for each source (IPv4 address or IPv6 /64).
+    pub connections_per_source_max: Option<NonZeroU32>,
+    /// Most new connections a second for each source; one second's worth may come at once.
+    pub accept_rate_per_source: Option<NonZeroU32>,
+    /// Longest ClientHello, with its record headers, in bytes.
+    pub hello_bytes_max: usize,
+    /// The bounds of HTTP heads; more is refused.
+    pub http_head: engine_http::limits::Limits,
+    /// The bounds of connections of HTTP/2.
+    pub http2: Http2Limits,
+    /// Most upstream connections that a worker keeps for the next request; more are closed.
+    pub upstreams_idle_max: usize,
+    /// How long it keeps one of those.
+    pub upstream_idle_timeout: Duration,
+    /// Most connections that one wake-up of a listener takes off its queue.
+    pub accept_batch_max: u32,
+    /// Longest queue of connections that are not accepted yet, for each worker; the kernel caps it
+    /// at `net.core.somaxconn`.
+    pub backlog: u32,
+    /// The worker's buffer, and so the largest piece that is copied at once, in bytes.
+    pub scratch_bytes: usize,
+    /// Most bytes that a worker keeps for destinations that would not take them. Past this, pieces
+    /// shrink to 16 KiB.
+    pub held_bytes_max: usize,
+    /// The capacity of a splice pipe in bytes; the kernel caps it at `fs.pipe-max-size`.
+    pub pipe_bytes: usize,
+    /// Most idle pipes that a worker keeps.
+    pub pipes_idle_max: usize,
+    /// Most clients of a worker whose bytes are counted apart at once; 0 counts none of them, and
+    /// then [`crate::Engine::take_clients`] has nothing.
+    pub accounted_clients_max: usize,
+    /// Silence after which a peer is probed (tcp(7), TCP_KEEPIDLE).
+    pub keep_alive: Duration,
+    /// How long sent bytes may stay unacknowledged.
+    pub user_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: NonZeroU32::new(100_000).unwrap_or(NonZeroU32::MIN),
+            connections_per_network_max: None,
+            connections_per_source_max: None,
+            accept_rate_per_source: None,
+            hello_bytes_max: 16 << 10,
+            http_head: engine_http::limits::Limits::default(),
+            http2: Http2Limits::default(),
+            upstreams_idle_max: 1024,
+            upstream_idle_timeout: Duration::from_secs(30),
+            accept_batch_max: 64,
+            backlog: 4096,
+            scratch_bytes: 1 << 20,
+            held_bytes_max: 256 << 20,
+            pipe_bytes: 512 << 10,
+            pipes_idle_max: 64,
+            accounted_clients_max: 16_384,
+            keep_alive: Duration::from_secs(60),
+            user_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Limits {
+    pub(crate) fn liveness(&self) -> Liveness {
+        Liveness {
+            keep_alive: self.keep_alive,
+            user_timeout: self.user_timeout,
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! What workers route by, and what a publication takes away.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use engine_core::{
+    ids::{NetnsId, NetworkId, RouteId},
+    snapshot::Snapshot,
+};
+use engine_sys::netns::Netns;
+
+use crate::context::{
+    access::AccessChanges,
+    checked::{self, Checked},
+    tls::Tls,
+};
+
+/// What the workers route by from now on.
+#[derive(Debug)]
+pub struct Publication {
+    /// The routes.
+    pub snapshot: Snapshot,
+    /// What HTTP requests are decided by. The routes of its rules are the snapshot's.
+    pub http: engine_http::rules::Table,
+    /// Whose TLS ends here, and how the targets of HTTP rules are spoken with.
+    pub tls: Tls,
+    /// The namespaces that its networks name.
+    pub namespaces: HashMap<NetnsId, Arc<Netns>>,
+}
+
+/// What workers route by: a snapshot and the namespaces that it names.
+#[derive(Debug)]
+pub(crate) struct Published {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) http: engine_http::rules::Table,
+    pub(crate) tls: Tls,
+    pub(crate) namespaces: HashMap<NetnsId, Arc<Netns>>,
+    /// The targets that are checked, by whatever worker.
+    pub(crate) checks: Vec<Arc<Checked>>,
+}
+
+impl Published {
+    /// What `workers` workers are to route by, after something that had these checks.
+    pub(crate) fn after(checks: &[Arc<Checked>], publication: Publication, workers: usize) -> Self {
+        Self {
+            checks: checked::plan(
+                (&publication.http, &publication.namespaces),
+                checks,
+                workers,
+            ),
+            snapshot: publication.snapshot,
+            http: publication.http,
+            tls: publication.tls,
+            namespaces: publication.namespaces,
+        }
+    }
+}
+
+/// A worker's hold on what it routes by. Connections share it by a count that no other worker
+/// touches.
+#[derive(Debug)]
+pub(crate) struct Current(pub(crate) Arc<Published>);
+
+/// What a new snapshot no longer has, against the one before.
+#[derive(Debug, Default)]
+pub(crate) struct Gone {
+    pub(crate) routes: Vec<RouteId>,
+    pub(crate) networks: HashSet<NetworkId>,
+    /// Networks that are in another namespace now, and the routes that lead there.
+    pub(crate) moved: HashSet<NetworkId>,
+    pub(crate) moved_routes: HashSet<RouteId>,
+    /// Those of the networks whose new namespace can be had: their flows lead elsewhere.
+    pub(crate) left: HashSet<NetworkId>,
+    /// Who is let in no longer.
+    pub(crate) access: AccessChanges,
+}

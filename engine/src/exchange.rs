@@ -1,0 +1,299 @@
+//! One request and its response: attempts to have an upstream answer, until one does.
+
+pub(crate) mod answer;
+pub(crate) mod attempt;
+pub(crate) mod body;
+pub(crate) mod connection;
+pub(crate) mod decide;
+pub(crate) mod http2;
+pub(crate) mod interim;
+pub(crate) mod open;
+pub(crate) mod patience;
+pub(crate) mod secured;
+pub(crate) mod trace;
+pub(crate) mod visitor;
+pub(crate) mod watch;
+pub(crate) mod websocket;
+
+use std::cell::Cell;
+
+use engine_core::outcome::{Fault, Outcome};
+use engine_http::{
+    facts,
+    method::{Scheme, Version},
+    refusal::Refusal,
+    response::Asked,
+    retry::{self, Content, Safety},
+    rules::Policy,
+};
+
+use crate::{
+    context::admit::Permit,
+    exchange::{
+        attempt::{Answered, Attempt, Failure},
+        connection::Connection,
+        http2::{content::Source, near::NearStream},
+        open::{Far, Opened, Targets, Way},
+        patience::Patience,
+        trace::{Moved, RequestTrace},
+    },
+    relay::Wire,
+    transport::ahead::Ahead,
+};
+
+/// What is done with a request, decided from its head alone.
+#[derive(Debug)]
+pub(crate) struct Plan<'a> {
+    pub(crate) asked: Asked,
+    pub(crate) version: Version,
+    pub(crate) framing: facts::Framing,
+    /// The client may send another request afterwards.
+    pub(crate) keep_alive: bool,
+    /// The client sends its content when it is asked to.
+    pub(crate) expects_continue: bool,
+    /// Whether it may be sent again.
+    pub(crate) safety: Safety,
+    pub(crate) request_id: &'a str,
+    pub(crate) policy: &'a Policy,
+    /// What the client speaks.
+    pub(crate) scheme: Scheme,
+}
+
+impl Plan<'_> {
+    /// Whether it is sent once only, though the upstream says nothing to it: doing it twice may
+    /// matter, or its content is gone with the first time.
+    fn is_once(&self) -> bool {
+        let content = match self.has_no_content() {
+            true => Content::Whole,
+            false => Content::Partial,
+        };
+        !self.safety.may_repeat(retry::Failure::NoAnswer, content)
+    }
+
+    /// The value of `Strict-Transport-Security`, where TLS is spoken.
+    pub(crate) fn hsts(&self) -> Option<&str> {
+        match self.scheme {
+            Scheme::Http => None,
+            Scheme::Https => self.policy.hsts.as_deref(),
+        }
+    }
+
+    /// Whether the request's head was all of it.
+    pub(crate) fn has_no_content(&self) -> bool {
+        matches!(
+            self.framing,
+            facts::Framing::None | facts::Framing::Length(0)
+        )
+    }
+}
+
+/// What an exchange works with.
+#[derive(Debug)]
+pub(crate) struct Exchange<'a> {
+    pub(crate) connection: &'a Connection<'a>,
+    pub(crate) permit: &'a Permit,
+    pub(crate) way: Way<'a>,
+    pub(crate) plan: &'a Plan<'a>,
+    pub(crate) trace: &'a RequestTrace<'a>,
+}
+
+/// What came of a request. The status that the client got, if any, is in its trace.
+#[derive(Debug)]
+pub(crate) struct Exchanged {
+    /// How it ended.
+    pub(crate) outcome: Outcome,
+    /// Why a message was not taken, where that is how it ended.
+    pub(crate) refusal: Option<Refusal>,
+    /// The connection can go on with the next request.
+    pub(crate) goes_on: bool,
+    /// No upstream has begun with it: the client may send it again, whatever it is.
+    pub(crate) is_refused: bool,
+}
+
+/// Where a request came from, and its response goes.
+pub(crate) enum Arrival<'a> {
+    /// A connection of HTTP/1. The content begins with these bytes.
+    Connection(&'a mut Ahead),
+    /// A stream of HTTP/2.
+    Stream(&'a NearStream, Source<'a>),
+}
+
+/// Passes a request on, and its response back. `head` is the request's, as an upstream of HTTP/1
+/// is to get it.
+pub(crate) async fn exchange(
+    work: &Exchange<'_>,
+    head: &[u8],
+    from: &mut Arrival<'_>,
+) -> Exchanged {
+    let Exchange {
+        connection,
+        permit,
+        plan,
+        trace,
+        ..
+    } = *work;
+    let (worker, listener, slot) = (connection.worker, connection.listener, connection.slot);
+    let retries = &plan.policy.retries;
+    let patience = Patience::new((slot, &worker.live), &plan.policy.timeouts, listener);
+    permit.route.standing.deposit(retries);
+    let mut targets = Targets::new(connection, &work.way, permit, plan.is_once());
+    let mut repeated = 0;
+    let mut is_refused = true;
+    loop {
+        let moved = Moved::new(trace);
+        let left = patience.left(&worker.live);
+        let opened = match targets.open(trace, &moved.flow, left).await {
+            Ok(opened) => opened,
+            Err(outcome) => return Exchanged::failed(outcome.into()),
+        };
+        let went = Went::default();
+        let one = One {
+            work,
+            opened: &opened,
+            moved: &moved,
+            patience: &patience,
+            went: &went,
+        };
+        let attempted = one.run(head, from).await;
+        let failure = match attempted {
+            Ok(answered) => {
+                targets.answered(opened.target);
+                slot.wake_at(0);
+                return answered.end(connection, opened, went.rests_for.get());
+            }
+            Err(failure) => failure,
+        };
+        let may = went.may_repeat(plan, failure.outcome)
+            || opened.was_refused() && !went.content_begun.get();
+        let (target, has_rested) = (opened.target, opened.has_rested);
+        is_refused &= opened.was_refused();
+        drop(moved);
+        if may && has_rested {
+            // It was closed while it rested: no fault of anybody's.
+            targets.again(target);
+            continue;
+        }
+        for _ in 0..weight_of(&failure, plan) {
+            targets.failed(target, failure.outcome);
+        }
+        let now = worker.nanoseconds();
+        let has_budget = || permit.route.standing.withdraw(retries, now);
+        if !may || repeated >= retries.max || !has_budget() {
+            return Exchanged {
+                is_refused,
+                ..Exchanged::failed(failure)
+            };
+        }
+        repeated += 1;
+        let count = |tally: &mut engine_core::tally::Tally| tally.requests().retries += 1;
+        worker.ledger.count(&permit.route, count);
+        if !targets.has_next() {
+            targets.start_over();
+        }
+    }
+}
+
+/// How many failures of its target one counts as: none where the target is not to blame, and enough
+/// to leave out at once what keeps the gateway busy.
+fn weight_of(failure: &Failure, plan: &Plan<'_>) -> u32 {
+    match failure.refusal {
+        _ if failure.outcome.fault() != Fault::Upstream => 0,
+        Some(refusal) if refusal.is_flood() => plan.policy.ejection.failures.max(1),
+        Some(_) | None => 1,
+    }
+}
+
+/// One attempt, by whatever way it takes.
+struct One<'a> {
+    work: &'a Exchange<'a>,
+    opened: &'a Opened,
+    moved: &'a Moved<'a>,
+    patience: &'a Patience,
+    went: &'a Went,
+}
+
+impl One<'_> {
+    async fn run(&self, head: &[u8], from: &mut Arrival<'_>) -> Result<Answered, Failure> {
+        let Self {
+            work,
+            opened,
+            moved,
+            patience,
+            went,
+        } = *self;
+        match (&opened.far, from) {
+            (Far::Connection(upstream), Arrival::Connection(ahead)) => {
+                let wire = Wire {
+                    connection: work.connection,
+                    upstream,
+                    permit: work.permit,
+                    flow: &moved.flow,
+                };
+                let attempt = Attempt::new(work, &wire, moved, (patience, went), opened.target);
+                attempt.run(head, ahead).await
+            }
+            (far, from) => {
+                let attempt = http2::Attempt {
+                    work,
+                    moved,
+                    patience,
+                    went,
+                    target: opened.target,
+                };
+                // Apart, so that a request between two connections of HTTP/1 is small.
+                Box::pin(attempt.run(head, far, from)).await
+            }
+        }
+    }
+}
+
+/// How far an attempt went.
+#[derive(Debug, Default)]
+pub(crate) struct Went {
+    /// The upstream has said something.
+    pub(crate) is_heard: Cell<bool>,
+    /// The request's content may be gone.
+    pub(crate) content_begun: Cell<bool>,
+    /// How long the upstream keeps its connection open afterwards, in seconds, where it says so.
+    pub(crate) rests_for: Cell<Option<u32>>,
+}
+
+impl Went {
+    /// Whether nothing speaks against another attempt but how many there were.
+    fn may_repeat(&self, plan: &Plan<'_>, outcome: Outcome) -> bool {
+        let content = match self.content_begun.get() {
+            true => Content::Partial,
+            false => Content::Whole,
+        };
+        let failure = match self.is_heard.get() {
+            true => retry::Failure::Answered,
+            false => retry::Failure::NoAnswer,
+        };
+        outcome == Outcome::UpstreamReset && plan.safety.may_repeat(failure, content)
+    }
+}
+
+impl Answered {
+    fn end(self, connection: &Connection<'_>, opened: Opened, rests_for: Option<u32>) -> Exchanged {
+        if self.upstream_rests {
+            opened.rest(connection, rests_for);
+        }
+        Exchanged {
+            outcome: self.outcome,
+            refusal: None,
+            goes_on: self.client_goes_on,
+            is_refused: false,
+        }
+    }
+}
+
+impl Exchanged {
+    fn failed(failure: Failure) -> Self {
+        Self {
+            outcome: failure.outcome,
+            refusal: failure.refusal,
+            goes_on: false,
+            is_refused: false,
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! What the gateway answers by itself.
+
+use std::{cell::Cell, io};
+
+use engine_core::outcome::Outcome;
+use engine_http::{
+    answer::{Answer, Code, Ending, Form, Pages, write_proof, write_redirect},
+    method::{Method, Version},
+    refusal::Refusal,
+    request::Request,
+    rules::{Denied, Policy, Redirect},
+};
+
+use crate::{
+    context::WorkerContext,
+    exchange::{body::send_all, connection::Connection},
+};
+
+/// How to answer a request, as long as nobody else has begun to.
+#[derive(Debug)]
+pub(crate) struct Asker {
+    form: Form,
+    is_head: bool,
+    ending: Cell<Ending>,
+    id: String,
+}
+
+/// An answer of the gateway, whole.
+#[derive(Debug)]
+pub(crate) struct Own {
+    bytes: Vec<u8>,
+    status: u16,
+    keeps_alive: bool,
+}
+
+/// Seconds after which a client may try again when no target is there for it.
+const RETRY_SECONDS: u64 = 5;
+
+impl Asker {
+    /// Whom to answer. With content that nobody has read yet, the connection ends with the answer.
+    pub(crate) fn of(request: &Request<'_>, id: String, worker: &WorkerContext) -> Self {
+        let like = Answer::to(request, Code::Internal, "");
+        let content = !matches!(
+            request.framing,
+            engine_http::facts::Framing::None | engine_http::facts::Framing::Length(0)
+        );
+        Self {
+            form: like.form,
+            is_head: request.method == Method::Head,
+            ending: Cell::new(Ending {
+                version: request.version,
+                keep_alive: request.keep_alive && !content && !worker.stopped().is_stopped(),
+                date: worker.date(),
+            }),
+            id,
+        }
+    }
+
+    /// Whom to answer of whom nothing is known.
+    pub(crate) fn unread(worker: &WorkerContext) -> Self {
+        Self {
+            form: Form::Json,
+            is_head: false,
+            ending: Cell::new(Ending {
+                version: Version::Http11,
+                keep_alive: false,
+                date: worker.date(),
+            }),
+            id: worker.next_request_id(),
+        }
+    }
+
+    /// The request's name in logs.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Has the connection end with the answer.
+    pub(crate) fn end_connection(&self) {
+        self.ending.set(Ending {
+            keep_alive: false,
+            ..self.ending.get()
+        });
+    }
+
+    /// An answer to a request that ended so. `refusal` is of what the client sent; `pages` are
+    /// those of the network that the request was for, where that is known.
+    pub(crate) fn failed(
+        &self,
+        outcome: Outcome,
+        refusal: Option<Refusal>,
+        pages: Option<&Pages>,
+    ) -> Own {
+        let refused = refusal.filter(|_| outcome == Outcome::BadRequest);
+        let code = refused.map_or_else(|| code_of(outcome), Code::from);
+        self.answer(code, None, pages)
+    }
+
+    pub(crate) fn denied(&self, denied: Denied, policy: &Policy) -> Own {
+        let challenge = match denied {
+            Denied::Address => None,
+            Denied::Unauthorized | Denied::BadCredentials => policy.auth.as_ref(),
+        };
+        let challenge = challenge.map(|auth| auth.challenge());
+        self.answer(denied.into(), challenge, policy.pages.as_deref())
+    }
+
+    pub(crate) fn maintained(&self, pages: Option<&Pages>) -> Own {
+        self.answer(Code::NoBackend, None, pages)
+    }
+
+    pub(crate) fn redirected(&self, redirect: &Redirect, request: &Request<'_>) -> Own {
+        let mut bytes = Vec::new();
+        write_redirect(redirect, request, &self.id, self.ending.get(), &mut bytes);
+        Own {
+            bytes,
+            status: redirect.status().code(),
+            keeps_alive: self.ending.get().keep_alive,
+        }
+    }
+
+    /// What an ACME directory looks for.
+    pub(crate) fn proved(&self, proof: &str) -> Own {
+        let mut bytes = Vec::new();
+        write_proof(proof, self.is_head, &self.id, self.ending.get(), &mut bytes);
+        Own {
+            bytes,
+            status: 200,
+            keeps_alive: self.ending.get().keep_alive,
+        }
+    }
+
+    fn answer(&self, code: Code, challenge: Option<&str>, pages: Option<&Pages>) -> Own {
+        let retry_after = (code == Code::NoBackend).then_some(RETRY_SECONDS);
+        let answer = Answer {
+            form: self.form,
+            head: self.is_head,
+            pages,
+            retry_after,
+            challenge,
+            ..Answer::to_unread(code, &self.id)
+        };
+        let mut bytes = Vec::new();
+        answer.write(self.ending.get(), &mut bytes);
+        Own {
+            bytes,
+            status: code.status(),
+            keeps_alive: self.ending.get().keep_alive,
+        }
+    }
+}
+
+impl Own {
+    /// The status that it has.
+    pub(crate) fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// Whether another request may follow.
+    pub(crate) fn keeps_alive(&self) -> bool {
+        self.keeps_alive
+    }
+
+    /// It, as in HTTP/1.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Sends it.
+    ///
+    /// # Errors
+    /// When the client is gone.
+    pub(crate) async fn send(&self, connection: &Connection<'_>) -> io::Result<()> {
+        let client = &connection.streams.client;
+        send_all(client, &self.bytes).await?;
+        client.add_moved(0, self.bytes.len() as u64);
+        Ok(())
+    }
+}
+
+/// What a client is told of a request that ended so.
+fn code_of(outcome: Outcome) -> Code {
+    #[allow(
+        clippy::wildcard_enum_match_arm,
+        reason = "the rest is the gateway's own doing"
+    )]
+    match outcome {
+        Outcome::BadRequest | Outcome::Truncated => Code::BadRequest,
+        Outcome::HelloTimeout | Outcome::ContentTimeout => Code::RequestTimeout,
+        Outcome::Misdirected => Code::Misdirected,
+        Outcome::TooLarge => Code::BodyTooLarge,
+        Outcome::UnknownName | Outcome::NoName | Outcome::NoRoute => Code::NoRoute,
+        Outcome::Refused
+        | Outcome::UpstreamReset
+        | Outcome::UpstreamUntrusted
+        | Outcome::UpstreamTls
+        | Outcome::Unreachable
+        | Outcome::BadResponse => Code::BackendDown,
+        Outcome::ConnectTimeout | Outcome::AnswerTimeout => Code::BackendTimeout,
+        Outcome::NetworkLimit
+        | Outcome::NetworkChanged
+        | Outcome::NoTarget
+        | Outcome::UpstreamUnset => Code::NoBackend,
+        _ => Code::Internal,
+    }
+}

@@ -1,0 +1,317 @@
+//! What is done with a request: found out from its head, before anything of it is passed on.
+
+use std::{
+    rc::Rc,
+    sync::{Arc, LazyLock},
+};
+
+use engine_core::{
+    outcome::Outcome,
+    snapshot::{NoRoute, Route},
+};
+use engine_http::{
+    balance::Balance,
+    facts::Framing,
+    forward::{Client, Forwarding, Outgoing, write_request},
+    method::Version,
+    path::Path,
+    request::Request,
+    response::Asked,
+    retry::Safety,
+    rules::{Action, Found, NoRule, Policy, Rule},
+    trace::TraceParent,
+};
+
+use crate::{
+    context::{live::Admission, snapshot::Published, tls::Speech},
+    exchange::{
+        Plan,
+        answer::{Asker, Own},
+        connection::Connection,
+        open::Way,
+        trace::RequestTrace,
+        visitor::Visitor,
+        websocket,
+    },
+};
+
+/// What is done with a request.
+pub(crate) enum Decision<'a> {
+    /// It is passed on.
+    Pass {
+        plan: Plan<'a>,
+        /// Its head, as the upstream gets it.
+        head: Vec<u8>,
+        /// The route that leads there. The trace has its counters once it is admitted.
+        route: &'a Arc<Route>,
+        way: Way<'a>,
+    },
+    /// The gateway answers it.
+    Answer { own: Own, outcome: Outcome },
+}
+
+/// What a request is decided with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asking<'a> {
+    pub(crate) connection: &'a Connection<'a>,
+    pub(crate) visitor: &'a Visitor,
+    pub(crate) published: &'a Published,
+    pub(crate) asker: &'a Asker,
+    pub(crate) trace: &'a RequestTrace<'a>,
+}
+
+/// Where a request comes from.
+struct Origin {
+    /// Whose it is, behind proxies that are trusted.
+    client: Client,
+    /// The trace that it belongs to, and whether the client said so.
+    parent: Option<(TraceParent, bool)>,
+}
+
+/// How requests are treated that no rule says anything of.
+static PLAIN: LazyLock<Policy> = LazyLock::new(Policy::default);
+
+/// Room for what the gateway adds to a head.
+const HEAD_GROWTH: usize = 512;
+
+/// Decides what is done with a request.
+pub(crate) fn decide<'a>(asking: Asking<'a>, request: &Request<'_>) -> Decision<'a> {
+    let Asking {
+        connection,
+        visitor,
+        published,
+        asker,
+        trace,
+    } = asking;
+    let parent = parent_of(asking, request);
+    trace.learn(request, asker.id(), parent.map(|(parent, _)| parent));
+    let origin = Origin {
+        client: visitor.real_client(connection.listener, request),
+        parent,
+    };
+    trace.learn_client(origin.client.address());
+    let refused = |outcome, refusal| Decision::Answer {
+        own: asker.failed(outcome, refusal, None),
+        outcome,
+    };
+    if let Some(secured) = &visitor.secured
+        && !secured.carries(request.host, published)
+    {
+        if secured.is_outdated() {
+            asker.end_connection();
+        }
+        return refused(Outcome::Misdirected, None);
+    }
+    let found = match published.http.find(visitor.scheme, request) {
+        Found::Rule(found) => found,
+        Found::Refused(refusal) => return refused(Outcome::BadRequest, Some(refusal)),
+        Found::NoRule(NoRule::NoMatch) => return refused(Outcome::NoRoute, None),
+        Found::NoRule(NoRule::UnknownHost | NoRule::NoHost) => {
+            return match published.snapshot.route(connection.id, None) {
+                // What a path may not be, it may not be here either.
+                Ok(route) => match Path::read(request.target.path) {
+                    Ok(path) => {
+                        let path = (path.as_str(), 0);
+                        pass(asking, request, (route, &PLAIN), path, &origin)
+                    }
+                    Err(refusal) => refused(Outcome::BadRequest, Some(refusal)),
+                },
+                Err(NoRoute::UnknownName | NoRoute::NoName) if request.host.is_some() => {
+                    refused(Outcome::UnknownName, None)
+                }
+                Err(_) => refused(Outcome::NoName, None),
+            };
+        }
+    };
+    let policy = &found.rule.policy;
+    let pages = policy.pages.as_deref();
+    let route = &found.rule.route;
+    if let Some(denied) = let_in(asking, request, found.rule, &origin) {
+        return denied;
+    }
+    let (own, reason) = match &found.rule.action {
+        Action::Proxy => {
+            let path = (found.path.as_str(), found.prefix_len);
+            return pass(asking, request, (route, policy), path, &origin);
+        }
+        Action::Redirect(redirect) => (asker.redirected(redirect, request), "redirect"),
+        Action::Maintenance => (asker.maintained(pages), "maintenance"),
+    };
+    trace.routed(connection.worker.ledger.route(route));
+    trace.reason.set(Some(reason));
+    Decision::Answer {
+        own,
+        outcome: Outcome::Done,
+    }
+}
+
+/// Lets a request in, or gives what it is answered.
+fn let_in<'a>(
+    asking: Asking<'a>,
+    request: &Request<'_>,
+    rule: &Rule,
+    origin: &Origin,
+) -> Option<Decision<'a>> {
+    let Asking {
+        connection,
+        visitor,
+        asker,
+        trace,
+        ..
+    } = asking;
+    let (policy, client) = (&rule.policy, origin.client.address().ip());
+    match policy.admit(client, request.fields) {
+        Ok(user) => {
+            if let Some(user) = user {
+                trace.learn_user(user);
+            }
+            connection.slot.admit(Admission {
+                rule: rule.id,
+                client,
+                tls: visitor.secured.as_ref().map(|secured| secured.version()),
+            });
+            None
+        }
+        Err(denied) => {
+            trace.routed(connection.worker.ledger.route(&rule.route));
+            trace.reason.set(Some(denied.label()));
+            Some(Decision::Answer {
+                own: asker.denied(denied, policy),
+                outcome: Outcome::Denied,
+            })
+        }
+    }
+}
+
+/// The trace that a request belongs to, and whether the client said so. Where requests are logged,
+/// one that belongs to none begins one, so that its line and what upstreams record of it have a
+/// name in common.
+fn parent_of(asking: Asking<'_>, request: &Request<'_>) -> Option<(TraceParent, bool)> {
+    if !asking.trace.is_logged() {
+        return None;
+    }
+    let given = request.fields.first("traceparent");
+    let made = || {
+        let random = || asking.connection.worker.chance.draw();
+        let trace_id = u128::from(random()) << 64 | u128::from(random() | 1);
+        let parent = TraceParent {
+            trace_id: trace_id.to_be_bytes(),
+            parent_id: (random() | 1).to_be_bytes(),
+            sampled: false,
+        };
+        (parent, false)
+    };
+    let parsed = given.and_then(TraceParent::parse);
+    Some(parsed.map_or_else(made, |parent| (parent, true)))
+}
+
+fn pass<'a>(
+    asking: Asking<'a>,
+    request: &Request<'_>,
+    (route, policy): (&'a Arc<Route>, &'a Policy),
+    (path, matched): (&str, usize),
+    origin: &Origin,
+) -> Decision<'a> {
+    let Asking { visitor, asker, .. } = asking;
+    let content_max = policy.body_max.unwrap_or(u64::MAX);
+    if matches!(request.framing, Framing::Length(length) if length > content_max) {
+        let worker = asking.connection.worker;
+        asking.trace.routed(worker.ledger.route(route));
+        let pages = policy.pages.as_deref();
+        return Decision::Answer {
+            own: asker.failed(Outcome::TooLarge, None, pages),
+            outcome: Outcome::TooLarge,
+        };
+    }
+    let client = origin.client.address().ip();
+    let hashed = match &policy.balance {
+        Some(Balance::Consistent(on)) => on.key(client, request),
+        Some(Balance::Shared(_) | Balance::PowerOfTwo) | None => 0,
+    };
+    let sticky = policy.sticky.as_ref();
+    Decision::Pass {
+        plan: Plan {
+            asked: Asked::by(request),
+            version: request.version,
+            framing: request.framing,
+            keep_alive: request.keep_alive,
+            expects_continue: request.expects_continue,
+            safety: Safety::of(request),
+            request_id: asker.id(),
+            policy,
+            scheme: visitor.scheme,
+        },
+        head: head(asking, request, policy, (path, matched), origin),
+        route,
+        way: Way {
+            published: asking.published,
+            route,
+            policy,
+            key: hashed,
+            marked: sticky.and_then(|sticky| sticky.target(request.fields)),
+            host: host_for(asking.published, route, request),
+            endpoints: visitor.endpoints,
+            client,
+        },
+    }
+}
+
+/// The host that a target must prove to be, where no name was declared for the targets.
+fn host_for(published: &Published, route: &Route, request: &Request<'_>) -> Option<Rc<str>> {
+    let Some(Speech::As(origin)) = published.tls.origin(route.id) else {
+        return None;
+    };
+    if !origin.is_named_by_requests() {
+        return None;
+    }
+    request.host?.to_proved().map(Rc::from)
+}
+
+/// The head as the upstream gets it.
+fn head(
+    asking: Asking<'_>,
+    request: &Request<'_>,
+    policy: &Policy,
+    (path, matched): (&str, usize),
+    origin: &Origin,
+) -> Vec<u8> {
+    let Asking { visitor, asker, .. } = asking;
+    let made = origin.parent.filter(|(_, is_given)| !is_given);
+    let made = made.map(|(parent, _)| parent.encode());
+    let vouched = visitor.secured.as_ref().map(|secured| secured.vouched());
+    let vouched: Vec<_> = vouched
+        .unwrap_or_default()
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    let forwarding = Forwarding {
+        client: &visitor.client,
+        real: &origin.client,
+        local: visitor.local,
+        scheme: visitor.scheme,
+        trusted: visitor.is_trusted,
+        request_id: asker.id(),
+        traceparent: made
+            .as_ref()
+            .and_then(|made| std::str::from_utf8(made).ok()),
+        vouched: &vouched,
+    };
+    let opens_websocket = request.version == Version::Http2
+        && request
+            .upgrade
+            .is_some_and(|upgrade| upgrade.is_websocket());
+    let websocket_key = opens_websocket.then(websocket::key);
+    let outgoing = Outgoing {
+        path,
+        matched,
+        rewrite: &policy.rewrite,
+        edits: &policy.request_edits,
+        framing: request.framing,
+        expect: true,
+        keep_alive: true,
+        websocket_key: websocket_key.as_deref(),
+    };
+    let mut head = Vec::with_capacity(request.head_len + HEAD_GROWTH);
+    write_request(request, &forwarding, &outgoing, &mut head);
+    head
+}

@@ -1,0 +1,415 @@
+//! One request and its response, where one side speaks HTTP/2.
+//!
+//! ```text
+//!   head ► upstream ► heads, interim ones too ► content ► the upstream rests
+//!      content ►───────────┘ (at the same time)
+//! ```
+
+pub(crate) mod content;
+pub(crate) mod heads;
+pub(crate) mod near;
+pub(crate) mod over_connection;
+pub(crate) mod over_stream;
+
+use std::{
+    cell::Cell,
+    future::{Future, pending, poll_fn},
+    os::fd::AsFd as _,
+    pin::Pin,
+    task::Poll,
+    time::Instant,
+};
+
+use engine_core::outcome::Outcome;
+use engine_http::{facts, refusal::Refusal, response::Response};
+use engine_sys::socket;
+
+use crate::{
+    context::FlowContext,
+    exchange::{
+        Arrival, Exchange as Work, Plan, Went,
+        attempt::{Answered, Failure},
+        body::Cut,
+        connection::Connection,
+        http2::{
+            content::{Arriving, Extent, Pump, Sink, Source},
+            near::{Head, Near, NearConnection},
+            over_connection::OverConnection,
+            over_stream::OverStream,
+        },
+        interim::Interims,
+        open::Far,
+        patience::{Patience, Stage},
+        trace::Moved,
+        watch::Watch,
+    },
+    relay::{Direction, count},
+};
+
+/// One attempt to have an upstream answer, where one side speaks HTTP/2.
+pub(crate) struct Attempt<'a> {
+    pub(crate) work: &'a Work<'a>,
+    pub(crate) moved: &'a Moved<'a>,
+    pub(crate) patience: &'a Patience,
+    pub(crate) went: &'a Went,
+    /// Which of the route's targets it is made at.
+    pub(crate) target: usize,
+}
+
+/// What an attempt works with, now that both sides are known.
+pub(crate) struct Exchange<'a> {
+    pub(crate) work: &'a Work<'a>,
+    pub(crate) near: &'a Near<'a>,
+    pub(crate) went: &'a Went,
+    pub(crate) patience: &'a Patience,
+    moved: &'a Moved<'a>,
+    target: usize,
+    /// The client has more content to send, and has not sent any of it.
+    is_awaited: Cell<bool>,
+    /// The client knows that its content is wanted.
+    is_asked_on: Cell<bool>,
+    /// The upstream has not got all of the content, so far.
+    content_left: Cell<bool>,
+    /// The client's content is being sent.
+    sends: Cell<bool>,
+    /// From when on it is watched whether the client leaves, and when it was looked last whether it
+    /// has reset its connection, in [`crate::context::live::Live::now`].
+    watched_from: Cell<u32>,
+    looked_at: Cell<u32>,
+    interims: Interims,
+}
+
+/// What an upstream did with a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Passed {
+    /// The upstream is ready for another request.
+    pub(crate) upstream_rests: bool,
+    pub(crate) outcome: Outcome,
+}
+
+impl Attempt<'_> {
+    /// Passes a request on, and its response back. `head` is the request's, as an upstream of
+    /// HTTP/1 is to get it.
+    ///
+    /// # Errors
+    /// Why it ended early.
+    pub(crate) async fn run(
+        &self,
+        head: &[u8],
+        far: &Far,
+        from: &mut Arrival<'_>,
+    ) -> Result<Answered, Failure> {
+        let Work {
+            connection,
+            plan,
+            trace,
+            ..
+        } = *self.work;
+        match from {
+            Arrival::Stream(near, content) => {
+                self.pass(head, far, (&Near::Stream(near, trace), content))
+                    .await
+            }
+            Arrival::Connection(ahead) => {
+                let client = &connection.streams.client;
+                let near = Near::Connection(NearConnection::new(client, trace, plan.version));
+                let mut content = Source::Connection(Arriving {
+                    worker: connection.worker,
+                    end: client,
+                    ahead,
+                    extent: match plan.framing {
+                        facts::Framing::None => Extent::Left(0),
+                        facts::Framing::Length(length) => Extent::Left(length),
+                        facts::Framing::Chunked => Extent::Chunks(Box::default()),
+                    },
+                });
+                self.pass(head, far, (&near, &mut content)).await
+            }
+        }
+    }
+
+    async fn pass(
+        &self,
+        head: &[u8],
+        far: &Far,
+        (near, content): (&Near<'_>, &mut Source<'_>),
+    ) -> Result<Answered, Failure> {
+        let plan = self.work.plan;
+        let now = self.work.connection.worker.live.now();
+        let exchange = Exchange {
+            work: self.work,
+            near,
+            went: self.went,
+            patience: self.patience,
+            moved: self.moved,
+            target: self.target,
+            is_awaited: Cell::new(false),
+            is_asked_on: Cell::new(!plan.expects_continue),
+            content_left: Cell::new(false),
+            sends: Cell::new(false),
+            watched_from: Cell::new(0),
+            looked_at: Cell::new(now),
+            interims: Interims::new(now, plan.expects_continue),
+        };
+        let passed = match far {
+            Far::Connection(end) => {
+                let over = OverConnection {
+                    exchange: &exchange,
+                    end,
+                };
+                over.run(head, content).await?
+            }
+            Far::Stream(lease) => {
+                let over = OverStream {
+                    exchange: &exchange,
+                    lease,
+                };
+                over.run(head, content).await?
+            }
+        };
+        self.work.trace.answered_at.set(Some(Instant::now()));
+        Ok(Answered {
+            upstream_rests: passed.upstream_rests,
+            client_goes_on: plan.keep_alive && !exchange.content_left.get() && !near.closes(),
+            outcome: passed.outcome,
+        })
+    }
+}
+
+impl<'a> Exchange<'a> {
+    pub(crate) fn connection(&self) -> &'a Connection<'a> {
+        self.work.connection
+    }
+
+    pub(crate) fn plan(&self) -> &'a Plan<'a> {
+        self.work.plan
+    }
+
+    pub(crate) fn count(&self, direction: Direction, bytes: u64) {
+        let Work {
+            connection, permit, ..
+        } = *self.work;
+        count(connection, permit, &self.moved.flow, direction, bytes);
+    }
+
+    /// Counts the bytes of a head, which are traffic and no content.
+    pub(crate) fn count_head(&self, direction: Direction, bytes: usize) {
+        let bytes = bytes as u64;
+        self.count(direction, bytes);
+        let (sent, received) = self.moved.heads.get();
+        self.moved.heads.set(match direction {
+            Direction::In => (sent + bytes, received),
+            Direction::Out => (sent, received + bytes),
+        });
+    }
+
+    /// The upstream asks for content, or hints at its answer: the client is told.
+    ///
+    /// # Errors
+    /// When it does so too often, or the client is gone.
+    pub(crate) async fn hinted(&self, response: &Response<'_>) -> Result<(), Failure> {
+        if !self.is_asked_on.replace(true) {
+            self.content_begins();
+        }
+        let now = self.work.connection.worker.live.now();
+        let passes = self.interims.take(response.status, now);
+        if !passes.map_err(|refusal| bad_response(Some(refusal)))? {
+            return Ok(());
+        }
+        let told = self.near.inform(response, self.work.plan).await;
+        told.map_err(|_| Outcome::ClientReset.into())
+    }
+
+    /// From now on the client may send its content, or more of it.
+    fn content_begins(&self) {
+        let live = &self.work.connection.worker.live;
+        let sent = self.moved.flow.bytes_in.get();
+        self.patience.content_begins(live, sent);
+    }
+
+    /// All of the content is with the upstream, or there was none.
+    pub(crate) fn is_sent(&self) -> bool {
+        !self.content_left.get()
+    }
+
+    /// What the client is told along with the head of the response.
+    pub(crate) fn head<'h>(&'h self, is_end: bool, cookie: &'h mut Vec<u8>) -> Head<'h> {
+        let Work {
+            connection,
+            plan,
+            ref way,
+            ..
+        } = *self.work;
+        if let Some(sticky) = &plan.policy.sticky
+            && way.marked != Some(self.target)
+        {
+            sticky.write_cookie(self.target, cookie);
+        }
+        Head {
+            plan,
+            cookie: (!cookie.is_empty()).then_some(cookie),
+            is_end,
+            is_last: self.content_left.get() || connection.worker.stopped().is_stopped(),
+            date: connection.worker.date(),
+        }
+    }
+
+    /// Sends the request's content while the response is taken: an upstream may answer before it
+    /// has seen all.
+    ///
+    /// # Errors
+    /// Why it ended early: one of them, the client's wish, or a limit of time.
+    pub(crate) async fn both_ways<T>(
+        &self,
+        mut content: Pin<&mut impl Future<Output = Cut>>,
+        mut answer: Pin<&mut impl Future<Output = Result<T, Failure>>>,
+    ) -> Result<T, Failure> {
+        let sends = self.has_content();
+        self.sends.set(sends);
+        self.content_left.set(sends);
+        if sends {
+            self.content_begins();
+        }
+        poll_fn(|cx| {
+            if self.near.poll_gone(cx).is_ready() || self.has_client_reset() {
+                return Poll::Ready(Err(Outcome::ClientReset.into()));
+            }
+            if let Poll::Ready(cut) = content.as_mut().poll(cx) {
+                return Poll::Ready(Err(cut.into()));
+            }
+            if let Poll::Ready(answered) = answer.as_mut().poll(cx) {
+                return Poll::Ready(answered);
+            }
+            let judged = self.judge(self.sends.get());
+            let FlowContext { worker, slot, .. } = self.work.connection.flow;
+            if !self.sends.get() && worker.live.now() < self.watched_from.get() {
+                // Whatever else is waited for: by the clock that this was measured with.
+                slot.wake_by(self.watched_from.get());
+            }
+            judged
+        })
+        .await
+    }
+
+    /// Whether a client of HTTP/1 has reset its connection, which nobody reads while the upstream does
+    /// not take its content. Looks once a second.
+    fn has_client_reset(&self) -> bool {
+        if !self.sends.get() || matches!(self.near, Near::Stream(..)) {
+            return false;
+        }
+        let FlowContext { worker, .. } = self.work.connection.flow;
+        let streams = self.work.connection.streams;
+        let now = worker.live.now();
+        let is_due = self.looked_at.replace(now) != now;
+        is_due && socket::heard(streams.client.socket().as_fd()).reset
+    }
+
+    /// Waits until a client of HTTP/1 is gone, which one of HTTP/2 says by itself. It is only watched
+    /// when the answer takes its time.
+    async fn client_gone(&self, content: &mut Source<'_>) {
+        let (Near::Connection(near), Source::Connection(arriving)) = (self.near, content) else {
+            return pending().await;
+        };
+        let since = Instant::now();
+        let live = &self.work.connection.worker.live;
+        self.watched_from.set(live.now() + 1);
+        poll_fn(|_| match live.now() >= self.watched_from.get() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        })
+        .await;
+        let watch = Watch {
+            connection: self.work.connection,
+            flow: &self.moved.flow,
+            place: near.place(),
+            since,
+        };
+        watch.gone(arriving.ahead).await;
+    }
+
+    /// Whether the exchange has taken too long.
+    fn judge<T>(&self, sends: bool) -> Poll<Result<T, Failure>> {
+        let FlowContext { worker, slot, .. } = self.work.connection.flow;
+        let sent = self.moved.flow.bytes_in.get();
+        let stage = || match (self.near.is_answered(), sends) {
+            (true, _) => Stage::Answered,
+            (false, true) => Stage::Sending {
+                is_quiet: self.is_asked_on.get() && self.is_awaited.get(),
+            },
+            (false, false) => Stage::Answering,
+        };
+        match self.patience.judge((slot, &worker.live), sent, stage) {
+            Some(outcome) => Poll::Ready(Err(outcome.into())),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Whether the request has content.
+    pub(crate) fn has_content(&self) -> bool {
+        let framing = self.work.plan.framing;
+        !matches!(framing, facts::Framing::None | facts::Framing::Length(0))
+    }
+
+    /// Moves the request's content to the upstream, and then waits for the client to leave.
+    ///
+    /// Says what was in the content's way, or that the client has left.
+    pub(crate) async fn send_content(&self, content: &mut Source<'_>, sink: Sink<'_>) -> Cut {
+        if self.has_content() {
+            let pump = Pump {
+                direction: Direction::In,
+                length_max: self.work.plan.policy.body_max.unwrap_or(u64::MAX),
+                edits: &self.work.plan.policy.request_edits,
+                count: |bytes| self.count(Direction::In, bytes),
+                is_awaited: &self.is_awaited,
+                is_begun: &self.went.content_begun,
+                sink,
+            };
+            let end = pump.run(content).await;
+            self.content_left.set(end.is_err());
+            match end {
+                // The upstream wants no more: it may say why.
+                Ok(()) | Err(Cut::Broken(Outcome::UpstreamReset)) => {}
+                Err(cut) => return cut,
+            }
+        }
+        self.sends.set(false);
+        self.client_gone(content).await;
+        Cut::Broken(Outcome::ClientReset)
+    }
+
+    /// Moves the response's content to the client.
+    ///
+    /// # Errors
+    /// Says what was in its way.
+    pub(crate) async fn take_content(&self, source: &mut Source<'_>) -> Result<(), Cut> {
+        let Some(sink) = self.near.sink() else {
+            return Ok(());
+        };
+        let pump = Pump {
+            direction: Direction::Out,
+            length_max: u64::MAX,
+            edits: &self.work.plan.policy.response_edits,
+            count: |bytes| self.count(Direction::Out, bytes),
+            is_awaited: &Cell::new(false),
+            is_begun: &Cell::new(true),
+            sink,
+        };
+        pump.run(source).await
+    }
+}
+
+/// What an exchange ends with when the upstream broke off its content.
+pub(crate) fn of_upstream(cut: Cut) -> Failure {
+    match cut {
+        Cut::Refused(refusal) => bad_response(Some(refusal)),
+        cut @ (Cut::Broken(_) | Cut::TooLong) => cut.into(),
+    }
+}
+
+/// What an exchange ends with when the upstream's answer is none.
+pub(crate) fn bad_response(refusal: Option<Refusal>) -> Failure {
+    Failure {
+        outcome: Outcome::BadResponse,
+        refusal,
+    }
+}

@@ -1,0 +1,394 @@
+//! The content of messages, where one side speaks HTTP/2: pieces from a source to a sink.
+//!
+//! A piece is taken from the source only when the sink took the one before, so a message holds one
+//! piece, and back-pressure passes through. Room in the connection's window is asked for when there
+//! is something to send: what waits for its source takes none from other streams.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    io,
+};
+
+use bytes::Bytes;
+use engine_core::outcome::Outcome;
+use engine_http::{
+    chunked::{self, Decoder, Piece as Chunk},
+    edit::FieldEdits,
+    refusal::Refusal,
+};
+use h2::{RecvStream, SendStream};
+
+use crate::{
+    context::WorkerContext,
+    exchange::{
+        body::{Cut, send_all},
+        http2::heads,
+        watch::Place,
+    },
+    relay::Direction,
+    transport::{End, ahead::Ahead},
+};
+
+/// The largest piece that is taken from a connection of HTTP/1: four frames.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// Where content comes from.
+pub(crate) enum Source<'a> {
+    /// A stream of HTTP/2.
+    Stream(RecvStream),
+    /// A connection of HTTP/1.
+    Connection(Arriving<'a>),
+}
+
+/// Content that arrives on a connection of HTTP/1.
+pub(crate) struct Arriving<'a> {
+    pub(crate) worker: &'a WorkerContext,
+    pub(crate) end: &'a End,
+    pub(crate) ahead: &'a mut Ahead,
+    pub(crate) extent: Extent,
+}
+
+/// How far content goes.
+pub(crate) enum Extent {
+    /// So many bytes.
+    Left(u64),
+    /// Until the chunks end.
+    Chunks(Box<Decoder>),
+    /// Until the connection ends.
+    Close,
+}
+
+/// A part of some content.
+enum Piece {
+    Data {
+        bytes: Bytes,
+        /// What it took of the source, framing included.
+        weight: u64,
+        /// Nothing follows, not even trailers.
+        is_last: bool,
+    },
+    /// The end, with the lines of the trailers.
+    End { trailers: Vec<u8>, weight: u64 },
+}
+
+/// Where content goes to.
+pub(crate) enum Sink<'a> {
+    /// A stream of HTTP/2.
+    Stream(&'a RefCell<SendStream<Bytes>>),
+    /// A connection of HTTP/1.
+    Connection {
+        end: &'a End,
+        is_chunked: bool,
+        /// Where a response is, for whoever watches its client.
+        place: Option<&'a Cell<Place>>,
+    },
+}
+
+/// What happened to a source or a sink.
+pub(crate) enum Fault {
+    /// It broke.
+    Broken,
+    /// It ended early.
+    Ended,
+    /// What it sent is malformed.
+    Refused(Refusal),
+}
+
+/// Moves content to its end.
+pub(crate) struct Pump<'a, F> {
+    pub(crate) direction: Direction,
+    /// The most that is passed on.
+    pub(crate) length_max: u64,
+    /// What the rule changes in trailers.
+    pub(crate) edits: &'a FieldEdits,
+    /// Counts what the upstream took, or gave.
+    pub(crate) count: F,
+    /// Set while the source is waited for.
+    pub(crate) is_awaited: &'a Cell<bool>,
+    /// Set when something of the source may be gone.
+    pub(crate) is_begun: &'a Cell<bool>,
+    pub(crate) sink: Sink<'a>,
+}
+
+impl<F: Fn(u64)> Pump<'_, F> {
+    /// Moves it.
+    ///
+    /// # Errors
+    /// Says what was in its way. The receiver has then a part of a message.
+    pub(crate) async fn run(&self, source: &mut Source<'_>) -> Result<(), Cut> {
+        let mut length: u64 = 0;
+        // Of chunks, parts of their framing may be used up before there is a piece.
+        if matches!(source, Source::Connection(_)) {
+            self.is_begun.set(true);
+        }
+        loop {
+            self.is_awaited.set(true);
+            let next = source.next().await;
+            self.is_awaited.set(false);
+            self.is_begun.set(true);
+            match next.map_err(|fault| self.source_cut(fault))? {
+                Piece::Data {
+                    bytes,
+                    weight,
+                    is_last,
+                } => {
+                    let size = bytes.len();
+                    length += size as u64;
+                    if length > self.length_max {
+                        return Err(Cut::TooLong);
+                    }
+                    let sent = self.sink.put(bytes, is_last).await;
+                    let sent = sent.map_err(|_| self.sink_cut())?;
+                    self.count(weight, sent);
+                    source.release(size);
+                    if is_last {
+                        return Ok(());
+                    }
+                }
+                Piece::End { trailers, weight } => {
+                    let sent = self.sink.end(&self.edits.trailers(&trailers)).await;
+                    let sent = sent.map_err(|_| self.sink_cut())?;
+                    self.count(weight, sent);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn count(&self, taken: u64, given: u64) {
+        (self.count)(match self.direction {
+            Direction::In => given,
+            Direction::Out => taken,
+        });
+    }
+
+    fn source_cut(&self, fault: Fault) -> Cut {
+        match (fault, self.direction) {
+            (Fault::Refused(refusal), _) => Cut::Refused(refusal),
+            (Fault::Broken, Direction::In) => Cut::Broken(Outcome::ClientReset),
+            (Fault::Ended, Direction::In) => Cut::Broken(Outcome::Truncated),
+            (Fault::Broken | Fault::Ended, Direction::Out) => Cut::Broken(Outcome::UpstreamReset),
+        }
+    }
+
+    fn sink_cut(&self) -> Cut {
+        Cut::Broken(match self.direction {
+            Direction::In => Outcome::UpstreamReset,
+            Direction::Out => Outcome::ClientReset,
+        })
+    }
+}
+
+impl Source<'_> {
+    async fn next(&mut self) -> Result<Piece, Fault> {
+        match self {
+            Self::Stream(stream) => next_of_stream(stream).await,
+            Self::Connection(arriving) => arriving.next().await,
+        }
+    }
+
+    /// The sink took so much: the sender may send as much again.
+    fn release(&mut self, size: usize) {
+        if let Self::Stream(stream) = self {
+            // Fails only when more is released than was received.
+            let _ = stream.flow_control().release_capacity(size);
+        }
+    }
+}
+
+async fn next_of_stream(stream: &mut RecvStream) -> Result<Piece, Fault> {
+    match stream.data().await {
+        Some(Ok(bytes)) => Ok(Piece::Data {
+            weight: bytes.len() as u64,
+            is_last: stream.is_end_stream(),
+            bytes,
+        }),
+        Some(Err(_)) => Err(Fault::Broken),
+        None => {
+            let trailers = stream.trailers().await.map_err(|_| Fault::Broken)?;
+            let trailers = trailers.map_or(Ok(Vec::new()), |map| heads::trailer_lines(&map));
+            let trailers = trailers.map_err(Fault::Refused)?;
+            let weight = trailers.len() as u64;
+            Ok(Piece::End { trailers, weight })
+        }
+    }
+}
+
+impl Arriving<'_> {
+    async fn next(&mut self) -> Result<Piece, Fault> {
+        loop {
+            if let Some(piece) = self.piece()? {
+                return Ok(piece);
+            }
+            if !self.receive().await? {
+                return Ok(Piece::End {
+                    trailers: Vec::new(),
+                    weight: 0,
+                });
+            }
+        }
+    }
+
+    /// The next piece of what was received already.
+    fn piece(&mut self) -> Result<Option<Piece>, Fault> {
+        let unused = self.ahead.unused();
+        let (bytes, used) = match &mut self.extent {
+            Extent::Left(0) => {
+                return Ok(Some(Piece::End {
+                    trailers: Vec::new(),
+                    weight: 0,
+                }));
+            }
+            _ if unused.is_empty() => return Ok(None),
+            Extent::Left(left) => {
+                let count =
+                    usize::try_from(*left).map_or(unused.len(), |left| left.min(unused.len()));
+                *left -= count as u64;
+                (Bytes::copy_from_slice(&unused[..count]), count)
+            }
+            Extent::Close => (Bytes::copy_from_slice(unused), unused.len()),
+            Extent::Chunks(decoder) => {
+                let (used, chunk) = decoder.read(unused).map_err(Fault::Refused)?;
+                let range = match chunk {
+                    Chunk::Data(range) => range,
+                    Chunk::End => {
+                        let trailers = decoder.trailers().to_vec();
+                        self.ahead.consume(used);
+                        let weight = used as u64;
+                        return Ok(Some(Piece::End { trailers, weight }));
+                    }
+                    Chunk::NeedMore => {
+                        self.ahead.consume(used);
+                        return Ok(None);
+                    }
+                };
+                (Bytes::copy_from_slice(&unused[range]), used)
+            }
+        };
+        self.ahead.consume(used);
+        Ok(Some(Piece::Data {
+            bytes,
+            weight: used as u64,
+            is_last: matches!(self.extent, Extent::Left(0)),
+        }))
+    }
+
+    /// Receives more. False where the content ends with the connection, and it ended.
+    async fn receive(&mut self) -> Result<bool, Fault> {
+        loop {
+            match self.ahead.receive_up_to(PIECE_BYTES, self.worker, self.end) {
+                Ok(0) if matches!(self.extent, Extent::Close) => return Ok(false),
+                Ok(0) => return Err(Fault::Ended),
+                Ok(_) => return Ok(true),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return Err(Fault::Broken),
+            }
+            self.end.readable().await.map_err(|_| Fault::Broken)?;
+        }
+    }
+}
+
+impl Sink<'_> {
+    /// Passes a piece on; gives what that took, framing included.
+    async fn put(&self, bytes: Bytes, is_last: bool) -> io::Result<u64> {
+        match *self {
+            Self::Stream(stream) => {
+                let size = bytes.len() as u64;
+                send_data(stream, bytes, is_last).await?;
+                Ok(size)
+            }
+            Self::Connection {
+                end,
+                is_chunked,
+                place,
+            } => {
+                if !is_chunked {
+                    send_all(end, &bytes).await?;
+                    return Ok(bytes.len() as u64);
+                }
+                let mut framed = Vec::with_capacity(bytes.len() + 2 * chunked::SIZE_BYTES_MAX);
+                if !bytes.is_empty() {
+                    chunked::write_size(bytes.len() as u64, &mut framed);
+                    framed.extend_from_slice(&bytes);
+                    framed.extend_from_slice(chunked::CHUNK_END);
+                }
+                if is_last {
+                    chunked::write_end(&[], &mut framed);
+                }
+                if let Some(place) = place {
+                    place.set(Place::Within);
+                }
+                send_all(end, &framed).await?;
+                if let Some(place) = place {
+                    place.set(Place::BetweenChunks);
+                }
+                Ok(framed.len() as u64)
+            }
+        }
+    }
+
+    /// Ends the content; gives what that took.
+    async fn end(&self, trailers: &[u8]) -> io::Result<u64> {
+        match *self {
+            Self::Stream(stream) => {
+                let ended = match heads::trailer_map(trailers) {
+                    Some(map) => stream.borrow_mut().send_trailers(map),
+                    None => stream.borrow_mut().send_data(Bytes::new(), true),
+                };
+                ended.map_err(io::Error::other)?;
+                Ok(trailers.len() as u64)
+            }
+            Self::Connection {
+                end,
+                is_chunked,
+                place,
+            } => {
+                let mut framed = Vec::new();
+                if is_chunked {
+                    if let Some(place) = place {
+                        place.set(Place::Within);
+                    }
+                    chunked::write_end(trailers, &mut framed);
+                    send_all(end, &framed).await?;
+                }
+                Ok(framed.len() as u64)
+            }
+        }
+    }
+}
+
+/// Sends all of it, as the windows of stream and connection allow.
+pub(crate) async fn send_data(
+    stream: &RefCell<SendStream<Bytes>>,
+    mut bytes: Bytes,
+    is_last: bool,
+) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let room = poll_fn(|cx| {
+            let mut stream = stream.borrow_mut();
+            stream.reserve_capacity(bytes.len());
+            match stream.capacity() {
+                0 => stream.poll_capacity(cx),
+                room => std::task::Poll::Ready(Some(Ok(room))),
+            }
+        });
+        let room = room.await.ok_or(io::ErrorKind::BrokenPipe)?;
+        let room = room.map_err(io::Error::other)?.min(bytes.len());
+        if room == 0 {
+            continue;
+        }
+        let part = bytes.split_to(room);
+        let ends = is_last && bytes.is_empty();
+        let sent = stream.borrow_mut().send_data(part, ends);
+        sent.map_err(io::Error::other)?;
+        if ends {
+            return Ok(());
+        }
+    }
+    if is_last {
+        let ended = stream.borrow_mut().send_data(Bytes::new(), true);
+        ended.map_err(io::Error::other)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,244 @@
+//! Heads between their two forms: h2's maps, and the values that rules and HTTP/1 work with.
+
+use bytes::Bytes;
+use engine_http::{
+    chunked,
+    decoded::{self, FieldLines, RequestHead},
+    facts,
+    field::{Fields, Known},
+    forward::{self, ResponseForwarding},
+    limits::{FIELDS_MAX, Limits},
+    reading::Reading,
+    refusal::Refusal,
+    request::{self, Request},
+    response::{self, Asked, Framing, Response},
+    scan::Scan,
+};
+use h2::ext::Protocol;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, uri::Scheme};
+
+/// Writes the fields of a head out as checked lines.
+///
+/// # Errors
+/// Says which rule one of them breaks.
+pub(crate) fn lines(map: &HeaderMap, limits: &Limits) -> Result<FieldLines, Refusal> {
+    let mut lines = FieldLines::default();
+    for (name, value) in map {
+        lines.push(name.as_str().as_bytes(), value.as_bytes(), limits)?;
+    }
+    Ok(lines)
+}
+
+/// Reads the head of a request.
+///
+/// # Errors
+/// Says which rule it breaks.
+pub(crate) fn request<'a>(
+    parts: &'a http::request::Parts,
+    lines: &'a FieldLines,
+    is_end: bool,
+    limits: &Limits,
+) -> Result<Request<'a>, Refusal> {
+    let path = parts.uri.path_and_query();
+    let head = RequestHead {
+        method: parts.method.as_str(),
+        authority: parts.uri.authority().map(http::uri::Authority::as_str),
+        path: path.map_or("/", http::uri::PathAndQuery::as_str),
+        protocol: parts.extensions.get::<Protocol>().map(Protocol::as_str),
+        fields: lines.fields(),
+        is_end,
+    };
+    decoded::request(&head, limits)
+}
+
+/// The head of a request, which is written as in HTTP/1, as an upstream of HTTP/2 gets it. `None`
+/// where it cannot be written so.
+///
+/// An upgrade is left out, as every upgrade may be (RFC 9110 section 7.8).
+pub(crate) fn outgoing(head: &[u8], is_tls: bool) -> Option<http::Request<()>> {
+    let limits = Limits {
+        head_bytes_max: usize::MAX,
+        target_bytes_max: head.len(),
+        fields_max: FIELDS_MAX,
+    };
+    let Reading::Head(read) = request::read(head, &limits, &mut Scan::default()) else {
+        return None;
+    };
+    let mut map = HeaderMap::with_capacity(32);
+    copy_fields(read.fields, &mut map);
+    map.remove(header::HOST);
+    if read.takes_trailers {
+        map.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    if let facts::Framing::Length(length) = read.framing {
+        map.insert(header::CONTENT_LENGTH, length.into());
+    }
+    let mut path = read.target.path.to_owned();
+    if let Some(query) = read.target.query {
+        path.push('?');
+        path.push_str(query);
+    }
+    let mut uri = http::uri::Parts::default();
+    uri.scheme = Some(if is_tls { Scheme::HTTPS } else { Scheme::HTTP });
+    uri.authority = Some(read.host?.as_str().parse().ok()?);
+    uri.path_and_query = Some(path.parse().ok()?);
+    let mut request = http::Request::new(());
+    *request.method_mut() = http::Method::from_bytes(read.method.as_str().as_bytes()).ok()?;
+    *request.uri_mut() = http::Uri::from_parts(uri).ok()?;
+    *request.version_mut() = http::Version::HTTP_2;
+    *request.headers_mut() = map;
+    Some(request)
+}
+
+/// The head of a response, as a client of HTTP/2 gets it.
+pub(crate) fn response(
+    response: &Response<'_>,
+    forwarding: &ResponseForwarding<'_>,
+) -> http::Response<()> {
+    let mut map = HeaderMap::with_capacity(16);
+    forward::response_fields(response, forwarding, &mut MapSink::new(&mut map));
+    let length = match forwarding.framing {
+        // As it was declared: the end of the stream says where content ends.
+        Framing::Length(_) => response.length,
+        // What the content would be, for HEAD and 304 (RFC 9110 section 8.6).
+        Framing::None if response.status >= 200 && response.status != 204 => response.length,
+        Framing::None | Framing::Chunked | Framing::UntilClose => None,
+    };
+    if let Some(length) = length {
+        map.insert(header::CONTENT_LENGTH, length.into());
+    }
+    with_status(response.status, map)
+}
+
+/// An interim response, as a client of HTTP/2 gets it.
+pub(crate) fn interim(response: &Response<'_>) -> http::Response<()> {
+    let mut map = HeaderMap::new();
+    copy_fields(response.fields, &mut map);
+    with_status(response.status, map)
+}
+
+/// An answer of the gateway's own, which is written as in HTTP/1. `None` where it is no answer.
+pub(crate) fn own(answer: &[u8], is_head: bool) -> Option<(http::Response<()>, Bytes)> {
+    let asked = Asked {
+        head: is_head,
+        upgrade: false,
+    };
+    let reading = response::read(answer, asked, &Limits::default(), &mut Scan::default());
+    let Reading::Head(response) = reading else {
+        return None;
+    };
+    let mut map = HeaderMap::with_capacity(8);
+    copy_fields(response.fields, &mut map);
+    if let Some(length) = response.length {
+        map.insert(header::CONTENT_LENGTH, length.into());
+    }
+    let content = Bytes::copy_from_slice(answer.get(response.head_len..)?);
+    Some((with_status(response.status, map), content))
+}
+
+/// The trailers of a message as lines, without those that may not come there.
+///
+/// # Errors
+/// Says which rule one of them breaks.
+pub(crate) fn trailer_lines(map: &HeaderMap) -> Result<Vec<u8>, Refusal> {
+    let limits = Limits {
+        head_bytes_max: chunked::TRAILERS_BYTES_MAX,
+        ..Limits::default()
+    };
+    let mut lines = FieldLines::default();
+    for (name, value) in map {
+        let name = name.as_str().as_bytes();
+        if chunked::is_trailer(name) {
+            lines.push(name, value.as_bytes(), &limits)?;
+        }
+    }
+    Ok(lines.fields().lines().to_vec())
+}
+
+/// The trailers of a message as a map; `None` where there are none.
+pub(crate) fn trailer_map(lines: &[u8]) -> Option<HeaderMap> {
+    if lines.is_empty() {
+        return None;
+    }
+    let mut map = HeaderMap::new();
+    for field in chunked::trailer_fields(lines) {
+        append(&mut map, field.name, field.value);
+    }
+    Some(map)
+}
+
+fn copy_fields(fields: Fields<'_>, map: &mut HeaderMap) {
+    for field in fields {
+        let is_of_connection = matches!(
+            Known::of(field.name),
+            Some(
+                Known::Connection
+                    | Known::ContentLength
+                    | Known::Te
+                    | Known::TransferEncoding
+                    | Known::Upgrade
+                    | Known::KeepAlive
+                    | Known::HopByHop
+                    | Known::ForProxy
+            )
+        );
+        if !is_of_connection {
+            append(map, field.name, field.value);
+        }
+    }
+}
+
+fn with_status(status: u16, map: HeaderMap) -> http::Response<()> {
+    let mut response = http::Response::new(());
+    // A head that was read has a status from 100 to 599.
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+    *response.headers_mut() = map;
+    response
+}
+
+/// Adds a field that was checked. A map takes every checked field, as long as it has room, which it
+/// has for 32,768 of them.
+fn append(map: &mut HeaderMap, name: &[u8], value: &[u8]) {
+    if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+        let _ = map.try_append(name, value);
+    }
+}
+
+/// Writes fields into a map.
+struct MapSink<'a> {
+    map: &'a mut HeaderMap,
+    name: Option<HeaderName>,
+    value: Vec<u8>,
+}
+
+impl<'a> MapSink<'a> {
+    fn new(map: &'a mut HeaderMap) -> Self {
+        Self {
+            map,
+            name: None,
+            value: Vec::new(),
+        }
+    }
+}
+
+impl forward::Sink for MapSink<'_> {
+    fn name(&mut self, name: &[u8]) {
+        self.name = HeaderName::from_bytes(name).ok();
+    }
+
+    fn value(&mut self, part: &[u8]) {
+        self.value.extend_from_slice(part);
+    }
+
+    fn end(&mut self) {
+        let value = HeaderValue::from_bytes(&self.value);
+        self.value.clear();
+        if let (Some(name), Ok(value)) = (self.name.take(), value) {
+            let _ = self.map.try_append(name, value);
+        }
+    }
+
+    fn field(&mut self, name: &[u8], value: &[u8]) {
+        append(self.map, name, value);
+    }
+}

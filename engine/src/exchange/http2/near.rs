@@ -1,0 +1,286 @@
+//! The client's side of a request: where its response goes to.
+
+use std::{
+    cell::{Cell, OnceCell, RefCell},
+    io,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use engine_http::{
+    date::HttpDate,
+    forward::{ResponseForwarding, write_interim, write_response},
+    method::Version,
+    response::{Framing, Response},
+};
+use h2::{Reason, SendStream, server::SendResponse};
+
+use crate::{
+    exchange::{
+        Plan,
+        body::send_all,
+        http2::{
+            content::{Sink, send_data},
+            heads,
+        },
+        trace::RequestTrace,
+        watch::Place,
+    },
+    transport::End,
+};
+
+/// The client's side of a request.
+pub(crate) enum Near<'a> {
+    /// A stream of HTTP/2.
+    Stream(&'a NearStream, &'a RequestTrace<'a>),
+    /// A connection of HTTP/1.
+    Connection(NearConnection<'a>),
+}
+
+/// A stream that a request came on.
+///
+/// Several futures of one task use it, each between two waits.
+pub(crate) struct NearStream {
+    respond: RefCell<SendResponse<Bytes>>,
+    stream: OnceCell<RefCell<SendStream<Bytes>>>,
+}
+
+/// What follows an answer of the gateway's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The stream ends with it.
+    Whole,
+    /// The stream is reset behind it.
+    Open,
+}
+
+/// A connection of HTTP/1 that a request came on.
+pub(crate) struct NearConnection<'a> {
+    end: &'a End,
+    trace: &'a RequestTrace<'a>,
+    is_chunked: Cell<bool>,
+    /// It was told that the connection ends.
+    closes: Cell<bool>,
+    /// Where the response is.
+    place: Cell<Place>,
+}
+
+/// What the client is told along with the head of a response.
+pub(crate) struct Head<'a> {
+    pub(crate) plan: &'a Plan<'a>,
+    /// The value of a further `Set-Cookie`.
+    pub(crate) cookie: Option<&'a Vec<u8>>,
+    /// Nothing follows.
+    pub(crate) is_end: bool,
+    /// The client should ask no more on its connection.
+    pub(crate) is_last: bool,
+    /// Now.
+    pub(crate) date: HttpDate,
+}
+
+impl Near<'_> {
+    /// Whether a final head was sent: from then on nobody else can answer.
+    pub(crate) fn is_answered(&self) -> bool {
+        match self {
+            Self::Stream(near, _) => near.stream.get().is_some(),
+            Self::Connection(near) => near.trace.status.get().is_some(),
+        }
+    }
+
+    /// Whether the client has taken its request back, or is gone.
+    pub(crate) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Stream(near, _) => near.poll_gone(cx),
+            // It is watched by whoever has sent its content.
+            Self::Connection(_) => Poll::Pending,
+        }
+    }
+
+    /// Passes an interim response on.
+    ///
+    /// # Errors
+    /// When the client is gone.
+    pub(crate) async fn inform(&self, response: &Response<'_>, plan: &Plan<'_>) -> io::Result<()> {
+        match self {
+            Self::Stream(near, _) => {
+                let mut respond = near.respond.borrow_mut();
+                let sent = respond.send_informational(heads::interim(response));
+                sent.map_err(io::Error::other)
+            }
+            Self::Connection(_) if plan.version == Version::Http10 => Ok(()),
+            Self::Connection(near) => {
+                let mut head = Vec::new();
+                write_interim(response, &mut head);
+                let place = near.place.replace(Place::Within);
+                send_all(near.end, &head).await?;
+                near.place.set(place);
+                Ok(())
+            }
+        }
+    }
+
+    /// Passes the head of the response on.
+    ///
+    /// # Errors
+    /// When the client is gone.
+    pub(crate) async fn respond(&self, response: &Response<'_>, told: &Head<'_>) -> io::Result<()> {
+        let trace = match self {
+            Self::Stream(_, trace) => *trace,
+            Self::Connection(near) => near.trace,
+        };
+        trace.headed_at.set(Some(Instant::now()));
+        match self {
+            Self::Stream(near, _) => {
+                let head = near.head(response, told);
+                trace.status.set(Some(head.status().as_u16()));
+                near.respond(head, told.is_end).map(drop)
+            }
+            Self::Connection(near) => {
+                let head = near.head(response, told);
+                trace.status.set(Some(response.status));
+                near.place.set(Place::Within);
+                send_all(near.end, &head).await?;
+                if near.is_chunked.get() {
+                    near.place.set(Place::BetweenChunks);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether the client was told that the connection ends.
+    pub(crate) fn closes(&self) -> bool {
+        match self {
+            Self::Stream(..) => false,
+            Self::Connection(near) => near.closes.get(),
+        }
+    }
+
+    /// Where the content of the response goes to, once its head was sent.
+    pub(crate) fn sink(&self) -> Option<Sink<'_>> {
+        match self {
+            Self::Stream(near, _) => near.stream.get().map(Sink::Stream),
+            Self::Connection(near) => Some(Sink::Connection {
+                end: near.end,
+                is_chunked: near.is_chunked.get(),
+                place: Some(&near.place),
+            }),
+        }
+    }
+}
+
+/// What a head says, whatever the client speaks.
+fn forwarding<'a>(told: &Head<'a>, framing: Framing, keep_alive: bool) -> ResponseForwarding<'a> {
+    let plan = told.plan;
+    ResponseForwarding {
+        version: plan.version,
+        keep_alive,
+        framing,
+        request_id: plan.request_id,
+        edits: &plan.policy.response_edits,
+        hsts: plan.hsts(),
+        set_cookie: told.cookie.map(Vec::as_slice),
+        date: told.date,
+    }
+}
+
+impl NearStream {
+    pub(crate) fn new(respond: SendResponse<Bytes>) -> Self {
+        Self {
+            respond: RefCell::new(respond),
+            stream: OnceCell::new(),
+        }
+    }
+
+    fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.stream.get() {
+            Some(stream) => stream.borrow_mut().poll_reset(cx).map(drop),
+            None => self.respond.borrow_mut().poll_reset(cx).map(drop),
+        }
+    }
+
+    fn head(&self, response: &Response<'_>, told: &Head<'_>) -> http::Response<()> {
+        let mut head = heads::response(response, &forwarding(told, response.framing, true));
+        if response.is_upgrade() {
+            // So a client of HTTP/2 is told that the protocol is switched (RFC 8441 section 5). The
+            // key that this accepts was the gateway's.
+            *head.status_mut() = http::StatusCode::OK;
+            head.headers_mut().remove("sec-websocket-accept");
+        }
+        head
+    }
+
+    fn respond(
+        &self,
+        head: http::Response<()>,
+        is_end: bool,
+    ) -> io::Result<&RefCell<SendStream<Bytes>>> {
+        let stream = self.respond.borrow_mut().send_response(head, is_end);
+        let stream = stream.map_err(io::Error::other)?;
+        Ok(self.stream.get_or_init(|| RefCell::new(stream)))
+    }
+
+    /// Sends an answer of the gateway's own, as [`heads::own`] takes it.
+    ///
+    /// # Errors
+    /// When the client is gone.
+    pub(crate) async fn answer(
+        &self,
+        answer: &[u8],
+        is_head: bool,
+        ending: Ending,
+    ) -> io::Result<()> {
+        let (head, content) = heads::own(answer, is_head).ok_or(io::ErrorKind::InvalidData)?;
+        let is_whole = ending == Ending::Whole;
+        let is_end = content.is_empty() && is_whole;
+        let stream = self.respond(head, is_end)?;
+        if is_end {
+            return Ok(());
+        }
+        send_data(stream, content, is_whole).await
+    }
+
+    /// Ends the stream in the middle.
+    pub(crate) fn reset(&self, reason: Reason) {
+        match self.stream.get() {
+            Some(stream) => stream.borrow_mut().send_reset(reason),
+            None => self.respond.borrow_mut().send_reset(reason),
+        }
+    }
+}
+
+impl<'a> NearConnection<'a> {
+    pub(crate) fn new(end: &'a End, trace: &'a RequestTrace<'a>, version: Version) -> Self {
+        Self {
+            place: Cell::new(Place::before(version)),
+            end,
+            trace,
+            is_chunked: Cell::new(false),
+            closes: Cell::new(false),
+        }
+    }
+
+    /// Where the response is, for whoever watches the client.
+    pub(crate) fn place(&self) -> &Cell<Place> {
+        &self.place
+    }
+
+    fn head(&self, response: &Response<'_>, told: &Head<'_>) -> Vec<u8> {
+        let plan = told.plan;
+        let is_modern = plan.version > Version::Http10;
+        let framing = if response.framing == Framing::Chunked && !is_modern {
+            Framing::UntilClose
+        } else {
+            response.framing
+        };
+        self.is_chunked.set(framing == Framing::Chunked);
+        self.trace.ends_by_close.set(framing == Framing::UntilClose);
+        self.closes
+            .set(framing == Framing::UntilClose || told.is_last);
+        let keep_alive = plan.keep_alive && !self.closes.get();
+        let mut head = Vec::new();
+        write_response(response, &forwarding(told, framing, keep_alive), &mut head);
+        head
+    }
+}

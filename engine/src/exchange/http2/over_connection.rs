@@ -1,0 +1,230 @@
+//! An attempt to have an upstream of HTTP/1 answer a request that came on a stream.
+
+use std::{
+    cell::Cell,
+    future::{Future as _, poll_fn},
+    io,
+    pin::pin,
+    task::Poll,
+};
+
+use engine_core::outcome::Outcome;
+use engine_http::{
+    chunked::Decoder,
+    facts,
+    reading::Reading,
+    response::{self, Framing, Response},
+    scan::Scan,
+};
+
+use crate::{
+    context::FlowContext,
+    exchange::{
+        attempt::Failure,
+        body::{Cut, send_all},
+        http2::{
+            Exchange, Passed, bad_response,
+            content::{Arriving, Extent, Pump, Sink, Source},
+            of_upstream,
+        },
+    },
+    relay::Direction,
+    transport::{End, ahead::Ahead},
+};
+
+/// One attempt.
+pub(crate) struct OverConnection<'a> {
+    pub(crate) exchange: &'a Exchange<'a>,
+    pub(crate) end: &'a End,
+}
+
+/// A head that the upstream sent, and what follows it.
+struct Begun {
+    extent: Extent,
+    is_end: bool,
+    is_upgrade: bool,
+    keep_alive: bool,
+}
+
+impl OverConnection<'_> {
+    /// Passes a request on, and its response back.
+    ///
+    /// # Errors
+    /// Why it ended early.
+    pub(crate) async fn run(
+        &self,
+        head: &[u8],
+        content: &mut Source<'_>,
+    ) -> Result<Passed, Failure> {
+        let sent = send_all(self.end, head).await;
+        sent.map_err(|_| Failure::from(Outcome::UpstreamReset))?;
+        self.exchange.count_head(Direction::In, head.len());
+        let mut gave = Ahead::default();
+        let begun = {
+            let sink = Sink::Connection {
+                end: self.end,
+                is_chunked: self.exchange.plan().framing == facts::Framing::Chunked,
+                place: None,
+            };
+            let content = pin!(self.exchange.send_content(content, sink));
+            let answer = pin!(self.take_answer(&mut gave));
+            self.exchange.both_ways(content, answer).await?
+        };
+        if begun.is_upgrade {
+            return Ok(Passed {
+                upstream_rests: false,
+                outcome: self.tunnel(content, &mut gave).await,
+            });
+        }
+        Ok(Passed {
+            upstream_rests: begun.keep_alive && self.exchange.is_sent() && gave.is_empty(),
+            outcome: Outcome::Done,
+        })
+    }
+
+    /// Takes the response, and passes on all of it but what follows an upgrade.
+    async fn take_answer(&self, gave: &mut Ahead) -> Result<Begun, Failure> {
+        let (connection, plan) = (self.exchange.connection(), self.exchange.plan());
+        let limits = &connection.worker.shared.limits.http_head;
+        let mut scan = Scan::default();
+        let begun = loop {
+            let response = match response::read(gave.unused(), plan.asked, limits, &mut scan) {
+                Reading::Head(response) => response,
+                Reading::Refused(refusal) => return Err(bad_response(Some(refusal))),
+                Reading::NeedMore => {
+                    self.receive(gave).await?;
+                    continue;
+                }
+            };
+            let head_len = response.head_len;
+            self.exchange.count_head(Direction::Out, head_len);
+            let begun = self.pass_head(&response).await?;
+            gave.consume(head_len);
+            scan = Scan::default();
+            if let Some(begun) = begun {
+                break begun;
+            }
+        };
+        if begun.is_end || begun.is_upgrade {
+            return Ok(begun);
+        }
+        let mut source = Source::Connection(Arriving {
+            worker: connection.worker,
+            end: self.end,
+            ahead: gave,
+            extent: begun.extent,
+        });
+        let taken = self.exchange.take_content(&mut source).await;
+        taken.map_err(of_upstream)?;
+        Ok(Begun {
+            extent: Extent::Left(0),
+            ..begun
+        })
+    }
+
+    /// Passes a head on; gives what follows it, if it is the last one.
+    async fn pass_head(&self, response: &Response<'_>) -> Result<Option<Begun>, Failure> {
+        let (near, plan) = (self.exchange.near, self.exchange.plan());
+        self.exchange.went.rests_for.set(response.rests_for);
+        let gone = |_: io::Error| Failure::from(Outcome::ClientReset);
+        if response.is_interim() {
+            self.exchange.hinted(response).await?;
+            return Ok(None);
+        }
+        // To a client of HTTP/2 success says that the protocol is switched (RFC 8441 section 5): an
+        // upstream that answers so without switching is not understood.
+        let is_success = (200..300).contains(&response.status);
+        if plan.asked.upgrade && is_success {
+            return Err(bad_response(None));
+        }
+        let (extent, is_end) = match response.framing {
+            Framing::None => (Extent::Left(0), !response.is_upgrade()),
+            Framing::Length(length) => (Extent::Left(length), length == 0),
+            Framing::Chunked => (Extent::Chunks(Box::new(Decoder::of_response())), false),
+            Framing::UntilClose => (Extent::Close, false),
+        };
+        let mut cookie = Vec::new();
+        let told = self.exchange.head(is_end, &mut cookie);
+        near.respond(response, &told).await.map_err(gone)?;
+        Ok(Some(Begun {
+            extent,
+            is_end,
+            is_upgrade: response.is_upgrade(),
+            keep_alive: response.keep_alive,
+        }))
+    }
+
+    async fn receive(&self, gave: &mut Ahead) -> Result<(), Failure> {
+        let FlowContext { worker, slot, .. } = self.exchange.connection().flow;
+        let patience = self.exchange.patience.answer();
+        loop {
+            let waited = slot.within(&worker.live, patience, self.end.readable());
+            match waited.await {
+                Ok(readable) => readable.map_err(|_| Failure::from(Outcome::GatewayError))?,
+                Err(_) => return Err(Outcome::AnswerTimeout.into()),
+            }
+            match gave.receive(worker, self.end) {
+                Ok(0) => return Err(Outcome::UpstreamReset.into()),
+                Ok(_) => {
+                    self.exchange.went.is_heard.set(true);
+                    return Ok(());
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return Err(Outcome::UpstreamReset.into()),
+            }
+        }
+    }
+
+    /// Goes on with whatever protocol both sides have agreed on, inside the stream (RFC 8441).
+    async fn tunnel(&self, content: &mut Source<'_>, gave: &mut Ahead) -> Outcome {
+        let pump_in = Pump {
+            direction: Direction::In,
+            length_max: u64::MAX,
+            edits: &self.exchange.plan().policy.request_edits,
+            count: |bytes| self.exchange.count(Direction::In, bytes),
+            is_awaited: &Cell::new(false),
+            is_begun: &Cell::new(true),
+            sink: Sink::Connection {
+                end: self.end,
+                is_chunked: false,
+                place: None,
+            },
+        };
+        let mut lane_in = pin!(async {
+            pump_in.run(content).await?;
+            let ended = self.end.end().await;
+            ended.map_err(|_| Cut::Broken(Outcome::UpstreamReset))
+        });
+        let mut source = Source::Connection(Arriving {
+            worker: self.exchange.connection().worker,
+            end: self.end,
+            ahead: gave,
+            extent: Extent::Close,
+        });
+        let mut lane_out = pin!(self.exchange.take_content(&mut source));
+        let (mut in_ended, mut out_ended) = (false, false);
+        poll_fn(|cx| {
+            if self.exchange.near.poll_gone(cx).is_ready() {
+                return Poll::Ready(Outcome::ClientReset);
+            }
+            if !in_ended && let Poll::Ready(ended) = lane_in.as_mut().poll(cx) {
+                match ended {
+                    Ok(()) => in_ended = true,
+                    Err(cut) => return Poll::Ready(Failure::from(cut).outcome),
+                }
+            }
+            if !out_ended && let Poll::Ready(ended) = lane_out.as_mut().poll(cx) {
+                match ended {
+                    Ok(()) => out_ended = true,
+                    Err(cut) => return Poll::Ready(Failure::from(cut).outcome),
+                }
+            }
+            if in_ended && out_ended {
+                Poll::Ready(Outcome::Done)
+            } else {
+                Poll::Pending
+            }
+        })
+        .await
+    }
+}

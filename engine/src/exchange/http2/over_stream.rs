@@ -1,0 +1,188 @@
+//! An attempt to have an upstream of HTTP/2 answer a request, whichever way that came.
+
+use std::{
+    cell::RefCell,
+    future::{Future as _, poll_fn},
+    io,
+    pin::{Pin, pin},
+    task::{Context, Poll},
+};
+
+use engine_core::outcome::Outcome;
+use engine_http::{decoded, response::Framing};
+use h2::{Reason, RecvStream, client::ResponseFuture};
+
+use crate::{
+    context::FlowContext,
+    exchange::{
+        attempt::Failure,
+        body::Cut,
+        http2::{
+            Exchange, Passed, bad_response,
+            content::{Sink, Source},
+            heads, of_upstream,
+        },
+    },
+    relay::Direction,
+    upstream::http2::Lease,
+};
+
+/// One attempt.
+pub(crate) struct OverStream<'a> {
+    pub(crate) exchange: &'a Exchange<'a>,
+    pub(crate) lease: &'a Lease,
+}
+
+/// A head that the upstream sent.
+enum Head {
+    Interim(http::Response<()>),
+    Final(http::Response<RecvStream>),
+}
+
+impl OverStream<'_> {
+    /// Passes a request on, and its response back. `head` is the request's, as in HTTP/1.
+    ///
+    /// # Errors
+    /// Why it ended early.
+    pub(crate) async fn run(
+        &self,
+        head: &[u8],
+        content: &mut Source<'_>,
+    ) -> Result<Passed, Failure> {
+        let request = heads::outgoing(head, self.lease.is_tls());
+        let request = request.ok_or(Failure::from(Outcome::GatewayError))?;
+        let has_content = self.exchange.has_content();
+        let (mut response, stream) = self.open(request, !has_content).await?;
+        self.exchange.count_head(Direction::In, head.len());
+        let stream = RefCell::new(stream);
+        let content = pin!(self.exchange.send_content(content, Sink::Stream(&stream)));
+        let answer = pin!(self.take_answer(&mut response));
+        self.exchange.both_ways(content, answer).await?;
+        Ok(Passed {
+            upstream_rests: false,
+            outcome: Outcome::Done,
+        })
+    }
+
+    /// Sends the head, and waits until the connection has room for another stream.
+    async fn open(
+        &self,
+        request: http::Request<()>,
+        is_end: bool,
+    ) -> Result<(ResponseFuture, h2::SendStream<bytes::Bytes>), Failure> {
+        let FlowContext {
+            worker,
+            listener,
+            slot,
+            ..
+        } = self.exchange.connection().flow;
+        let mut sender = self.lease.sender();
+        let opened = sender.send_request(request, is_end);
+        let opened = opened.map_err(|error| {
+            // It takes no more requests, so it has not begun with this one.
+            self.lease.refused();
+            self.broke(Some(&error))
+        })?;
+        // h2 queues what is more than the upstream allows, and says here when its turn has come.
+        let room = poll_fn(|cx| sender.poll_ready(cx));
+        let declared = self.exchange.plan().policy.timeouts.connect;
+        let patience = declared.unwrap_or(listener.connect_timeout);
+        match slot.within(&worker.live, patience, room).await {
+            Ok(Ok(())) => Ok(opened),
+            Ok(Err(error)) => {
+                self.lease.refused();
+                Err(self.broke(Some(&error)))
+            }
+            Err(_) => {
+                self.lease.refused();
+                Err(Outcome::NoTarget.into())
+            }
+        }
+    }
+
+    /// Takes the response, and passes all of it on.
+    async fn take_answer(&self, response: &mut ResponseFuture) -> Result<(), Failure> {
+        let (connection, plan) = (self.exchange.connection(), self.exchange.plan());
+        let near = self.exchange.near;
+        let worker = connection.worker;
+        let limits = &worker.shared.limits.http_head;
+        let gone = |_: io::Error| Failure::from(Outcome::ClientReset);
+        let (parts, content) = loop {
+            let head = poll_fn(|cx| poll_head(response, cx));
+            let waited =
+                connection
+                    .slot
+                    .within(&worker.live, self.exchange.patience.answer(), head);
+            match waited.await {
+                Ok(Ok(Head::Interim(head))) => {
+                    let lines = heads::lines(head.headers(), limits);
+                    let lines = lines.map_err(|refusal| bad_response(Some(refusal)))?;
+                    let status = head.status().as_u16();
+                    let read = decoded::response(status, lines.fields(), plan.asked, false);
+                    let read = read.map_err(|refusal| bad_response(Some(refusal)))?;
+                    self.exchange.hinted(&read).await?;
+                }
+                Ok(Ok(Head::Final(head))) => break head.into_parts(),
+                Ok(Err(error)) => return Err(self.broke(Some(&error))),
+                Err(_) => {
+                    // It may be the connection that leads nowhere.
+                    self.lease.distrust();
+                    return Err(Outcome::AnswerTimeout.into());
+                }
+            }
+        };
+        let lines = heads::lines(&parts.headers, limits);
+        let lines = lines.map_err(|refusal| bad_response(Some(refusal)))?;
+        let status = parts.status.as_u16();
+        let is_end = content.is_end_stream();
+        let read = decoded::response(status, lines.fields(), plan.asked, is_end);
+        let read = read.map_err(|refusal| bad_response(Some(refusal)))?;
+        self.exchange.went.is_heard.set(true);
+        let weight = lines.fields().lines().len();
+        self.exchange.count_head(Direction::Out, weight);
+        let is_end = is_end || read.framing == Framing::None;
+        let mut cookie = Vec::new();
+        let told = self.exchange.head(is_end, &mut cookie);
+        let answered = near.respond(&read, &told).await;
+        answered.map_err(gone)?;
+        if is_end {
+            return Ok(());
+        }
+        let mut source = Source::Stream(content);
+        let taken = self.exchange.take_content(&mut source).await;
+        taken.map_err(|cut| match (cut, self.lease.flood()) {
+            (Cut::Broken(Outcome::UpstreamReset), Some(kind)) => bad_response(Some(kind)),
+            (cut, _) => of_upstream(cut),
+        })
+    }
+
+    /// What a request ends with whose stream broke.
+    fn broke(&self, error: Option<&h2::Error>) -> Failure {
+        if let Some(kind) = self.lease.flood() {
+            return bad_response(Some(kind));
+        }
+        if let Some(error) = error {
+            // Beyond what the upstream's goodbye names, and refused: it has not begun (RFC 9113
+            // section 8.7).
+            if !error.is_reset() {
+                self.lease.distrust();
+            }
+            if error.reason() == Some(Reason::REFUSED_STREAM)
+                || error.is_go_away() && error.reason() == Some(Reason::NO_ERROR)
+            {
+                self.lease.refused();
+                return Outcome::NoTarget.into();
+            }
+        }
+        Outcome::UpstreamReset.into()
+    }
+}
+
+fn poll_head(response: &mut ResponseFuture, cx: &mut Context<'_>) -> Poll<Result<Head, h2::Error>> {
+    if let Poll::Ready(Some(interim)) = response.poll_informational(cx) {
+        return Poll::Ready(interim.map(Head::Interim));
+    }
+    Pin::new(response)
+        .poll(cx)
+        .map(|head| head.map(Head::Final))
+}

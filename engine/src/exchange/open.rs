@@ -1,0 +1,448 @@
+//! Gets an upstream connection for a request: one that rests, or a new one.
+
+use std::{
+    cell::{Cell, OnceCell},
+    net::IpAddr,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use engine_core::{
+    balance::{Balance as Shared, Candidate, Occupied},
+    outcome::Outcome,
+    snapshot::{Route, Target},
+};
+use engine_http::{
+    balance::{Balance, Draw, Member, identity, nth},
+    rules::Policy,
+};
+use engine_sys::netns::Netns;
+
+use engine_tls::Cause;
+
+use crate::{
+    context::{
+        admit::Permit,
+        failure::Failure,
+        live::Dialed,
+        record::Flow,
+        snapshot::Published,
+        tls::{Speech, origin::Origin},
+    },
+    exchange::{connection::Connection, trace::RequestTrace},
+    transport::{End, held::Held, received::Endpoints},
+    upstream::{
+        Pools,
+        dial::{self, Introduction, no_way, outcome_of},
+        http2::Lease,
+        pool::Key,
+        tls,
+    },
+};
+
+/// An upstream connection for one request.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) far: Far,
+    /// Where it can rest afterwards; `None` where it cannot.
+    pub(crate) key: Option<Key>,
+    /// It has rested, so it may have been closed without our knowing.
+    pub(crate) has_rested: bool,
+    /// There was one at rest, which was not fresh enough.
+    replaces: bool,
+    /// Which of the route's targets it leads to.
+    pub(crate) target: usize,
+    /// Where the connection leaves from.
+    local: Option<IpAddr>,
+    _load: Option<Occupied>,
+}
+
+/// What leads to an upstream.
+#[derive(Debug)]
+pub(crate) enum Far {
+    /// A connection of HTTP/1, for this request alone.
+    Connection(End),
+    /// A place on a connection of HTTP/2.
+    Stream(Lease),
+}
+
+/// Where a request goes.
+#[derive(Clone, Debug)]
+pub(crate) struct Way<'a> {
+    pub(crate) published: &'a Published,
+    pub(crate) route: &'a Route,
+    pub(crate) policy: &'a Policy,
+    /// What consistent hashing goes by; 0 where nothing is hashed.
+    pub(crate) key: u64,
+    /// The target that the request's cookie marks.
+    pub(crate) marked: Option<usize>,
+    /// The host that a target must prove to be, where no name was declared for the targets.
+    pub(crate) host: Option<Rc<str>>,
+    pub(crate) endpoints: Endpoints,
+    /// Whose bytes they are: behind proxies that are trusted, not the proxy's.
+    pub(crate) client: IpAddr,
+}
+
+/// The targets of a route, in the order in which a request tries them.
+#[derive(Debug)]
+pub(crate) struct Targets<'a> {
+    connection: &'a Connection<'a>,
+    way: &'a Way<'a>,
+    permit: &'a Permit,
+    random: u64,
+    /// Taken when it is first asked for: clients that stay with their targets leave the order of
+    /// the others alone.
+    turn: OnceCell<u64>,
+    /// Those that failed, and are not tried again before all others.
+    tried: Vec<usize>,
+    /// The one to be tried again, over a new connection.
+    again: Option<usize>,
+    /// The request may not be repeated, should a connection turn out to be closed.
+    is_once: bool,
+    /// Why there was no way to the last target that was dialed.
+    no_way: Cell<Option<&'static str>>,
+}
+
+impl<'a> Targets<'a> {
+    /// Those that a request tries. `is_once`: it may not be repeated.
+    pub(crate) fn new(
+        connection: &'a Connection<'a>,
+        way: &'a Way<'a>,
+        permit: &'a Permit,
+        is_once: bool,
+    ) -> Self {
+        let random = match way.policy.balance {
+            Some(Balance::PowerOfTwo) => connection.worker.chance.draw(),
+            Some(Balance::Shared(_) | Balance::Consistent(_)) | None => 0,
+        };
+        Self {
+            connection,
+            way,
+            permit,
+            random,
+            turn: OnceCell::new(),
+            tried: Vec::new(),
+            again: None,
+            is_once,
+            no_way: Cell::new(None),
+        }
+    }
+
+    /// Opens a connection to the next target that takes one. A target that refuses one knows
+    /// nothing of the request, so the next one is always tried.
+    ///
+    /// # Errors
+    /// What the last target failed with; [`Outcome::NoTarget`] when there was none to try.
+    pub(crate) async fn open(
+        &mut self,
+        trace: &RequestTrace<'_>,
+        flow: &Flow,
+        left: Option<Duration>,
+    ) -> Result<Opened, Outcome> {
+        let until = left.map(|left| Instant::now() + left);
+        let mut failure = Failure::from(Outcome::NoTarget);
+        while let Some(index) = self.choose() {
+            let target = &self.way.route.targets[index];
+            let began = Instant::now();
+            if until.is_some_and(|until| began >= until) {
+                return Err(Outcome::ConnectTimeout);
+            }
+            let opened = self.open_to(index, until).await;
+            trace.attempt(target.address, began.elapsed());
+            match opened {
+                Ok(opened) => {
+                    self.count(target, &opened, flow);
+                    self.again = None;
+                    return Ok(opened);
+                }
+                Err(failed) => {
+                    failure = failed;
+                    self.failed_by(index, failed);
+                }
+            }
+        }
+        match failure.cause {
+            Some(cause) => trace.reason.set(Some(cause.label())),
+            None if failure.outcome == Outcome::Unreachable => trace.reason.set(self.no_way.get()),
+            None => {}
+        }
+        Err(failure.outcome)
+    }
+
+    /// A target answered.
+    pub(crate) fn answered(&self, target: usize) {
+        if let Some(target) = self.way.route.targets.get(target) {
+            target.health.answer_request();
+        }
+        let standing = &self.permit.route.standing;
+        if !standing.is_clean() {
+            let now = self.connection.worker.nanoseconds();
+            standing.answered(target, &self.way.policy.ejection, now);
+        }
+    }
+
+    /// A target failed: the others come before it.
+    pub(crate) fn failed(&mut self, target: usize, outcome: Outcome) {
+        // TLS that was agreed on fails for one reason: the target asks for another certificate.
+        let cause = (outcome == Outcome::UpstreamTls).then_some(Cause::CertificateMissing);
+        self.failed_by(target, Failure { outcome, cause });
+    }
+
+    /// [`Targets::failed`], with what is known of it.
+    fn failed_by(&mut self, target: usize, failure: Failure) {
+        self.tried.push(target);
+        self.again = None;
+        if matches!(
+            failure.outcome,
+            Outcome::GatewayError | Outcome::UpstreamUnset
+        ) {
+            return;
+        }
+        if let Some(target) = self.way.route.targets.get(target) {
+            failure.note(target, &self.way.route.network.name);
+            target
+                .health
+                .fail_request(self.way.policy.ejection.failures);
+        }
+        let worker = self.connection.worker;
+        let (route, ejection) = (self.way.route, &self.way.policy.ejection);
+        let standing = &self.permit.route.standing;
+        if standing.failed(route, target, ejection, worker.nanoseconds()) {
+            let tally = &self.permit.route;
+            let count = |tally: &mut engine_core::tally::Tally| tally.requests().ejections += 1;
+            worker.ledger.count(tally, count);
+        }
+    }
+
+    /// A target is to be tried again, over a new connection: the one that had rested was stale.
+    pub(crate) fn again(&mut self, target: usize) {
+        self.again = Some(target);
+    }
+
+    /// From now on those that failed are tried again.
+    pub(crate) fn start_over(&mut self) {
+        self.tried.clear();
+    }
+
+    /// Whether there is any left to try.
+    pub(crate) fn has_next(&self) -> bool {
+        self.choose().is_some()
+    }
+
+    fn choose(&self) -> Option<usize> {
+        if self.again.is_some() {
+            return self.again;
+        }
+        let targets = &self.way.route.targets;
+        if let [only] = &**targets {
+            return (self.tried.is_empty() && !only.health.is_down()).then_some(0);
+        }
+        let standing = &self.permit.route.standing;
+        let now = match standing.is_clean() {
+            true => 0,
+            false => self.connection.worker.nanoseconds(),
+        };
+        let is_well = |index: usize| {
+            let target = targets.get(index);
+            target.is_some_and(|target| !target.health.is_down()) && !self.tried.contains(&index)
+        };
+        let is_out = |index| standing.is_out(self.way.route, index, now);
+        let marked = self.way.marked;
+        let marked = marked.filter(|index| is_well(*index) && !is_out(*index));
+        // Those that are left out are worth a try when nobody else is left.
+        marked
+            .or_else(|| self.draw(|index| is_well(index) && !is_out(index)))
+            .or_else(|| self.draw(is_well))
+    }
+
+    fn draw(&self, available: impl Fn(usize) -> bool) -> Option<usize> {
+        let route = self.way.route;
+        let shared = Balance::Shared(route.balance);
+        let balance = self.way.policy.balance.as_ref().unwrap_or(&shared);
+        let hashes = matches!(balance, Balance::Consistent(_));
+        let member = |(index, target): (usize, &Target)| Member {
+            candidate: Candidate {
+                weight: target.weight,
+                backup: target.backup,
+                live: target.load.live(),
+            },
+            identity: match hashes {
+                true => identity(target.address),
+                false => 0,
+            },
+            available: available(index),
+        };
+        let members: Vec<Member> = route.targets.iter().enumerate().map(member).collect();
+        let draw = Draw {
+            turn: *self.turn.get_or_init(|| self.permit.route.take_turn()),
+            random: self.random,
+            key: self.way.key,
+        };
+        nth(balance, &members, draw, 0)
+    }
+
+    /// Whether the choice goes by how many requests each target has.
+    fn counts(&self) -> bool {
+        match &self.way.policy.balance {
+            Some(Balance::PowerOfTwo) => true,
+            Some(Balance::Shared(shared)) => *shared == Shared::LeastConnections,
+            Some(Balance::Consistent(_)) => false,
+            None => self.way.route.balance == Shared::LeastConnections,
+        }
+    }
+
+    async fn open_to(&self, index: usize, until: Option<Instant>) -> Result<Opened, Failure> {
+        let origin = match self.way.published.tls.origin(self.way.route.id) {
+            Some(Speech::As(origin)) => Some(origin),
+            Some(Speech::Failed) => return Err(Outcome::UpstreamUnset.into()),
+            None => None,
+        };
+        let target = &self.way.route.targets[index];
+        let network = &self.way.route.network;
+        let netns = self.way.published.namespaces.get(&network.netns);
+        let netns = netns.ok_or(Outcome::Unreachable)?;
+        let key = Key {
+            network: network.id,
+            namespace: netns.identity(),
+            address: target.address,
+            origin: origin.map_or(0, |origin| origin.id()),
+            host: self.way.host.clone(),
+        };
+        // Behind a PROXY protocol header, a connection is of one client.
+        let key = target.proxy_protocol.is_none().then_some(key);
+        let load = self.counts().then(|| target.load.occupy());
+        let rested = match self.again {
+            None => key.as_ref().and_then(|key| self.rested(key)),
+            Some(_) => None,
+        };
+        let has_rested = rested.is_some();
+        let pool = &self.connection.pools.idle;
+        let replaces = self.is_once && !has_rested && key.as_ref().is_some_and(|key| pool.has(key));
+        let slot = self.connection.slot;
+        let far = match rested {
+            Some((far, local)) => {
+                let namespace = netns.identity();
+                slot.leaves_from(Dialed { namespace, local });
+                far
+            }
+            None => {
+                let origin = origin.map(|origin| &**origin);
+                self.reach((target, netns), key.clone(), (origin, until))
+                    .await?
+            }
+        };
+        Ok(Opened {
+            far,
+            key,
+            has_rested,
+            replaces,
+            target: index,
+            local: slot.local(),
+            _load: load,
+        })
+    }
+
+    /// A connection that there is already, and where it leaves from.
+    fn rested(&self, key: &Key) -> Option<(Far, Option<IpAddr>)> {
+        let Pools { idle, shared, .. } = &**self.connection.pools;
+        // Without an origin it is HTTP/1.
+        let lease = (key.origin != 0).then(|| shared.take(key)).flatten();
+        let lease = lease.map(|lease| {
+            let local = lease.local();
+            (Far::Stream(lease), local)
+        });
+        let own = |(end, local)| (Far::Connection(end), local);
+        lease.or_else(|| idle.take(key, self.is_once).map(own))
+    }
+
+    /// A new connection, of what the target speaks.
+    async fn reach(
+        &self,
+        (target, netns): (&Target, &Netns),
+        key: Option<Key>,
+        (origin, until): (Option<&Origin>, Option<Instant>),
+    ) -> Result<Far, Failure> {
+        let end = self.dial((target, netns), origin, until).await?;
+        if !origin.is_some_and(|origin| end.speaks_http2(origin)) {
+            return Ok(Far::Connection(end));
+        }
+        let Connection { pools, .. } = self.connection;
+        let is_crowded = pools.is_crowded(self.connection.worker);
+        let added = pools.shared.add(key, end, is_crowded).await;
+        added
+            .map(Far::Stream)
+            .map_err(|_| Outcome::UpstreamReset.into())
+    }
+
+    async fn dial(
+        &self,
+        (target, netns): (&Target, &Netns),
+        origin: Option<&Origin>,
+        until: Option<Instant>,
+    ) -> Result<End, Failure> {
+        let mut first = Held::default();
+        if let Some(version) = target.proxy_protocol {
+            let introduction = Introduction {
+                endpoints: self.way.endpoints,
+                hello: None,
+            };
+            let mut header = Vec::new();
+            dial::introduce(self.connection, version, introduction, None, &mut header);
+            first = Held::behind(header, &[]);
+        }
+        let declared = self.way.policy.timeouts.connect;
+        let timeout = declared.unwrap_or(self.connection.listener.connect_timeout);
+        let patience = Instant::now() + timeout;
+        let deadline = until.map_or(patience, |until| until.min(patience));
+        let (address, connection) = (target.address, self.connection);
+        let dialed = dial::attempt(connection, netns, address, &mut first, deadline).await;
+        let (socket, _) = dialed.map_err(|error| {
+            self.no_way.set(no_way(&error));
+            outcome_of(&error)
+        })?;
+        let end = End::plain(socket);
+        if let Some(origin) = origin {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let to = tls::Endpoint {
+                origin,
+                host: self.way.host.as_deref(),
+                namespace: netns.identity(),
+                address,
+            };
+            tls::connect((connection, connection.pools), to, (&end, left)).await?;
+        }
+        Ok(end)
+    }
+
+    /// Has the bytes of an attempt counted for its client and target.
+    fn count(&self, target: &Target, opened: &Opened, flow: &Flow) {
+        let route = &self.permit.route;
+        let ledger = &self.connection.worker.ledger;
+        ledger.count(route, |tally| match opened.has_rested {
+            true => tally.requests().upstreams_reused += 1,
+            false => tally.requests().upstreams_opened += 1,
+        });
+        let client = ledger.open_client(route, target.address.ip(), self.way.client);
+        // A flow is one attempt's, made with it.
+        let _ = flow.client.set(client);
+    }
+}
+
+impl Opened {
+    /// Whether the upstream said that it has not begun with the request.
+    pub(crate) fn was_refused(&self) -> bool {
+        matches!(&self.far, Far::Stream(lease) if lease.was_refused())
+    }
+
+    /// Leaves the connection to the next request.
+    /// `rests_for`: how long the upstream keeps it open, in seconds, where it says so.
+    pub(crate) fn rest(self, connection: &Connection<'_>, rests_for: Option<u32>) {
+        if let (Some(key), Far::Connection(end)) = (self.key, self.far) {
+            let pool = &connection.pools.idle;
+            match self.replaces {
+                true => pool.replace(key, (end, self.local), rests_for),
+                false => pool.give(key, (end, self.local), rests_for),
+            }
+        }
+    }
+}

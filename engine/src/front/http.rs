@@ -1,0 +1,425 @@
+//! HTTP/1 on a listener: the requests of a connection, one after the other.
+//!
+//! ```text
+//!   head ► decide ► admit ► exchange ► account ─┐
+//!    ▲                                          │
+//!    └─────────────── the next ◄────────────────┘
+//! ```
+//!
+//! What heads mean, and what may be passed on, is engine-http's to say; here bytes move. A request
+//! is only ever passed on as a whole that was understood: its head is written anew, its content is
+//! measured or framed anew.
+
+use std::{io, mem, os::fd::AsFd, rc::Rc, sync::Arc, time::Instant};
+
+use engine_core::{outcome::Outcome, snapshot::Route};
+use engine_http::{
+    answer::Pages,
+    forward::Client,
+    limits::Limits,
+    method::{Method, Scheme},
+    reading::Reading,
+    request,
+    scan::Scan,
+};
+use engine_sys::socket;
+
+use crate::{
+    context::{FlowContext, account::ListenerTally, admit::admit_request},
+    exchange::{
+        Arrival, Exchange, Exchanged, Plan,
+        answer::{Asker, Own},
+        connection::Connection,
+        decide::{Asking, Decision, decide},
+        exchange,
+        open::Way,
+        secured::Secured,
+        trace::RequestTrace,
+        visitor::{Visitor, trusts},
+    },
+    front::http2,
+    transport::{
+        ahead::Ahead,
+        http2::PREFACE,
+        linger::{Linger, delivered, linger},
+        received::Endpoints,
+        streams::Parting,
+    },
+};
+
+/// What follows a request.
+enum Next {
+    /// Another one may.
+    Request,
+    /// The end of the connection.
+    End(Outcome, Farewell),
+}
+
+/// How a client is parted from. It is when its last request is accounted, and nothing of it is kept.
+#[derive(Clone, Copy, Debug)]
+enum Farewell {
+    /// At once.
+    None,
+    /// When it has taken a whole response, and gone.
+    Linger(Linger),
+    /// When it has what came of a response, and sees by length or chunks that something is missing.
+    BreakOff,
+    /// The same, but it takes the end of the connection for that of the response: it has to see another
+    /// end.
+    Cut,
+}
+
+/// Serves the requests of a connection until one of both sides has had enough. They begin with
+/// `ahead`.
+pub(crate) async fn serve(
+    connection: &Connection<'_>,
+    mut ahead: Ahead,
+    endpoints: Endpoints,
+    secured: Option<Box<Secured>>,
+) -> Result<Outcome, Outcome> {
+    let client = Client::new(endpoints.client);
+    let local = || socket::local_address(connection.streams.client.socket().as_fd());
+    let visitor = Visitor {
+        client,
+        endpoints,
+        local: endpoints
+            .dialed
+            .map_or_else(local, Ok)
+            .unwrap_or(endpoints.client),
+        scheme: match secured {
+            Some(_) => Scheme::Https,
+            None => Scheme::Http,
+        },
+        is_trusted: trusts(connection.listener, client.address().ip()),
+        secured,
+    };
+    let mut is_first = true;
+    loop {
+        await_request(connection, &mut ahead, is_first).await?;
+        // Apart, and only where it may be: a connection that rests is no larger for it.
+        if is_first && may_be_http2(&ahead) && Box::pin(is_http2(connection, &mut ahead)).await? {
+            return Box::pin(http2::serve(connection, visitor, ahead)).await;
+        }
+        is_first = false;
+        // Apart, so that a connection that waits for its next request is small.
+        match Box::pin(serve_request(connection, &visitor, &mut ahead)).await {
+            Next::Request => {}
+            Next::End(outcome, farewell) => {
+                Box::pin(part(connection, farewell)).await;
+                return Ok(outcome);
+            }
+        }
+    }
+}
+
+/// Parts from a client.
+async fn part(connection: &Connection<'_>, farewell: Farewell) {
+    let parting = match farewell {
+        Farewell::None => return,
+        Farewell::Linger(bounds) => {
+            linger(connection, bounds).await;
+            Parting::InOrder
+        }
+        Farewell::BreakOff => {
+            linger(connection, Linger::LONG).await;
+            Parting::InOrder
+        }
+        Farewell::Cut => {
+            delivered(connection).await;
+            Parting::Cut
+        }
+    };
+    connection.streams.parting.set(parting);
+}
+
+/// Waits until the next request has begun.
+async fn await_request(
+    connection: &Connection<'_>,
+    ahead: &mut Ahead,
+    is_first: bool,
+) -> Result<(), Outcome> {
+    let FlowContext {
+        worker,
+        listener,
+        slot,
+        ..
+    } = connection.flow;
+    let streams = connection.streams;
+    let patience = match is_first {
+        true => listener.hello_timeout,
+        false => listener.keep_alive_timeout,
+    };
+    slot.watch_idle(&worker.live, patience);
+    slot.rests(!is_first);
+    // The first request often came while its connection waited to be accepted.
+    let mut may_be_there = is_first;
+    while ahead.is_empty() {
+        if !is_first && worker.stopped().is_stopped() {
+            return Err(Outcome::Done);
+        }
+        if !mem::take(&mut may_be_there) {
+            let readable = streams.client.readable().await;
+            readable.map_err(|_| Outcome::GatewayError)?;
+        }
+        match ahead.receive(worker, &streams.client) {
+            Ok(0) if is_first => return Err(Outcome::HelloEof),
+            Ok(0) => return Err(Outcome::Done),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            // Between requests a reset is only a rude goodbye.
+            Err(_) if !is_first => return Err(Outcome::Done),
+            Err(_) => return Err(Outcome::ClientReset),
+        }
+    }
+    slot.rests(false);
+    slot.watch_idle(&worker.live, listener.idle_timeout);
+    Ok(())
+}
+
+/// Whether what came so far may be the begin of HTTP/2's preface.
+fn may_be_http2(ahead: &Ahead) -> bool {
+    let unused = ahead.unused();
+    unused.starts_with(PREFACE) || PREFACE.starts_with(unused)
+}
+
+/// Whether the client speaks HTTP/2 without asking first (RFC 9113 section 3.3).
+async fn is_http2(connection: &Connection<'_>, ahead: &mut Ahead) -> Result<bool, Outcome> {
+    let begun = Instant::now();
+    loop {
+        if !may_be_http2(ahead) {
+            return Ok(false);
+        }
+        if ahead.unused().len() >= PREFACE.len() {
+            return Ok(true);
+        }
+        receive_head(connection, ahead, begun).await?;
+    }
+}
+
+async fn serve_request(connection: &Connection<'_>, visitor: &Visitor, ahead: &mut Ahead) -> Next {
+    let worker = connection.worker;
+    let began = Instant::now();
+    let trace = RequestTrace::new(connection, visitor.endpoints.client, began);
+    let mut scan = Scan::default();
+    let request = loop {
+        let refused = match request::read(ahead.unused(), limits(connection), &mut scan) {
+            Reading::Head(request) => break request,
+            Reading::Refused(refusal) => {
+                worker.ledger.count_listener(connection.id, |tally| {
+                    tally.refusals[refusal.index()] += 1;
+                });
+                trace.reason.set(Some(refusal.label()));
+                Some((Outcome::BadRequest, Some(refusal)))
+            }
+            Reading::NeedMore => match receive_head(connection, ahead, began).await {
+                Ok(()) => None,
+                Err(Outcome::HelloTimeout) => Some((Outcome::HelloTimeout, None)),
+                Err(outcome) => return end(&trace, outcome),
+            },
+        };
+        if let Some((outcome, refusal)) = refused {
+            let asker = Asker::unread(worker);
+            trace.learn_id(asker.id());
+            let own = asker.failed(outcome, refusal, None);
+            return answer(connection, &trace, &own, outcome).await;
+        }
+    };
+    let current = worker.current();
+    let head_len = request.head_len;
+    let id = visitor
+        .trusted_id(&request)
+        .unwrap_or_else(|| worker.next_request_id());
+    let asker = Asker::of(&request, id, worker);
+    if let Some(proof) = proof(connection, &request) {
+        let own = asker.proved(&proof);
+        ahead.consume(head_len);
+        return answer(connection, &trace, &own, Outcome::Done).await;
+    }
+    let asking = Asking {
+        connection,
+        visitor,
+        published: &current.0,
+        asker: &asker,
+        trace: &trace,
+    };
+    let decision = decide(asking, &request);
+    ahead.consume(head_len);
+    let (plan, head, route, way) = match decision {
+        Decision::Pass {
+            plan,
+            head,
+            route,
+            way,
+        } => (plan, head, route, way),
+        Decision::Answer { own, outcome } => {
+            return answer(connection, &trace, &own, outcome).await;
+        }
+    };
+    let passing = Passing {
+        trace: &trace,
+        asker: &asker,
+        plan: &plan,
+        head: &head,
+    };
+    pass_on(connection, passing, (route, way), ahead).await
+}
+
+/// A request that is passed on.
+struct Passing<'a> {
+    trace: &'a RequestTrace<'a>,
+    asker: &'a Asker,
+    plan: &'a Plan<'a>,
+    head: &'a [u8],
+}
+
+/// Passes a request on, if its route has room for it.
+async fn pass_on<'a>(
+    connection: &'a Connection<'_>,
+    passing: Passing<'a>,
+    (route, way): (&Arc<Route>, Way<'a>),
+    ahead: &mut Ahead,
+) -> Next {
+    let Passing {
+        trace,
+        asker,
+        plan,
+        head,
+    } = passing;
+    let pages = plan.policy.pages.as_deref();
+    let permit = match admit_request(connection, route) {
+        Ok(permit) => permit,
+        Err(outcome) => {
+            trace.routed(connection.worker.ledger.route(route));
+            let own = asker.failed(outcome, None, pages);
+            return answer(connection, trace, &own, outcome).await;
+        }
+    };
+    trace.routed(Rc::clone(&permit.route));
+    trace.admitted();
+    let work = Exchange {
+        connection,
+        permit: &permit,
+        way,
+        plan,
+        trace,
+    };
+    let exchanged = exchange(&work, head, &mut Arrival::Connection(ahead)).await;
+    // Such a client sends no more (RFC 9112 section 9.6). Unread bytes would make a reset of the close.
+    let client = &connection.streams.client;
+    let is_last = !plan.keep_alive && plan.has_no_content() && ahead.is_empty();
+    let farewell = match plan.has_no_content() {
+        true if is_last && client.as_plain().is_some() && client.is_quiet() => Farewell::None,
+        true => Farewell::Linger(Linger::SHORT),
+        false => Farewell::Linger(Linger::LONG),
+    };
+    finish(connection, (asker, pages), trace, (&exchanged, farewell)).await
+}
+
+/// What is answered to an ACME directory, before any rule.
+fn proof(connection: &Connection<'_>, request: &request::Request<'_>) -> Option<Arc<str>> {
+    if !matches!(request.method, Method::Get | Method::Head) {
+        return None;
+    }
+    let challenges = &connection.worker.shared.challenges;
+    challenges.find(request.host?.text(), request.target.path)
+}
+
+/// Ends a request, and answers it where nobody has begun to. `farewell` is for after a whole response.
+async fn finish(
+    connection: &Connection<'_>,
+    (asker, pages): (&Asker, Option<&Pages>),
+    trace: &RequestTrace<'_>,
+    (exchanged, farewell): (&Exchanged, Farewell),
+) -> Next {
+    let outcome = exchanged.outcome;
+    if let Some(refusal) = exchanged.refusal {
+        let count = |tally: &mut ListenerTally| tally.refusals[refusal.index()] += 1;
+        connection
+            .worker
+            .ledger
+            .count_listener(connection.id, count);
+        trace.reason.set(Some(refusal.label()));
+    }
+    if trace.status.get().is_none() && outcome != Outcome::ClientReset {
+        let own = asker.failed(outcome, exchanged.refusal, pages);
+        return answer(connection, trace, &own, outcome).await;
+    }
+    trace.outcome.set(Some(outcome));
+    if exchanged.goes_on {
+        return Next::Request;
+    }
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "all others end in the middle"
+    )]
+    let farewell = match outcome {
+        Outcome::Done => farewell,
+        Outcome::ClientReset => Farewell::None,
+        _ if trace.ends_by_close.get() => Farewell::Cut,
+        _ => Farewell::BreakOff,
+    };
+    Next::End(outcome, farewell)
+}
+
+/// Answers a request by itself.
+async fn answer(
+    connection: &Connection<'_>,
+    trace: &RequestTrace<'_>,
+    own: &Own,
+    outcome: Outcome,
+) -> Next {
+    trace.status.set(Some(own.status()));
+    if own.send(connection).await.is_err() {
+        return end(trace, Outcome::ClientReset);
+    }
+    trace.outcome.set(Some(outcome));
+    if own.keeps_alive() {
+        return Next::Request;
+    }
+    Next::End(outcome, Farewell::Linger(Linger::LONG))
+}
+
+/// Ends a request that nobody is there to get an answer to.
+fn end(trace: &RequestTrace<'_>, outcome: Outcome) -> Next {
+    trace.outcome.set(Some(outcome));
+    Next::End(outcome, Farewell::None)
+}
+
+/// Receives more of a head that has begun.
+async fn receive_head(
+    connection: &Connection<'_>,
+    ahead: &mut Ahead,
+    begun: Instant,
+) -> Result<(), Outcome> {
+    let FlowContext {
+        worker,
+        listener,
+        slot,
+        ..
+    } = connection.flow;
+    let streams = connection.streams;
+    loop {
+        match ahead.receive(worker, &streams.client) {
+            Ok(0) => return Err(Outcome::Truncated),
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return Err(Outcome::ClientReset),
+        }
+        let patience = listener.hello_timeout.saturating_sub(begun.elapsed());
+        if patience.is_zero() {
+            return Err(Outcome::HelloTimeout);
+        }
+        let readable = streams.client.readable();
+        match slot.within(&worker.live, patience, readable).await {
+            Ok(readable) => readable.map_err(|_| Outcome::GatewayError)?,
+            Err(_) => return Err(Outcome::HelloTimeout),
+        }
+    }
+}
+
+fn limits<'a>(connection: &'a Connection<'_>) -> &'a Limits {
+    &connection.worker.shared.limits.http_head
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,260 @@
+//! A connection of HTTP/2: one task that drives it, and a task for each request.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use engine_core::{ids::ListenerId, outcome::Outcome};
+use engine_http::refusal::Refusal;
+use h2::{
+    Reason, RecvStream,
+    server::{Connection as Driver, SendResponse},
+};
+
+use crate::{
+    context::{WorkerContext, account::ListenerTally, config::Listener},
+    exchange::{connection::Connection, http2::near::NearStream, visitor::Visitor},
+    front::http2::stream,
+    rt,
+    transport::{End, http2::Transport},
+    upstream::Pools,
+};
+
+/// How long a client may take to agree to the end of a connection.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// What all requests of a connection work with.
+pub(crate) struct Session {
+    pub(crate) worker: Rc<WorkerContext>,
+    pub(crate) id: ListenerId,
+    pub(crate) client: Rc<End>,
+    pub(crate) pools: Rc<Pools>,
+    pub(crate) visitor: Visitor,
+    /// Requests that are being served.
+    streams: Cell<u32>,
+    /// Of what the client sends more than it may, as soon as it does.
+    flood: Rc<Cell<Option<Refusal>>>,
+    /// Streams to be reset as soon as what was sent on them has left, and the reason.
+    resets: RefCell<Vec<(NearStream, Reason)>>,
+    /// Set while there are bytes that the socket does not take.
+    is_held: Rc<Cell<bool>>,
+    /// Woken when the last request ends, from when on the connection is idle, and when there is
+    /// something to reset.
+    task: RefCell<Option<Waker>>,
+}
+
+/// A request's place in its session, for as long as it is served.
+struct Seat(Rc<Session>);
+
+/// What a connection has to be looked after for.
+enum Event {
+    Request(Box<http::Request<RecvStream>>, SendResponse<Bytes>),
+    /// The last request has ended, or the first one has begun.
+    Turned,
+    /// The worker accepts no more.
+    Stopped,
+    /// The client sends more frames than it may, the last of them of this kind.
+    Flooded(Refusal),
+    /// The connection is over.
+    End(Option<h2::Error>),
+}
+
+impl Session {
+    pub(crate) fn new(
+        connection: &Connection<'_>,
+        visitor: Visitor,
+        (flood, is_held): (Rc<Cell<Option<Refusal>>>, Rc<Cell<bool>>),
+    ) -> Self {
+        Self {
+            worker: Rc::clone(connection.worker),
+            id: connection.id,
+            client: Rc::clone(&connection.streams.client),
+            pools: Rc::clone(connection.pools),
+            visitor,
+            streams: Cell::new(0),
+            flood,
+            resets: RefCell::default(),
+            is_held,
+            task: RefCell::default(),
+        }
+    }
+
+    pub(crate) fn listener(&self) -> &Listener {
+        &self.worker.shared.listeners[usize::from(self.id.0)]
+    }
+
+    /// Serves requests until one of both sides has had enough.
+    pub(crate) async fn run(
+        self: &Rc<Self>,
+        connection: &Connection<'_>,
+        driver: &mut Driver<Transport, Bytes>,
+    ) -> Outcome {
+        let slot = connection.slot;
+        let live = &self.worker.live;
+        let mut says_goodbye = false;
+        loop {
+            let is_idle = self.streams.get() == 0;
+            let patience = match says_goodbye {
+                true => GOODBYE,
+                false => connection.listener.keep_alive_timeout,
+            };
+            let next = poll_fn(|cx| self.poll(driver, is_idle, says_goodbye, cx));
+            let event = match is_idle {
+                true => slot.within(live, patience, next).await,
+                false => Ok(next.await),
+            };
+            match event {
+                Ok(Event::Request(request, respond)) => self.start(*request, respond),
+                Ok(Event::Turned) => {}
+                Ok(Event::Flooded(kind)) => {
+                    self.count(kind);
+                    driver.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                    let said = poll_fn(|cx| driver.poll_closed(cx));
+                    // It need not be heard.
+                    let _ = slot.within(live, GOODBYE, said).await;
+                    return Outcome::Flood;
+                }
+                Ok(Event::End(None)) => return Outcome::Done,
+                // Between requests a reset is only a rude goodbye.
+                Ok(Event::End(Some(error))) if error.is_io() && self.streams.get() == 0 => {
+                    return Outcome::Done;
+                }
+                Ok(Event::End(Some(error))) => return self.outcome_of(&error),
+                Err(_) if says_goodbye => return Outcome::Done,
+                Ok(Event::Stopped) | Err(_) => {
+                    driver.graceful_shutdown();
+                    says_goodbye = true;
+                }
+            }
+        }
+    }
+
+    fn poll(
+        &self,
+        driver: &mut Driver<Transport, Bytes>,
+        was_idle: bool,
+        says_goodbye: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Event> {
+        match driver.poll_accept(cx) {
+            Poll::Ready(Some(Ok((request, respond)))) => {
+                return Poll::Ready(Event::Request(Box::new(request), respond));
+            }
+            Poll::Ready(Some(Err(error))) => return Poll::Ready(Event::End(Some(error))),
+            Poll::Ready(None) => return Poll::Ready(Event::End(None)),
+            Poll::Pending => {}
+        }
+        self.reset_streams();
+        if let Some(kind) = self.flood.get() {
+            return Poll::Ready(Event::Flooded(kind));
+        }
+        // The client is to come back on a connection of the terms that are in force.
+        let secured = self.visitor.secured.as_ref();
+        let is_outdated = secured.is_some_and(|secured| secured.is_outdated());
+        if (self.worker.stopped().is_stopped() || is_outdated) && !says_goodbye {
+            return Poll::Ready(Event::Stopped);
+        }
+        if was_idle != (self.streams.get() == 0) {
+            return Poll::Ready(Event::Turned);
+        }
+        if self.task.borrow().is_none() {
+            self.task.replace(Some(cx.waker().clone()));
+        }
+        Poll::Pending
+    }
+
+    /// Ends a stream in the middle, behind all that was sent on it: h2 drops what is still queued when
+    /// it resets a stream, the head of a response too.
+    pub(crate) fn reset(&self, near: NearStream, reason: Reason) {
+        self.resets.borrow_mut().push((near, reason));
+        if let Some(task) = self.task.take() {
+            task.wake();
+        }
+    }
+
+    /// Resets what is to be reset. To be called when h2 has nothing more to do: all that it may send is
+    /// sent then, unless the socket takes no more.
+    fn reset_streams(&self) {
+        if self.is_held.get() {
+            return;
+        }
+        for (near, reason) in self.resets.take() {
+            near.reset(reason);
+        }
+    }
+
+    /// Counts a connection that is ended because of what came.
+    fn count(&self, refusal: Refusal) {
+        let count = |tally: &mut ListenerTally| tally.refusals[refusal.index()] += 1;
+        self.worker.ledger.count_listener(self.id, count);
+    }
+
+    /// How a connection ended that h2 gave up.
+    fn outcome_of(&self, error: &h2::Error) -> Outcome {
+        if error.is_io() {
+            return Outcome::ClientReset;
+        }
+        match error.reason() {
+            // The client's goodbye.
+            Some(Reason::NO_ERROR) | None => Outcome::Done,
+            Some(_) if error.is_remote() => Outcome::ClientReset,
+            Some(reason) => {
+                let refusal = broken(reason);
+                self.count(refusal);
+                if refusal == Refusal::Calm {
+                    Outcome::Flood
+                } else {
+                    Outcome::BadRequest
+                }
+            }
+        }
+    }
+
+    /// Has a request served. A client that takes requests back faster than they end does not get
+    /// more of them served at a time than its streams.
+    fn start(
+        self: &Rc<Self>,
+        request: http::Request<RecvStream>,
+        mut respond: SendResponse<Bytes>,
+    ) {
+        let streams = self.streams.get();
+        if streams >= self.worker.shared.limits.http2.streams_max {
+            respond.send_reset(Reason::REFUSED_STREAM);
+            return;
+        }
+        self.streams.set(streams + 1);
+        let seat = Seat(Rc::clone(self));
+        rt::spawn(async move {
+            stream::serve(Rc::clone(&seat.0), request, respond).await;
+            drop(seat);
+        });
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let left = self.0.streams.get().saturating_sub(1);
+        self.0.streams.set(left);
+        if left == 0
+            && let Some(task) = self.0.task.take()
+        {
+            task.wake();
+        }
+    }
+}
+
+/// The rule of HTTP/2 that a client broke, by what h2 says of it (RFC 9113 section 7).
+fn broken(reason: Reason) -> Refusal {
+    match reason {
+        Reason::ENHANCE_YOUR_CALM => Refusal::Calm,
+        Reason::COMPRESSION_ERROR => Refusal::Compression,
+        Reason::FLOW_CONTROL_ERROR => Refusal::FlowControl,
+        Reason::FRAME_SIZE_ERROR => Refusal::FrameSize,
+        _ => Refusal::Http2,
+    }
+}

@@ -1,0 +1,245 @@
+//! One request: a stream, from its head to its account.
+
+use std::{cell::Cell, pin::pin, rc::Rc, time::Instant};
+
+use bytes::Bytes;
+use engine_core::outcome::{Fault, Outcome};
+use engine_http::{method::Method, refusal::Refusal, request::Request};
+use h2::{Reason, RecvStream, server::SendResponse};
+
+use crate::{
+    context::{FlowContext, account::ListenerTally, admit::admit_request},
+    exchange::{
+        Arrival, Exchange,
+        answer::{Asker, Own},
+        connection::Connection,
+        decide::{Asking, Decision, decide},
+        exchange,
+        http2::{
+            content::Source,
+            heads,
+            near::{Ending, NearStream},
+        },
+        trace::RequestTrace,
+        visitor::Visitor,
+    },
+    front::http2::session::Session,
+    transport::streams::{ClientFlow, Streams},
+};
+
+/// Serves one request. Every way that it can end is accounted here once.
+pub(crate) async fn serve(
+    session: Rc<Session>,
+    request: http::Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+) {
+    let worker = &session.worker;
+    let began = Instant::now();
+    let place = worker.live.enter_stream();
+    let streams = Streams::of(Rc::clone(&session.client));
+    let connection = Connection {
+        client: ClientFlow {
+            flow: FlowContext {
+                worker,
+                listener: session.listener(),
+                id: session.id,
+                slot: place.slot(),
+            },
+            streams: &streams,
+        },
+        pools: &session.pools,
+    };
+    let near = NearStream::new(respond);
+    // It accounts the request when it is dropped.
+    let trace = RequestTrace::new(&connection, session.visitor.endpoints.client, began);
+    let is_whole = Cell::new(false);
+    let reason = Cell::new(None);
+    let passing = Passing {
+        connection: &connection,
+        visitor: &session.visitor,
+        near: &near,
+        trace: &trace,
+        is_whole: &is_whole,
+        reason: &reason,
+    };
+    let outcome = {
+        let stages = pin!(passing.serve(request));
+        place.supervise(stages).await
+    };
+    trace.outcome.set(Some(outcome));
+    if !is_whole.get() {
+        let reason = reason.get().unwrap_or(reason_of(outcome));
+        session.reset(near, reason);
+    }
+}
+
+/// A request on its way.
+#[derive(Clone, Copy)]
+struct Passing<'a> {
+    connection: &'a Connection<'a>,
+    visitor: &'a Visitor,
+    near: &'a NearStream,
+    trace: &'a RequestTrace<'a>,
+    /// Set when the client has a whole response.
+    is_whole: &'a Cell<bool>,
+    /// How the stream ends otherwise, where the outcome does not say it.
+    reason: &'a Cell<Option<Reason>>,
+}
+
+impl Passing<'_> {
+    /// Reads the head, and answers what is none.
+    async fn serve(&self, request: http::Request<RecvStream>) -> Result<Outcome, Outcome> {
+        let FlowContext {
+            worker,
+            listener,
+            slot,
+            ..
+        } = self.connection.flow;
+        slot.watch_idle(&worker.live, listener.idle_timeout);
+        let limits = &worker.shared.limits.http_head;
+        let (parts, content) = request.into_parts();
+        let lines = heads::lines(&parts.headers, limits);
+        let read = match &lines {
+            Ok(lines) => heads::request(&parts, lines, content.is_end_stream(), limits),
+            Err(refusal) => Err(*refusal),
+        };
+        match read {
+            Ok(request) => self.pass(&request, content).await,
+            Err(refusal) => {
+                let asker = Asker::unread(worker);
+                self.trace.learn_id(asker.id());
+                self.refused(refusal);
+                let own = asker.failed(Outcome::BadRequest, Some(refusal), None);
+                let is_head = parts.method == http::Method::HEAD;
+                let failed = (Outcome::BadRequest, Some(refusal));
+                self.fail(&own, is_head, failed).await
+            }
+        }
+    }
+
+    /// Decides what is done with it, and does it.
+    async fn pass(&self, request: &Request<'_>, content: RecvStream) -> Result<Outcome, Outcome> {
+        let Self {
+            connection,
+            visitor,
+            near,
+            trace,
+            ..
+        } = *self;
+        let worker = connection.worker;
+        let is_head = request.method == Method::Head;
+        let id = visitor
+            .trusted_id(request)
+            .unwrap_or_else(|| worker.next_request_id());
+        let asker = Asker::of(request, id, worker);
+        let current = worker.current();
+        let asking = Asking {
+            connection,
+            visitor,
+            published: &current.0,
+            asker: &asker,
+            trace,
+        };
+        let (plan, head, route, way) = match decide(asking, request) {
+            Decision::Pass {
+                plan,
+                head,
+                route,
+                way,
+            } => (plan, head, route, way),
+            Decision::Answer { own, outcome } => {
+                return self.answer(&own, is_head, outcome).await;
+            }
+        };
+        let pages = plan.policy.pages.as_deref();
+        let permit = match admit_request(connection, route) {
+            Ok(permit) => permit,
+            Err(outcome) => {
+                trace.routed(worker.ledger.route(route));
+                let own = asker.failed(outcome, None, pages);
+                return self.answer(&own, is_head, outcome).await;
+            }
+        };
+        trace.routed(Rc::clone(&permit.route));
+        trace.admitted();
+        let work = Exchange {
+            connection,
+            permit: &permit,
+            way,
+            plan: &plan,
+            trace,
+        };
+        let mut from = Arrival::Stream(near, Source::Stream(content));
+        let exchanged = exchange(&work, &head, &mut from).await;
+        let outcome = exchanged.outcome;
+        if let Some(refusal) = exchanged.refusal {
+            self.refused(refusal);
+        }
+        if trace.status.get().is_none() && exchanged.is_refused {
+            // Nobody has begun with it, which no status says.
+            self.reason.set(Some(Reason::REFUSED_STREAM));
+            return Ok(outcome);
+        }
+        if trace.status.get().is_none() && outcome != Outcome::ClientReset {
+            let own = asker.failed(outcome, exchanged.refusal, pages);
+            let failed = (outcome, exchanged.refusal);
+            return self.fail(&own, is_head, failed).await;
+        }
+        self.is_whole.set(outcome == Outcome::Done);
+        Ok(outcome)
+    }
+
+    /// Counts a message that was not taken.
+    fn refused(&self, refusal: Refusal) {
+        let FlowContext { worker, id, .. } = self.connection.flow;
+        let count = |tally: &mut ListenerTally| tally.refusals[refusal.index()] += 1;
+        worker.ledger.count_listener(id, count);
+        self.trace.reason.set(Some(refusal.label()));
+    }
+
+    /// Answers a request that failed. One that is malformed is answered and reset (RFC 9113 section
+    /// 8.1.1): whoever made it is to know that it was no request.
+    async fn fail(
+        &self,
+        own: &Own,
+        is_head: bool,
+        (outcome, refusal): (Outcome, Option<Refusal>),
+    ) -> Result<Outcome, Outcome> {
+        let is_malformed = outcome == Outcome::BadRequest
+            && refusal.is_some_and(|refusal| refusal.status() == 400);
+        if !is_malformed {
+            return self.answer(own, is_head, outcome).await;
+        }
+        self.reason.set(Some(Reason::PROTOCOL_ERROR));
+        self.trace.status.set(Some(own.status()));
+        let sent = self.near.answer(own.bytes(), is_head, Ending::Open).await;
+        sent.map_err(|_| Outcome::ClientReset)?;
+        Ok(outcome)
+    }
+
+    /// Answers a request by itself.
+    async fn answer(&self, own: &Own, is_head: bool, outcome: Outcome) -> Result<Outcome, Outcome> {
+        self.trace.status.set(Some(own.status()));
+        let sent = self.near.answer(own.bytes(), is_head, Ending::Whole).await;
+        sent.map_err(|_| Outcome::ClientReset)?;
+        self.is_whole.set(true);
+        Ok(outcome)
+    }
+}
+
+/// How a stream is ended that ended in the middle of something.
+fn reason_of(outcome: Outcome) -> Reason {
+    let is_ended = matches!(
+        outcome,
+        Outcome::NetworkRemoved
+            | Outcome::NetworkChanged
+            | Outcome::AccessChanged
+            | Outcome::Drained
+            | Outcome::Idle
+    );
+    if is_ended || outcome.fault() == Fault::Client {
+        Reason::CANCEL
+    } else {
+        Reason::INTERNAL_ERROR
+    }
+}

@@ -1,0 +1,39 @@
+//! Finds the route of a connection, or tells the client that there is none.
+
+use std::sync::Arc;
+
+use engine_core::{
+    classify::{Hello, ServerName, UNRECOGNIZED_NAME},
+    outcome::Outcome,
+    snapshot::{NoRoute, Route, Snapshot},
+};
+
+use crate::{context::config::Protocol, front::classify::refuse, transport::streams::ClientFlow};
+
+/// The route by the listener's protocol: fixed for raw connections, by name for TLS.
+///
+/// # Errors
+/// Why there is none; a TLS client was told so by an alert.
+pub(crate) async fn route<'a>(
+    connection: &ClientFlow<'_>,
+    snapshot: &'a Snapshot,
+    hello: Option<&Hello>,
+) -> Result<&'a Arc<Route>, Outcome> {
+    if connection.listener.protocol == Protocol::Tcp {
+        return snapshot.fixed(connection.id).ok_or(Outcome::NoRoute);
+    }
+    let name = match hello.map(|hello| &hello.name) {
+        Some(ServerName::Host(name)) => Some(name),
+        Some(ServerName::Absent | ServerName::IpLiteral | ServerName::Invalid(_)) | None => None,
+    };
+    match snapshot.route(connection.id, name) {
+        Ok(route) => Ok(route),
+        Err(reason) => {
+            refuse(connection, &UNRECOGNIZED_NAME).await;
+            Err(match reason {
+                NoRoute::UnknownName => Outcome::UnknownName,
+                NoRoute::NoName => Outcome::NoName,
+            })
+        }
+    }
+}

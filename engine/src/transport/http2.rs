@@ -1,0 +1,240 @@
+//! What h2 reads and writes: an end of a connection, driven by readiness.
+//!
+//! h2 reads for as long as there is something, and writes frame by frame. Here a busy connection
+//! gives way after a turn, and frames leave together.
+
+pub(crate) mod census;
+
+use std::{
+    cell::Cell,
+    future::Future,
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::Instant,
+};
+
+use engine_http::refusal::Refusal;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::transport::{
+    End,
+    ahead::Ahead,
+    http2::census::{Allowance, Census, Side},
+};
+
+/// What a client sends first (RFC 9113 section 3.4). In HTTP/1 it is no request.
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// The most that is received before every other connection of the worker has its turn.
+const TURN_BYTES: usize = 256 << 10;
+
+/// Frames are gathered up to this size before they are sent. As h2 asks for a flush when it has
+/// nothing more to say, none waits for others.
+const GATHERED_BYTES: usize = 64 << 10;
+
+thread_local! {
+    /// A buffer for frames that nobody uses: connections that have nothing to send hold none.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+type Wait = Pin<Box<dyn Future<Output = io::Result<()>>>>;
+
+/// An end of a connection, as h2 takes it.
+pub(crate) struct Transport {
+    end: Rc<End>,
+    /// What was received by whoever found out that this is HTTP/2.
+    ahead: Ahead,
+    reading: Option<Wait>,
+    writing: Option<Wait>,
+    /// Bytes received in this turn.
+    taken: usize,
+    /// The last receipt left room: there was no more.
+    is_drained: bool,
+    gathered: Vec<u8>,
+    sent: usize,
+    /// Set while the other side takes nothing of it.
+    is_held: Rc<Cell<bool>>,
+    /// Set once the other side's frames are counted.
+    census: Option<Watched>,
+}
+
+/// The other side's frames.
+struct Watched {
+    census: Census,
+    /// Set when there are too many, with their kind: from then on nothing more is received.
+    flood: Rc<Cell<Option<Refusal>>>,
+}
+
+impl Transport {
+    pub(crate) fn new(end: Rc<End>, ahead: Ahead) -> Self {
+        Self {
+            end,
+            ahead,
+            reading: None,
+            writing: None,
+            taken: 0,
+            is_drained: false,
+            gathered: Vec::new(),
+            sent: 0,
+            is_held: Rc::default(),
+            census: None,
+        }
+    }
+
+    /// Counts the other side's frames from now on, and says by `flood` when they are too many.
+    pub(crate) fn watch(
+        &mut self,
+        (side, allowance): (Side, Allowance),
+        flood: Rc<Cell<Option<Refusal>>>,
+    ) {
+        self.census = Some(Watched {
+            census: Census::new(side, allowance, Instant::now()),
+            flood,
+        });
+    }
+
+    /// Says whether there are bytes that the other side does not take, from now on.
+    pub(crate) fn held(&self) -> Rc<Cell<bool>> {
+        Rc::clone(&self.is_held)
+    }
+
+    /// Counts what was received. False when it is too much.
+    fn is_bearable(&mut self, bytes: &[u8]) -> bool {
+        let Some(Watched { census, flood }) = &mut self.census else {
+            return true;
+        };
+        if flood.get().is_none() {
+            flood.set(census.take(bytes, Instant::now()).err());
+        }
+        flood.get().is_none()
+    }
+
+    fn receive(&mut self, into: &mut ReadBuf<'_>) -> io::Result<()> {
+        if !self.ahead.is_empty() {
+            let count = self.ahead.unused().len().min(into.remaining());
+            into.put_slice(&self.ahead.unused()[..count]);
+            self.ahead.consume(count);
+            return Ok(());
+        }
+        let place = into.initialize_unfilled();
+        let count = self.end.recv(place)?;
+        self.is_drained = count < place.len();
+        self.taken += count;
+        into.advance(count);
+        Ok(())
+    }
+
+    /// Sends what was gathered.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if let Some(wait) = &mut self.writing {
+                let waited = ready!(wait.as_mut().poll(cx));
+                self.writing = None;
+                waited?;
+            }
+            if self.sent == self.gathered.len() {
+                self.gathered.clear();
+                self.sent = 0;
+                self.is_held.set(false);
+                SPARE.set(std::mem::take(&mut self.gathered));
+                return Poll::Ready(Ok(()));
+            }
+            match self.end.send(&self.gathered[self.sent..]) {
+                Ok(count) => self.sent += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.is_held.set(true);
+                    let end = Rc::clone(&self.end);
+                    self.writing = Some(Box::pin(async move { end.writable().await }));
+                }
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    /// Waits for what comes behind the last byte that was sent.
+    fn poll_last(
+        &mut self,
+        cx: &mut Context<'_>,
+        last: impl FnOnce(Rc<End>) -> Wait,
+    ) -> Poll<io::Result<()>> {
+        let end = &self.end;
+        let wait = self.writing.get_or_insert_with(|| last(Rc::clone(end)));
+        let waited = ready!(wait.as_mut().poll(cx));
+        self.writing = None;
+        Poll::Ready(waited)
+    }
+}
+
+impl AsyncRead for Transport {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        loop {
+            if let Some(wait) = &mut this.reading {
+                let waited = ready!(wait.as_mut().poll(cx));
+                (this.reading, this.taken, this.is_drained) = (None, 0, false);
+                waited?;
+            }
+            if this.taken < TURN_BYTES && !this.is_drained {
+                let before = into.filled().len();
+                match this.receive(into) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    // Whoever drives the connection ends it, without waiting.
+                    Ok(()) if !this.is_bearable(&into.filled()[before..]) => {
+                        into.set_filled(before);
+                        return Poll::Pending;
+                    }
+                    received => return Poll::Ready(received),
+                }
+            }
+            // Also where there is more: this is how the connection gives way.
+            let end = Rc::clone(&this.end);
+            this.reading = Some(Box::pin(async move { end.readable().await }));
+        }
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.gathered.len() >= GATHERED_BYTES {
+            ready!(this.poll_send(cx))?;
+        }
+        if this.gathered.capacity() == 0 {
+            this.gathered = SPARE.take();
+        }
+        this.gathered.extend_from_slice(bytes);
+        if let Some(watched) = &mut this.census {
+            watched.census.sent(bytes);
+        }
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.gathered.is_empty() {
+            ready!(this.poll_send(cx))?;
+        }
+        if this.end.as_plain().is_some() {
+            return Poll::Ready(Ok(()));
+        }
+        this.poll_last(cx, |end| Box::pin(async move { end.flushed().await }))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.gathered.is_empty() {
+            ready!(this.poll_send(cx))?;
+        }
+        this.poll_last(cx, |end| Box::pin(async move { end.end().await }))
+    }
+}

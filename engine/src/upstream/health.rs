@@ -1,0 +1,75 @@
+//! Asks targets whether they are well, where their rules say so.
+//!
+//! Each target of a rule is asked by one worker, from inside its network's namespace, however many
+//! workers there are; what comes of it is seen by all of them ([`engine_core::health::Health`]). A
+//! check is a task that sleeps between two probes, so thousands of targets cost a timer each.
+//! Intervals are spread by a tenth, so that targets which were declared at once are not asked at
+//! once for ever.
+
+pub(crate) mod probe;
+
+use std::{
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use engine_http::health::Active;
+
+use crate::{
+    context::{WorkerContext, checked::Checked},
+    rt,
+    upstream::{
+        Pools,
+        health::probe::{Probed, probe},
+    },
+};
+
+/// Most probes that one worker has under way.
+const PROBES_MAX: u32 = 64;
+
+/// How long a probe waits for another one to end when there are as many as may be.
+const CROWDED_PAUSE: Duration = Duration::from_millis(20);
+
+/// The first probe of a target comes within this time, and within its interval.
+const FIRST_WITHIN: Duration = Duration::from_secs(1);
+
+/// Starts the checks that are this worker's and do not run yet.
+pub(crate) fn start(worker: &Rc<WorkerContext>, pools: &Rc<Pools>, checks: &[Arc<Checked>]) {
+    let mine = checks.iter().filter(|checked| checked.owner == worker.id);
+    for checked in mine.filter(|checked| checked.starts()) {
+        let (worker, pools) = (Rc::clone(worker), Rc::clone(pools));
+        rt::spawn(run(worker, pools, Arc::clone(checked)));
+    }
+}
+
+/// Asks one target until it is retired or the worker stops.
+async fn run(worker: Rc<WorkerContext>, pools: Rc<Pools>, checked: Arc<Checked>) {
+    let mut active = Active::default();
+    let interval = checked.check.interval;
+    let first = interval.min(FIRST_WITHIN);
+    rt::sleep(first.mul_f64(share(worker.chance.draw()))).await;
+    while !checked.is_over() && !worker.stopped().is_stopped() {
+        while worker.probes.get() >= PROBES_MAX {
+            rt::sleep(CROWDED_PAUSE).await;
+        }
+        let began = Instant::now();
+        worker.probes.set(worker.probes.get() + 1);
+        // Apart, so that a check that sleeps is small.
+        let probed = Box::pin(probe((&worker, &pools), &checked)).await;
+        worker.probes.set(worker.probes.get() - 1);
+        match probed {
+            Probed::Passed => checked.observe(&mut active, true),
+            Probed::Failed => checked.observe(&mut active, false),
+            // Nothing is known of the target.
+            Probed::NotAsked => {}
+        }
+        let spread = interval.mul_f64(0.95 + 0.1 * share(worker.chance.draw()));
+        rt::sleep(spread.saturating_sub(began.elapsed())).await;
+    }
+}
+
+/// An even share, from 0 to 1, of a random number.
+fn share(random: u64) -> f64 {
+    f64::from(u32::try_from(random >> 32).unwrap_or(0)) / f64::from(u32::MAX)
+}

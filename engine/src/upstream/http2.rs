@@ -1,0 +1,288 @@
+//! Connections of HTTP/2 to upstreams, each shared by many requests.
+//!
+//! Each worker has its own. A request takes the one with the fewest requests; a further one is made
+//! when all are full: the upstream allows no more requests on them, or their window has no room for
+//! the content of another one. Up to a bound they are kept: one that nobody uses rests for as long as
+//! those of HTTP/1, and ends in order. Those beyond it are used when all others are full, and end as
+//! soon as nobody uses them.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    future::{Future as _, poll_fn},
+    io,
+    net::IpAddr,
+    os::fd::AsFd as _,
+    pin::pin,
+    rc::Rc,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use ahash::RandomState;
+use bytes::Bytes;
+use engine_core::ids::NetworkId;
+use engine_http::refusal::Refusal;
+use engine_sys::socket;
+use h2::client::SendRequest;
+
+use crate::{
+    context::{
+        http2_limits::{Http2Limits, Windows},
+        live::Dialed,
+    },
+    rt,
+    transport::{
+        End,
+        ahead::Ahead,
+        http2::{
+            Transport,
+            census::{Allowance, Side},
+        },
+    },
+    upstream::pool::Key,
+};
+
+/// From how many origins and hosts on a connection for a further host is for one request alone: hosts
+/// are made up by whoever asks.
+const HOSTS_MAX: usize = 1024;
+
+/// The connections of one worker.
+#[derive(Debug)]
+pub(crate) struct Upstreams {
+    by_key: RefCell<HashMap<Key, Vec<Rc<Upstream>>, RandomState>>,
+    limits: Http2Limits,
+    head_bytes_max: u32,
+    rest_max: Duration,
+    /// Requests on all of them.
+    streams: Rc<Cell<usize>>,
+}
+
+/// A connection, for as long as anybody may want to use it.
+#[derive(Debug)]
+struct Upstream {
+    sender: SendRequest<Bytes>,
+    is_tls: bool,
+    /// Where it leaves from.
+    local: Option<IpAddr>,
+    /// Requests that are on it, and the most that its window has room for.
+    streams: Cell<usize>,
+    streams_max: usize,
+    /// Requests on all connections.
+    all_streams: Rc<Cell<usize>>,
+    /// When the last one ended.
+    rests_since: Cell<Instant>,
+    /// It takes no more requests.
+    is_over: Rc<Cell<bool>>,
+    /// The kind of the last of too many frames that the upstream sent. The connection ended with it.
+    flood: Rc<Cell<Option<Refusal>>>,
+}
+
+/// A request's place on a connection.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    upstream: Rc<Upstream>,
+    was_refused: Cell<bool>,
+}
+
+impl Upstreams {
+    /// Keeps connections at rest for at most `rest_max`.
+    pub(crate) fn new(limits: Http2Limits, head_bytes_max: usize, rest_max: Duration) -> Self {
+        Self {
+            by_key: RefCell::default(),
+            limits,
+            head_bytes_max: u32::try_from(head_bytes_max).unwrap_or(u32::MAX),
+            rest_max,
+            streams: Rc::default(),
+        }
+    }
+
+    /// How many requests are on all of them.
+    pub(crate) fn streams(&self) -> usize {
+        self.streams.get()
+    }
+
+    /// A place on a connection that has one. `None` when a connection is to be made.
+    pub(crate) fn take(&self, key: &Key) -> Option<Lease> {
+        let mut by_key = self.by_key.borrow_mut();
+        let upstreams = by_key.get_mut(key)?;
+        upstreams.retain(|upstream| !upstream.is_over.get());
+        let kept = upstreams.len().min(self.limits.connections_per_target_max);
+        let (kept, further) = upstreams.split_at(kept);
+        let has_room = |upstream: &&Rc<Upstream>| upstream.has_room();
+        let least = kept.iter().filter(has_room);
+        let least = least.min_by_key(|upstream| upstream.streams.get());
+        least
+            .or_else(|| further.iter().find(has_room))
+            .map(Lease::of)
+    }
+
+    /// Makes a connection to be shared of one that was just opened. Without a key it is for one
+    /// request alone. `is_crowded`: its windows are to be small.
+    ///
+    /// # Errors
+    /// When it broke meanwhile.
+    pub(crate) async fn add(
+        &self,
+        key: Option<Key>,
+        end: End,
+        is_crowded: bool,
+    ) -> io::Result<Lease> {
+        let is_tls = end.as_plain().is_none();
+        let local = socket::local_address(end.socket().as_fd()).ok();
+        let mut transport = Transport::new(Rc::new(end), Ahead::default());
+        let flood = Rc::default();
+        let allowance = Allowance::of(&self.limits);
+        transport.watch((Side::Upstream, allowance), Rc::clone(&flood));
+        let windows = self.limits.upstream_windows(is_crowded);
+        let handshake = self.builder(windows).handshake::<_, Bytes>(transport);
+        let (sender, driver) = handshake.await.map_err(io::Error::other)?;
+        let is_over = Rc::new(Cell::new(false));
+        let upstream = Rc::new(Upstream {
+            sender,
+            is_tls,
+            local: local.map(|local| local.ip()),
+            streams: Cell::new(0),
+            streams_max: usize::try_from(windows.streams_max).unwrap_or(usize::MAX),
+            all_streams: Rc::clone(&self.streams),
+            rests_since: Cell::new(Instant::now()),
+            is_over: Rc::clone(&is_over),
+            flood: Rc::clone(&flood),
+        });
+        rt::spawn(async move {
+            let mut driver = pin!(driver);
+            // Its requests tell what broke. Too many frames end it with all of them.
+            poll_fn(|cx| match driver.as_mut().poll(cx) {
+                Poll::Pending if flood.get().is_none() => Poll::Pending,
+                Poll::Pending | Poll::Ready(_) => Poll::Ready(()),
+            })
+            .await;
+            is_over.set(true);
+        });
+        let lease = Lease::of(&upstream);
+        let Some(key) = key else {
+            return Ok(lease);
+        };
+        let mut by_key = self.by_key.borrow_mut();
+        if key.host.is_none() || by_key.len() < HOSTS_MAX || by_key.contains_key(&key) {
+            by_key.entry(key).or_default().push(upstream);
+        }
+        Ok(lease)
+    }
+
+    /// Ends what has rested for too long, and what is more than is kept.
+    pub(crate) fn sweep(&self, now: Instant) {
+        let mut kept = 0;
+        let mut key_before = None;
+        self.keep(|key, upstream| {
+            if key_before.as_ref() != Some(key) {
+                (key_before, kept) = (Some(key.clone()), 0);
+            }
+            let rested = now.saturating_duration_since(upstream.rests_since.get());
+            let may_rest = rested < self.rest_max && kept < self.limits.connections_per_target_max;
+            let stays = !upstream.is_over.get() && (upstream.streams.get() > 0 || may_rest);
+            kept += usize::from(stays);
+            stays
+        });
+    }
+
+    /// Ends all connections into networks that are gone, as soon as their requests have ended.
+    pub(crate) fn end_networks(&self, is_gone: impl Fn(NetworkId) -> bool) {
+        self.keep(|key, _| !is_gone(key.network));
+    }
+
+    /// Ends all connections that leave from where there is nothing left to leave from.
+    pub(crate) fn end_dialed(&self, is_gone: impl Fn(Dialed) -> bool) {
+        self.keep(|key, upstream| {
+            !is_gone(Dialed {
+                namespace: key.namespace,
+                local: upstream.local,
+            })
+        });
+    }
+
+    fn keep(&self, mut keeps: impl FnMut(&Key, &Upstream) -> bool) {
+        // A connection that no sender is left of says goodbye and ends.
+        self.by_key.borrow_mut().retain(|key, upstreams| {
+            upstreams.retain(|upstream| keeps(key, upstream));
+            !upstreams.is_empty()
+        });
+    }
+
+    /// How h2 treats upstreams.
+    fn builder(&self, windows: Windows) -> h2::client::Builder {
+        let mut builder = h2::client::Builder::new();
+        builder
+            .enable_push(false)
+            .initial_window_size(windows.stream)
+            .initial_connection_window_size(windows.connection())
+            .max_header_list_size(self.head_bytes_max);
+        builder
+    }
+}
+
+impl Upstream {
+    fn has_room(&self) -> bool {
+        let allowed = self.sender.current_max_send_streams();
+        self.streams.get() < allowed.min(self.streams_max)
+    }
+}
+
+impl Lease {
+    fn of(upstream: &Rc<Upstream>) -> Self {
+        upstream.streams.set(upstream.streams.get() + 1);
+        upstream.all_streams.set(upstream.all_streams.get() + 1);
+        Self {
+            upstream: Rc::clone(upstream),
+            was_refused: Cell::new(false),
+        }
+    }
+
+    /// What a request is sent with.
+    pub(crate) fn sender(&self) -> SendRequest<Bytes> {
+        self.upstream.sender.clone()
+    }
+
+    /// Where the connection leaves from.
+    pub(crate) fn local(&self) -> Option<IpAddr> {
+        self.upstream.local
+    }
+
+    /// Whether the connection is one of TLS.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.upstream.is_tls
+    }
+
+    /// No further request is to use the connection.
+    pub(crate) fn distrust(&self) {
+        self.upstream.is_over.set(true);
+    }
+
+    /// The kind of frames that the upstream sent too many of.
+    pub(crate) fn flood(&self) -> Option<Refusal> {
+        self.upstream.flood.get()
+    }
+
+    /// The upstream has not begun with the request, so it may be sent again, whatever it is (RFC
+    /// 9113 section 8.7).
+    pub(crate) fn refused(&self) {
+        self.was_refused.set(true);
+    }
+
+    /// Whether [`Lease::refused`] was said.
+    pub(crate) fn was_refused(&self) -> bool {
+        self.was_refused.get()
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let upstream = &self.upstream;
+        upstream
+            .streams
+            .set(upstream.streams.get().saturating_sub(1));
+        let all = upstream.all_streams.get().saturating_sub(1);
+        upstream.all_streams.set(all);
+        upstream.rests_since.set(Instant::now());
+    }
+}
