@@ -148,6 +148,20 @@ impl Snapshot {
         parents.find(|parent| self.wildcard.contains_key(*parent))
     }
 
+    /// The route that a name, folded, is routed by, with what its pattern ends with, as
+    /// [`pattern_of`](Self::pattern_of) gives it.
+    pub fn passing<'n>(&self, name: &'n str) -> Option<(&'n str, &Arc<Route>)> {
+        let route = |index: &u32| &self.routes[*index as usize];
+        if let Some(index) = self.exact.get(name) {
+            return Some((name, route(index)));
+        }
+        if self.wildcard.is_empty() {
+            return None;
+        }
+        let mut parents = name.match_indices('.').map(|(dot, _)| &name[dot + 1..]);
+        parents.find_map(|parent| Some((parent, route(self.wildcard.get(parent)?))))
+    }
+
     fn by_name(&self, name: &Hostname) -> Option<&u32> {
         self.exact.get(name).or_else(|| {
             if self.wildcard.is_empty() {

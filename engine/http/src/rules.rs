@@ -230,6 +230,16 @@ impl Table {
         })
     }
 
+    /// What the pattern of the rules for a name, folded, ends with: the name itself, or the domain of the
+    /// longest wildcard. `None` where only the rules for any host would have it.
+    pub fn pattern_of<'n>(&self, name: &'n str) -> Option<&'n str> {
+        if self.exact.contains_key(name) {
+            return Some(name);
+        }
+        let mut parents = name.match_indices('.').map(|(dot, _)| &name[dot + 1..]);
+        parents.find(|parent| self.wildcard.contains_key(*parent))
+    }
+
     /// Whether any rule is declared for a name: by itself, or by a wildcard.
     pub fn has_host(&self, name: &str) -> bool {
         self.of_name(name).is_some()

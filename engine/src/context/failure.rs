@@ -76,6 +76,14 @@ impl Failure {
         }
     }
 
+    /// Whether a target may be fine for other names than the one that it was asked for.
+    pub(crate) fn is_about_name(self) -> bool {
+        let is_of_name = matches!(self.cause, None | Some(Cause::CertificateName));
+        // Many refuse a name that they do not know by an alert (RFC 6066 section 3).
+        self.outcome == Outcome::UpstreamTls
+            || self.outcome == Outcome::UpstreamUntrusted && is_of_name
+    }
+
     fn code(self) -> u16 {
         let byte = |index: usize| u8::try_from(index).unwrap_or(u8::MAX);
         let cause = self.cause.map_or(0, |cause| byte(cause.index() + 1));

@@ -333,9 +333,9 @@ impl Slot {
         self.dialed.get().and_then(|dialed| dialed.local)
     }
 
-    /// A request was let in.
-    pub(crate) fn admit(&self, admission: Admission) {
-        self.admission.set(Some(admission));
+    /// A request was let in by a rule, or by none.
+    pub(crate) fn admit(&self, admission: Option<Admission>) {
+        self.admission.set(admission);
     }
 
     /// The idle timeout holds from now on, to the second.
@@ -444,9 +444,9 @@ mod tests {
             tls: None,
         };
         let (kept, busy, at_rest, new) = (live.enter(), live.enter(), live.enter(), live.enter());
-        kept.slot().admit(admission(1));
-        busy.slot().admit(admission(2));
-        at_rest.slot().admit(admission(2));
+        kept.slot().admit(Some(admission(1)));
+        busy.slot().admit(Some(admission(2)));
+        at_rest.slot().admit(Some(admission(2)));
         at_rest.slot().rests(true);
         live.end_admitted(|admission| admission.rule == RouteId(2));
         assert_eq!(kept.slot().verdict.get(), None);

@@ -9,6 +9,7 @@ use engine_core::{
     ids::{NetnsId, NetworkId, RouteId},
     snapshot::Snapshot,
 };
+use engine_http::host::Host;
 use engine_sys::netns::Netns;
 
 use crate::context::{
@@ -42,6 +43,19 @@ pub(crate) struct Published {
 }
 
 impl Published {
+    /// Whether a host is more specifically that of another network, which has its TLS pass through: its
+    /// requests are nobody else's to see, though a wildcard rule and its certificate would fit.
+    pub(crate) fn is_anothers(&self, host: Host<'_>, network: NetworkId) -> bool {
+        let Some(name) = host.folded() else {
+            return false;
+        };
+        let Some((passed, route)) = self.snapshot.passing(&name) else {
+            return false;
+        };
+        let ruled = self.http.pattern_of(&name);
+        route.network.id != network && ruled.is_none_or(|ruled| ruled.len() < passed.len())
+    }
+
     /// What `workers` workers are to route by, after something that had these checks.
     pub(crate) fn after(checks: &[Arc<Checked>], publication: Publication, workers: usize) -> Self {
         Self {

@@ -102,30 +102,22 @@ pub(crate) fn decide<'a>(asking: Asking<'a>, request: &Request<'_>) -> Decision<
         }
         return refused(Outcome::Misdirected, None);
     }
+    // What the request before was let in by says nothing of this one.
+    connection.slot.admit(None);
     let found = match published.http.find(visitor.scheme, request) {
         Found::Rule(found) => found,
         Found::Refused(refusal) => return refused(Outcome::BadRequest, Some(refusal)),
         Found::NoRule(NoRule::NoMatch) => return refused(Outcome::NoRoute, None),
         Found::NoRule(NoRule::UnknownHost | NoRule::NoHost) => {
-            return match published.snapshot.route(connection.id, None) {
-                // What a path may not be, it may not be here either.
-                Ok(route) => match Path::read(request.target.path) {
-                    Ok(path) => {
-                        let path = (path.as_str(), 0);
-                        pass(asking, request, (route, &PLAIN), path, &origin)
-                    }
-                    Err(refusal) => refused(Outcome::BadRequest, Some(refusal)),
-                },
-                Err(NoRoute::UnknownName | NoRoute::NoName) if request.host.is_some() => {
-                    refused(Outcome::UnknownName, None)
-                }
-                Err(_) => refused(Outcome::NoName, None),
-            };
+            return undeclared(asking, request, &origin);
         }
     };
     let policy = &found.rule.policy;
     let pages = policy.pages.as_deref();
     let route = &found.rule.route;
+    if is_anothers(asking, request, route) {
+        return refused(Outcome::Misdirected, None);
+    }
     if let Some(denied) = let_in(asking, request, found.rule, &origin) {
         return denied;
     }
@@ -143,6 +135,41 @@ pub(crate) fn decide<'a>(asking: Asking<'a>, request: &Request<'_>) -> Decision<
         own,
         outcome: Outcome::Done,
     }
+}
+
+/// What is done with a request for a host that nobody declared: the listener's default has it.
+fn undeclared<'a>(asking: Asking<'a>, request: &Request<'_>, origin: &Origin) -> Decision<'a> {
+    let Asking {
+        connection,
+        published,
+        asker,
+        ..
+    } = asking;
+    let refused = |outcome, refusal| Decision::Answer {
+        own: asker.failed(outcome, refusal, None),
+        outcome,
+    };
+    match published.snapshot.route(connection.id, None) {
+        Ok(route) if is_anothers(asking, request, route) => refused(Outcome::Misdirected, None),
+        // What a path may not be, it may not be here either.
+        Ok(route) => match Path::read(request.target.path) {
+            Ok(path) => {
+                let path = (path.as_str(), 0);
+                pass(asking, request, (route, &PLAIN), path, origin)
+            }
+            Err(refusal) => refused(Outcome::BadRequest, Some(refusal)),
+        },
+        Err(NoRoute::UnknownName | NoRoute::NoName) if request.host.is_some() => {
+            refused(Outcome::UnknownName, None)
+        }
+        Err(_) => refused(Outcome::NoName, None),
+    }
+}
+
+/// Whether a request came over TLS for a host whose TLS another network has pass through.
+fn is_anothers(asking: Asking<'_>, request: &Request<'_>, route: &Route) -> bool {
+    let is_of_another = |host| asking.published.is_anothers(host, route.network.id);
+    asking.visitor.secured.is_some() && request.host.is_some_and(is_of_another)
 }
 
 /// Lets a request in, or gives what it is answered.
@@ -165,11 +192,11 @@ fn let_in<'a>(
             if let Some(user) = user {
                 trace.learn_user(user);
             }
-            connection.slot.admit(Admission {
+            connection.slot.admit(Some(Admission {
                 rule: rule.id,
                 client,
                 tls: visitor.secured.as_ref().map(|secured| secured.version()),
-            });
+            }));
             None
         }
         Err(denied) => {

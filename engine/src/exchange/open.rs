@@ -192,10 +192,14 @@ impl<'a> Targets<'a> {
     fn failed_by(&mut self, target: usize, failure: Failure) {
         self.tried.push(target);
         self.again = None;
-        if matches!(
-            failure.outcome,
-            Outcome::GatewayError | Outcome::UpstreamUnset
-        ) {
+        // Clients make up the hosts that they ask for: that a target is none of them is no fault of its.
+        let is_unknown_host = self.way.host.is_some() && failure.is_about_name();
+        if is_unknown_host
+            || matches!(
+                failure.outcome,
+                Outcome::GatewayError | Outcome::UpstreamUnset
+            )
+        {
             return;
         }
         if let Some(target) = self.way.route.targets.get(target) {

@@ -43,9 +43,10 @@ use crate::{
     upstream::pool::Key,
 };
 
-/// From how many origins and hosts on a connection for a further host is for one request alone: hosts
-/// are made up by whoever asks.
+/// How many of the hosts that requests name have a connection that is kept, and how many of one network: a
+/// connection for a further one is for one request alone. They are made up by clients.
 const HOSTS_MAX: usize = 1024;
+const HOSTS_OF_NETWORK_MAX: usize = 128;
 
 /// The connections of one worker.
 #[derive(Debug)]
@@ -164,7 +165,7 @@ impl Upstreams {
             return Ok(lease);
         };
         let mut by_key = self.by_key.borrow_mut();
-        if key.host.is_none() || by_key.len() < HOSTS_MAX || by_key.contains_key(&key) {
+        if by_key.contains_key(&key) || has_room_for(&by_key, &key) {
             by_key.entry(key).or_default().push(upstream);
         }
         Ok(lease)
@@ -219,6 +220,20 @@ impl Upstreams {
             .max_header_list_size(self.head_bytes_max);
         builder
     }
+}
+
+/// Whether a connection for another host may be kept.
+fn has_room_for<T>(by_key: &HashMap<Key, T, RandomState>, key: &Key) -> bool {
+    if key.host.is_none() {
+        return true;
+    }
+    let named = by_key.keys().filter(|other| other.host.is_some());
+    let (mut all, mut own) = (0, 0);
+    for other in named {
+        all += 1;
+        own += usize::from(other.network == key.network);
+    }
+    all < HOSTS_MAX && own < HOSTS_OF_NETWORK_MAX
 }
 
 impl Upstream {

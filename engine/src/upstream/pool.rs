@@ -37,6 +37,8 @@ pub(crate) struct Key {
 pub(crate) struct Pool {
     resting: RefCell<HashMap<Key, Vec<Resting>, RandomState>>,
     count: Cell<usize>,
+    /// Those of them that are for a host that a request named, by network.
+    named: RefCell<HashMap<NetworkId, usize, RandomState>>,
     count_max: usize,
     rest_max: Duration,
 }
@@ -66,6 +68,7 @@ impl Pool {
         Self {
             resting: RefCell::default(),
             count: Cell::new(0),
+            named: RefCell::default(),
             count_max,
             rest_max,
         }
@@ -79,7 +82,7 @@ impl Pool {
         let now = Instant::now();
         let is_old = |top: &Resting| is_fresh && now.saturating_duration_since(top.since) > FRESH;
         while let Some(top) = stack.pop_if(|top| !is_old(top)) {
-            self.count.set(self.count.get() - 1);
+            self.forget(key);
             if now < top.until && top.end.is_quiet() {
                 return Some((top.end, top.local));
             }
@@ -109,16 +112,10 @@ impl Pool {
             let left = announced.saturating_sub(MARGIN).max(announced / 2);
             left.min(self.rest_max)
         });
-        // Hosts are made up by whoever asks: they take no more than half of the room.
-        let count_max = match key.host {
-            Some(_) => self.count_max / 2,
-            None => self.count_max,
-        };
-        if self.count.get() >= count_max || rest_max.is_zero() {
+        if rest_max.is_zero() || !self.enter(&key) {
             part(&end);
             return;
         }
-        self.count.set(self.count.get() + 1);
         let since = Instant::now();
         let until = since + rest_max;
         let mut resting = self.resting.borrow_mut();
@@ -131,6 +128,35 @@ impl Pool {
         });
     }
 
+    /// Counts a connection, if there is room for it. Hosts that requests name are made up by clients: they
+    /// have half of the room, and those of one network an eighth.
+    fn enter(&self, key: &Key) -> bool {
+        if self.count.get() >= self.count_max {
+            return false;
+        }
+        if key.host.is_some() {
+            let mut named = self.named.borrow_mut();
+            let all: usize = named.values().sum();
+            let own = named.entry(key.network).or_default();
+            if all >= self.count_max / 2 || *own >= (self.count_max / 8).max(1) {
+                return false;
+            }
+            *own += 1;
+        }
+        self.count.set(self.count.get() + 1);
+        true
+    }
+
+    /// Counts a connection no longer.
+    fn forget(&self, key: &Key) {
+        self.count.set(self.count.get() - 1);
+        if key.host.is_some()
+            && let Some(own) = self.named.borrow_mut().get_mut(&key.network)
+        {
+            *own -= 1;
+        }
+    }
+
     /// Keeps a connection in place of the one that has rested longest: it was opened though that one
     /// was there, and upstreams do not have room for one more after each such request.
     pub(crate) fn replace(&self, key: Key, kept: (End, Option<IpAddr>), rests_for: Option<u32>) {
@@ -139,7 +165,7 @@ impl Pool {
             Some(_) | None => None,
         };
         if let Some(oldest) = oldest {
-            self.count.set(self.count.get() - 1);
+            self.forget(&key);
             part(&oldest.end);
         }
         self.give(key, kept, rests_for);
@@ -178,6 +204,11 @@ impl Pool {
             !stack.is_empty()
         });
         self.count.set(resting.values().map(Vec::len).sum());
+        let mut named = self.named.borrow_mut();
+        named.clear();
+        for (key, stack) in resting.iter().filter(|(key, _)| key.host.is_some()) {
+            *named.entry(key.network).or_default() += stack.len();
+        }
     }
 }
 

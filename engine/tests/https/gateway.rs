@@ -154,7 +154,6 @@ impl Setup {
     }
 
     /// Further routes are this network's.
-    #[allow(dead_code, reason = "the tests of what is used again need it")]
     pub(crate) fn network(mut self, number: u32) -> Self {
         self.network = number;
         self

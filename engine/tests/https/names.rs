@@ -43,6 +43,50 @@ fn names_that_pass_and_names_that_end_share_a_port() {
     gateway.outcomes(Outcome::UnknownName, 1);
 }
 
+/// A certificate of the gateway is good for both, so a client may ask for one over a connection to the
+/// other (RFC 9113 section 9.1.1).
+#[test]
+fn a_name_that_passes_through_is_no_wildcard_rules_of_another_network() {
+    let authority = Authority::new("ours");
+    let (first, second) = (Upstream::plain(), Upstream::plain());
+    for protocol in [Protocol::Tls, Protocol::Https] {
+        let gateway = Setup::new(protocol)
+            .certificate(&authority.leaf(&["*.a.example", "*.b.example"]))
+            .terminate(Some("*.a.example"), Policy::default())
+            .terminate(None, Policy::default())
+            .proxy(Some("*.a.example"), first.address)
+            .pass("own.a.example", first.address)
+            .proxy(None, first.address)
+            .network(2)
+            .pass("x.a.example", second.address)
+            .pass("*.deep.a.example", second.address)
+            .pass("*.b.example", second.address)
+            .start();
+        let mut stream = connect(gateway.address, &client(&authority, None), "y.a.example");
+        for (host, status) in [
+            ("y.a.example", "200"),
+            ("x.a.example", "421"),
+            ("z.deep.a.example", "421"),
+            // The network's own name, and one above both.
+            ("own.a.example", "200"),
+            ("y.a.example", "200"),
+            ("c.b.example", "421"),
+        ] {
+            assert_eq!(ask(&mut stream, host, "").status(), status, "{host}");
+        }
+    }
+    let gateway = Setup::new(Protocol::Https)
+        .certificate(&authority.leaf(&["*.a.example"]))
+        .terminate(Some("*.a.example"), Policy::default())
+        .terminate(None, Policy::default())
+        .proxy(Some("*.a.example"), first.address)
+        .network(2)
+        .pass("x.a.example", second.address)
+        .start();
+    let mut stream = connect(gateway.address, &client(&authority, None), "x.a.example");
+    assert_eq!(ask(&mut stream, "x.a.example", "").status(), "421");
+}
+
 #[test]
 fn a_declared_name_without_a_certificate_is_the_gateways_fault() {
     let authority = Authority::new("one");

@@ -75,6 +75,13 @@ fn an_upstream_without_a_name_is_verified_by_the_host_of_each_request() {
     }
     // One for each of the five hosts that there can be: what proved to be one is not another.
     assert_eq!(upstream.connections(), 5);
+    let snapshot = gateway.engine.snapshot();
+    let mut targets = snapshot.routes().flat_map(|route| &route.targets);
+    let failed = targets.find_map(Failure::last_of);
+    assert_eq!(
+        failed, None,
+        "clients make up hosts, and the target is fine"
+    );
 }
 
 #[test]
