@@ -25,7 +25,7 @@ pub use self::{
 use crate::{
     actual::{Actual, ActualNetwork, Backend, Owned},
     publish::NamespaceSource,
-    step::Step,
+    step::{Action, Step},
 };
 
 /// Seconds between two packets that keep the way to a peer open (contracts of the first gateway,
@@ -66,6 +66,13 @@ impl Plan {
     /// Whether nothing is to be done.
     pub fn is_empty(&self) -> bool {
         self.before.is_empty() && self.after.is_empty()
+    }
+
+    /// Whether what is there of a network goes when the workers were told.
+    pub fn removes(&self, network: NonZeroU16) -> bool {
+        let removal = [Action::RemoveDevice, Action::RemoveNamespace];
+        let mut steps = self.after.iter();
+        steps.any(|step| step.network == network && removal.contains(&step.action))
     }
 
     /// All steps.

@@ -279,17 +279,30 @@ impl Reconciler {
             prepared,
         } = begun;
         let is_partial = planning.plan.is_partial;
-        let (publisher, engine, generation) =
-            (&mut self.publisher, &mut self.engine, self.generation);
+        // Their devices are still to be counted, for whoever has them now.
+        let (leaving, staying): (BTreeSet<NonZeroU16>, _) =
+            scope.iter().partition(|port| planning.plan.removes(**port));
+        let (desired, publisher, engine, generation) = (
+            &self.desired,
+            &mut self.publisher,
+            &mut self.engine,
+            self.generation,
+        );
         let mut is_running = true;
-        self.networks
-            .carry_out(&self.desired, planning, |networks| match prepared {
+        self.networks.carry_out(desired, planning, |networks| {
+            match prepared {
                 Some(prepared) => {
                     let publication = publisher.open(prepared, generation, &mut networks.kernel);
                     is_running = publish_to(engine, publication, generation);
                 }
-                None => publisher.stands_for(generation),
-            });
+                None => {
+                    publisher.stands_for(generation);
+                    engine.counters();
+                }
+            }
+            // Flows went on while the kernel was changed.
+            networks.hand_over(&engine.take_clients(), desired, &staying);
+        });
         if is_running {
             self.running = generation;
         }
@@ -304,7 +317,9 @@ impl Reconciler {
         {
             self.networks.release_places(&self.desired);
         }
-        self.networks.owners.take_up(&self.desired, &scope);
+        self.count();
+        let clients = self.engine.take_clients();
+        self.networks.hand_over(&clients, &self.desired, &leaving);
         let gone = before.networks.keys();
         self.networks
             .part_with(gone.filter(|port| !self.desired.networks.contains_key(port)));
@@ -314,7 +329,6 @@ impl Reconciler {
         self.networks.news.tell(vec![applied]);
         // The others have their turn at the next tick, which also tells what somebody else changed.
         self.networks.sample_networks(&scope);
-        self.count();
         self.show();
     }
 

@@ -146,7 +146,7 @@ impl Networks {
                 continue;
             }
             self.heartbeat.beat();
-            if takes_counters_away(&step.action) {
+            if ends_counting(&step.action) {
                 self.sample_network(step.network);
             }
             let (op, object, detail) = (step.op(), step.object(), step.detail());
@@ -209,13 +209,13 @@ impl Networks {
     }
 }
 
-/// Whether counters end with a step.
-fn takes_counters_away(action: &Action) -> bool {
+/// Whether counters end with a step, or count for another network from then on.
+fn ends_counting(action: &Action) -> bool {
     match action {
         Action::RemoveDevice | Action::RemoveNamespace => true,
         Action::ConfigureDevice(change) => {
             let removes = |peer: &PeerChange| *peer == PeerChange::Remove;
-            change.peers.values().any(removes)
+            change.private_key.is_some() || change.peers.values().any(removes)
         }
         Action::MakeNamespace
         | Action::AdoptNamespace

@@ -66,6 +66,18 @@ impl Networks {
         self.record(peers, relays);
     }
 
+    /// Hands over what clients moved by now, for those who had these networks, before others have them.
+    pub(super) fn hand_over(
+        &mut self,
+        clients: &[ClientTraffic],
+        desired: &Desired,
+        networks: &BTreeSet<NonZeroU16>,
+    ) {
+        let relays = self.relays(clients);
+        self.record(Vec::new(), relays);
+        self.owners.take_up(desired, networks);
+    }
+
     /// Says of networks that are no longer desired that their peers are gone.
     pub(super) fn part_with<'a>(&mut self, gone: impl Iterator<Item = &'a NonZeroU16>) {
         for network in gone {

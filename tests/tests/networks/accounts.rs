@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -28,6 +29,7 @@ pub(crate) const TESTS: &[Test] = tests![
     what_only_one_side_sends_is_counted,
     a_device_that_is_made_again_loses_and_adds_nothing,
     what_moved_just_before_a_network_gets_another_key_is_the_old_keys,
+    what_moves_while_a_change_is_made_is_whose_it_was_before: 60,
     a_poller_loses_and_doubles_nothing_while_states_come_and_go: 120,
 ];
 
@@ -227,6 +229,39 @@ fn what_moved_just_before_a_network_gets_another_key_is_the_old_keys(lab: &mut L
     nothing_is_left(&gateway)
 }
 
+/// The network goes when all others are made, and its flow moves bytes until then.
+fn what_moves_while_a_change_is_made_is_whose_it_was_before(lab: &mut Lab) -> Result<()> {
+    const MADE: u16 = 24;
+    let peer = lab.peer(Client::WireGuardGo)?;
+    let _server = Server::start(peer.listen(443)?, server::echo)?;
+    let mut network = Network::new(PORT)?;
+    network.invite(&peer, 2)?;
+    network.publish(NAME, "10.0.0.2:443");
+    let gateway = lab.gateway(boot(), network.state())?;
+    network.meet(&peer)?;
+    let mut flow = Flow::open(NAME)?;
+    // Until it is reset.
+    let moving = thread::spawn(move || while flow.echo(&[7; 10_000]).is_ok() {});
+    let others: Vec<Network> = (1..=MADE)
+        .map(|offset| Network::new(PORT + offset))
+        .collect::<Result<_>>()?;
+    gateway.api().apply(&tests::network::state(&others))?;
+    moving.join().ok().context("the flow's thread panicked")?;
+    let record = &gateway.wait_for_records(1)?[0];
+    let (bytes_in, bytes_out) = (number(&record["bytes_in"]), number(&record["bytes_out"]));
+    ensure!(bytes_in > 10_000, "it moved nothing: {record}");
+    let mut last = Value::Null;
+    let found = eventually("all rows are there", || {
+        last = gateway.api().get("/api/v1/traffic/routes").ok()?;
+        let route = &last["networks"][&network.keys.public]["routes"][NAME];
+        let of_peer = &route["clients"]["127.0.0.1"]["peers"][&peer.keys.public];
+        (of_peer["bytes_in"] == bytes_in && of_peer["bytes_out"] == bytes_out).then_some(())
+    });
+    found.with_context(|| format!("{last} of {record}"))?;
+    gateway.api().apply(&json!({}))?;
+    nothing_is_left(&gateway)
+}
+
 fn a_device_that_is_made_again_loses_and_adds_nothing(lab: &mut Lab) -> Result<()> {
     let peer = lab.peer(Client::WireGuardGo)?;
     let _server = Server::start(peer.listen(443)?, server::echo)?;
@@ -307,7 +342,7 @@ fn a_poller_loses_and_doubles_nothing_while_states_come_and_go(lab: &mut Lab) ->
     let mut flow = Flow::open(NAME)?;
     let mut first = number(&api.get("/api/v1/status")?["generation"]["desired"]);
     let mut other = Network::new(PORT + 1)?;
-    other.admit(&tests::peer::Keys::generate()?.public, &["10.0.0.2/32"]);
+    other.admit(&Keys::generate()?.public, &["10.0.0.2/32"]);
     let both = tests::network::state([&network, &other]);
     let mut random = Random::from_environment();
     let (mut since, mut sums) = (0, Sums::new());
