@@ -1,6 +1,12 @@
 //! One connection, from accept to account.
 
-use std::{net::SocketAddr, pin::pin, rc::Rc, sync::Arc, time::Instant};
+use std::{
+    net::SocketAddr,
+    pin::pin,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use engine_core::{classify::Hello, ids::ListenerId, outcome::Outcome};
 use engine_tls::Terms;
@@ -16,7 +22,7 @@ use crate::{
     front::tls,
     front::{classify::classify, http, preface::read_preface, route::route},
     relay::{Wire, relay},
-    rt::Readiness,
+    rt::{self, Readiness},
     transport::{
         End,
         received::{Endpoints, Received},
@@ -72,11 +78,25 @@ pub(crate) fn serve(
             place.supervise(stages).await
         };
         streams.hang_up(outcome);
+        if Rc::strong_count(&streams.client) > 1 {
+            Box::pin(requests_end(&streams.client)).await;
+        }
         let (received, sent) = streams.client.moved();
         trace.flow.add(received, sent);
         trace.cause = streams.cause.get();
         drop(streams);
         worker.account(id, trace, outcome);
+    }
+}
+
+/// How long the requests of a connection that is over may take to end: each needs a turn.
+const REQUESTS_END_WITHIN: Duration = Duration::from_secs(1);
+
+/// Waits until the requests that share a client have ended: what they moved is in the record, too.
+async fn requests_end(client: &Rc<End>) {
+    let deadline = Instant::now() + REQUESTS_END_WITHIN;
+    while Rc::strong_count(client) > 1 && Instant::now() < deadline {
+        rt::sleep(Duration::from_millis(1)).await;
     }
 }
 

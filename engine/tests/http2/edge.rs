@@ -9,9 +9,10 @@ use std::{
 };
 
 use bytes::Bytes;
+use crossbeam_channel::{Receiver, bounded};
 use engine::{
     Config, DriverChoice, Engine, Limits, ListenSocket, Listener, Origin, Protocol, Publication,
-    RelayMode, RouteCounters, Speech, Tls, Workers,
+    Record, RelayMode, RouteCounters, Speech, Tls, Workers,
 };
 use engine_core::{
     balance::{Balance, Load},
@@ -44,6 +45,12 @@ const ONE: Hosts<'_> = &[("a.example", 1)];
 pub(crate) struct Edge {
     pub(crate) engine: Engine,
     pub(crate) address: SocketAddr,
+    /// Of connections that ended.
+    #[allow(
+        dead_code,
+        reason = "the tests of what is used again have no use for it"
+    )]
+    pub(crate) records: Receiver<Record>,
 }
 
 impl Edge {
@@ -82,19 +89,24 @@ impl Edge {
     }
 
     fn start(limits: Limits, publication: Publication) -> Self {
+        let (sender, records) = bounded(64);
         let config = Config {
             driver: DriverChoice::Auto,
             workers: Workers::Count(NonZeroU16::MIN),
             listeners: vec![listener()],
             limits,
-            records: None,
+            records: Some(sender),
             requests: None,
             challenges: engine::Challenges::default(),
             strangers: None,
         };
         let engine = Engine::start(config, publication).unwrap();
         let address = engine.addresses()[0].1;
-        Self { engine, address }
+        Self {
+            engine,
+            address,
+            records,
+        }
     }
 
     /// A client of HTTP/2 that knows beforehand that it is spoken here.

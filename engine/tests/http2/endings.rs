@@ -91,6 +91,46 @@ fn an_upstream_that_breaks_off_resets_its_stream_alone() {
 }
 
 #[test]
+fn the_record_of_a_broken_connection_has_what_its_requests_moved() {
+    let (listener, address) = upstream();
+    serve(listener, |stream| {
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        while head(&mut reader).is_some() {
+            let piece = vec![b'x'; 100_000];
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n";
+            (&stream).write_all(answer).unwrap();
+            (&stream).write_all(&piece).unwrap();
+        }
+    });
+    let mut edge = Edge::before(address, Speaks::Http1);
+    block_on(async {
+        let mut builder = h2::client::Builder::new();
+        builder.initial_connection_window_size(1 << 20);
+        let mut client = edge.client_of(&builder).await;
+        let mut held = Vec::new();
+        for _ in 0..3 {
+            let (response, _) = client.send_request(request("GET", "/"), true).unwrap();
+            let mut content = response.await.unwrap().into_body();
+            let mut length = 0;
+            while length < 50_000 {
+                let piece = content.data().await.unwrap().unwrap();
+                content
+                    .flow_control()
+                    .release_capacity(piece.len())
+                    .unwrap();
+                length += piece.len();
+            }
+            held.push(content);
+        }
+    });
+    // The runtime of the client is gone, and with it its connection.
+    let record = edge.records.recv_timeout(PATIENCE).unwrap();
+    assert!(record.bytes_out >= 150_000, "{record:?}");
+    let counted = edge.route(|route| route.tally.closed == 3);
+    assert_eq!(record.bytes_out, counted.tally.bytes_out);
+}
+
+#[test]
 fn what_breaks_a_rule_is_answered_and_the_connection_goes_on() {
     let (_listener, address) = upstream();
     let edge = Edge::before(address, Speaks::Http1);
