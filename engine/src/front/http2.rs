@@ -51,7 +51,7 @@ pub(crate) async fn serve(
     let flood = Rc::default();
     let allowance = Allowance::of(&worker.shared.limits.http2);
     transport.watch((Side::Client, allowance), Rc::clone(&flood));
-    let is_held = transport.held();
+    let left = transport.left();
     let handshake = builder(connection).handshake::<_, Bytes>(transport);
     let mut driver = slot
         .within(&worker.live, listener.hello_timeout, handshake)
@@ -61,7 +61,7 @@ pub(crate) async fn serve(
             true => Outcome::ClientReset,
             false => Outcome::BadRequest,
         })?;
-    let session = Rc::new(Session::new(connection, visitor, (flood, is_held)));
+    let session = Rc::new(Session::new(connection, visitor, (flood, left)));
     let outcome = session.run(connection, &mut driver).await;
     // Ends the streams that are left.
     drop(driver);

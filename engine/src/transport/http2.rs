@@ -4,6 +4,7 @@
 //! gives way after a turn, and frames leave together.
 
 pub(crate) mod census;
+pub(crate) mod left;
 
 use std::{
     cell::Cell,
@@ -21,7 +22,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::transport::{
     End,
     ahead::Ahead,
-    http2::census::{Allowance, Census, Side},
+    http2::{
+        census::{Allowance, Census, Side},
+        left::Left,
+    },
 };
 
 /// What a client sends first (RFC 9113 section 3.4). In HTTP/1 it is no request.
@@ -54,10 +58,10 @@ pub(crate) struct Transport {
     is_drained: bool,
     gathered: Vec<u8>,
     sent: usize,
-    /// Set while the other side takes nothing of it.
-    is_held: Rc<Cell<bool>>,
     /// Set once the other side's frames are counted.
     census: Option<Watched>,
+    /// What has left of the streams.
+    left: Rc<Left>,
 }
 
 /// The other side's frames.
@@ -78,8 +82,8 @@ impl Transport {
             is_drained: false,
             gathered: Vec::new(),
             sent: 0,
-            is_held: Rc::default(),
             census: None,
+            left: Rc::default(),
         }
     }
 
@@ -95,9 +99,9 @@ impl Transport {
         });
     }
 
-    /// Says whether there are bytes that the other side does not take, from now on.
-    pub(crate) fn held(&self) -> Rc<Cell<bool>> {
-        Rc::clone(&self.is_held)
+    /// What leaves of the streams, while it is watched.
+    pub(crate) fn left(&self) -> Rc<Left> {
+        Rc::clone(&self.left)
     }
 
     /// Counts what was received. False when it is too much.
@@ -137,14 +141,12 @@ impl Transport {
             if self.sent == self.gathered.len() {
                 self.gathered.clear();
                 self.sent = 0;
-                self.is_held.set(false);
                 SPARE.set(std::mem::take(&mut self.gathered));
                 return Poll::Ready(Ok(()));
             }
             match self.end.send(&self.gathered[self.sent..]) {
                 Ok(count) => self.sent += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.is_held.set(true);
                     let end = Rc::clone(&self.end);
                     self.writing = Some(Box::pin(async move { end.writable().await }));
                 }
@@ -214,7 +216,7 @@ impl AsyncWrite for Transport {
         }
         this.gathered.extend_from_slice(bytes);
         if let Some(watched) = &mut this.census {
-            watched.census.sent(bytes);
+            watched.census.sent(bytes, |frame| this.left.count(frame));
         }
         Poll::Ready(Ok(bytes.len()))
     }

@@ -191,6 +191,19 @@ pub(crate) fn block_on<F: Future>(client: F) -> F::Output {
     })
 }
 
+/// A connection whose kernel keeps little of what nobody reads.
+#[allow(dead_code, reason = "the tests of what is used again need none")]
+pub(crate) fn narrow(gateway: SocketAddr) -> std::net::TcpStream {
+    let connected = block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(16 << 10).unwrap();
+        socket.connect(gateway).await.unwrap().into_std().unwrap()
+    });
+    connected.set_nonblocking(false).unwrap();
+    connected.set_read_timeout(Some(PATIENCE)).unwrap();
+    connected
+}
+
 /// A place for an upstream to listen.
 pub(crate) fn upstream() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

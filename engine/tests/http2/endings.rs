@@ -3,7 +3,7 @@
 use std::{
     io::{BufReader, Read as _, Write as _},
     sync::{Arc, Mutex, mpsc::channel},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -12,8 +12,14 @@ use h2::Reason;
 use http::StatusCode;
 
 use crate::{
-    edge::{Edge, PATIENCE, Speaks, block_on, request, upstream},
-    wire::{head, send_all, serve, whole},
+    edge::{Edge, PATIENCE, Speaks, block_on, narrow, request, upstream},
+    wire::{
+        frames::{
+            DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, RST_STREAM, SETTINGS, WINDOW_UPDATE,
+            duty, frame, get, next, window,
+        },
+        head, send_all, serve, whole,
+    },
 };
 
 #[test]
@@ -263,4 +269,67 @@ fn a_removed_network_ends_its_requests_and_leaves_the_connection() {
         let (response, _) = client.send_request(request("GET", "/"), true).unwrap();
         assert_eq!(response.await.unwrap().status(), StatusCode::NOT_FOUND);
     });
+}
+
+/// An upstream that answers `/endless` without an end, and breaks everything else off behind a part.
+fn serve_endless_and_broken(listener: std::net::TcpListener) {
+    serve(listener, |stream| {
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let head = head(&mut reader).unwrap();
+        let framing = "HTTP/1.1 200 OK\r\nContent-Length: 9999999999\r\n\r\n";
+        (&stream).write_all(framing.as_bytes()).unwrap();
+        if !head.starts_with("GET /endless") {
+            (&stream).write_all(PART).unwrap();
+            return;
+        }
+        while (&stream).write_all(&[b'x'; 64 << 10]).is_ok() {}
+    });
+}
+
+const PART: &[u8] = b"a part";
+
+/// Streams that are sent without an end: more than the gateway's socket takes at once.
+const ENDLESS: u32 = 16;
+
+#[test]
+fn a_stream_that_broke_off_ends_beside_others_that_keep_the_socket_full() {
+    let (listener, address) = upstream();
+    serve_endless_and_broken(listener);
+    let edge = Edge::before(address, Speaks::Http1);
+    let mut stream = narrow(edge.address);
+    let mut reader = stream.try_clone().unwrap();
+    let mut begin = PREFACE.to_vec();
+    begin.extend(frame(SETTINGS, 0, 0, &window(1 << 30)));
+    begin.extend(frame(WINDOW_UPDATE, 0, 0, &(1_u32 << 30).to_be_bytes()));
+    let ask = |number: u32, path| {
+        let stream = number * 2 + 1;
+        frame(HEADERS, END_HEADERS | END_STREAM, stream, &get(path))
+    };
+    for number in 0..ENDLESS {
+        begin.extend(ask(number, "/endless"));
+    }
+    stream.write_all(&begin).unwrap();
+    let (mut of_others, mut of_broken, mut is_asked) = (0, Vec::new(), false);
+    let begun = Instant::now();
+    loop {
+        assert!(begun.elapsed() < PATIENCE / 2, "it waits for the others");
+        let came = next(&mut reader).unwrap();
+        stream.write_all(&duty(&came)).unwrap();
+        let is_broken = came.stream == ENDLESS * 2 + 1;
+        match came.kind {
+            RST_STREAM => assert!(is_broken),
+            DATA if is_broken => of_broken.extend(came.payload),
+            DATA => of_others += came.payload.len(),
+            _ => {}
+        }
+        if came.kind == RST_STREAM {
+            break;
+        }
+        if of_others > 8 << 20 && !std::mem::replace(&mut is_asked, true) {
+            stream.write_all(&ask(ENDLESS, "/broken")).unwrap();
+        }
+        // The gateway is faster: its socket stays full.
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(of_broken, PART);
 }

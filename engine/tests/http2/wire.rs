@@ -78,6 +78,23 @@ pub(crate) mod frames {
     pub(crate) const END_STREAM: u8 = 1;
     pub(crate) const END_HEADERS: u8 = 4;
 
+    /// SETTINGS_INITIAL_WINDOW_SIZE (RFC 9113 section 6.5.2).
+    pub(crate) fn window(size: u32) -> Vec<u8> {
+        [&[0, 4][..], &size.to_be_bytes()].concat()
+    }
+
+    /// The head of `GET` for a short path of `http://a.example`, by the static table (RFC 7541 appendix
+    /// A).
+    pub(crate) fn get(path: &str) -> Vec<u8> {
+        let length = u8::try_from(path.len()).unwrap();
+        [
+            b"\x82\x86\x41\x09a.example\x04",
+            &[length][..],
+            path.as_bytes(),
+        ]
+        .concat()
+    }
+
     /// `:status: 200`, by the static table (RFC 7541 appendix A).
     pub(crate) const STATUS_200: &[u8] = b"\x88";
 

@@ -396,7 +396,27 @@ pub(crate) fn provider() -> Arc<rustls::crypto::CryptoProvider> {
 pub(crate) type Stream = StreamOwned<ClientConnection, TcpStream>;
 
 pub(crate) fn connect(address: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> Stream {
-    let socket = TcpStream::connect(address).unwrap();
+    secure(TcpStream::connect(address).unwrap(), config, name)
+}
+
+/// One whose kernel keeps little of what nobody reads.
+#[allow(dead_code, reason = "the tests of what is used again need none")]
+pub(crate) fn connect_narrow(
+    address: SocketAddr,
+    config: &Arc<ClientConfig>,
+    name: &str,
+) -> Stream {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let socket = runtime.enable_io().build().unwrap().block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(16 << 10).unwrap();
+        socket.connect(address).await.unwrap().into_std().unwrap()
+    });
+    socket.set_nonblocking(false).unwrap();
+    secure(socket, config, name)
+}
+
+fn secure(socket: TcpStream, config: &Arc<ClientConfig>, name: &str) -> Stream {
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket.set_write_timeout(Some(PATIENCE)).unwrap();
     let name = name.to_owned().try_into().unwrap();
@@ -483,7 +503,7 @@ impl Upstream {
         })
     }
 
-    fn start(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
+    pub(crate) fn start(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let accepted = Arc::<AtomicUsize>::default();

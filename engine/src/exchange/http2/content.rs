@@ -72,10 +72,17 @@ enum Piece {
     End { trailers: Vec<u8>, weight: u64 },
 }
 
+/// A stream of HTTP/2 that content goes to.
+pub(crate) struct Outgoing {
+    pub(crate) stream: RefCell<SendStream<Bytes>>,
+    /// Bytes of content that h2 was handed.
+    pub(crate) handed: Cell<u64>,
+}
+
 /// Where content goes to.
 pub(crate) enum Sink<'a> {
     /// A stream of HTTP/2.
-    Stream(&'a RefCell<SendStream<Bytes>>),
+    Stream(&'a Outgoing),
     /// A connection of HTTP/1.
     Connection {
         end: &'a End,
@@ -293,9 +300,9 @@ impl Sink<'_> {
     /// Passes a piece on; gives what that took, framing included.
     async fn put(&self, bytes: Bytes, is_last: bool) -> io::Result<u64> {
         match *self {
-            Self::Stream(stream) => {
+            Self::Stream(to) => {
                 let size = bytes.len() as u64;
-                send_data(stream, bytes, is_last).await?;
+                to.send(bytes, is_last).await?;
                 Ok(size)
             }
             Self::Connection {
@@ -331,10 +338,11 @@ impl Sink<'_> {
     /// Ends the content; gives what that took.
     async fn end(&self, trailers: &[u8]) -> io::Result<u64> {
         match *self {
-            Self::Stream(stream) => {
+            Self::Stream(to) => {
+                let mut stream = to.stream.borrow_mut();
                 let ended = match heads::trailer_map(trailers) {
-                    Some(map) => stream.borrow_mut().send_trailers(map),
-                    None => stream.borrow_mut().send_data(Bytes::new(), true),
+                    Some(map) => stream.send_trailers(map),
+                    None => stream.send_data(Bytes::new(), true),
                 };
                 ended.map_err(io::Error::other)?;
                 Ok(trailers.len() as u64)
@@ -358,37 +366,51 @@ impl Sink<'_> {
     }
 }
 
-/// Sends all of it, as the windows of stream and connection allow.
-pub(crate) async fn send_data(
-    stream: &RefCell<SendStream<Bytes>>,
-    mut bytes: Bytes,
-    is_last: bool,
-) -> io::Result<()> {
-    while !bytes.is_empty() {
-        let room = poll_fn(|cx| {
-            let mut stream = stream.borrow_mut();
-            stream.reserve_capacity(bytes.len());
-            match stream.capacity() {
-                0 => stream.poll_capacity(cx),
-                room => std::task::Poll::Ready(Some(Ok(room))),
+impl Outgoing {
+    pub(crate) fn new(stream: SendStream<Bytes>) -> Self {
+        Self {
+            stream: RefCell::new(stream),
+            handed: Cell::new(0),
+        }
+    }
+
+    /// Sends all of it, as the windows of stream and connection allow.
+    ///
+    /// # Errors
+    /// When the other side wants no more of it.
+    pub(crate) async fn send(&self, mut bytes: Bytes, is_last: bool) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let room = poll_fn(|cx| {
+                let mut stream = self.stream.borrow_mut();
+                stream.reserve_capacity(bytes.len());
+                match stream.capacity() {
+                    0 => stream.poll_capacity(cx),
+                    room => std::task::Poll::Ready(Some(Ok(room))),
+                }
+            });
+            let room = room.await.ok_or(io::ErrorKind::BrokenPipe)?;
+            let room = room.map_err(io::Error::other)?.min(bytes.len());
+            if room == 0 {
+                continue;
             }
-        });
-        let room = room.await.ok_or(io::ErrorKind::BrokenPipe)?;
-        let room = room.map_err(io::Error::other)?.min(bytes.len());
-        if room == 0 {
-            continue;
+            let part = bytes.split_to(room);
+            let ends = is_last && bytes.is_empty();
+            self.hand(part, ends)?;
+            if ends {
+                return Ok(());
+            }
         }
-        let part = bytes.split_to(room);
-        let ends = is_last && bytes.is_empty();
-        let sent = stream.borrow_mut().send_data(part, ends);
+        if is_last {
+            self.hand(Bytes::new(), true)?;
+        }
+        Ok(())
+    }
+
+    fn hand(&self, part: Bytes, is_last: bool) -> io::Result<()> {
+        let size = part.len() as u64;
+        let sent = self.stream.borrow_mut().send_data(part, is_last);
         sent.map_err(io::Error::other)?;
-        if ends {
-            return Ok(());
-        }
+        self.handed.set(self.handed.get() + size);
+        Ok(())
     }
-    if is_last {
-        let ended = stream.borrow_mut().send_data(Bytes::new(), true);
-        ended.map_err(io::Error::other)?;
-    }
-    Ok(())
 }

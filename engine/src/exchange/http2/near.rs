@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, OnceCell, RefCell},
     io,
+    rc::Rc,
     task::{Context, Poll},
     time::Instant,
 };
@@ -14,20 +15,23 @@ use engine_http::{
     method::Version,
     response::{Framing, Response},
 };
-use h2::{Reason, SendStream, server::SendResponse};
+use h2::{Reason, server::SendResponse};
 
 use crate::{
     exchange::{
         Plan,
         body::send_all,
         http2::{
-            content::{Sink, send_data},
+            content::{Outgoing, Sink},
             heads,
         },
         trace::RequestTrace,
         watch::Place,
     },
-    transport::End,
+    transport::{
+        End,
+        http2::left::{Counted, Left},
+    },
 };
 
 /// The client's side of a request.
@@ -43,7 +47,10 @@ pub(crate) enum Near<'a> {
 /// Several futures of one task use it, each between two waits.
 pub(crate) struct NearStream {
     respond: RefCell<SendResponse<Bytes>>,
-    stream: OnceCell<RefCell<SendStream<Bytes>>>,
+    stream: OnceCell<Outgoing>,
+    /// Heads that h2 was handed, and what has left of them and of the content.
+    heads: Cell<u64>,
+    left: Counted,
 }
 
 /// What follows an answer of the gateway's own.
@@ -106,7 +113,9 @@ impl Near<'_> {
             Self::Stream(near, _) => {
                 let mut respond = near.respond.borrow_mut();
                 let sent = respond.send_informational(heads::interim(response));
-                sent.map_err(io::Error::other)
+                sent.map_err(io::Error::other)?;
+                near.heads.set(near.heads.get() + 1);
+                Ok(())
             }
             Self::Connection(_) if plan.version == Version::Http10 => Ok(()),
             Self::Connection(near) => {
@@ -186,16 +195,20 @@ fn forwarding<'a>(told: &Head<'a>, framing: Framing, keep_alive: bool) -> Respon
 }
 
 impl NearStream {
-    pub(crate) fn new(respond: SendResponse<Bytes>) -> Self {
+    pub(crate) fn new(respond: SendResponse<Bytes>, left: &Rc<Left>) -> Self {
+        let left = Counted::begin(left, respond.stream_id().as_u32());
         Self {
             respond: RefCell::new(respond),
             stream: OnceCell::new(),
+            heads: Cell::new(0),
+            left,
         }
     }
 
-    fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Whether the client has taken its request back, or is gone.
+    pub(crate) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
         match self.stream.get() {
-            Some(stream) => stream.borrow_mut().poll_reset(cx).map(drop),
+            Some(to) => to.stream.borrow_mut().poll_reset(cx).map(drop),
             None => self.respond.borrow_mut().poll_reset(cx).map(drop),
         }
     }
@@ -211,14 +224,17 @@ impl NearStream {
         head
     }
 
-    fn respond(
-        &self,
-        head: http::Response<()>,
-        is_end: bool,
-    ) -> io::Result<&RefCell<SendStream<Bytes>>> {
+    fn respond(&self, head: http::Response<()>, is_end: bool) -> io::Result<&Outgoing> {
         let stream = self.respond.borrow_mut().send_response(head, is_end);
         let stream = stream.map_err(io::Error::other)?;
-        Ok(self.stream.get_or_init(|| RefCell::new(stream)))
+        self.heads.set(self.heads.get() + 1);
+        Ok(self.stream.get_or_init(|| Outgoing::new(stream)))
+    }
+
+    /// Whether all that was sent on it has left for the client: h2 holds none of it.
+    pub(crate) fn has_left(&self) -> bool {
+        let content = self.stream.get().map_or(0, |to| to.handed.get());
+        self.left.so_far() >= self.heads.get() + content
     }
 
     /// Sends an answer of the gateway's own, as [`heads::own`] takes it.
@@ -238,13 +254,13 @@ impl NearStream {
         if is_end {
             return Ok(());
         }
-        send_data(stream, content, is_whole).await
+        stream.send(content, is_whole).await
     }
 
     /// Ends the stream in the middle.
     pub(crate) fn reset(&self, reason: Reason) {
         match self.stream.get() {
-            Some(stream) => stream.borrow_mut().send_reset(reason),
+            Some(to) => to.stream.borrow_mut().send_reset(reason),
             None => self.respond.borrow_mut().send_reset(reason),
         }
     }

@@ -1,7 +1,6 @@
 //! An attempt to have an upstream of HTTP/2 answer a request, whichever way that came.
 
 use std::{
-    cell::RefCell,
     future::{Future as _, poll_fn},
     io,
     pin::{Pin, pin},
@@ -19,7 +18,7 @@ use crate::{
         body::Cut,
         http2::{
             Exchange, Passed, bad_response,
-            content::{Sink, Source},
+            content::{Outgoing, Sink, Source},
             heads, of_upstream,
         },
     },
@@ -54,7 +53,7 @@ impl OverStream<'_> {
         let has_content = self.exchange.has_content();
         let (mut response, stream) = self.open(request, !has_content).await?;
         self.exchange.count_head(Direction::In, head.len());
-        let stream = RefCell::new(stream);
+        let stream = Outgoing::new(stream);
         let content = pin!(self.exchange.send_content(content, Sink::Stream(&stream)));
         let answer = pin!(self.take_answer(&mut response));
         self.exchange.both_ways(content, answer).await?;

@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::VecDeque,
     future::poll_fn,
     rc::Rc,
     task::{Context, Poll, Waker},
@@ -17,16 +18,22 @@ use h2::{
 };
 
 use crate::{
-    context::{WorkerContext, account::ListenerTally, config::Listener},
+    context::{WorkerContext, account::ListenerTally, config::Listener, live::Slot},
     exchange::{connection::Connection, http2::near::NearStream, visitor::Visitor},
     front::http2::stream,
     rt,
-    transport::{End, http2::Transport},
+    transport::{
+        End,
+        http2::{Transport, left::Left},
+    },
     upstream::Pools,
 };
 
 /// How long a client may take to agree to the end of a connection.
 const GOODBYE: Duration = Duration::from_secs(2);
+
+/// How long a stream that is to be reset may wait for what was sent on it to leave, in seconds.
+const LEAVING: u32 = 10;
 
 /// What all requests of a connection work with.
 pub(crate) struct Session {
@@ -39,13 +46,21 @@ pub(crate) struct Session {
     streams: Cell<u32>,
     /// Of what the client sends more than it may, as soon as it does.
     flood: Rc<Cell<Option<Refusal>>>,
-    /// Streams to be reset as soon as what was sent on them has left, and the reason.
-    resets: RefCell<Vec<(NearStream, Reason)>>,
-    /// Set while there are bytes that the socket does not take.
-    is_held: Rc<Cell<bool>>,
+    /// Streams to be reset as soon as what was sent on them has left, the longest waiting one first.
+    resets: RefCell<VecDeque<Reset>>,
+    /// What has left of the streams.
+    pub(crate) left: Rc<Left>,
     /// Woken when the last request ends, from when on the connection is idle, and when there is
     /// something to reset.
     task: RefCell<Option<Waker>>,
+}
+
+/// A stream that is to be reset.
+struct Reset {
+    near: NearStream,
+    reason: Reason,
+    /// When at the latest, in [`crate::context::live::Live::now`].
+    due: u32,
 }
 
 /// A request's place in its session, for as long as it is served.
@@ -68,7 +83,7 @@ impl Session {
     pub(crate) fn new(
         connection: &Connection<'_>,
         visitor: Visitor,
-        (flood, is_held): (Rc<Cell<Option<Refusal>>>, Rc<Cell<bool>>),
+        (flood, left): (Rc<Cell<Option<Refusal>>>, Rc<Left>),
     ) -> Self {
         Self {
             worker: Rc::clone(connection.worker),
@@ -79,7 +94,7 @@ impl Session {
             streams: Cell::new(0),
             flood,
             resets: RefCell::default(),
-            is_held,
+            left,
             task: RefCell::default(),
         }
     }
@@ -98,12 +113,12 @@ impl Session {
         let live = &self.worker.live;
         let mut says_goodbye = false;
         loop {
-            let is_idle = self.streams.get() == 0;
+            let is_idle = self.is_idle();
             let patience = match says_goodbye {
                 true => GOODBYE,
                 false => connection.listener.keep_alive_timeout,
             };
-            let next = poll_fn(|cx| self.poll(driver, is_idle, says_goodbye, cx));
+            let next = poll_fn(|cx| self.poll((driver, slot), is_idle, says_goodbye, cx));
             let event = match is_idle {
                 true => slot.within(live, patience, next).await,
                 false => Ok(next.await),
@@ -136,7 +151,7 @@ impl Session {
 
     fn poll(
         &self,
-        driver: &mut Driver<Transport, Bytes>,
+        (driver, slot): (&mut Driver<Transport, Bytes>, &Slot),
         was_idle: bool,
         says_goodbye: bool,
         cx: &mut Context<'_>,
@@ -149,7 +164,7 @@ impl Session {
             Poll::Ready(None) => return Poll::Ready(Event::End(None)),
             Poll::Pending => {}
         }
-        self.reset_streams();
+        self.reset_streams(slot, cx);
         if let Some(kind) = self.flood.get() {
             return Poll::Ready(Event::Flooded(kind));
         }
@@ -159,7 +174,7 @@ impl Session {
         if (self.worker.stopped().is_stopped() || is_outdated) && !says_goodbye {
             return Poll::Ready(Event::Stopped);
         }
-        if was_idle != (self.streams.get() == 0) {
+        if was_idle != self.is_idle() {
             return Poll::Ready(Event::Turned);
         }
         if self.task.borrow().is_none() {
@@ -170,22 +185,50 @@ impl Session {
 
     /// Ends a stream in the middle, behind all that was sent on it: h2 drops what is still queued when
     /// it resets a stream, the head of a response too.
+    ///
+    /// No more of them wait than there may be requests: a client that takes nothing does not have them
+    /// pile up.
     pub(crate) fn reset(&self, near: NearStream, reason: Reason) {
-        self.resets.borrow_mut().push((near, reason));
+        let due = self.worker.live.now() + LEAVING;
+        let mut resets = self.resets.borrow_mut();
+        if resets.len() >= self.streams_max()
+            && let Some(reset) = resets.pop_front()
+        {
+            reset.near.reset(reset.reason);
+        }
+        resets.push_back(Reset { near, reason, due });
+        drop(resets);
         if let Some(task) = self.task.take() {
             task.wake();
         }
     }
 
-    /// Resets what is to be reset. To be called when h2 has nothing more to do: all that it may send is
-    /// sent then, unless the socket takes no more.
-    fn reset_streams(&self) {
-        if self.is_held.get() {
-            return;
+    /// Resets what is to be reset and has left, or has waited long enough for that. To be called when h2
+    /// has nothing more to do for now.
+    fn reset_streams(&self, slot: &Slot, cx: &mut Context<'_>) {
+        let now = self.worker.live.now();
+        let mut resets = self.resets.borrow_mut();
+        resets.retain(|reset| {
+            let has_left = reset.near.has_left();
+            if has_left || reset.due <= now {
+                reset.near.reset(reset.reason);
+                return false;
+            }
+            // What the client has reset meanwhile never leaves.
+            reset.near.poll_gone(cx).is_pending()
+        });
+        if let Some(first) = resets.front() {
+            slot.wake_by(first.due);
         }
-        for (near, reason) in self.resets.take() {
-            near.reset(reason);
-        }
+    }
+
+    /// Whether nothing is under way.
+    fn is_idle(&self) -> bool {
+        self.streams.get() == 0 && self.resets.borrow().is_empty()
+    }
+
+    fn streams_max(&self) -> usize {
+        usize::try_from(self.worker.shared.limits.http2.streams_max).unwrap_or(usize::MAX)
     }
 
     /// Counts a connection that is ended because of what came.

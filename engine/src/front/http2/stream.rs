@@ -49,7 +49,7 @@ pub(crate) async fn serve(
         },
         pools: &session.pools,
     };
-    let near = NearStream::new(respond);
+    let near = NearStream::new(respond, &session.left);
     // It accounts the request when it is dropped.
     let trace = RequestTrace::new(&connection, session.visitor.endpoints.client, began);
     let is_whole = Cell::new(false);

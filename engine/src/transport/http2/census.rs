@@ -27,7 +27,7 @@ const CONTENT_PER_ANSWER: usize = 4096;
 const ANSWERS_MAX: u64 = 1 << 18;
 
 /// Kinds of frames (RFC 9113 section 6).
-mod kind {
+pub(crate) mod kind {
     pub(crate) const DATA: u8 = 0;
     pub(crate) const HEADERS: u8 = 1;
     pub(crate) const RST_STREAM: u8 = 3;
@@ -92,10 +92,11 @@ struct Walk {
 
 /// What is looked at of a frame.
 #[derive(Clone, Copy, Debug)]
-struct Frame {
-    kind: u8,
-    flags: u8,
-    size: usize,
+pub(crate) struct Frame {
+    pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    pub(crate) size: usize,
+    pub(crate) stream: u32,
 }
 
 impl Census {
@@ -115,9 +116,10 @@ impl Census {
         }
     }
 
-    /// Takes what the gateway sends.
-    pub(crate) fn sent(&mut self, mut bytes: &[u8]) {
+    /// Takes what the gateway sends, and gives each of its frames.
+    pub(crate) fn sent(&mut self, mut bytes: &[u8], mut each: impl FnMut(Frame)) {
         while let Some(frame) = self.sent.next(&mut bytes) {
+            each(frame);
             self.answers = (self.answers + frame.answers()).min(ANSWERS_MAX);
         }
     }
@@ -181,10 +183,16 @@ impl Walk {
             self.seen += count;
             *bytes = &bytes[count..];
             if self.seen == HEADER_BYTES {
-                let [high, middle, low, kind, flags, ..] = self.header;
+                let [high, middle, low, kind, flags, stream @ ..] = self.header;
                 let size = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
                 (self.seen, self.skip) = (0, size);
-                return Some(Frame { kind, flags, size });
+                return Some(Frame {
+                    kind,
+                    flags,
+                    size,
+                    // The highest bit is reserved.
+                    stream: u32::from_be_bytes(stream) & (u32::MAX >> 1),
+                });
             }
         }
         None
@@ -304,7 +312,7 @@ mod tests {
             for size in [1, 7, sent.len()] {
                 let mut census = census(begin);
                 for piece in sent.chunks(size) {
-                    census.sent(piece);
+                    census.sent(piece, |_| {});
                 }
                 assert_eq!(census.take(&update.repeat(answers + 10), begin), Ok(()));
                 assert_eq!(census.take(&update, begin), Err(Refusal::FloodOfWindows));
@@ -316,8 +324,8 @@ mod tests {
     fn a_large_frame_pays_for_each_of_its_parts() {
         let begin = Instant::now();
         let mut census = census(begin);
-        census.sent(&[1, 0, 0, kind::DATA, 0, 0, 0, 0, 1]);
-        census.sent(&[0; 1 << 16]);
+        census.sent(&[1, 0, 0, kind::DATA, 0, 0, 0, 0, 1], |_| {});
+        census.sent(&[0; 1 << 16], |_| {});
         let update = frame(kind::WINDOW_UPDATE, 0, 4);
         assert_eq!(census.take(&update.repeat(16 + 10), begin), Ok(()));
         assert_eq!(census.take(&update, begin), Err(Refusal::FloodOfWindows));
@@ -331,8 +339,8 @@ mod tests {
             per_second: 0,
         };
         let mut census = Census::new(Side::Upstream, allowance, now);
-        census.sent(PREFACE);
-        census.sent(&frame(kind::SETTINGS, 0, 6));
+        census.sent(PREFACE, |_| {});
+        census.sent(&frame(kind::SETTINGS, 0, 6), |_| {});
         let settings = [frame(kind::SETTINGS, 0, 0), frame(kind::SETTINGS, 1, 0)].concat();
         assert_eq!(census.take(&settings, now), Ok(()));
         let ping = frame(kind::PING, 0, 8);
