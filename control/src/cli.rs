@@ -36,9 +36,9 @@ impl Cli {
         };
         let counts = match &mut self.command {
             Command::Client(verb) => ahead.count_for(verb, is_after),
-            Command::Serve(_) | Command::Check(_) | Command::Reload(_) | Command::Demo(_) => {
-                !ahead.is_written()
-            }
+            Command::Serve(_) | Command::Check(_) | Command::Reload(_) => !ahead.is_written(),
+            #[cfg(feature = "demo")]
+            Command::Demo(_) => !ahead.is_written(),
         };
         if counts {
             return Ok(self);
@@ -63,7 +63,8 @@ pub(crate) enum Command {
     Client(control_client::Verb),
     /// Show the main job: two tenants with the same addresses behind WireGuard, each reached by its
     /// name, and every byte accounted.
-    Demo(DemoArgs),
+    #[cfg(feature = "demo")]
+    Demo(control_demo::DemoArgs),
 }
 
 #[derive(Debug, Args)]
@@ -98,40 +99,6 @@ pub(crate) struct CheckArgs {
     /// Print one JSON object instead of one problem a line.
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
-pub(crate) struct DemoArgs {
-    #[command(subcommand)]
-    pub(crate) part: Option<DemoPart>,
-    /// The port of 127.0.0.1 to listen on; when it is taken, the next free one.
-    #[arg(long, default_value_t = 8443)]
-    pub(crate) port: u16,
-    /// End after the requests, with status 0 when all went right.
-    #[arg(long)]
-    pub(crate) once: bool,
-    /// Print one JSON object instead of text.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// A process that a demo starts, and nobody else.
-#[derive(Debug, Subcommand)]
-pub(crate) enum DemoPart {
-    /// The gateway.
-    #[command(hide = true)]
-    Gateway {
-        /// The demo's process.
-        demo: u32,
-        boot_file: PathBuf,
-    },
-    /// A tenant's machine; its settings are JSON on standard input.
-    #[command(hide = true)]
-    Peer {
-        /// The demo's process.
-        demo: u32,
-    },
 }
 
 #[cfg(test)]

@@ -13,7 +13,6 @@
 
 mod check;
 mod cli;
-mod demo;
 mod environment;
 mod files;
 mod logs;
@@ -43,7 +42,8 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&args.files, args.json),
         Command::Reload(args) => reload::run(&args),
         Command::Client(verb) => Ok(control_client::run(&verb, &Cli::command())),
-        Command::Demo(args) => demo::run(&args),
+        #[cfg(feature = "demo")]
+        Command::Demo(args) => control_demo::run(&args, serve::run),
     };
     match done {
         Ok(status) => status,

@@ -10,6 +10,7 @@
 //! does, and each peer has a userspace device and an HTTPS server in a namespace of its own. They
 //! share a mount namespace with an empty `/run`, where all that they make is; they die with the demo,
 //! and it is gone with the last of them, however that ends.
+#![forbid(unsafe_code)]
 
 mod api;
 mod authority;
@@ -29,7 +30,7 @@ mod tenant;
 use std::{
     fs, io,
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -48,7 +49,6 @@ use self::{
     report::{Chapter, Form, Report, Visit},
     tenant::Tenant,
 };
-use crate::cli::{DemoArgs, DemoPart};
 
 /// What the demo's processes share, in a `/run` of their own.
 const DIRECTORY: &str = "/run/ringway-demo";
@@ -57,14 +57,58 @@ const ACCOUNT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a peer may take to end.
 const PEER_END_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Runs the demo, or one of its parts. Must be called before any thread is started.
+/// What the demo is told.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+pub struct DemoArgs {
+    /// One of its processes; the demo itself unless written.
+    #[command(subcommand)]
+    pub part: Option<DemoPart>,
+    /// The port of 127.0.0.1 to listen on; when it is taken, the next free one.
+    #[arg(long, default_value_t = 8443)]
+    pub port: u16,
+    /// End after the requests, with status 0 when all went right.
+    #[arg(long)]
+    pub once: bool,
+    /// Print one JSON object instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A process that a demo starts, and nobody else.
+#[derive(Debug, clap::Subcommand)]
+pub enum DemoPart {
+    /// The gateway.
+    #[command(hide = true)]
+    Gateway {
+        /// The demo's process.
+        demo: u32,
+        /// Its boot file.
+        boot_file: PathBuf,
+    },
+    /// A tenant's machine; its settings are JSON on standard input.
+    #[command(hide = true)]
+    Peer {
+        /// The demo's process.
+        demo: u32,
+    },
+}
+
+/// Runs the demo, or one of its parts: `serve` is the gateway, by its boot file. Must be called before
+/// any thread is started.
 ///
 /// # Errors
 /// When something that it needs cannot be had.
-pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
+pub fn run(
+    args: &DemoArgs,
+    serve: impl FnOnce(&Path) -> anyhow::Result<ExitCode>,
+) -> anyhow::Result<ExitCode> {
     match &args.part {
         None => Ok(play(args)?),
-        Some(DemoPart::Gateway { demo, boot_file }) => gateway::run(*demo, boot_file),
+        Some(DemoPart::Gateway { demo, boot_file }) => {
+            gateway::attach(*demo)?;
+            serve(boot_file)
+        }
         Some(DemoPart::Peer { demo }) => peer::run(*demo),
     }
 }

@@ -4,7 +4,7 @@ use control_api::answer::Backend;
 use serde_json::{Value, json};
 
 use super::{Chapter, Report};
-use crate::demo::tenant::Tenant;
+use crate::tenant::Tenant;
 
 /// The report as one object.
 pub(super) fn of(report: &Report) -> Value {

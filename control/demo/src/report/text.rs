@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use control_api::answer::{Backend, WireGuardStatus};
 
 use super::{Chapter, Report};
-use crate::demo::tenant::Tenant;
+use crate::tenant::Tenant;
 
 /// Writes the whole of it.
 pub(super) fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {

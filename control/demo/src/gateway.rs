@@ -1,7 +1,7 @@
 //! The gateway of the demo: a process that does exactly what `serve` does, and the questions that
 //! the demo has for its API.
 
-use std::{io, net::SocketAddr, path::Path, process::ExitCode, time::Duration};
+use std::{io, net::SocketAddr, path::Path, time::Duration};
 
 use control_api::answer::{
     Applied, PeerStatus, Relayed, RoutesTraffic, Status, Traffic, TrafficInfo, WireGuardStatus,
@@ -218,13 +218,12 @@ fn driver(line: &str) -> Option<String> {
     (message == "started").then_some(driver)
 }
 
-/// Is the gateway of the demo that has this number.
+/// Becomes the gateway's process of the demo that has this number.
 ///
 /// # Errors
 /// When it cannot be.
-pub(super) fn run(demo: u32, boot_file: &Path) -> anyhow::Result<ExitCode> {
-    process::attach(demo, c"ringway-gateway")?;
-    crate::serve::run(boot_file)
+pub(super) fn attach(demo: u32) -> Result<(), DemoError> {
+    process::attach(demo, c"ringway-gateway")
 }
 
 #[cfg(test)]
