@@ -1,7 +1,7 @@
 //! Clients that want to cost more than they ask for (RFC 9113 section 10.5).
 
 use std::{
-    io::{Read as _, Write as _},
+    io::{BufReader, Read as _, Write as _},
     net::TcpStream,
     time::Duration,
 };
@@ -10,9 +10,12 @@ use engine_http::refusal::Refusal;
 
 use crate::{
     edge::{Edge, PATIENCE, Speaks, upstream},
-    wire::frames::{
-        CONTINUATION, DATA, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS, WINDOW_UPDATE,
-        frame,
+    wire::{
+        frames::{
+            CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, PING, PREFACE,
+            RST_STREAM, SETTINGS, WINDOW_UPDATE, duty, frame, get, next, window,
+        },
+        head, serve,
     },
 };
 
@@ -147,4 +150,82 @@ fn frames_that_mean_nothing_end_the_connection() {
     let code = flood(&edge, |_| frame(DATA, 0, 0, b"for no stream"));
     assert_eq!(code, PROTOCOL_ERROR);
     edge.refuses(&[Refusal::Http2]);
+}
+
+/// A client that looks at each answer before it goes on.
+struct Client(BufReader<TcpStream>);
+
+impl Client {
+    /// Begins with these settings.
+    fn connect(edge: &Edge, settings: &[u8]) -> Self {
+        let stream = TcpStream::connect(edge.address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut client = Self(BufReader::new(stream));
+        client.send(PREFACE);
+        client.send(&frame(SETTINGS, 0, 0, settings));
+        client
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        // Whatever is against it, the next answer says.
+        let _ = self.0.get_mut().write_all(bytes);
+    }
+
+    /// The next frame of this kind, or the end.
+    fn until(&mut self, kind: u8, is_it: impl Fn(&Frame) -> bool) -> Result<Frame, Frame> {
+        loop {
+            let came = next(&mut self.0).unwrap();
+            if came.kind == GOAWAY {
+                return Err(came);
+            }
+            if came.kind == kind && is_it(&came) {
+                return Ok(came);
+            }
+            self.send(&duty(&came));
+        }
+    }
+}
+
+#[test]
+fn answers_to_content_do_not_pay_for_requests_that_are_taken_back() {
+    let (listener, address) = upstream();
+    serve(listener, |stream| {
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        if head(&mut reader).is_some_and(|head| head.starts_with("GET /much")) {
+            let head = "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n";
+            (&stream).write_all(head.as_bytes()).unwrap();
+            let _ = (&stream).write_all(&[b'x'; 100_000]);
+        }
+        let _ = reader.read(&mut [0]);
+    });
+    let mut edge = Edge::before(address, Speaks::Http1);
+    // Each byte of content is a frame, and asked for by one.
+    let mut client = Client::connect(&edge, &window(1));
+    let asked = frame(HEADERS, END_HEADERS | END_STREAM, 1, &get("/much"));
+    client.send(&asked);
+    for _ in 0..3000 {
+        let came = client.until(DATA, |_| true).ok().expect("it is no flood");
+        assert_eq!(came.payload.len(), 1);
+        client.send(&frame(WINDOW_UPDATE, 0, 1, &1_u32.to_be_bytes()));
+    }
+    // So few at a time that each is seen before it is taken back.
+    let mut ended = None;
+    for round in 0..400 {
+        let mut frames = Vec::new();
+        for number in 0..10 {
+            let stream = 3 + (round * 10 + number) * 2;
+            frames.extend(frame(HEADERS, END_HEADERS | END_STREAM, stream, &get("/x")));
+            frames.extend(frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
+        }
+        frames.extend(frame(PING, 0, 0, &[1; 8]));
+        client.send(&frames);
+        if let Err(goaway) = client.until(PING, |ping| ping.flags == END_STREAM) {
+            ended = Some(goaway);
+            break;
+        }
+    }
+    let goaway = ended.expect("4000 requests were taken back");
+    assert_eq!(goaway.payload[4..8], ENHANCE_YOUR_CALM.to_be_bytes());
+    edge.refuses(&[Refusal::FloodOfResets]);
 }
