@@ -24,7 +24,11 @@ pub(crate) fn write(results: &Results, folder: &Path) -> Result<()> {
     svg::write(results, &folder.join(format!("{stem}.svg")))
 }
 
-/// Writes `README.md` from the newest results of each workload in `folder`.
+/// Around what is written by hand in the page, and stays there.
+const SUMMARY_BEGIN: &str = "<!-- summary:begin -->\n";
+const SUMMARY_END: &str = "<!-- summary:end -->\n";
+
+/// Writes `README.md` from the newest results of each workload in `folder`. Its summary stays.
 ///
 /// # Errors
 /// When a file of results cannot be read, or the page not be written.
@@ -36,7 +40,17 @@ pub(crate) fn write_page(folder: &Path) -> Result<()> {
         newest.push(results);
     }
     let path = folder.join("README.md");
-    fs::write(&path, markdown::page(&newest)).with_context(|| format!("cannot write {path:?}"))
+    let old = fs::read_to_string(&path).unwrap_or_default();
+    let page = markdown::page(&newest, &summary(&old));
+    fs::write(&path, page).with_context(|| format!("cannot write {path:?}"))
+}
+
+/// The summary of a page with its marks; nothing where there is none.
+fn summary(page: &str) -> String {
+    let begin = page.split_once(SUMMARY_BEGIN);
+    let text = begin.and_then(|(_, rest)| rest.split_once(SUMMARY_END));
+    text.map(|(text, _)| format!("\n{SUMMARY_BEGIN}{text}{SUMMARY_END}"))
+        .unwrap_or_default()
 }
 
 /// The files of results, oldest first: their names begin with the date.
@@ -76,8 +90,11 @@ mod tests {
         for results in [&example(), &old, &other] {
             write(results, dir.path()).unwrap();
         }
+        let summary = format!("\n{SUMMARY_BEGIN}By hand.\n{SUMMARY_END}");
+        fs::write(dir.path().join("README.md"), format!("Old.\n{summary}Old.")).unwrap();
         write_page(dir.path()).unwrap();
         let page = fs::read_to_string(dir.path().join("README.md")).unwrap();
+        assert!(page.contains(&summary) && !page.contains("Old."), "{page}");
         assert!(page.contains("ClientHello connections") && page.contains("Another title"));
         assert!(!page.contains("An old title"), "{page}");
     }

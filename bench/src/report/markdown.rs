@@ -4,14 +4,15 @@ use std::fmt::Write;
 
 use crate::results::{Figure, Results};
 
-/// One page of several workloads.
-pub(crate) fn page(all: &[Results]) -> String {
+/// One page of several workloads, with a summary of them.
+pub(crate) fn page(all: &[Results], summary: &str) -> String {
     let mut text = String::from(
         "# The league\n\nWritten by `scripts/bench`; [METHOD.md](../METHOD.md) says what is \
          measured and how. Each cell is the median of all rounds with least and greatest in \
          brackets. The columns with ÷ show the subject's figure divided by this row's: the ratio \
          of medians, and in brackets the median of the ratios within each round.\n",
     );
+    text.push_str(summary);
     for results in all {
         text.push('\n');
         text.push_str(&section(results));
