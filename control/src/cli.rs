@@ -10,7 +10,12 @@ use control_client::ReachAhead;
 
 /// An edge gateway that routes public connections into tenants' network namespaces.
 #[derive(Debug, Parser)]
-#[command(name = "ringway", version, arg_required_else_help = true)]
+#[command(
+    name = "ringway",
+    version,
+    arg_required_else_help = true,
+    disable_help_subcommand = true
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     ahead: ReachAhead,
@@ -36,7 +41,9 @@ impl Cli {
         };
         let counts = match &mut self.command {
             Command::Client(verb) => ahead.count_for(verb, is_after),
-            Command::Serve(_) | Command::Check(_) | Command::Reload(_) => !ahead.is_written(),
+            Command::Serve(_) | Command::Check(_) | Command::Reload(_) | Command::Help(_) => {
+                !ahead.is_written()
+            }
             #[cfg(feature = "demo")]
             Command::Demo(_) => !ahead.is_written(),
         };
@@ -65,6 +72,23 @@ pub(crate) enum Command {
     /// name, and every byte accounted.
     #[cfg(feature = "demo")]
     Demo(control_demo::DemoArgs),
+    /// Print the help of a command, or a page of the reference.
+    #[command(after_help = topics())]
+    Help(HelpArgs),
+}
+
+/// The pages of the reference, for the end of a help.
+fn topics() -> String {
+    let pages = control_reference::PAGES.iter();
+    let lines = pages.map(|page| format!("  {:<11} {}\n", page.name, page.about));
+    format!("Reference pages:\n{}", lines.collect::<String>())
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HelpArgs {
+    /// A command, or a page of the reference; without one, the list of commands is printed.
+    #[arg(value_name = "COMMAND|PAGE")]
+    pub(crate) topic: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -125,6 +149,7 @@ mod tests {
             "ringway --api 127.0.0.1:9 serve --config x",
             "ringway --timeout 3s check x",
             "ringway --token-file t man",
+            "ringway --timeout 3s help boot",
         ] {
             assert_eq!(read(line), Err(ErrorKind::ArgumentConflict), "{line}");
         }

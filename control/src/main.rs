@@ -7,6 +7,7 @@
 //!   ringway apply|diff|config|status|traffic|events|… ─► the API of a running `serve`
 //!   ringway check ─► the same parsers
 //!   ringway reload ─► SIGHUP, and what came of it
+//!   ringway help  ─► the pages of the reference
 //!   ringway demo  ─► `serve` and peers as processes of its own, asked over the API
 //! ```
 #![forbid(unsafe_code)]
@@ -15,6 +16,7 @@ mod check;
 mod cli;
 mod environment;
 mod files;
+mod help;
 mod logs;
 mod named;
 mod priority;
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Command::Client(verb) => Ok(control_client::run(&verb, &Cli::command())),
         #[cfg(feature = "demo")]
         Command::Demo(args) => control_demo::run(&args, serve::run),
+        Command::Help(args) => help::run(&args, &Cli::command()),
     };
     match done {
         Ok(status) => status,

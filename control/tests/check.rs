@@ -4,6 +4,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Command, Output},
 };
@@ -61,6 +62,92 @@ fn the_examples_are_valid() {
         .output()
         .unwrap();
     assert_eq!(answer(&output), (0, vec![]));
+}
+
+/// The code blocks of the README in a language.
+fn of_readme(language: &str) -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let readme = fs::read_to_string(path).unwrap();
+    let fence = format!("```{language}\n");
+    let blocks = readme.split(&fence).skip(1);
+    let blocks = blocks.map(|rest| rest.split("```").next().unwrap().to_owned());
+    blocks.collect()
+}
+
+fn check_with_store(folder: &Folder) -> (i32, Vec<String>) {
+    let store = folder.0.path().join("ringway.db");
+    let variables = [("RINGWAY_STORE", store.to_str().unwrap())];
+    answer(&folder.check(&["boot.yaml", "state.json"], &variables))
+}
+
+#[test]
+fn the_reverse_proxy_of_the_readme_is_valid() {
+    let (boot, state) = (of_readme("yaml"), of_readme("json"));
+    assert_eq!((boot.len(), state.len()), (1, 1));
+    assert!(boot[0].lines().count() + state[0].lines().count() <= 20);
+    let folder = Folder::with(&[("boot.yaml", &boot[0]), ("state.json", &state[0])]);
+    assert_eq!(check_with_store(&folder), (0, vec![]));
+}
+
+/// Its commands are run, with a `wg` that knows two pairs of keys.
+#[test]
+fn the_machine_behind_nat_of_the_readme_is_valid() {
+    const WG: &str = r#"#!/bin/sh
+case "$1" in
+genkey) if [ -e used ]; then echo "$SECOND"; else echo "$FIRST"; touch used; fi ;;
+pubkey) if [ "$(cat)" = "$FIRST" ]; then echo "$FIRST_PUBLIC"; else echo "$SECOND_PUBLIC"; fi ;;
+esac
+"#;
+    const FIRST: [&str; 2] = [
+        "+CEUQvi23mvWnZZENL11tkFmMOhpHDJEPRBZgysvUgA=",
+        "CWocOJzJ7SSJqnqCDIoGO9tqOfDvQ+9P0MR2pSUP0mg=",
+    ];
+    const SECOND: [&str; 2] = [
+        "EDZ6rLZ6SgF8jairlWgsyzkIY3gPcRTdoKDgxVZEx0Q=",
+        "MYEFT5iW+8PMNT/dBExdc23ww+VaWzffKs7dj5oU73E=",
+    ];
+    let blocks = of_readme("sh");
+    let commands = blocks
+        .iter()
+        .find(|block| block.contains("wg genkey"))
+        .unwrap();
+    assert!(commands.lines().count() <= 22);
+    let folder = Folder::with(&[("boot.yaml", &of_readme("yaml")[0]), ("wg", WG)]);
+    let root = folder.0.path();
+    fs::set_permissions(root.join("wg"), fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", root.display(), std::env::var("PATH").unwrap());
+    let output = Command::new("sh")
+        .args(["-euc", commands])
+        .current_dir(root)
+        .envs([
+            ("PATH", &*path),
+            ("FIRST", FIRST[0]),
+            ("FIRST_PUBLIC", FIRST[1]),
+        ])
+        .envs([("SECOND", SECOND[0]), ("SECOND_PUBLIC", SECOND[1])])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success() && output.stderr.is_empty(),
+        "{output:?}"
+    );
+    assert_eq!(check_with_store(&folder), (0, vec![]));
+    let read = |file: &str| fs::read_to_string(root.join(file)).unwrap();
+    let state: Value = serde_json::from_str(&read("state.json")).unwrap();
+    let network = &state["51821"];
+    assert_eq!(network["private_key"], FIRST[0]);
+    assert!(network["peers"][SECOND[1]].is_object(), "{state}");
+    let machine = read("wg0.conf");
+    for line in [
+        format!("PrivateKey = {}", SECOND[0]),
+        format!("PublicKey = {}", FIRST[1]),
+        "Endpoint = gateway.example.com:51821".to_owned(),
+    ] {
+        assert!(
+            machine.lines().any(|found| found == line),
+            "{line}: {machine}"
+        );
+    }
 }
 
 #[test]

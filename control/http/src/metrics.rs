@@ -2,7 +2,7 @@
 //! for those who ask for it.
 //!
 //! The table of metrics is the only list of them: the answer is made from it, and so is the
-//! reference in the README.
+//! reference page.
 
 mod classic;
 mod samples;

@@ -7,22 +7,32 @@ use serde_json::Value;
 use super::Boot;
 use crate::{field::Field, section::Key};
 
-/// The reference table in Markdown: one row for each key, in the order of the file.
+/// The reference in Markdown: a table for each section, with one row for each key, in the order of the file.
 pub fn reference() -> String {
-    let mut table =
-        String::from("| Key | Value | Default | At SIGHUP | Meaning |\n|---|---|---|---|---|\n");
-    rows(Boot::KEYS, "", &mut table);
-    table
+    let mut text = String::from("## Keys without a section\n\n");
+    let (sections, single): (Vec<&Key>, Vec<&Key>) =
+        Boot::KEYS.iter().partition(|key| !key.keys.is_empty());
+    text.push_str(HEAD);
+    for key in single {
+        row(key, key.name, &mut text);
+    }
+    for section in sections {
+        let (name, meaning) = (section.name, section.meaning());
+        let list = if section.list { "[]" } else { "" };
+        // Writing to a string cannot fail.
+        let _ = write!(text, "\n## `{name}`\n\n{meaning}\n\n{HEAD}");
+        rows(section.keys, &format!("{name}{list}."), &mut text);
+    }
+    text
 }
+
+const HEAD: &str = "| Key | Value | Default | Reloadable | Meaning |\n|---|---|---|---|---|\n";
 
 fn rows(keys: &[Key], above: &str, table: &mut String) {
     for key in keys {
         let path = format!("{above}{}{}", key.name, if key.list { "[]" } else { "" });
-        if key.keys.is_empty() {
-            row(key, &path, table);
-        } else {
-            rows(key.keys, &format!("{path}."), table);
-        }
+        row(key, &path, table);
+        rows(key.keys, &format!("{path}."), table);
     }
 }
 
@@ -37,9 +47,8 @@ fn row(key: &Key, path: &str, table: &mut String) {
         .default
         .map(|default| format!("`{default}`"))
         .unwrap_or_default();
-    let reload = if key.reload { "taken" } else { "" };
+    let reload = if key.reload { "yes" } else { "" };
     let meaning = key.meaning();
-    // Writing to a string cannot fail.
     let _ = writeln!(
         table,
         "| `{path}` | {syntax} | {default} | {reload} | {meaning} |"

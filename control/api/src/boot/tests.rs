@@ -760,21 +760,8 @@ fn every_default_and_every_bound_can_be_read() {
 }
 
 #[test]
-fn the_readme_has_the_reference_table() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
-    let readme = std::fs::read_to_string(path).expect(path);
-    let (_, rest) = readme
-        .split_once("<!-- boot-reference:begin -->")
-        .expect("begin marker");
-    let (table, _) = rest
-        .split_once("<!-- boot-reference:end -->")
-        .expect("end marker");
-    assert_eq!(
-        table.trim(),
-        reference().trim(),
-        "paste the right one:\n{}",
-        reference()
-    );
+fn the_reference_page_is_up_to_date() {
+    control_reference::compare("boot", &reference()).unwrap();
 }
 
 #[test]

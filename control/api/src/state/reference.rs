@@ -149,17 +149,30 @@ pub(super) const NETWORK: &[Key] = &[
     ),
 ];
 
-/// The reference table in Markdown: one row for each key of a network, with an example.
+/// The reference in Markdown: the keys of a network, then those of its sections, one row for each with an example.
 pub fn reference() -> String {
-    let mut table =
-        String::from("| Key | Value | Default | Example | Meaning |\n|---|---|---|---|---|\n");
-    rows(NETWORK, "", &mut table);
-    table
+    let mut text = format!("## Keys of a network\n\n{HEAD}");
+    for key in NETWORK {
+        row(key, &path(key, ""), &mut text);
+    }
+    for section in NETWORK.iter().filter(|key| !key.keys.is_empty()) {
+        let path = path(section, "");
+        // Writing to a string cannot fail.
+        let _ = write!(text, "\n## `{path}`\n\n{}\n\n{HEAD}", section.meaning());
+        rows(section.keys, &format!("{path}."), &mut text);
+    }
+    text
+}
+
+const HEAD: &str = "| Key | Value | Default | Example | Meaning |\n|---|---|---|---|---|\n";
+
+fn path(key: &Key, above: &str) -> String {
+    format!("{above}{}{}", key.name, if key.list { "[]" } else { "" })
 }
 
 fn rows(keys: &[Key], above: &str, table: &mut String) {
     for key in keys {
-        let path = format!("{above}{}{}", key.name, if key.list { "[]" } else { "" });
+        let path = path(key, above);
         row(key, &path, table);
         rows(key.keys, &format!("{path}."), table);
     }
@@ -174,12 +187,21 @@ fn row(key: &Key, path: &str, table: &mut String) {
     };
     let default = key.default.map(|default| format!("`{default}`"));
     // A bar would end the cell.
-    let example = key.example.unwrap_or_default().replace('|', "\\|");
-    // Writing to a string cannot fail.
+    let example = shortened(key.example.unwrap_or_default()).replace('|', "\\|");
     let _ = writeln!(
         table,
         "| `{path}` | {syntax} | {} | `{example}` | {} |",
         default.unwrap_or_default(),
         key.meaning(),
     );
+}
+
+/// Without the lines of a certificate, which tell a reader nothing.
+fn shortened(example: &str) -> String {
+    const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+    const END: &str = "-----END CERTIFICATE-----";
+    match (example.split_once(BEGIN), example.split_once(END)) {
+        (Some((before, _)), Some((_, after))) => format!("{before}{BEGIN}…{END}{after}"),
+        _ => example.to_owned(),
+    }
 }

@@ -368,19 +368,6 @@ async fn series_are_bounded_and_the_sums_stay_whole() {
 }
 
 #[test]
-fn the_readme_has_the_list_of_metrics() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
-    let readme = std::fs::read_to_string(path).expect(path);
-    let (_, rest) = readme
-        .split_once("<!-- metrics-reference:begin -->")
-        .expect("begin marker");
-    let (table, _) = rest
-        .split_once("<!-- metrics-reference:end -->")
-        .expect("end marker");
-    let reference = control_http::metrics_reference();
-    assert_eq!(
-        table.trim(),
-        reference.trim(),
-        "paste the right one:\n{reference}"
-    );
+fn the_reference_page_is_up_to_date() {
+    control_reference::compare("metrics", &control_http::metrics_reference()).unwrap();
 }

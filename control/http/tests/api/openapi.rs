@@ -162,6 +162,49 @@ async fn linters_find_no_error_in_the_document() {
     assert!(lists.is_empty(), "lists without `items`: {lists:?}");
 }
 
+#[tokio::test]
+async fn the_reference_page_is_up_to_date() {
+    let openapi = described(&Gateway::open().await).await;
+    control_reference::compare("api", &reference(&openapi)).unwrap();
+}
+
+/// The requests in Markdown: a row for each, by tag and path.
+fn reference(openapi: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().replace('\n', " ");
+    let mut tables =
+        String::from("| Request | Role | What it does | Parameters |\n|---|---|---|---|\n");
+    let mut rows = BTreeSet::new();
+    for (path, operations) in openapi["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            let parameters = operation["parameters"].as_array().into_iter().flatten();
+            let parameters: Vec<String> = parameters
+                .map(|it| format!("`{}`: {}", text(&it["name"]), text(&it["description"])))
+                .collect();
+            let role = match operation["security"].as_array() {
+                Some(security) if security.is_empty() => "none",
+                _ if method == "get" => "reader",
+                _ => "operator",
+            };
+            let (summary, about) = (text(&operation["summary"]), text(&operation["description"]));
+            let meaning = format!("{summary}. {about}");
+            rows.insert((
+                text(&operation["tags"][0]) != "state",
+                path,
+                format!(
+                    "| `{} {path}` | {role} | {} | {} |\n",
+                    method.to_uppercase(),
+                    meaning.trim(),
+                    parameters.join("<br>")
+                ),
+            ));
+        }
+    }
+    for (_, _, row) in rows {
+        tables.push_str(&row);
+    }
+    tables
+}
+
 fn find_lists(part: &Value, place: &str, found: &mut Vec<String>) {
     match part {
         Value::Object(members) => {

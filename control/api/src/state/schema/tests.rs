@@ -1,4 +1,4 @@
-//! The schema and the parser are held against each other, and both against the README.
+//! The schema and the parser are held against each other, and both against the documents.
 
 use jsonschema::Validator;
 use proptest::prelude::*;
@@ -14,9 +14,9 @@ fn validator() -> Validator {
     jsonschema::draft202012::new(&schema()).expect("a schema")
 }
 
-fn readme() -> String {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
-    std::fs::read_to_string(path).expect(path)
+fn document(file: &str) -> String {
+    let path = format!("{}/../../{file}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(&path).expect(&path)
 }
 
 /// A network that is good in itself, and has what the parts of some keys need beside them.
@@ -94,7 +94,7 @@ fn the_example_of_each_key_is_taken_by_parser_and_schema() {
             .map(|error| error.to_string())
             .collect();
         assert!(errors.is_empty(), "{path:?}: {errors:?}");
-        // These go together, and no key belongs into a README.
+        // These go together, and no key belongs into a document.
         if matches!(
             path,
             ["routes", "upstream_tls", "certificate" | "private_key"]
@@ -108,31 +108,25 @@ fn the_example_of_each_key_is_taken_by_parser_and_schema() {
 }
 
 #[test]
-fn the_readme_has_the_reference_table_and_its_documents_are_good() {
-    let readme = readme();
-    let (_, rest) = readme
-        .split_once("<!-- state-reference:begin -->")
-        .expect("begin marker");
-    let (table, _) = rest
-        .split_once("<!-- state-reference:end -->")
-        .expect("end marker");
-    assert_eq!(
-        table.trim(),
-        reference().trim(),
-        "paste the right one:\n{}",
-        reference()
-    );
+fn the_reference_page_is_up_to_date() {
+    control_reference::compare("state", &reference()).unwrap();
+}
+
+#[test]
+fn state_documents_in_the_documents_are_good() {
     let validator = validator();
-    let mut count = 0;
-    for block in readme.split("```json\n").skip(1) {
-        let (text, _) = block.split_once("```").expect("an end");
-        let document: Value = serde_json::from_str(text).expect(text);
-        assert!(validator.is_valid(&document), "{text}");
-        let valid = parse(text);
-        assert!(valid.is_ok_and(|valid| valid.warnings.is_empty()), "{text}");
-        count += 1;
+    for file in ["README.md", "control/reference/state.md"] {
+        let text = document(file);
+        let blocks: Vec<&str> = text.split("```json\n").skip(1).collect();
+        assert!(!blocks.is_empty(), "{file}");
+        for block in blocks {
+            let (text, _) = block.split_once("```").expect("an end");
+            let document: Value = serde_json::from_str(text).expect(text);
+            assert!(validator.is_valid(&document), "{text}");
+            let valid = parse(text);
+            assert!(valid.is_ok_and(|valid| valid.warnings.is_empty()), "{text}");
+        }
     }
-    assert!(count > 0);
 }
 
 /// Documents that the parser refuses by their shape, and so does the schema.
