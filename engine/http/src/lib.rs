@@ -17,6 +17,7 @@
 pub mod answer;
 pub mod balance;
 pub mod chunked;
+pub mod code;
 pub mod date;
 pub mod decoded;
 pub mod edit;
@@ -30,6 +31,7 @@ mod lines;
 pub mod log;
 pub mod method;
 mod octet;
+pub mod pages;
 pub mod path;
 pub mod reading;
 pub mod refusal;

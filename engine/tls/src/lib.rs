@@ -18,6 +18,7 @@ pub mod authorities;
 pub mod bundle;
 pub mod certificates;
 pub mod failure;
+mod limits;
 pub mod origin;
 pub mod peer;
 pub mod policy;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::session::{HANDSHAKE_BYTES_MAX, QUEUED_BYTES_MAX, RECORD_WIRE_BYTES_MAX};
+use crate::limits::{HANDSHAKE_BYTES_MAX, QUEUED_BYTES_MAX, RECORD_WIRE_BYTES_MAX};
 
 /// Room for four full records, and for what the protocol itself may have to say before them.
 const OUTBOUND_BYTES: usize = QUEUED_BYTES_MAX;

@@ -38,7 +38,6 @@ pub(crate) mod configure;
 mod gate;
 pub(crate) mod message;
 pub(crate) mod outbox;
-pub(crate) mod packet;
 pub(crate) mod path;
 mod peer;
 pub(crate) mod receive;

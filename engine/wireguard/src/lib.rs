@@ -22,6 +22,7 @@
 #![forbid(unsafe_code)]
 
 mod change;
+mod checksum;
 mod core;
 mod courier;
 mod device;
@@ -29,6 +30,7 @@ mod device;
 #[doc(hidden)]
 pub mod fuzzing;
 mod key;
+mod packet;
 mod pool;
 mod state;
 mod superpacket;

@@ -20,7 +20,6 @@ pub(crate) use self::{
     virtio::{HEADER_BYTES, Kind},
 };
 
-pub(crate) mod checksum;
 mod headers;
 mod merge;
 mod split;

@@ -1,5 +1,7 @@
 use super::*;
-use crate::{limits::Limits, reading::Reading, rules::RedirectStatus, scan::Scan};
+use crate::{
+    limits::Limits, reading::Reading, refusal::Refusal, rules::RedirectStatus, scan::Scan,
+};
 
 fn ending() -> Ending {
     Ending {

@@ -4,11 +4,11 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use super::{Auth, Prefixes, Sticky, auth::Checked};
 use crate::{
-    answer::Pages,
     balance::Balance,
     edit::{FieldEdits, Rewrite},
     field::Fields,
     health::{Check, Ejection},
+    pages::Pages,
     retry::Retries,
 };
 

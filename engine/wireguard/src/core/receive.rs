@@ -12,11 +12,11 @@ use super::{
     gate::Admission,
     message::{self, INITIATION_BYTES, Message, RESPONSE_BYTES},
     outbox::Outbox,
-    packet,
     path::Path,
     tunnel::Said,
 };
 use crate::key::PublicKey;
+use crate::packet;
 
 /// The least time between two initiations that are taken from one peer (the kernel's
 /// `INITIATIONS_PER_SECOND` of 50).

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::superpacket::checksum::Sum;
+use crate::checksum::Sum;
 
 /// Answers in a second, of one device. Further packets meet silence.
 const ANSWERS_MAX: u32 = 1_000;

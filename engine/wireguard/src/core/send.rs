@@ -6,10 +6,10 @@ use super::{
     Core, Now,
     message::{self, DATA_OVERHEAD},
     outbox::Outbox,
-    packet,
     peer::{Peer, STAGED_MAX},
     tunnel::Said,
 };
+use crate::packet;
 use crate::superpacket::Packets;
 
 /// Bytes that wait for handshakes, of all peers of a device: a tenant who speaks to thousands of

@@ -6,7 +6,7 @@ use std::{
     ops::Range,
 };
 
-use super::checksum::Sum;
+use crate::checksum::Sum;
 
 pub(super) const TCP: u8 = 6;
 pub(super) const UDP: u8 = 17;

@@ -13,14 +13,14 @@ use std::net::IpAddr;
 
 use super::{
     PADDING_ROOM,
-    checksum::Sum,
     headers::{
         CWR, FIN, IPV4_BYTES, IPV6_BYTES, PSH, TCP, TCP_BYTES, TCP_CHECKSUM, TCP_FLAGS, UDP,
         UDP_BYTES, UDP_CHECKSUM, Version, long, put, word,
     },
     virtio::{Checksum, HEADER_BYTES, Header, Kind},
 };
-use crate::core::packet;
+use crate::checksum::Sum;
+use crate::packet;
 
 /// The headers of one packet at most: those of IP with options or extensions, and 60 bytes of TCP.
 const HEADERS_MAX: usize = 256;

@@ -16,7 +16,7 @@ pub(crate) fn split(header: &[u8; HEADER_BYTES], bytes: &[u8]) -> Option<Vec<Vec
         let padded = packets.padded(packet.len() + all.len() % (PADDING_ROOM + 1));
         assert_eq!(padded[..packet.len()], packet);
         assert!(padded[packet.len()..].iter().all(|byte| *byte == 0));
-        assert_eq!(crate::core::packet::destination(&packet), Some(destination));
+        assert_eq!(crate::packet::destination(&packet), Some(destination));
         all.push(packet);
     }
     Some(all)

@@ -190,7 +190,7 @@ impl Flow {
 }
 
 fn finish_v4(headers: &mut [u8], len: usize) {
-    use super::super::checksum::changed;
+    use crate::checksum::changed;
     let len = u16::try_from(len).unwrap_or(u16::MAX);
     let (before, checksum) = (
         word(headers, 2).unwrap_or(0),

@@ -122,9 +122,7 @@ fn finish_v4(bytes: &mut [u8], step: Step, place: &mut Place) {
         _ => 0x40,
     };
     bytes[10..12].fill(0);
-    let checksum = super::super::checksum::Sum::default()
-        .bytes(&bytes[..20])
-        .finish();
+    let checksum = crate::checksum::Sum::default().bytes(&bytes[..20]).finish();
     bytes[10..12].copy_from_slice(&checksum.to_be_bytes());
 }
 
