@@ -39,6 +39,10 @@ const OURS: [&str; 6] = [
     "engine_sys",
 ];
 
+/// Crates that warn of what strangers send: theirs are not the gateway's warnings, and a line for each frame
+/// would fill the log.
+const OF_STRANGERS: [&str; 3] = ["h2", "hyper", "rustls"];
+
 /// The open log. What waits is written when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Logs {
@@ -89,6 +93,7 @@ fn targets(level: LogLevel) -> Targets {
     Targets::new()
         .with_default(level.min(LevelFilter::WARN))
         .with_targets(OURS.map(|name| (name, level)))
+        .with_targets(OF_STRANGERS.map(|name| (name, level.min(LevelFilter::ERROR))))
 }
 
 /// Formats an event as one JSON object.
@@ -237,6 +242,15 @@ mod tests {
         text.lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
+    }
+
+    #[test]
+    fn what_strangers_send_has_no_lines_of_a_library() {
+        let lines = logged(LogLevel::Info, || {
+            tracing::warn!(target: "h2::proto::ping_pong", "recv PING ack that we never sent");
+            tracing::warn!(target: "some::library", "a warning");
+        });
+        assert_eq!(lines.len(), 1, "{lines:?}");
     }
 
     #[test]

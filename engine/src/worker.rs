@@ -39,6 +39,10 @@ const DRAIN_PERIOD: Duration = Duration::from_millis(10);
 /// How many routes' counters are dropped in one turn.
 const FORGOTTEN_AT_ONCE: usize = 256;
 
+/// How long a connection of HTTP/2 may take to reset the requests that a drain has ended: without it some
+/// clients take a cut response for a whole one.
+const LAST_WORDS: Duration = Duration::from_millis(250);
+
 /// How long connections that were told to end may take to do so. They need one turn each.
 const LAST_TURNS: Duration = Duration::from_secs(2);
 
@@ -230,6 +234,11 @@ impl Worker {
         while self.context.live.len() > 0 && !is_over() {
             rt::sleep(DRAIN_PERIOD).await;
             self.take_commands(commands);
+        }
+        self.context.live.end_requests();
+        let told = Instant::now() + LAST_WORDS;
+        while self.context.live.len() > 0 && Instant::now() < told {
+            rt::sleep(Duration::from_millis(1)).await;
         }
         self.context.live.end_all();
         let last = Instant::now() + LAST_TURNS;

@@ -183,6 +183,12 @@ impl Live {
         self.end_where(Outcome::AccessChanged, is_out);
     }
 
+    /// Ends all that do not tell their client before they end: requests that share a connection, and
+    /// connections of one request. Those that do can say how their requests ended.
+    pub(crate) fn end_requests(&self) {
+        self.end_where(Outcome::Drained, |slot| !slot.says_goodbye.get());
+    }
+
     /// Ends all of them.
     pub(crate) fn end_all(&self) {
         self.end_where(Outcome::Drained, |_| true);

@@ -245,6 +245,29 @@ fn a_drain_says_goodbye_and_lets_requests_end() {
 }
 
 #[test]
+fn a_drain_that_is_over_resets_the_requests_that_are_left() {
+    let (listener, address) = upstream();
+    serve(listener, |stream| {
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        while head(&mut reader).is_some() {
+            let answer = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nfew";
+            (&stream).write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    let edge = Edge::before(address, Speaks::Http1);
+    block_on(async {
+        let mut client = edge.client().await;
+        let (response, _) = client.send_request(request("GET", "/"), true).unwrap();
+        let mut content = response.await.unwrap().into_body();
+        assert_eq!(content.data().await.unwrap().unwrap(), "few");
+        let soon = Instant::now() + Duration::from_millis(50);
+        let _draining = edge.engine.begin_drain(soon);
+        let error = content.data().await.unwrap().unwrap_err();
+        assert!(error.is_remote() && error.is_reset(), "{error:?}");
+    });
+}
+
+#[test]
 fn a_removed_network_ends_its_requests_and_leaves_the_connection() {
     let (listener, address) = upstream();
     serve(listener, |stream| {

@@ -127,7 +127,7 @@ fn a_client_of_http_1_is_served_by_an_upstream_of_http_2() {
             String::from_utf8(said).unwrap()
         });
         let said = client.await.unwrap();
-        assert_eq!(said.matches("HTTP/1.1 200").count(), 2, "{said}");
+        assert_eq!(said.matches("HTTP/1.1 200 OK").count(), 2, "{said}");
         assert_eq!(
             said.matches("Transfer-Encoding: chunked").count(),
             2,

@@ -312,8 +312,8 @@ impl Policies {
 impl Protocols {
     fn list(self) -> Vec<Vec<u8>> {
         match self {
-            Self::Http2 => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
-            Self::Http1 => vec![b"http/1.1".to_vec()],
+            Self::Http2 => vec![b"h2".to_vec(), b"http/1.1".to_vec(), b"http/1.0".to_vec()],
+            Self::Http1 => vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()],
             Self::Any => Vec::new(),
         }
     }

@@ -135,7 +135,9 @@ impl OverStream<'_> {
         let status = parts.status.as_u16();
         let is_end = content.is_end_stream();
         let read = decoded::response(status, lines.fields(), plan.asked, is_end);
-        let read = read.map_err(|refusal| bad_response(Some(refusal)))?;
+        let mut read = read.map_err(|refusal| bad_response(Some(refusal)))?;
+        // HTTP/2 has none, and some clients of HTTP/1 take a status without one for no answer.
+        read.reason = parts.status.canonical_reason().unwrap_or_default();
         self.exchange.went.is_heard.set(true);
         let weight = lines.fields().lines().len();
         self.exchange.count_head(Direction::Out, weight);

@@ -44,7 +44,13 @@ fn results(policy: &Policy, authority: &Authority, client: Client) -> (Both, [Op
 fn the_preferred_common_protocol_is_agreed_on() {
     let authority = Authority::new();
     type Case = (Protocols, &'static [&'static str], Option<&'static [u8]>);
-    let cases: [Case; 5] = [
+    let cases: [Case; 7] = [
+        (Protocols::Http2, &["http/1.0"], Some(b"http/1.0")),
+        (
+            Protocols::Http1,
+            &["http/1.0", "http/1.1"],
+            Some(b"http/1.1"),
+        ),
         (Protocols::Http2, &["http/1.1", "h2"], Some(b"h2")),
         (Protocols::Http2, &["http/1.1"], Some(b"http/1.1")),
         (Protocols::Http1, &["h2", "http/1.1"], Some(b"http/1.1")),
