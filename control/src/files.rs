@@ -118,7 +118,7 @@ pub(crate) fn load_seed(boot_file: &Path, boot: &Boot) -> Result<(Option<Desired
 /// What a boot file's listeners need and a state document does not have. `text` is the boot file.
 pub(crate) fn compare(text: &str, boot: &Boot, desired: &Desired) -> Problems {
     let mut ids = Ids::default();
-    match publish(desired, &boot.listeners, &mut ids, Generation(0), None) {
+    match publish(desired, &[], &boot.listeners, &mut ids, Generation(0), None) {
         Ok(_) => Problems::default(),
         Err(found) => locate(text, &found),
     }

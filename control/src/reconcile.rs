@@ -209,7 +209,7 @@ impl Reconciler {
         let tls = Tls::new(certificates.clone(), hello_bytes_max)?;
         let mut publisher = Publisher::start(tls, &store)?;
         let prepared = publisher
-            .prepare(&desired, &boot.listeners, None)
+            .prepare(&desired, &left_out, &boot.listeners, None)
             .map_err(|problems| misfit(&problems))?;
         let mut networks = Networks::new(
             (kernel, wanted_backend(&boot)),

@@ -3,6 +3,7 @@
 //! A JSON object keyed by the public WireGuard port of each network, or `{"networks": …}` with that
 //! object. It stands for the whole desired state: what is not in it, is to go.
 
+mod claims;
 mod edit;
 mod key;
 mod network;
@@ -26,6 +27,7 @@ use std::{
     num::NonZeroU16,
 };
 
+pub use claims::Claims;
 pub use edit::{Change, EditError, edit};
 use engine_core::hostname::HostPattern;
 pub use key::{KeyError, PresharedKey, PrivateKey, PublicKey};
@@ -188,10 +190,9 @@ impl Owners {
     fn of(desired: &Desired, except: NonZeroU16) -> Self {
         let others = desired.networks.iter().filter(|(port, _)| **port != except);
         let hosts = others.flat_map(|(port, network)| {
-            let served = network.proxy.keys().map(|key| Some(&key.pattern));
-            let routed = network.routes.iter().map(|route| route.host.pattern());
-            let sourced = network.tls.iter().flat_map(Tls::hosts).map(Some);
-            let hosts = served.chain(routed).chain(sourced);
+            let routes = network.routes.iter();
+            let others = routes.filter(|route| route.host.pattern().is_none());
+            let hosts = network.hosts().map(Some).chain(others.map(|_| None));
             hosts.map(|host| (host.cloned(), *port))
         });
         Self(hosts.collect())

@@ -27,4 +27,4 @@ pub use changed::{Changed, changed};
 pub use doubts::doubts;
 pub use ids::Ids;
 pub use misfits::{covers, misfits, own_misfits};
-pub use publish::{NamespaceSource, Planned, Unserved, publish, unserved};
+pub use publish::{Held, NamespaceSource, Planned, Unserved, publish, unserved};

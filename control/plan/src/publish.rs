@@ -1,7 +1,7 @@
 //! A valid state document into the table that workers route by.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     num::NonZeroU16,
     sync::Arc,
 };
@@ -64,6 +64,15 @@ pub enum NamespaceSource {
     Existing(NetnsName),
 }
 
+/// The hosts of a network that is not served: nobody else is to have their clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Whose they are.
+    pub network: NetworkName,
+    /// Those of which a declared network has none of its own are refused TLS and answered 503.
+    pub hosts: BTreeSet<HostPattern>,
+}
+
 /// Makes the snapshot of a state document and of the listeners' own places. The position of a
 /// listener is its id. `ids` takes the new ids when, and only when, all is well.
 ///
@@ -71,6 +80,7 @@ pub enum NamespaceSource {
 /// Every place of a listener that is in no declared network.
 pub fn publish(
     desired: &Desired,
+    held: &[Held],
     listeners: &[Listener],
     ids: &mut Ids,
     generation: Generation,
@@ -91,6 +101,11 @@ pub fn publish(
     };
     for network in desired.networks.values() {
         plan.names(network);
+    }
+    let networks = desired.networks.values();
+    let mut taken: HashSet<&HostPattern> = networks.flat_map(Network::hosts).collect();
+    for held in held {
+        plan.hold(held, &mut taken);
     }
     for (index, listener) in listeners.iter().enumerate() {
         plan.listener(index, listener);
@@ -224,13 +239,7 @@ impl Plan<'_> {
                 self.route(tenant, (id, declared.label()), to);
                 None
             }
-            None => Some(Arc::new(Route {
-                id,
-                label: declared.label().into(),
-                network: tenant.network.clone(),
-                targets: Vec::new(),
-                balance: Balance::default(),
-            })),
+            None => Some(aside(id, declared.label(), &tenant.network)),
         };
         let secret = self.ids.secret();
         self.rules.push(Draft {
@@ -240,6 +249,31 @@ impl Plan<'_> {
             policy: rules::policy(declared, tenant.network.id, tenant.pages.clone(), secret),
             aside,
         });
+    }
+
+    /// Keeps hosts that are not `taken` from whatever takes the names around them.
+    fn hold<'h>(&mut self, held: &'h Held, taken: &mut HashSet<&'h HostPattern>) {
+        // Nothing is dialed for it.
+        let network = self.network(&held.network, &Namespace::Host);
+        for host in held.hosts.iter().filter(|host| taken.insert(*host)) {
+            let found_by = Match {
+                scheme: None,
+                host: Some(host.clone()),
+                path: "/".to_owned(),
+                methods: Vec::new(),
+                fields: Vec::new(),
+            };
+            let leads = Leads::Rule(Box::new(found_by.clone()));
+            let id = self.ids.route((held.network.clone(), leads));
+            self.rules.push(Draft {
+                id,
+                found_by,
+                action: Action::Maintenance,
+                policy: Policy::default(),
+                aside: Some(aside(id, host.to_string(), &network)),
+            });
+            self.tls.refused.push(host.clone());
+        }
     }
 
     /// Has TLS of a host end here, if it does and requests of the scheme come in it.
@@ -385,6 +419,17 @@ impl Plan<'_> {
             self.ids.finish(),
         ))
     }
+}
+
+/// A route that leads to no target.
+fn aside(id: RouteId, label: String, network: &snapshot::Network) -> Arc<Route> {
+    Arc::new(Route {
+        id,
+        label: label.into(),
+        network: network.clone(),
+        targets: Vec::new(),
+        balance: Balance::default(),
+    })
 }
 
 fn texts(errors: Vec<impl ToString>) -> Vec<String> {

@@ -15,6 +15,8 @@ pub struct Tls {
     pub names: Vec<(HostPattern, Policy)>,
     /// On what terms TLS ends for names that nobody declared, where a network says so.
     pub others: Option<Policy>,
+    /// The names whose TLS is refused.
+    pub refused: Vec<HostPattern>,
     /// How the targets of routes are spoken with; those that are not here in plain HTTP/1.
     pub origins: Vec<(RouteId, Origin)>,
 }

@@ -182,13 +182,23 @@ impl Reconciler {
         } = self.edited(&request.change)?;
         let left_out = self.left_out.iter();
         let left_out = left_out.filter(|it| it.outlives(&request.change));
+        let left_out: Vec<LeftOut> = left_out.cloned().collect();
+        let mut taken = Problems::default();
+        let problems = left_out.iter();
+        let problems = problems.flat_map(|it| it.taken_by(&desired, &self.desired));
+        problems.for_each(|problem| taken.push(problem));
+        if taken.refuse() {
+            return Err(EditError::Problems(taken).into());
+        }
+        // Hosts of theirs are free.
+        let is_freed = left_out.len() < self.left_out.len();
         let changed = changed(&self.desired, &desired);
         // Always tried: a listener may lead to a network that goes.
-        let prepared = if changed.is_routed {
+        let prepared = if changed.is_routed || is_freed {
             let previous = Some(self.engine.snapshot());
             let prepared = self
                 .publisher
-                .prepare(&desired, &self.boot.listeners, previous)
+                .prepare(&desired, &left_out, &self.boot.listeners, previous)
                 .map_err(EditError::Problems)?;
             Some(prepared)
         } else {
@@ -196,7 +206,7 @@ impl Reconciler {
         };
         Ok(Accepted {
             desired,
-            left_out: left_out.cloned().collect(),
+            left_out,
             warnings,
             changed,
             prepared,
@@ -342,9 +352,9 @@ impl Reconciler {
         let mut next = self.boot.clone();
         crate::serve::adopt(&mut next, &boot);
         let previous = Some(self.engine.snapshot());
-        let prepared = self
-            .publisher
-            .prepare(&self.desired, &next.listeners, previous)?;
+        let prepared =
+            self.publisher
+                .prepare(&self.desired, &self.left_out, &next.listeners, previous)?;
         self.boot = next;
         self.boot_state = boot_state;
         self.standing = Standing::of(&self.desired, &self.boot.listeners);

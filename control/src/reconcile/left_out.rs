@@ -3,13 +3,17 @@
 //! A generation keeps them until a document takes its place: what changes another network, or a peer,
 //! writes them into the next generation as they are, so that nothing is lost without a word.
 
-use std::{fmt, num::NonZeroU16};
+use std::{collections::BTreeSet, fmt, num::NonZeroU16};
 
 use control_api::{
+    Problem, Severity,
     answer::{Degradation, Reason},
     boot::Listener,
-    state::{Change, Desired},
+    place::NetworkName,
+    state::{Change, Claims, Desired},
 };
+use control_plan::Held;
+use engine_core::hostname::HostPattern;
 use serde_json::Value;
 
 /// What is served of the generation that is begun with.
@@ -49,6 +53,32 @@ impl LeftOut {
         }
     }
 
+    /// What its clients are to be refused until it is served again.
+    pub(super) fn held(&self) -> Held {
+        let port = self.port();
+        Held {
+            network: port.map_or(NetworkName::Host, NetworkName::Port),
+            hosts: Claims::of(&self.document).hosts,
+        }
+    }
+
+    /// Those of its hosts that networks of a state have, and did not have before.
+    pub(super) fn taken_by(&self, desired: &Desired, before: &Desired) -> Vec<Problem> {
+        let own = Claims::of(&self.document).hosts;
+        let had: BTreeSet<_> = claimed(before).collect();
+        let hosts = claimed(desired).filter(|it| own.contains(it.1) && !had.contains(it));
+        let hosts: BTreeSet<_> = hosts.collect();
+        let object = self.object();
+        let problems = hosts.into_iter().map(|(port, host)| Problem {
+            pointer: format!("/{port}"),
+            ..Problem::whole(
+                Severity::Error,
+                format!("{object}, which is refused and kept, already has {host}"),
+            )
+        });
+        problems.collect()
+    }
+
     fn port(&self) -> Option<NonZeroU16> {
         self.key.as_ref()?.parse().ok()
     }
@@ -56,7 +86,11 @@ impl LeftOut {
     /// What is said of it for as long as the generation keeps it.
     pub(super) fn degradation(&self) -> Degradation {
         let port = self.port().map(NonZeroU16::get);
-        Degradation::new(Reason::NetworkRefused, self.object(), &*self.why).of(port)
+        let mut why = self.why.clone();
+        if !Claims::of(&self.document).is_complete {
+            why.push_str("; not all its hosts can be read: others may be given requests for them");
+        }
+        Degradation::new(Reason::NetworkRefused, self.object(), why).of(port)
     }
 
     /// Whether the generation that a change leads to keeps it.
@@ -80,8 +114,15 @@ impl LeftOut {
     }
 }
 
+/// Every host of every network.
+fn claimed(desired: &Desired) -> impl Iterator<Item = (NonZeroU16, &HostPattern)> {
+    let networks = desired.networks.values();
+    networks.flat_map(|network| network.hosts().map(|host| (network.port, host)))
+}
+
 #[cfg(test)]
 mod tests {
+    use control_api::state;
     use serde_json::json;
 
     use super::*;
@@ -120,12 +161,42 @@ mod tests {
     }
 
     #[test]
+    fn its_hosts_are_nobody_elses_but_of_whoever_had_them() {
+        let network = LeftOut {
+            document: json!({ "proxy": { "a.example": 0, "b.example": 0 } }),
+            ..left_out()
+        };
+        let state = |hosts: &[&str]| {
+            let proxy = hosts
+                .iter()
+                .map(|host| ((*host).to_owned(), json!(["10.0.0.2:80"])));
+            let proxy: serde_json::Map<_, _> = proxy.collect();
+            let document = json!({ "1": { "netns": null, "proxy": proxy } });
+            state::parse(&document.to_string()).unwrap().value
+        };
+        let before = state(&["a.example"]);
+        let after = state(&["a.example", "b.example", "c.example"]);
+        let taken = network.taken_by(&after, &before);
+        let taken: Vec<String> = taken.iter().map(ToString::to_string).collect();
+        let expected = "/1: network-2, which is refused and kept, already has b.example";
+        assert_eq!(taken, [expected]);
+        assert!(network.taken_by(&before, &before).is_empty());
+    }
+
+    #[test]
     fn it_is_told_by_its_port_and_without_what_its_document_says() {
         let told = left_out().degradation();
         assert_eq!(
             (told.object.as_str(), told.network, told.reason),
             ("network-2", Some(2), Reason::NetworkRefused)
         );
+        assert_eq!(told.why, "/2/x: it is not a key here");
+        let unread = LeftOut {
+            document: json!({ "proxy": { "a b": 0 } }),
+            ..left_out()
+        };
+        let why = unread.degradation().why;
+        assert!(why.contains("not all its hosts can be read"), "{why}");
         let odd = LeftOut {
             key: Some("x".to_owned()),
             ..left_out()

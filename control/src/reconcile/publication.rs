@@ -8,7 +8,7 @@ use std::{
 use anyhow::Context as _;
 use control_api::{Problems, boot::Listener, state::Desired};
 use control_kernel::{Linux, linux::Refusal};
-use control_plan::{Ids, NamespaceSource, Planned, publish};
+use control_plan::{Held, Ids, NamespaceSource, Planned, publish};
 use control_store::Store;
 use engine::{Engine, Publication};
 use engine_core::{ids::Generation, snapshot::Snapshot};
@@ -16,7 +16,7 @@ use engine_sys::netns::Identity;
 use rustls::crypto::ring;
 
 use super::{
-    Reconciler,
+    LeftOut, Reconciler,
     tls::{Failure, Tls},
 };
 
@@ -78,19 +78,21 @@ impl Publisher {
         self.tls.rotate_tickets(SystemTime::now());
     }
 
-    /// Makes the snapshot of a desired state.
+    /// Makes the snapshot of a desired state, and of what is left out of it.
     ///
     /// # Errors
     /// Every listener that leads to a network that the state does not have.
     pub(crate) fn prepare(
         &self,
         desired: &Desired,
+        left_out: &[LeftOut],
         listeners: &[Listener],
         previous: Option<&Snapshot>,
     ) -> Result<Prepared, Problems> {
         let mut ids = self.ids.clone();
         let generation = Generation(self.count + 1);
-        let planned = publish(desired, listeners, &mut ids, generation, previous)?;
+        let held: Vec<Held> = left_out.iter().map(LeftOut::held).collect();
+        let planned = publish(desired, &held, listeners, &mut ids, generation, previous)?;
         Ok(Prepared { planned, ids })
     }
 
@@ -186,9 +188,12 @@ impl Reconciler {
     /// Publishes the state once more for the namespaces as they are now.
     pub(super) fn republish(&mut self) {
         let previous = Some(self.engine.snapshot());
-        let prepared = self
-            .publisher
-            .prepare(&self.desired, &self.boot.listeners, previous);
+        let prepared = self.publisher.prepare(
+            &self.desired,
+            &self.left_out,
+            &self.boot.listeners,
+            previous,
+        );
         match prepared {
             Ok(prepared) => self.hand_out(prepared),
             // It was published before with the same listeners.

@@ -85,6 +85,9 @@ impl Tls {
             let termination = self.termination(&pattern, &policy);
             publication.terminate(pattern, termination);
         }
+        for pattern in planned.refused {
+            publication.terminate(pattern, Termination::Failed);
+        }
         let mut before = std::mem::take(&mut self.origins);
         for (route, declared) in planned.origins {
             let same = before.remove(&route).filter(|(old, _)| *old == declared);
@@ -199,6 +202,7 @@ mod tests {
             names: vec![(HostPattern::parse("a.example").unwrap(), policy.clone())],
             others: Some(policy),
             origins: vec![(RouteId(7), origin)],
+            ..tls::Tls::default()
         };
         let publication = tls.publication(planned);
         assert!(matches!(
@@ -222,9 +226,8 @@ mod tests {
                 name: Some(name.into()),
             };
             let planned = tls::Tls {
-                names: Vec::new(),
-                others: None,
                 origins: vec![(RouteId(1), declared)],
+                ..tls::Tls::default()
             };
             match tls.publication(planned).origin(RouteId(1)) {
                 Some(Speech::As(origin)) => Arc::clone(origin),

@@ -4,7 +4,7 @@
 use std::{
     fs,
     io::Write as _,
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     process::{Command, Output, Stdio},
     sync::Arc,
     thread,
@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use tests::{
     api::Answer,
     gateway::{Gateway, SOCKET},
+    http::{self, Wire},
     lab::{GATEWAY, Lab, tls},
     network::Network,
     runner::Test,
@@ -32,6 +33,7 @@ pub(crate) const TESTS: &[Test] = tests![
     signals_of_other_programs_do_no_harm,
     a_reload_says_what_came_of_it,
     a_stored_network_that_is_refused_is_degraded_until_it_is_replaced: 120,
+    hosts_of_a_stored_network_that_is_refused_are_nobody_elses: 120,
     a_second_gateway_does_not_share_an_address,
     an_api_answers_when_clients_have_every_descriptor,
     there_are_as_many_connections_as_descriptors_for_both_their_ends,
@@ -180,6 +182,61 @@ fn a_stored_network_that_is_refused_is_degraded_until_it_is_replaced(lab: &mut L
     gateway.stop()?;
     let gateway = lab.restart(&gateway)?;
     ensure!(degraded(&gateway)?.is_empty(), "{:?}", degraded(&gateway)?);
+    Ok(())
+}
+
+/// Another network has a wildcard around them.
+fn hosts_of_a_stored_network_that_is_refused_are_nobody_elses(lab: &mut Lab) -> Result<()> {
+    const SECRET: &str = "secret.example";
+    const OTHER: &str = "other.example";
+    let wide = TcpListener::bind("127.0.0.1:0")?;
+    let target = json!([wide.local_addr()?.to_string()]);
+    let _wide = Server::start(wide, server::greet("wide"))?;
+    let state = json!({
+        "7": { "netns": null, "proxy": { "*.example": target } },
+        "8": host_network(&[SECRET]),
+    });
+    let mut boot = tls(json!({}));
+    let http = json!({ "name": "http", "bind": "127.0.0.1:8080", "protocol": "http" });
+    let listeners = boot["listeners"].as_array_mut();
+    listeners.context("no listeners")?.push(http);
+    let first = lab.gateway(boot, state)?;
+    first.stop()?;
+    let store = Connection::open(first.directory().join("ringway.db"))?;
+    let set = "UPDATE generations SET document = json_set(document, '$.8.unheard_of', 1)";
+    ensure!(store.execute(set, [])? == 1);
+    drop(store);
+    let gateway = lab.restart(&first)?;
+    for error in ["unheard_of", "network-8"] {
+        gateway.expect_error(error);
+    }
+    let told = |name: &str| -> Result<Vec<u8>> {
+        let mut stream = stream::connect(GATEWAY)?;
+        std::io::Write::write_all(&mut stream, &client::hello(name)?)?;
+        stream::half_close(&stream)?;
+        stream::read_to_end(&mut stream)
+    };
+    let asked = |name: &str| -> Result<u16> {
+        let mut wire = Wire::new(stream::connect("127.0.0.1:8080".parse()?)?);
+        wire.ask(http::request("GET", name, "/", ""))?.status()
+    };
+    ensure!(told(OTHER)? == b"wide");
+    let alert = told(SECRET)?;
+    ensure!(alert == [21, 3, 3, 0, 2, 2, 80], "{alert:?}");
+    ensure!(asked(SECRET)? == 503);
+    // Nobody else may have it.
+    let taking = json!({ "proxy": { (SECRET): ["127.0.0.1:9"] } }).to_string();
+    let path = "/api/v1/networks/7?wait=true";
+    let answer = gateway.api().ask("PATCH", path, Some(&taking))?;
+    ensure!(
+        answer.status == 400 && answer.body.contains("network-8"),
+        "{} {}",
+        answer.status,
+        answer.body
+    );
+    let path = "/api/v1/networks/8?wait=true";
+    gateway.api().ask("DELETE", path, None)?.ok()?;
+    ensure!(told(SECRET)? == b"wide");
     Ok(())
 }
 

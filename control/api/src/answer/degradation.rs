@@ -96,7 +96,7 @@ impl Reason {
             Self::NetworkFailed => "remove what is in the way; it is tried again by itself",
             Self::NetworkRefused => {
                 "apply the state again with the network mended, or remove it; until then the store \
-                 keeps it as it is"
+                 keeps it as it is, and its hosts are answered 503"
             }
             Self::NamespaceMissing => {
                 "make the namespace with `ip netns add NAME`, or correct `netns`; it is looked for \

@@ -86,7 +86,7 @@ pub(super) enum KeyError {
 }
 
 /// What is behind the scheme.
-fn host_of(key: &str) -> &str {
+pub(super) fn host_of(key: &str) -> &str {
     key.split_once("://").map_or(key, |(_, host)| host)
 }
 

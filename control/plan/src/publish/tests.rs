@@ -28,6 +28,7 @@ fn tcp(name: &str, to: &str) -> Value {
 fn plan(document: &Value, list: &Value, ids: &mut Ids) -> Planned {
     publish(
         &desired(document),
+        &[],
         &listeners(list),
         ids,
         Generation(1),
@@ -175,6 +176,7 @@ fn every_listener_in_an_undeclared_network_is_reported_and_changes_nothing() {
     ]);
     let refused = publish(
         &Desired::default(),
+        &[],
         &listeners(&list),
         &mut ids,
         Generation(1),
@@ -307,7 +309,7 @@ fn a_networks_live_connections_are_counted_on_over_publications() {
     let mut publish_after = |document: &Value, previous: &Planned| {
         let (desired, listeners) = (desired(document), listeners(&list));
         let previous = Some(&previous.snapshot);
-        publish(&desired, &listeners, &mut ids, Generation(2), previous).unwrap()
+        publish(&desired, &[], &listeners, &mut ids, Generation(2), previous).unwrap()
     };
     let unrouted = publish_after(&document(json!({})), &first);
     let is_declared = |planned: &Planned| planned.snapshot.networks().any(|id| id == NetworkId(7));

@@ -42,7 +42,7 @@ impl World {
     fn beside(boot: Boot, document: &Value) -> Self {
         let desired = state::parse(&document.to_string()).unwrap().value;
         let (mut ids, first) = (Ids::default(), Generation(1));
-        let planned = publish(&desired, &boot.listeners, &mut ids, first, None).unwrap();
+        let planned = publish(&desired, &[], &boot.listeners, &mut ids, first, None).unwrap();
         Self {
             boot,
             desired,
@@ -150,7 +150,7 @@ fn a_network_that_is_refused_is_told_with_what_is_wrong_with_it() {
     world.left_out = vec![LeftOut {
         key: Some("3".to_owned()),
         why: "/3/x: `x` is not a key here".to_owned(),
-        document: Value::Null,
+        document: json!({ "proxy": {} }),
     }];
     let told = ["network_refused 3 network-3: /3/x: `x` is not a key here"];
     assert_eq!(world.told(), told);

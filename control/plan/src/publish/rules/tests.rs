@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
-use control_api::{Problem, Severity, boot, state};
-use engine_core::ids::Generation;
+use control_api::{Problem, Severity, boot, place::NetworkName, state};
+use engine_core::{hostname::HostPattern, ids::Generation};
 use engine_http::{
     balance::Balance,
     field::Fields,
@@ -14,7 +14,7 @@ use engine_http::{
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{Ids, Planned, publish, unserved};
+use crate::{Held, Ids, Planned, publish, unserved};
 
 const HASH: &str = "{SSHA256}/ns6zJE/32NE8cKSZF9az8X5lArEIFIDTnq8kcJ5W2k3YjBkNGYxYzlhMmU2ODM1";
 
@@ -41,6 +41,7 @@ fn desired(network: &Value) -> state::Desired {
 fn plan(network: &Value, protocols: &[&str], ids: &mut Ids) -> Planned {
     publish(
         &desired(network),
+        &[],
         &listeners(protocols),
         ids,
         Generation(1),
@@ -58,6 +59,55 @@ fn find<'t>(planned: &'t Planned, scheme: Scheme, host: &str, path: &str) -> Opt
         Found::Rule(matched) => Some(matched.rule),
         Found::NoRule(_) | Found::Refused(_) => None,
     }
+}
+
+#[test]
+fn hosts_of_a_network_that_is_not_served_are_nobodys() {
+    let desired = desired(&json!({
+        "proxy": {
+            "*.a.example": ["10.0.0.2:80"], "own.a.example": ["10.0.0.3:80"],
+            "x.below.a.example": ["10.0.0.4:80"],
+        },
+    }));
+    let hosts = ["secret.a.example", "own.a.example", "*.below.a.example"];
+    let hosts = hosts.iter().map(|host| HostPattern::parse(host).unwrap());
+    let held = Held {
+        network: NetworkName::Port(2.try_into().unwrap()),
+        hosts: hosts.collect(),
+    };
+    // Two of them may claim one host.
+    let held = [held.clone(), held];
+    let listeners = listeners(&["http", "https"]);
+    let planned = publish(
+        &desired,
+        &held,
+        &listeners,
+        &mut Ids::default(),
+        Generation(1),
+        None,
+    );
+    let planned = planned.unwrap();
+    for (host, network) in [
+        ("secret.a.example", "network-2"),
+        ("y.below.a.example", "network-2"),
+        ("own.a.example", "network-1"),
+        ("x.below.a.example", "network-1"),
+        ("other.a.example", "network-1"),
+    ] {
+        let rule = find(&planned, Scheme::Http, host, "/x").unwrap();
+        assert_eq!(&*rule.route.network.name, network, "{host}");
+        let is_refused = matches!(rule.action, Action::Maintenance);
+        assert_eq!(is_refused, network == "network-2", "{host}");
+    }
+    let refused: Vec<String> = planned
+        .tls
+        .refused
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let mut expected = ["secret.a.example", "*.below.a.example"].map(str::to_owned);
+    expected.sort_by_key(|host| refused.iter().position(|it| it == host));
+    assert_eq!(refused, expected);
 }
 
 #[test]
