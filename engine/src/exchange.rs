@@ -15,7 +15,7 @@ pub(crate) mod visitor;
 pub(crate) mod watch;
 pub(crate) mod websocket;
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 
 use engine_core::outcome::{Fault, Outcome};
 use engine_http::{
@@ -32,7 +32,7 @@ use crate::{
     exchange::{
         attempt::{Answered, Attempt, Failure},
         connection::Connection,
-        http2::{content::Source, near::NearStream},
+        http2::{content::Source, near::NearStream, replay::Replay},
         open::{Far, Opened, Targets, Way},
         patience::Patience,
         trace::{Moved, RequestTrace},
@@ -125,20 +125,15 @@ pub(crate) async fn exchange(
     head: &[u8],
     from: &mut Arrival<'_>,
 ) -> Exchanged {
-    let Exchange {
-        connection,
-        permit,
-        plan,
-        trace,
-        ..
-    } = *work;
+    let (connection, permit, plan, trace) = (work.connection, work.permit, work.plan, work.trace);
     let (worker, listener, slot) = (connection.worker, connection.listener, connection.slot);
     let retries = &plan.policy.retries;
     let patience = Patience::new((slot, &worker.live), &plan.policy.timeouts, listener);
     permit.route.standing.deposit(retries);
     let mut targets = Targets::new(connection, &work.way, permit, plan.is_once());
-    let mut repeated = 0;
+    let (mut repeated, mut refusals) = (0, 0);
     let mut is_refused = true;
+    let replay = OnceCell::new();
     loop {
         let moved = Moved::new(trace);
         let left = patience.left(&worker.live);
@@ -153,9 +148,9 @@ pub(crate) async fn exchange(
             moved: &moved,
             patience: &patience,
             went: &went,
+            replay: &replay,
         };
-        let attempted = one.run(head, from).await;
-        let failure = match attempted {
+        let failure = match one.run(head, from).await {
             Ok(answered) => {
                 targets.answered(opened.target);
                 slot.wake_at(0);
@@ -163,14 +158,21 @@ pub(crate) async fn exchange(
             }
             Err(failure) => failure,
         };
+        let was_refused = opened.was_refused();
         let may = went.may_repeat(plan, failure.outcome)
-            || opened.was_refused() && !went.content_begun.get();
+            || was_refused && went.can_send_again(replay.get().map(|replay| &**replay));
         let (target, has_rested) = (opened.target, opened.has_rested);
-        is_refused &= opened.was_refused();
+        is_refused &= was_refused;
         drop(moved);
         if may && has_rested {
             // It was closed while it rested: no fault of anybody's.
             targets.again(target);
+            continue;
+        }
+        if may && was_refused && refusals < REFUSALS_MAX {
+            // It is at its bound, or about to close: no fault of its either.
+            refusals += 1;
+            targets.pass_over(target);
             continue;
         }
         for _ in 0..weight_of(&failure, plan) {
@@ -193,6 +195,10 @@ pub(crate) async fn exchange(
     }
 }
 
+/// How often a request that was refused, before anything was done for it, is sent to another target or over
+/// another connection, whatever the rule says of retries.
+const REFUSALS_MAX: u32 = 3;
+
 /// How many failures of its target one counts as: none where the target is not to blame, and enough
 /// to leave out at once what keeps the gateway busy.
 fn weight_of(failure: &Failure, plan: &Plan<'_>) -> u32 {
@@ -210,6 +216,7 @@ struct One<'a> {
     moved: &'a Moved<'a>,
     patience: &'a Patience,
     went: &'a Went,
+    replay: &'a OnceCell<Box<Replay>>,
 }
 
 impl One<'_> {
@@ -220,9 +227,10 @@ impl One<'_> {
             moved,
             patience,
             went,
+            replay,
         } = *self;
         match (&opened.far, from) {
-            (Far::Connection(upstream), Arrival::Connection(ahead)) => {
+            (Far::Connection(upstream), Arrival::Connection(ahead)) if replay.get().is_none() => {
                 let wire = Wire {
                     connection: work.connection,
                     upstream,
@@ -238,6 +246,7 @@ impl One<'_> {
                     moved,
                     patience,
                     went,
+                    replay: replay.get_or_init(Box::default),
                     target: opened.target,
                 };
                 // Apart, so that a request between two connections of HTTP/1 is small.
@@ -259,6 +268,11 @@ pub(crate) struct Went {
 }
 
 impl Went {
+    /// Whether all of the content that was taken can be sent again.
+    fn can_send_again(&self, replay: Option<&Replay>) -> bool {
+        !self.content_begun.get() || replay.is_some_and(Replay::is_whole)
+    }
+
     /// Whether nothing speaks against another attempt but how many there were.
     fn may_repeat(&self, plan: &Plan<'_>, outcome: Outcome) -> bool {
         let content = match self.content_begun.get() {

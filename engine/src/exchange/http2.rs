@@ -10,6 +10,7 @@ pub(crate) mod heads;
 pub(crate) mod near;
 pub(crate) mod over_connection;
 pub(crate) mod over_stream;
+pub(crate) mod replay;
 
 use std::{
     cell::Cell,
@@ -36,6 +37,7 @@ use crate::{
             near::{Head, Near, NearConnection},
             over_connection::OverConnection,
             over_stream::OverStream,
+            replay::Replay,
         },
         interim::Interims,
         open::Far,
@@ -52,6 +54,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) moved: &'a Moved<'a>,
     pub(crate) patience: &'a Patience,
     pub(crate) went: &'a Went,
+    /// What earlier attempts took of the content.
+    pub(crate) replay: &'a Replay,
     /// Which of the route's targets it is made at.
     pub(crate) target: usize,
 }
@@ -61,6 +65,7 @@ pub(crate) struct Exchange<'a> {
     pub(crate) work: &'a Work<'a>,
     pub(crate) near: &'a Near<'a>,
     pub(crate) went: &'a Went,
+    pub(crate) replay: &'a Replay,
     pub(crate) patience: &'a Patience,
     moved: &'a Moved<'a>,
     target: usize,
@@ -117,13 +122,17 @@ impl Attempt<'_> {
                     worker: connection.worker,
                     end: client,
                     ahead,
-                    extent: match plan.framing {
+                    extent: self.replay.extent().unwrap_or_else(|| match plan.framing {
                         facts::Framing::None => Extent::Left(0),
                         facts::Framing::Length(length) => Extent::Left(length),
                         facts::Framing::Chunked => Extent::Chunks(Box::default()),
-                    },
+                    }),
                 });
-                self.pass(head, far, (&near, &mut content)).await
+                let passed = self.pass(head, far, (&near, &mut content)).await;
+                if let Source::Connection(arriving) = &mut content {
+                    self.replay.leave(&mut arriving.extent);
+                }
+                passed
             }
         }
     }
@@ -140,6 +149,7 @@ impl Attempt<'_> {
             work: self.work,
             near,
             went: self.went,
+            replay: self.replay,
             patience: self.patience,
             moved: self.moved,
             target: self.target,
@@ -362,6 +372,7 @@ impl<'a> Exchange<'a> {
                 count: |bytes| self.count(Direction::In, bytes),
                 is_awaited: &self.is_awaited,
                 is_begun: &self.went.content_begun,
+                replay: Some(self.replay),
                 sink,
             };
             let end = pump.run(content).await;
@@ -392,6 +403,7 @@ impl<'a> Exchange<'a> {
             count: |bytes| self.count(Direction::Out, bytes),
             is_awaited: &Cell::new(false),
             is_begun: &Cell::new(true),
+            replay: None,
             sink,
         };
         pump.run(source).await

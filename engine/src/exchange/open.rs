@@ -188,6 +188,15 @@ impl<'a> Targets<'a> {
         self.failed_by(target, Failure { outcome, cause });
     }
 
+    /// A target did not take the request, and is not to blame: the others come before it.
+    pub(crate) fn pass_over(&mut self, target: usize) {
+        self.tried.push(target);
+        self.again = None;
+        if !self.has_next() {
+            self.start_over();
+        }
+    }
+
     /// [`Targets::failed`], with what is known of it.
     fn failed_by(&mut self, target: usize, failure: Failure) {
         self.tried.push(target);

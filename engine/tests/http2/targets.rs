@@ -3,7 +3,11 @@
 use std::{
     io::{BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
-    sync::mpsc::{Sender, channel},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+        mpsc::{Sender, channel},
+    },
     time::{Duration, Instant},
 };
 
@@ -19,7 +23,7 @@ use crate::{
             self, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, PING, RST_STREAM, Reply,
             STATUS_200, frame,
         },
-        head, send_all, serve,
+        head, send_all, serve, whole,
     },
 };
 
@@ -327,6 +331,84 @@ fn a_refused_request_with_content_is_passed_on_as_refused() {
     });
     let post = "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 3\r\n\r\nabc";
     assert_eq!(status_of(&ask(edge.address, post)), "503");
+}
+
+/// Refuses the first request when all of its content is there, as `goodbye` says, and answers each other by
+/// its content.
+fn refuses_once(goodbye: bool) -> SocketAddr {
+    let (listener, address) = upstream();
+    let first = Arc::new(AtomicBool::new(true));
+    frames::serve(listener, move || {
+        let (first, mut content) = (Arc::clone(&first), Vec::new());
+        move |asked: &Frame| {
+            if asked.kind == DATA {
+                content.extend_from_slice(&asked.payload);
+            }
+            if !matches!(asked.kind, HEADERS | DATA) || asked.flags & END_STREAM == 0 {
+                return Ok(Vec::new());
+            }
+            let content = std::mem::take(&mut content);
+            if !first.swap(false, Relaxed) {
+                let mut answer = frame(HEADERS, END_HEADERS, asked.stream, STATUS_200);
+                answer.extend(frame(DATA, END_STREAM, asked.stream, &content));
+                return Ok(answer);
+            }
+            match goodbye {
+                // Of stream 0 and of no other it has begun with.
+                true => Err(frame(GOAWAY, 0, 0, &[0; 8])),
+                false => Ok(frame(
+                    RST_STREAM,
+                    0,
+                    asked.stream,
+                    &REFUSED_STREAM.to_be_bytes(),
+                )),
+            }
+        }
+    });
+    address
+}
+
+#[test]
+fn a_refused_request_is_repeated_with_the_content_that_was_sent() {
+    for goodbye in [false, true] {
+        for framing in [
+            "Content-Length: 7\r\n\r\ncontent",
+            "Transfer-Encoding: chunked\r\n\r\n3\r\ncon\r\n4\r\ntent\r\n0\r\n\r\n",
+        ] {
+            let edge = Edge::before(refuses_once(goodbye), Speaks::Http2);
+            let post =
+                format!("POST / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n{framing}");
+            let answer = String::from_utf8(ask(edge.address, &post)).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200"), "{goodbye}: {answer}");
+            assert!(answer.contains("content"), "{goodbye}: {answer}");
+        }
+        let edge = Edge::before(refuses_once(goodbye), Speaks::Http2);
+        block_on(async {
+            let mut client = edge.client().await;
+            for count in [1, 2] {
+                let (response, mut stream) =
+                    client.send_request(request("POST", "/"), false).unwrap();
+                for piece in ["con", "tent"] {
+                    send_all(&mut stream, Bytes::from_static(piece.as_bytes())).await;
+                }
+                stream.send_data(Bytes::new(), true).unwrap();
+                let (bytes, _) = whole(response.await.unwrap().into_body()).await;
+                assert_eq!(bytes, b"content", "{goodbye}, request {count}");
+            }
+        });
+    }
+}
+
+#[test]
+fn a_refused_request_with_more_content_than_is_kept_is_given_back() {
+    let edge = Edge::before(refuses_once(false), Speaks::Http2);
+    // As much as fits the window.
+    let content = "x".repeat(40_000);
+    let post = format!(
+        "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: {}\r\n\r\n{content}",
+        content.len()
+    );
+    assert_eq!(status_of(&ask(edge.address, &post)), "503");
 }
 
 #[test]

@@ -23,7 +23,7 @@ use crate::{
     context::WorkerContext,
     exchange::{
         body::{Cut, send_all},
-        http2::heads,
+        http2::{heads, replay::Replay},
         watch::Place,
     },
     relay::Direction,
@@ -60,7 +60,7 @@ pub(crate) enum Extent {
 }
 
 /// A part of some content.
-enum Piece {
+pub(crate) enum Piece {
     Data {
         bytes: Bytes,
         /// What it took of the source, framing included.
@@ -115,6 +115,8 @@ pub(crate) struct Pump<'a, F> {
     pub(crate) is_awaited: &'a Cell<bool>,
     /// Set when something of the source may be gone.
     pub(crate) is_begun: &'a Cell<bool>,
+    /// What was taken so far, for another attempt.
+    pub(crate) replay: Option<&'a Replay>,
     pub(crate) sink: Sink<'a>,
 }
 
@@ -129,36 +131,54 @@ impl<F: Fn(u64)> Pump<'_, F> {
         if matches!(source, Source::Connection(_)) {
             self.is_begun.set(true);
         }
+        for piece in self.replay.map(Replay::pieces).unwrap_or_default() {
+            if self.pass(piece, &mut length).await?.is_none() {
+                return Ok(());
+            }
+        }
+        // A connection of HTTP/1 does not say whether a request was begun.
+        if let (Some(replay), Sink::Connection { .. }) = (self.replay, &self.sink) {
+            replay.give_up();
+        }
         loop {
             self.is_awaited.set(true);
             let next = source.next().await;
             self.is_awaited.set(false);
             self.is_begun.set(true);
-            match next.map_err(|fault| self.source_cut(fault))? {
-                Piece::Data {
-                    bytes,
-                    weight,
-                    is_last,
-                } => {
-                    let size = bytes.len();
-                    length += size as u64;
-                    if length > self.length_max {
-                        return Err(Cut::TooLong);
-                    }
-                    let sent = self.sink.put(bytes, is_last).await;
-                    let sent = sent.map_err(|_| self.sink_cut())?;
-                    self.count(weight, sent);
-                    source.release(size);
-                    if is_last {
-                        return Ok(());
-                    }
+            let piece = next.map_err(|fault| self.source_cut(fault))?;
+            if let Some(replay) = self.replay {
+                replay.keep(&piece);
+            }
+            match self.pass(piece, &mut length).await? {
+                Some(size) => source.release(size),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Passes a piece on; gives how much content it was, and `None` after the last one.
+    async fn pass(&self, piece: Piece, length: &mut u64) -> Result<Option<usize>, Cut> {
+        match piece {
+            Piece::Data {
+                bytes,
+                weight,
+                is_last,
+            } => {
+                let size = bytes.len();
+                *length += size as u64;
+                if *length > self.length_max {
+                    return Err(Cut::TooLong);
                 }
-                Piece::End { trailers, weight } => {
-                    let sent = self.sink.end(&self.edits.trailers(&trailers)).await;
-                    let sent = sent.map_err(|_| self.sink_cut())?;
-                    self.count(weight, sent);
-                    return Ok(());
-                }
+                let sent = self.sink.put(bytes, is_last).await;
+                let sent = sent.map_err(|_| self.sink_cut())?;
+                self.count(weight, sent);
+                Ok((!is_last).then_some(size))
+            }
+            Piece::End { trailers, weight } => {
+                let sent = self.sink.end(&self.edits.trailers(&trailers)).await;
+                let sent = sent.map_err(|_| self.sink_cut())?;
+                self.count(weight, sent);
+                Ok(None)
             }
         }
     }

@@ -184,6 +184,7 @@ impl OverConnection<'_> {
             count: |bytes| self.exchange.count(Direction::In, bytes),
             is_awaited: &Cell::new(false),
             is_begun: &Cell::new(true),
+            replay: None,
             sink: Sink::Connection {
                 end: self.end,
                 is_chunked: false,
