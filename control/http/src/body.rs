@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     body::{Body, Bytes},
     extract::{FromRequest, Request},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
 };
 use http_body_util::BodyExt;
 use tokio::{
@@ -30,6 +30,7 @@ impl FromRequest<Arc<Shared>> for Document {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<Self, Refusal> {
+        refuse_encoded(request.headers())?;
         let limits = &shared.settings.limits;
         let max = limits.body_bytes_max.in_memory();
         let declared = request.headers().get(header::CONTENT_LENGTH);
@@ -54,6 +55,17 @@ impl FromRequest<Arc<Shared>> for Document {
         })?;
         Ok(Self { text, memory })
     }
+}
+
+/// A document is taken as it is: one that is said to be encoded would be read as something else (RFC 9110
+/// section 8.4).
+fn refuse_encoded(headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
+    if encodings.all(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Ok(());
+    }
+    let error = "a document is taken without `Content-Encoding`";
+    Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error))
 }
 
 async fn collect(
@@ -90,4 +102,24 @@ async fn collect(
 fn too_large(max: usize) -> Refusal {
     let error = format!("the body of a request has at most {max} bytes");
     Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_encoded_document_is_not_taken_for_a_plain_one() {
+        let with = |encodings: &[&'static str]| {
+            let named =
+                |encoding: &&'static str| (header::CONTENT_ENCODING, encoding.parse().unwrap());
+            refuse_encoded(&encodings.iter().map(named).collect())
+        };
+        for fine in [&[][..], &["identity"], &["Identity"]] {
+            assert!(with(fine).is_ok(), "{fine:?}");
+        }
+        for encoded in [&["gzip"][..], &["identity", "br"], &["identity, gzip"]] {
+            assert!(with(encoded).is_err(), "{encoded:?}");
+        }
+    }
 }
