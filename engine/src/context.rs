@@ -15,6 +15,7 @@ pub(crate) mod live;
 pub(crate) mod pipes;
 pub(crate) mod record;
 pub(crate) mod request_record;
+pub(crate) mod room;
 pub(crate) mod scratch;
 pub(crate) mod snapshot;
 pub(crate) mod standing;
@@ -48,6 +49,7 @@ use crate::context::{
     pipes::Pipes,
     record::{Record, Trace},
     request_record::RequestRecord,
+    room::Room,
     scratch::Scratch,
     snapshot::{Current, Published},
     stop::Stop,
@@ -85,6 +87,8 @@ pub(crate) struct WorkerContext {
     pub(crate) live: Live,
     pub(crate) ledger: Ledger,
     pub(crate) scratch: Scratch,
+    /// For content of clients of HTTP/2.
+    pub(crate) room: Rc<Room>,
     pub(crate) pipes: Pipes,
     /// HTTP requests so far.
     requests: Cell<u64>,
@@ -130,6 +134,7 @@ impl WorkerContext {
             live: Live::default(),
             ledger: Ledger::new(shared.listeners.len(), limits.accounted_clients_max),
             scratch: Scratch::new(limits.scratch_bytes, limits.held_bytes_max),
+            room: Rc::new(Room::new(limits.held_bytes_max)),
             pipes: Pipes::new(limits.pipe_bytes, limits.pipes_idle_max),
             requests: Cell::new(0),
             date: Cell::new((0, HttpDate::of(Duration::ZERO))),

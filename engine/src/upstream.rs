@@ -9,7 +9,7 @@ pub(crate) mod sessions;
 pub(crate) mod tls;
 
 use crate::{
-    context::{WorkerContext, config::Limits},
+    context::config::Limits,
     upstream::{http2::Upstreams, pool::Pool, sessions::Sessions},
 };
 
@@ -33,17 +33,9 @@ impl Pools {
                 limits.http2.clone(),
                 limits.http_head.head_bytes_max,
                 limits.upstream_idle_timeout,
+                limits.held_bytes_max,
             ),
             sessions: Sessions::default(),
         }
-    }
-
-    /// Whether the windows of requests of HTTP/2 come to more than is kept for destinations that take
-    /// nothing: further connections get small ones.
-    pub(crate) fn is_crowded(&self, worker: &WorkerContext) -> bool {
-        let limits = &worker.shared.limits;
-        let streams = worker.live.streams() + self.shared.streams();
-        let window = usize::try_from(limits.http2.stream_window).unwrap_or(usize::MAX);
-        streams.saturating_mul(window) > limits.held_bytes_max
     }
 }

@@ -179,7 +179,8 @@ pub struct Limits {
     /// The worker's buffer, and so the largest piece that is copied at once, in bytes.
     pub scratch_bytes: usize,
     /// Most bytes that a worker keeps for destinations that would not take them. Past this, pieces
-    /// shrink to 16 KiB.
+    /// shrink to 16 KiB. As much may be held of requests of HTTP/2 before their connections' windows
+    /// stop growing, and of responses before further streams get windows of 16 KiB.
     pub held_bytes_max: usize,
     /// The capacity of a splice pipe in bytes; the kernel caps it at `fs.pipe-max-size`.
     pub pipe_bytes: usize,

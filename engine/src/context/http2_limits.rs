@@ -1,5 +1,7 @@
 //! What a connection of HTTP/2 may take of the gateway.
 
+use crate::context::room::Level;
+
 /// The bounds of connections of HTTP/2. See the field for what happens past each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Http2Limits {
@@ -44,14 +46,14 @@ impl Default for Http2Limits {
 /// The least window of a stream: a full frame (RFC 9113 section 4.2).
 const STREAM_WINDOW_MIN: u32 = 16 << 10;
 
-/// The window of a stream where many of them are in use.
-const STREAM_WINDOW_CROWDED: u32 = 64 << 10;
+/// The window of a stream where little room is left.
+const STREAM_WINDOW_LITTLE: u32 = 64 << 10;
 
 /// The largest window that there is (RFC 9113 section 6.9.1), and the one that connections begin with.
-const WINDOW_MAX: u64 = (1 << 31) - 1;
-const WINDOW_BEGIN: u64 = (1 << 16) - 1;
+pub(crate) const WINDOW_MAX: usize = (1 << 31) - 1;
+pub(crate) const WINDOW_BEGIN: usize = (1 << 16) - 1;
 
-/// The windows of a connection.
+/// The windows of a connection to an upstream.
 ///
 /// The connection's is that of all its streams together, so streams whose content nobody takes can
 /// use up their own, and no other stream's.
@@ -65,35 +67,33 @@ impl Windows {
     /// The window of the connection.
     pub(crate) fn connection(self) -> u32 {
         let all = u64::from(self.stream) * u64::from(self.streams_max);
-        u32::try_from(all.clamp(WINDOW_BEGIN, WINDOW_MAX)).unwrap_or(u32::MAX >> 1)
+        let all = all.clamp(WINDOW_BEGIN as u64, WINDOW_MAX as u64);
+        u32::try_from(all).unwrap_or(u32::MAX >> 1)
     }
 }
 
 impl Http2Limits {
-    /// The windows of a client's connection. A client is told how many streams it may have, so they
-    /// are made smaller until all of them fit.
-    pub(crate) fn client_windows(&self, is_crowded: bool) -> Windows {
+    /// The windows of the streams of a client's connection. A client is told how many streams it may
+    /// have, so they are made smaller until all of them fit.
+    pub(crate) fn client_window(&self, level: Level) -> u32 {
         let fits = self.connection_window / self.streams_max.max(1);
-        Windows {
-            stream: self.stream(is_crowded).min(fits.max(STREAM_WINDOW_MIN)),
-            streams_max: self.streams_max,
-        }
+        self.stream(level).min(fits.max(STREAM_WINDOW_MIN))
     }
 
     /// The windows of a connection to an upstream. The gateway has no more streams on it than fit.
-    pub(crate) fn upstream_windows(&self, is_crowded: bool) -> Windows {
-        let stream = self.stream(is_crowded);
+    pub(crate) fn upstream_windows(&self, level: Level) -> Windows {
+        let stream = self.stream(level);
         Windows {
             stream,
             streams_max: (self.upstream_window / stream).max(1),
         }
     }
 
-    fn stream(&self, is_crowded: bool) -> u32 {
-        let most = if is_crowded {
-            STREAM_WINDOW_CROWDED
-        } else {
-            u32::MAX
+    fn stream(&self, level: Level) -> u32 {
+        let most = match level {
+            Level::Plenty => u32::MAX,
+            Level::Little => STREAM_WINDOW_LITTLE,
+            Level::None => STREAM_WINDOW_MIN,
         };
         self.stream_window.min(most).max(STREAM_WINDOW_MIN)
     }
@@ -115,17 +115,15 @@ mod tests {
                         upstream_window: all,
                         ..Http2Limits::default()
                     };
-                    for windows in [
-                        limits.client_windows(false),
-                        limits.client_windows(true),
-                        limits.upstream_windows(false),
-                        limits.upstream_windows(true),
-                    ] {
+                    for level in [Level::Plenty, Level::Little, Level::None] {
+                        let windows = limits.upstream_windows(level);
                         let used = u64::from(windows.stream) * u64::from(windows.streams_max);
                         assert!(used <= windows.connection().into(), "{windows:?}");
                         let least = u64::from(streams_max) * u64::from(STREAM_WINDOW_MIN);
                         let most = u64::from(all.max(window)).max(least);
                         assert!(used <= most, "{windows:?} of {limits:?}");
+                        let stream = u64::from(limits.client_window(level));
+                        assert!(stream * u64::from(streams_max) <= most, "{limits:?}");
                     }
                 }
             }
@@ -139,9 +137,14 @@ mod tests {
             stream: 256 << 10,
             streams_max: 128,
         };
-        assert_eq!(limits.client_windows(false), windows);
-        assert_eq!(limits.upstream_windows(false), windows);
-        let crowded = limits.upstream_windows(true);
-        assert_eq!((crowded.stream, crowded.streams_max), (64 << 10, 512));
+        assert_eq!(limits.client_window(Level::Plenty), windows.stream);
+        assert_eq!(limits.upstream_windows(Level::Plenty), windows);
+        for (level, stream, streams_max) in [
+            (Level::Little, 64 << 10, 512),
+            (Level::None, 16 << 10, 2048),
+        ] {
+            let windows = limits.upstream_windows(level);
+            assert_eq!((windows.stream, windows.streams_max), (stream, streams_max));
+        }
     }
 }

@@ -115,11 +115,6 @@ impl Live {
         self.len().saturating_sub(self.streams.get())
     }
 
-    /// How many requests of HTTP/2 there are.
-    pub(crate) fn streams(&self) -> usize {
-        self.streams.get()
-    }
-
     /// How many there are, requests of HTTP/2 among them.
     pub(crate) fn len(&self) -> usize {
         self.slots.borrow().len()

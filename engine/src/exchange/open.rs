@@ -380,8 +380,7 @@ impl<'a> Targets<'a> {
             return Ok(Far::Connection(end));
         }
         let Connection { pools, .. } = self.connection;
-        let is_crowded = pools.is_crowded(self.connection.worker);
-        let added = pools.shared.add(key, end, is_crowded).await;
+        let added = pools.shared.add(key, end).await;
         added
             .map(Far::Stream)
             .map_err(|_| Outcome::UpstreamReset.into())

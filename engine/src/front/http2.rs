@@ -11,6 +11,7 @@
 
 pub(crate) mod session;
 pub(crate) mod stream;
+mod window;
 
 use std::rc::Rc;
 
@@ -20,12 +21,13 @@ use engine_core::outcome::Outcome;
 use crate::{
     context::FlowContext,
     exchange::{connection::Connection, visitor::Visitor},
-    front::http2::session::Session,
+    front::http2::{session::Session, window::Window},
     transport::{
         ahead::Ahead,
         http2::{
             Transport,
             census::{Allowance, Side},
+            held::Held,
         },
         linger::{Linger, linger},
     },
@@ -52,7 +54,11 @@ pub(crate) async fn serve(
     let allowance = Allowance::of(&worker.shared.limits.http2);
     transport.watch((Side::Client, allowance), Rc::clone(&flood));
     let left = transport.left();
-    let handshake = builder(connection).handshake::<_, Bytes>(transport);
+    let held = Rc::new(Held::new(&worker.room));
+    transport.hold(Rc::clone(&held));
+    let limits = &worker.shared.limits.http2;
+    let stream_window = limits.client_window(worker.room.level());
+    let handshake = builder(connection, stream_window).handshake::<_, Bytes>(transport);
     let mut driver = slot
         .within(&worker.live, listener.hello_timeout, handshake)
         .await
@@ -61,8 +67,9 @@ pub(crate) async fn serve(
             true => Outcome::ClientReset,
             false => Outcome::BadRequest,
         })?;
-    let session = Rc::new(Session::new(connection, visitor, (flood, left)));
-    let outcome = session.run(connection, &mut driver).await;
+    let session = Rc::new(Session::new(connection, visitor, (flood, left, held)));
+    let mut window = Window::new(&worker.room, stream_window);
+    let outcome = session.run(connection, (&mut driver, &mut window)).await;
     // Ends the streams that are left.
     drop(driver);
     linger(connection, Linger::SHORT).await;
@@ -85,18 +92,16 @@ const ERRORS_MAX: usize = 1024;
 const HEADER_TABLE_BYTES: u32 = 4096;
 
 /// How h2 treats clients. What it does by default anyway is said here as well.
-fn builder(connection: &Connection<'_>) -> h2::server::Builder {
+fn builder(connection: &Connection<'_>, stream_window: u32) -> h2::server::Builder {
     let worker = connection.worker;
     let limits = &worker.shared.limits;
     let head_max = u32::try_from(limits.http_head.head_bytes_max).unwrap_or(u32::MAX);
-    let windows = limits
-        .http2
-        .client_windows(connection.pools.is_crowded(worker));
+    let small = usize::try_from(limits.http2.connection_window / 2).unwrap_or(usize::MAX);
     let mut builder = h2::server::Builder::new();
     builder
         .max_concurrent_streams(limits.http2.streams_max)
-        .initial_window_size(windows.stream)
-        .initial_connection_window_size(windows.connection())
+        .initial_window_size(stream_window)
+        .data_frame_budget(small)
         .max_header_list_size(head_max)
         .header_table_size(HEADER_TABLE_BYTES)
         .max_concurrent_reset_streams(RESETS_REMEMBERED_MAX)

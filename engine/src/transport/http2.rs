@@ -4,6 +4,7 @@
 //! gives way after a turn, and frames leave together.
 
 pub(crate) mod census;
+pub(crate) mod held;
 pub(crate) mod left;
 
 use std::{
@@ -23,7 +24,8 @@ use crate::transport::{
     End,
     ahead::Ahead,
     http2::{
-        census::{Allowance, Census, Side},
+        census::{Allowance, Census, Side, kind},
+        held::Held,
         left::Left,
     },
 };
@@ -62,6 +64,8 @@ pub(crate) struct Transport {
     census: Option<Watched>,
     /// What has left of the streams.
     left: Rc<Left>,
+    /// What is held of the other side's content, where that is counted.
+    held: Option<Rc<Held>>,
 }
 
 /// The other side's frames.
@@ -84,6 +88,7 @@ impl Transport {
             sent: 0,
             census: None,
             left: Rc::default(),
+            held: None,
         }
     }
 
@@ -104,13 +109,24 @@ impl Transport {
         Rc::clone(&self.left)
     }
 
+    /// Counts what is held of the other side's content, while it is watched.
+    pub(crate) fn hold(&mut self, held: Rc<Held>) {
+        self.held = Some(held);
+    }
+
     /// Counts what was received. False when it is too much.
     fn is_bearable(&mut self, bytes: &[u8]) -> bool {
         let Some(Watched { census, flood }) = &mut self.census else {
             return true;
         };
         if flood.get().is_none() {
-            flood.set(census.take(bytes, Instant::now()).err());
+            let held = self.held.as_deref();
+            let each = |frame| {
+                if let Some(held) = held {
+                    held.count(frame);
+                }
+            };
+            flood.set(census.take(bytes, Instant::now(), each).err());
         }
         flood.get().is_none()
     }
@@ -216,7 +232,14 @@ impl AsyncWrite for Transport {
         }
         this.gathered.extend_from_slice(bytes);
         if let Some(watched) = &mut this.census {
-            watched.census.sent(bytes, |frame| this.left.count(frame));
+            watched.census.sent(bytes, |frame| {
+                this.left.count(frame);
+                if let Some(held) = &this.held
+                    && frame.kind == kind::RST_STREAM
+                {
+                    held.ended(frame.stream);
+                }
+            });
         }
         Poll::Ready(Ok(bytes.len()))
     }

@@ -2,7 +2,7 @@
 //!
 //! Each worker has its own. A request takes the one with the fewest requests; a further one is made
 //! when all are full: the upstream allows no more requests on them, or their window has no room for
-//! the content of another one. Up to a bound they are kept: one that nobody uses rests for as long as
+//! the content of another one, or the worker has no room for a window of its size. Up to a bound they are kept: one that nobody uses rests for as long as
 //! those of HTTP/1, and ends in order. Those beyond it are used when all others are full, and end as
 //! soon as nobody uses them.
 
@@ -30,6 +30,7 @@ use crate::{
     context::{
         http2_limits::{Http2Limits, Windows},
         live::Dialed,
+        room::Level,
     },
     rt,
     transport::{
@@ -55,8 +56,10 @@ pub(crate) struct Upstreams {
     limits: Http2Limits,
     head_bytes_max: u32,
     rest_max: Duration,
-    /// Requests on all of them.
-    streams: Rc<Cell<usize>>,
+    /// The windows of all requests on them together, and what they may come to before further requests
+    /// get the least.
+    promised: Rc<Cell<usize>>,
+    promised_max: usize,
 }
 
 /// A connection, for as long as anybody may want to use it.
@@ -69,8 +72,10 @@ struct Upstream {
     /// Requests that are on it, and the most that its window has room for.
     streams: Cell<usize>,
     streams_max: usize,
-    /// Requests on all connections.
-    all_streams: Rc<Cell<usize>>,
+    /// The window of each.
+    window: usize,
+    /// Those of all requests on all connections.
+    promised: Rc<Cell<usize>>,
     /// When the last one ended.
     rests_since: Cell<Instant>,
     /// It takes no more requests.
@@ -88,19 +93,32 @@ pub(crate) struct Lease {
 
 impl Upstreams {
     /// Keeps connections at rest for at most `rest_max`.
-    pub(crate) fn new(limits: Http2Limits, head_bytes_max: usize, rest_max: Duration) -> Self {
+    pub(crate) fn new(
+        limits: Http2Limits,
+        head_bytes_max: usize,
+        rest_max: Duration,
+        promised_max: usize,
+    ) -> Self {
         Self {
             by_key: RefCell::default(),
             limits,
             head_bytes_max: u32::try_from(head_bytes_max).unwrap_or(u32::MAX),
             rest_max,
-            streams: Rc::default(),
+            promised: Rc::default(),
+            promised_max,
         }
     }
 
-    /// How many requests are on all of them.
-    pub(crate) fn streams(&self) -> usize {
-        self.streams.get()
+    fn level(&self) -> Level {
+        Level::of(self.promised.get(), self.promised_max)
+    }
+
+    /// Whether a further request may have a window of this size. One of the least is never refused: the
+    /// number of requests is limited where they come from.
+    fn may_promise(&self, window: usize) -> bool {
+        let least = self.limits.upstream_windows(Level::None).stream;
+        usize::try_from(least).is_ok_and(|least| window <= least)
+            || self.promised.get() + window <= self.promised_max
     }
 
     /// A place on a connection that has one. `None` when a connection is to be made.
@@ -110,7 +128,8 @@ impl Upstreams {
         upstreams.retain(|upstream| !upstream.is_over.get());
         let kept = upstreams.len().min(self.limits.connections_per_target_max);
         let (kept, further) = upstreams.split_at(kept);
-        let has_room = |upstream: &&Rc<Upstream>| upstream.has_room();
+        let has_room =
+            |upstream: &&Rc<Upstream>| upstream.has_room() && self.may_promise(upstream.window);
         let least = kept.iter().filter(has_room);
         let least = least.min_by_key(|upstream| upstream.streams.get());
         least
@@ -119,23 +138,18 @@ impl Upstreams {
     }
 
     /// Makes a connection to be shared of one that was just opened. Without a key it is for one
-    /// request alone. `is_crowded`: its windows are to be small.
+    /// request alone. Its windows are as large as there is room for.
     ///
     /// # Errors
     /// When it broke meanwhile.
-    pub(crate) async fn add(
-        &self,
-        key: Option<Key>,
-        end: End,
-        is_crowded: bool,
-    ) -> io::Result<Lease> {
+    pub(crate) async fn add(&self, key: Option<Key>, end: End) -> io::Result<Lease> {
         let is_tls = end.as_plain().is_none();
         let local = socket::local_address(end.socket().as_fd()).ok();
         let mut transport = Transport::new(Rc::new(end), Ahead::default());
         let flood = Rc::default();
         let allowance = Allowance::of(&self.limits);
         transport.watch((Side::Upstream, allowance), Rc::clone(&flood));
-        let windows = self.limits.upstream_windows(is_crowded);
+        let windows = self.limits.upstream_windows(self.level());
         let handshake = self.builder(windows).handshake::<_, Bytes>(transport);
         let (sender, driver) = handshake.await.map_err(io::Error::other)?;
         let is_over = Rc::new(Cell::new(false));
@@ -145,7 +159,8 @@ impl Upstreams {
             local: local.map(|local| local.ip()),
             streams: Cell::new(0),
             streams_max: usize::try_from(windows.streams_max).unwrap_or(usize::MAX),
-            all_streams: Rc::clone(&self.streams),
+            window: usize::try_from(windows.stream).unwrap_or(usize::MAX),
+            promised: Rc::clone(&self.promised),
             rests_since: Cell::new(Instant::now()),
             is_over: Rc::clone(&is_over),
             flood: Rc::clone(&flood),
@@ -246,7 +261,8 @@ impl Upstream {
 impl Lease {
     fn of(upstream: &Rc<Upstream>) -> Self {
         upstream.streams.set(upstream.streams.get() + 1);
-        upstream.all_streams.set(upstream.all_streams.get() + 1);
+        let promised = upstream.promised.get() + upstream.window;
+        upstream.promised.set(promised);
         Self {
             upstream: Rc::clone(upstream),
             was_refused: Cell::new(false),
@@ -296,8 +312,8 @@ impl Drop for Lease {
         upstream
             .streams
             .set(upstream.streams.get().saturating_sub(1));
-        let all = upstream.all_streams.get().saturating_sub(1);
-        upstream.all_streams.set(all);
+        let promised = upstream.promised.get().saturating_sub(upstream.window);
+        upstream.promised.set(promised);
         upstream.rests_since.set(Instant::now());
     }
 }

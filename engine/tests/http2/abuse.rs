@@ -6,11 +6,13 @@ use std::{
     time::Duration,
 };
 
+use engine::Limits;
 use engine_http::refusal::Refusal;
 
 use crate::{
     edge::{Edge, PATIENCE, Speaks, upstream},
     wire::{
+        frames,
         frames::{
             CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, PING, PREFACE,
             RST_STREAM, SETTINGS, WINDOW_UPDATE, duty, frame, get, next, window,
@@ -228,4 +230,33 @@ fn answers_to_content_do_not_pay_for_requests_that_are_taken_back() {
     let goaway = ended.expect("4000 requests were taken back");
     assert_eq!(goaway.payload[4..8], ENHANCE_YOUR_CALM.to_be_bytes());
     edge.refuses(&[Refusal::FloodOfResets]);
+}
+
+#[test]
+fn content_in_tiny_frames_does_not_hold_more_than_its_bytes_say() {
+    let (listener, address) = upstream();
+    // It takes no content at all.
+    frames::serve(listener, || {
+        let mut is_told = false;
+        move |_: &Frame| match std::mem::replace(&mut is_told, true) {
+            false => Ok(frame(SETTINGS, 0, 0, &window(0))),
+            true => Ok(Vec::new()),
+        }
+    });
+    let limits = Limits {
+        held_bytes_max: 1 << 20,
+        ..Limits::default()
+    };
+    let mut edge = Edge::with(address, Speaks::Http2, limits);
+    let code = flood(&edge, |number| match number {
+        0 => frame(HEADERS, END_HEADERS, 1, b"\x83\x84\x86\x41\x09a.example"),
+        // Less than the window of the connection together.
+        1..2000 => frame(DATA, 0, 1, b"x").repeat(16),
+        _ => {
+            std::thread::sleep(Duration::from_millis(1));
+            Vec::new()
+        }
+    });
+    assert_eq!(code, ENHANCE_YOUR_CALM);
+    edge.refuses(&[Refusal::FloodOfData]);
 }

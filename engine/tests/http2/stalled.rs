@@ -6,6 +6,10 @@ use std::{
     io::{BufReader, Read as _, Write as _},
     net::TcpStream,
     rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -16,7 +20,13 @@ use http::Response;
 
 use crate::{
     edge::{Edge, PATIENCE, Speaks, block_on, request, upstream},
-    wire::{head, send_all, whole},
+    wire::{
+        frames::{
+            DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, STATUS_200, WINDOW_UPDATE,
+            duty, frame, next, window,
+        },
+        head, send_all, whole,
+    },
 };
 
 /// The longest that a request takes beside those whose content nobody takes.
@@ -224,4 +234,136 @@ fn a_request_takes_another_connection_when_those_that_are_kept_are_full() {
     let mut limits = Limits::default();
     limits.http2.connections_per_target_max = 1;
     beside(3, 3, 1, limits);
+}
+
+/// Connections, uploads on each, and their size.
+const CONNECTIONS: usize = 48;
+const UPLOADS: usize = 16;
+const UPLOAD: usize = 256 << 10;
+
+/// An upstream that takes no more of requests than windows are to begin with, until it is told to. It
+/// answers what has come to its end.
+#[derive(Default)]
+struct Shut {
+    is_open: AtomicBool,
+    /// Bytes of content that it took.
+    taken: AtomicUsize,
+}
+
+fn serve_shut(listener: std::net::TcpListener) -> Arc<Shut> {
+    let shut = Arc::new(Shut::default());
+    let served = Arc::clone(&shut);
+    crate::wire::serve(listener, move |stream| {
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        reader.read_exact(&mut vec![0; PREFACE.len()]).unwrap();
+        (&stream).write_all(&frame(SETTINGS, 0, 0, &[])).unwrap();
+        let (writer, shut) = (stream.try_clone().unwrap(), Arc::clone(&served));
+        std::thread::spawn(move || {
+            while !shut.is_open.load(Relaxed) {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            let large = 1_u32 << 30;
+            let settings = frame(SETTINGS, 0, 0, &window(large));
+            let update = frame(WINDOW_UPDATE, 0, 0, &large.to_be_bytes());
+            let _ = (&writer).write_all(&[settings, update].concat());
+        });
+        while let Ok(came) = next(&mut reader) {
+            let mut answer = duty(&came);
+            if came.kind == DATA {
+                served.taken.fetch_add(came.payload.len(), Relaxed);
+            }
+            if matches!(came.kind, HEADERS | DATA) && came.flags & END_STREAM != 0 {
+                let flags = END_HEADERS | END_STREAM;
+                answer.extend(frame(HEADERS, flags, came.stream, STATUS_200));
+            }
+            if (&stream).write_all(&answer).is_err() {
+                return;
+            }
+        }
+    });
+    shut
+}
+
+#[test]
+fn what_a_worker_holds_of_uploads_that_nobody_takes_is_bounded_whenever_connections_began() {
+    let (listener, address) = upstream();
+    let upstream = serve_shut(listener);
+    let limits = Limits {
+        held_bytes_max: 4 << 20,
+        ..Limits::default()
+    };
+    let most = limits.held_bytes_max + CONNECTIONS * UPLOAD;
+    let edge = Edge::with(address, Speaks::Http2, limits);
+    block_on(async {
+        let mut clients = Vec::new();
+        for _ in 0..CONNECTIONS {
+            let mut client = edge.client().await;
+            // It has all of its windows.
+            get(&mut client).await;
+            clients.push(client);
+        }
+        let sent = Rc::new(Cell::new(0));
+        let mut uploads = Vec::new();
+        for _ in 0..UPLOADS {
+            for client in &mut clients {
+                let (response, stream) = client.send_request(request("POST", "/"), false).unwrap();
+                let sent = Rc::clone(&sent);
+                uploads.push(tokio::task::spawn_local(upload(response, stream, sent)));
+            }
+        }
+        rest(|| sent.get()).await;
+        let held = sent.get() - upstream.taken.load(Relaxed);
+        assert!(held < most, "{held} bytes are held");
+        // Others are served meanwhile.
+        get(&mut edge.client().await).await;
+        upstream.is_open.store(true, Relaxed);
+        for upload in uploads {
+            upload.await.unwrap();
+        }
+        assert_eq!(sent.get(), CONNECTIONS * UPLOADS * UPLOAD);
+    });
+}
+
+#[test]
+fn with_room_every_upload_has_a_window_of_its_own() {
+    let (listener, address) = upstream();
+    let upstream = serve_shut(listener);
+    let edge = Edge::before(address, Speaks::Http2);
+    block_on(async {
+        let mut client = edge.client().await;
+        let sent = Rc::new(Cell::new(0));
+        let mut uploads = Vec::new();
+        for _ in 0..UPLOADS {
+            let (response, stream) = client.send_request(request("POST", "/"), false).unwrap();
+            let sent = Rc::clone(&sent);
+            uploads.push(tokio::task::spawn_local(upload(response, stream, sent)));
+        }
+        // Nobody takes them, and the gateway takes all that their windows are for.
+        while sent.get() < UPLOADS * UPLOAD {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        upstream.is_open.store(true, Relaxed);
+        for upload in uploads {
+            upload.await.unwrap();
+        }
+    });
+}
+
+async fn get(client: &mut SendRequest<Bytes>) {
+    let (response, _) = client.send_request(request("GET", "/"), true).unwrap();
+    assert_eq!(response.await.unwrap().status(), http::StatusCode::OK);
+}
+
+async fn upload(
+    response: h2::client::ResponseFuture,
+    mut stream: h2::SendStream<Bytes>,
+    sent: Rc<Cell<usize>>,
+) {
+    let piece = Bytes::from(vec![3; 16 << 10]);
+    for _ in 0..UPLOAD / piece.len() {
+        send_all(&mut stream, piece.clone()).await;
+        sent.set(sent.get() + piece.len());
+    }
+    stream.send_data(Bytes::new(), true).unwrap();
+    assert_eq!(response.await.unwrap().status(), http::StatusCode::OK);
 }

@@ -59,8 +59,8 @@ section! {
         backlog: NonZeroU32 = "4096" in "1"..="1048576";
         /// The buffer of each worker that copied bytes go through.
         scratch_bytes: ByteSize = "1MiB" in "64KiB"..="64MiB";
-        /// Bytes that each worker keeps for destinations that would not take them; beyond that,
-        /// copied pieces are small.
+        /// Bytes that each worker keeps for destinations that would not take them, and as many of
+        /// HTTP/2 each way; beyond that, copied pieces are small, and windows of HTTP/2 too.
         held_bytes_max: ByteSize = "256MiB" in "1MiB"..="1024GiB";
         /// The pipe of a spliced flow; the kernel cuts it to `fs.pipe-max-size` without CAP_SYS_RESOURCE.
         pipe_bytes: ByteSize = "512KiB" in "64KiB"..="64MiB";

@@ -27,7 +27,7 @@ use crate::{
         watch::Place,
     },
     relay::Direction,
-    transport::{End, ahead::Ahead},
+    transport::{End, ahead::Ahead, http2::held::Holding},
 };
 
 /// The largest piece that is taken from a connection of HTTP/1: four frames.
@@ -36,9 +36,16 @@ const PIECE_BYTES: usize = 64 << 10;
 /// Where content comes from.
 pub(crate) enum Source<'a> {
     /// A stream of HTTP/2.
-    Stream(RecvStream),
+    Stream(Incoming<'a>),
     /// A connection of HTTP/1.
     Connection(Arriving<'a>),
+}
+
+/// Content that arrives on a stream of HTTP/2.
+pub(crate) struct Incoming<'a> {
+    pub(crate) stream: RecvStream,
+    /// Where it is counted what is held of it.
+    pub(crate) holding: Option<&'a Holding>,
 }
 
 /// Content that arrives on a connection of HTTP/1.
@@ -210,16 +217,19 @@ impl<F: Fn(u64)> Pump<'_, F> {
 impl Source<'_> {
     async fn next(&mut self) -> Result<Piece, Fault> {
         match self {
-            Self::Stream(stream) => next_of_stream(stream).await,
+            Self::Stream(incoming) => next_of_stream(&mut incoming.stream).await,
             Self::Connection(arriving) => arriving.next().await,
         }
     }
 
     /// The sink took so much: the sender may send as much again.
     fn release(&mut self, size: usize) {
-        if let Self::Stream(stream) = self {
+        if let Self::Stream(incoming) = self {
             // Fails only when more is released than was received.
-            let _ = stream.flow_control().release_capacity(size);
+            let _ = incoming.stream.flow_control().release_capacity(size);
+            if let Some(holding) = incoming.holding {
+                holding.taken(size);
+            }
         }
     }
 }

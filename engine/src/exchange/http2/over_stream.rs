@@ -18,7 +18,7 @@ use crate::{
         body::Cut,
         http2::{
             Exchange, Passed, bad_response,
-            content::{Outgoing, Sink, Source},
+            content::{Incoming, Outgoing, Sink, Source},
             heads, of_upstream,
         },
     },
@@ -150,7 +150,10 @@ impl OverStream<'_> {
         if is_end {
             return Ok(());
         }
-        let mut source = Source::Stream(content);
+        let mut source = Source::Stream(Incoming {
+            stream: content,
+            holding: None,
+        });
         let taken = self.exchange.take_content(&mut source).await;
         taken.map_err(|cut| match (cut, self.lease.flood()) {
             (Cut::Broken(Outcome::UpstreamReset), Some(kind)) => bad_response(Some(kind)),

@@ -18,13 +18,13 @@ use h2::{
 };
 
 use crate::{
-    context::{WorkerContext, account::ListenerTally, config::Listener, live::Slot},
+    context::{WorkerContext, account::ListenerTally, config::Listener, live::Slot, room::Level},
     exchange::{connection::Connection, http2::near::NearStream, visitor::Visitor},
-    front::http2::stream,
+    front::http2::{stream, window::Window},
     rt,
     transport::{
         End,
-        http2::{Transport, left::Left},
+        http2::{Transport, held::Held, left::Left},
     },
     upstream::Pools,
 };
@@ -35,6 +35,10 @@ const GOODBYE: Duration = Duration::from_secs(2);
 /// How long a stream that is to be reset may wait for what was sent on it to leave, in seconds.
 const LEAVING: u32 = 10;
 
+/// Pieces of content that a connection may hold while the worker has no room: each takes memory that no
+/// window counts.
+const PIECES_CROWDED_MAX: usize = 1024;
+
 /// What all requests of a connection work with.
 pub(crate) struct Session {
     pub(crate) worker: Rc<WorkerContext>,
@@ -44,12 +48,16 @@ pub(crate) struct Session {
     pub(crate) visitor: Visitor,
     /// Requests that are being served.
     streams: Cell<u32>,
+    /// Those of them that have content.
+    uploads: Cell<usize>,
     /// Of what the client sends more than it may, as soon as it does.
     flood: Rc<Cell<Option<Refusal>>>,
     /// Streams to be reset as soon as what was sent on them has left, the longest waiting one first.
     resets: RefCell<VecDeque<Reset>>,
     /// What has left of the streams.
     pub(crate) left: Rc<Left>,
+    /// What is held of their content.
+    pub(crate) held: Rc<Held>,
     /// Woken when the last request ends, from when on the connection is idle, and when there is
     /// something to reset.
     task: RefCell<Option<Waker>>,
@@ -64,7 +72,10 @@ struct Reset {
 }
 
 /// A request's place in its session, for as long as it is served.
-struct Seat(Rc<Session>);
+struct Seat {
+    session: Rc<Session>,
+    has_content: bool,
+}
 
 /// What a connection has to be looked after for.
 enum Event {
@@ -83,7 +94,7 @@ impl Session {
     pub(crate) fn new(
         connection: &Connection<'_>,
         visitor: Visitor,
-        (flood, left): (Rc<Cell<Option<Refusal>>>, Rc<Left>),
+        (flood, left, held): (Rc<Cell<Option<Refusal>>>, Rc<Left>, Rc<Held>),
     ) -> Self {
         Self {
             worker: Rc::clone(connection.worker),
@@ -92,9 +103,11 @@ impl Session {
             pools: Rc::clone(connection.pools),
             visitor,
             streams: Cell::new(0),
+            uploads: Cell::new(0),
             flood,
             resets: RefCell::default(),
             left,
+            held,
             task: RefCell::default(),
         }
     }
@@ -107,7 +120,7 @@ impl Session {
     pub(crate) async fn run(
         self: &Rc<Self>,
         connection: &Connection<'_>,
-        driver: &mut Driver<Transport, Bytes>,
+        (driver, window): (&mut Driver<Transport, Bytes>, &mut Window),
     ) -> Outcome {
         let slot = connection.slot;
         let live = &self.worker.live;
@@ -118,7 +131,12 @@ impl Session {
                 true => GOODBYE,
                 false => connection.listener.keep_alive_timeout,
             };
-            let next = poll_fn(|cx| self.poll((driver, slot), is_idle, says_goodbye, cx));
+            let next = poll_fn(|cx| {
+                self.fit((driver, window), slot);
+                let polled = self.poll((driver, slot), is_idle, says_goodbye, cx);
+                self.fit((driver, window), slot);
+                polled
+            });
             let event = match is_idle {
                 true => slot.within(live, patience, next).await,
                 false => Ok(next.await),
@@ -149,6 +167,18 @@ impl Session {
         }
     }
 
+    /// Makes the connection's window fit what is held.
+    fn fit(&self, (driver, window): (&mut Driver<Transport, Bytes>, &mut Window), slot: &Slot) {
+        let now = self.worker.live.now();
+        let fit = window.fit(&self.held, self.uploads.get(), now);
+        if let Some(target) = fit.target {
+            driver.set_target_window_size(target);
+        }
+        if fit.is_short {
+            slot.wake_by(now + 1);
+        }
+    }
+
     fn poll(
         &self,
         (driver, slot): (&mut Driver<Transport, Bytes>, &Slot),
@@ -165,6 +195,10 @@ impl Session {
             Poll::Pending => {}
         }
         self.reset_streams(slot, cx);
+        let is_littered = self.held.frames() > PIECES_CROWDED_MAX;
+        if is_littered && self.worker.room.level() == Level::None {
+            return Poll::Ready(Event::Flooded(Refusal::FloodOfData));
+        }
         if let Some(kind) = self.flood.get() {
             return Poll::Ready(Event::Flooded(kind));
         }
@@ -271,9 +305,15 @@ impl Session {
             return;
         }
         self.streams.set(streams + 1);
-        let seat = Seat(Rc::clone(self));
+        let has_content = !request.body().is_end_stream();
+        self.uploads
+            .set(self.uploads.get() + usize::from(has_content));
+        let seat = Seat {
+            session: Rc::clone(self),
+            has_content,
+        };
         rt::spawn(async move {
-            stream::serve(Rc::clone(&seat.0), request, respond).await;
+            stream::serve(Rc::clone(&seat.session), request, respond).await;
             drop(seat);
         });
     }
@@ -281,10 +321,15 @@ impl Session {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let left = self.0.streams.get().saturating_sub(1);
-        self.0.streams.set(left);
+        let session = &self.session;
+        let left = session.streams.get().saturating_sub(1);
+        session.streams.set(left);
+        let uploads = session.uploads.get();
+        session
+            .uploads
+            .set(uploads.saturating_sub(usize::from(self.has_content)));
         if left == 0
-            && let Some(task) = self.0.task.take()
+            && let Some(task) = session.task.take()
         {
             task.wake();
         }

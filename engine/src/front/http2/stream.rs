@@ -16,7 +16,7 @@ use crate::{
         decide::{Asking, Decision, decide},
         exchange,
         http2::{
-            content::Source,
+            content::{Incoming, Source},
             heads,
             near::{Ending, NearStream},
         },
@@ -24,7 +24,10 @@ use crate::{
         visitor::Visitor,
     },
     front::http2::session::Session,
-    transport::streams::{ClientFlow, Streams},
+    transport::{
+        http2::held::Holding,
+        streams::{ClientFlow, Streams},
+    },
 };
 
 /// Serves one request. Every way that it can end is accounted here once.
@@ -49,6 +52,7 @@ pub(crate) async fn serve(
         },
         pools: &session.pools,
     };
+    let holding = Holding::of(&session.held, respond.stream_id().as_u32());
     let near = NearStream::new(respond, &session.left);
     // It accounts the request when it is dropped.
     let trace = RequestTrace::new(&connection, session.visitor.endpoints.client, began);
@@ -58,6 +62,7 @@ pub(crate) async fn serve(
         connection: &connection,
         visitor: &session.visitor,
         near: &near,
+        holding: &holding,
         trace: &trace,
         is_whole: &is_whole,
         reason: &reason,
@@ -79,6 +84,8 @@ struct Passing<'a> {
     connection: &'a Connection<'a>,
     visitor: &'a Visitor,
     near: &'a NearStream,
+    /// What is held of its content.
+    holding: &'a Holding,
     trace: &'a RequestTrace<'a>,
     /// Set when the client has a whole response.
     is_whole: &'a Cell<bool>,
@@ -104,7 +111,13 @@ impl Passing<'_> {
             Err(refusal) => Err(*refusal),
         };
         match read {
-            Ok(request) => self.pass(&request, content).await,
+            Ok(request) => {
+                let content = Incoming {
+                    stream: content,
+                    holding: Some(self.holding),
+                };
+                self.pass(&request, content).await
+            }
             Err(refusal) => {
                 let asker = Asker::unread(worker);
                 self.trace.learn_id(asker.id());
@@ -118,7 +131,7 @@ impl Passing<'_> {
     }
 
     /// Decides what is done with it, and does it.
-    async fn pass(&self, request: &Request<'_>, content: RecvStream) -> Result<Outcome, Outcome> {
+    async fn pass(&self, request: &Request<'_>, content: Incoming<'_>) -> Result<Outcome, Outcome> {
         let Self {
             connection,
             visitor,

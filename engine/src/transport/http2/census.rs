@@ -39,7 +39,7 @@ pub(crate) mod kind {
     pub(crate) const PING: u8 = 6;
     pub(crate) const WINDOW_UPDATE: u8 = 8;
     pub(crate) const CONTINUATION: u8 = 9;
-    /// The flag END_STREAM of DATA.
+    /// The flag END_STREAM of DATA and HEADERS.
     pub(crate) const END_STREAM: u8 = 1;
     /// The flag ACK of SETTINGS and PING.
     pub(crate) const ACK: u8 = 1;
@@ -139,13 +139,19 @@ impl Census {
         }
     }
 
-    /// Takes what came.
+    /// Takes what came, and gives each frame of it.
     ///
     /// # Errors
     /// When it is more than the other side may send: the kind of the last frame that costs something.
-    pub(crate) fn take(&mut self, mut bytes: &[u8], now: Instant) -> Result<(), Refusal> {
+    pub(crate) fn take(
+        &mut self,
+        mut bytes: &[u8],
+        now: Instant,
+        mut each: impl FnMut(Frame),
+    ) -> Result<(), Refusal> {
         let (mut cost, mut last) = (0, None);
         while let Some(frame) = self.came.next(&mut bytes) {
+            each(frame);
             if let Some(kind) = frame.cost()
                 && !self.credit.pay(frame)
             {
@@ -294,7 +300,7 @@ mod tests {
             per_second: 2,
         };
         let mut census = Census::new(Side::Client, allowance, now);
-        assert_eq!(census.take(PREFACE, now), Ok(()));
+        assert_eq!(census.take(PREFACE, now, |_| {}), Ok(()));
         census
     }
 
@@ -304,14 +310,14 @@ mod tests {
         let mut census = census(begin);
         let ping = frame(kind::PING, 0, 8);
         let too_many = Err(Refusal::FloodOfPings);
-        assert_eq!(census.take(&ping.repeat(10), begin), Ok(()));
-        assert_eq!(census.take(&ping, begin), too_many);
+        assert_eq!(census.take(&ping.repeat(10), begin, |_| {}), Ok(()));
+        assert_eq!(census.take(&ping, begin, |_| {}), too_many);
         let second = begin + Duration::from_secs(1);
-        assert_eq!(census.take(&ping.repeat(2), second), Ok(()));
+        assert_eq!(census.take(&ping.repeat(2), second, |_| {}), Ok(()));
         let soon = second + Duration::from_millis(100);
-        assert_eq!(census.take(&ping, soon), too_many);
+        assert_eq!(census.take(&ping, soon, |_| {}), too_many);
         let hour = begin + Duration::from_secs(3600);
-        assert_eq!(census.take(&ping.repeat(11), hour), too_many);
+        assert_eq!(census.take(&ping.repeat(11), hour, |_| {}), too_many);
     }
 
     #[test]
@@ -327,7 +333,7 @@ mod tests {
         for size in 1..bytes.len() {
             let mut census = census(begin);
             for piece in bytes.chunks(size) {
-                assert_eq!(census.take(piece, begin), Ok(()));
+                assert_eq!(census.take(piece, begin, |_| {}), Ok(()));
             }
             assert_eq!(census.left, 8, "pieces of {size}");
         }
@@ -337,10 +343,19 @@ mod tests {
     fn content_is_free_and_empty_content_is_not() {
         let begin = Instant::now();
         let mut census = census(begin);
-        assert_eq!(census.take(&frame(0, 0, 1).repeat(1000), begin), Ok(()));
-        assert_eq!(census.take(&frame(0, 1, 0).repeat(1000), begin), Ok(()));
+        assert_eq!(
+            census.take(&frame(0, 0, 1).repeat(1000), begin, |_| {}),
+            Ok(())
+        );
+        assert_eq!(
+            census.take(&frame(0, 1, 0).repeat(1000), begin, |_| {}),
+            Ok(())
+        );
         let empty = frame(0, 0, 0).repeat(11);
-        assert_eq!(census.take(&empty, begin), Err(Refusal::FloodOfData));
+        assert_eq!(
+            census.take(&empty, begin, |_| {}),
+            Err(Refusal::FloodOfData)
+        );
     }
 
     #[test]
@@ -378,8 +393,11 @@ mod tests {
                 for piece in sent.chunks(size) {
                     census.sent(piece, |_| {});
                 }
-                assert_eq!(census.take(&answer.repeat(answers + 10), begin), Ok(()));
-                assert!(census.take(answer, begin).is_err(), "{answer:?}");
+                assert_eq!(
+                    census.take(&answer.repeat(answers + 10), begin, |_| {}),
+                    Ok(())
+                );
+                assert!(census.take(answer, begin, |_| {}).is_err(), "{answer:?}");
             }
         }
     }
@@ -391,8 +409,11 @@ mod tests {
         census.sent(&[1, 0, 0, kind::DATA, 0, 0, 0, 0, 1], |_| {});
         census.sent(&[0; 1 << 16], |_| {});
         let update = frame(kind::WINDOW_UPDATE, 0, 4);
-        assert_eq!(census.take(&update.repeat(16 + 10), begin), Ok(()));
-        assert_eq!(census.take(&update, begin), Err(Refusal::FloodOfWindows));
+        assert_eq!(census.take(&update.repeat(16 + 10), begin, |_| {}), Ok(()));
+        assert_eq!(
+            census.take(&update, begin, |_| {}),
+            Err(Refusal::FloodOfWindows)
+        );
     }
 
     #[test]
@@ -406,8 +427,8 @@ mod tests {
         census.sent(PREFACE, |_| {});
         census.sent(&frame(kind::SETTINGS, 0, 6), |_| {});
         let settings = [frame(kind::SETTINGS, 0, 0), frame(kind::SETTINGS, 1, 0)].concat();
-        assert_eq!(census.take(&settings, now), Ok(()));
+        assert_eq!(census.take(&settings, now, |_| {}), Ok(()));
         let ping = frame(kind::PING, 0, 8);
-        assert_eq!(census.take(&ping, now), Err(Refusal::FloodOfPings));
+        assert_eq!(census.take(&ping, now, |_| {}), Err(Refusal::FloodOfPings));
     }
 }
