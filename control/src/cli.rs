@@ -8,7 +8,7 @@ use clap::{
 };
 use control_client::ReachAhead;
 
-/// An edge gateway that routes public connections into tenants' network namespaces.
+/// An edge gateway that routes public connections into the network namespaces of tenants.
 #[derive(Debug, Parser)]
 #[command(
     name = "ringway",
@@ -59,17 +59,17 @@ impl Cli {
 pub(crate) enum Command {
     /// Run the gateway until SIGTERM or SIGINT; SIGHUP reads the boot file again.
     Serve(ServeArgs),
-    /// Validate boot files and state documents, and print every problem with its place.
+    /// Check boot files and state documents, and print every problem with file and line.
     Check(CheckArgs),
-    /// Have a running gateway read its boot file again (SIGHUP), and print what came of it.
+    /// Reload the boot file of a running gateway (SIGHUP), and print the result.
     ///
-    /// Ends with 1 and every problem when the file is refused: the running state stays then. Run it as
-    /// root or as the gateway's own user.
+    /// If the file is refused, every problem is printed, the exit status is 1, and nothing changes. Run it
+    /// as root or as the gateway's user.
     Reload(ReloadArgs),
     #[command(flatten)]
     Client(control_client::Verb),
-    /// Show the main job: two tenants with the same addresses behind WireGuard, each reached by its
-    /// name, and every byte accounted.
+    /// Run a demo: two tenants with the same addresses behind WireGuard, each reached by its name, and
+    /// every byte accounted.
     #[cfg(feature = "demo")]
     Demo(control_demo::DemoArgs),
     /// Print the help of a command, or a page of the reference.
@@ -100,7 +100,7 @@ pub(crate) struct ServeArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ReloadArgs {
-    /// The gateway's process [default: the only one that runs here]
+    /// The process id of the gateway [default: the only one on this machine]
     #[arg(long, value_name = "PID", env = "MAINPID")]
     pub(crate) pid: Option<u32>,
     /// How long to wait for the result
@@ -115,12 +115,12 @@ pub(crate) struct ReloadArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
-    /// Boot files and state documents, told apart by their content. The state document that a boot
-    /// file names is checked with it; files that are given together are checked together, and the
-    /// certificates, keys and tokens that they name are opened.
+    /// Boot files and state documents, recognized by their content. They are checked together, with
+    /// the state document that a boot file names, and with the certificates, keys and tokens that they
+    /// name.
     #[arg(value_name = "FILE", required = true)]
     pub(crate) files: Vec<PathBuf>,
-    /// Print one JSON object instead of one problem a line.
+    /// Print one JSON object instead of one problem per line.
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -54,34 +54,35 @@ use crate::{
 section! {
     /// A valid boot file.
     pub struct Boot {
-        /// Worker threads, each pinned to a core; `auto` is one for each core that the process may
-        /// run on.
+        /// Worker threads, each pinned to a core. `auto` is one for each core that the process may
+        /// use.
         workers: Workers = "auto";
-        /// How workers wait for the kernel; `auto` takes io_uring where the kernel allows it.
+        /// How workers wait for events. `auto` uses io_uring if the kernel allows it, otherwise
+        /// epoll.
         driver: Driver = "auto";
         /// Where connections are accepted.
         listeners: Vec<Listener>;
         /// The REST API.
         api: Api;
-        /// The database: the desired state with its generations, accounts, audit log and events;
-        /// from the boot file's folder.
+        /// The database: desired state with its generations, accounts, certificates, audit log and
+        /// events. Relative to the boot file's folder.
         store: PathBuf = "/var/lib/ringway/ringway.db";
-        /// The state document that an empty database begins with, from the boot file's folder; from
-        /// then on the state is changed over the API.
+        /// The state document that an empty database starts with, relative to the boot file's
+        /// folder. Later changes go through the API.
         state: Option<PathBuf>;
-        /// Who carries the packets of the networks' WireGuard devices.
+        /// Whether the kernel or Ringway carries the packets of WireGuard devices.
         wireguard: WireGuard;
-        /// Certificates that are kept in files.
+        /// Certificates in files.
         tls: Tls;
         /// Certificates that are obtained from ACME directories.
         acme: Acme;
-        /// How finely accounts are kept, and for how long.
+        /// Resolution and retention of accounts.
         accounts: Accounts;
-        /// How long connections may go on after SIGTERM; then they are reset.
+        /// How long connections may go on after SIGTERM before they are reset.
         drain_timeout: Duration = "30s" in "0s"..="1d", reload;
-        /// Connection records and operational logs.
+        /// Connection records, request records and operational logs.
         log: Log;
-        /// Every bound.
+        /// Limits of the process.
         limits: Limits;
     }
 }

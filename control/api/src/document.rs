@@ -114,7 +114,7 @@ pub(crate) enum DocumentError {
     Alias { line: u32 },
     #[error("tags are not allowed")]
     Tag { line: u32 },
-    #[error("a second document starts here, and one is allowed")]
+    #[error("a second document starts here, but only one is allowed")]
     SecondDocument { line: u32 },
     #[error("a key has to be a plain word or a string")]
     Key { line: u32 },

@@ -18,9 +18,9 @@ pub(crate) enum Exit {
 
 /// The statuses, for the end of each verb's help.
 pub(crate) const STATUSES: &str = "\
-Exit status: 0 done (diff: nothing would change; status: all is well), 1 refused or failed, with \
+Exit status: 0 done (diff: nothing would change; status: nothing is degraded), 1 refused or failed, with \
 every problem printed, 2 wrong command line, 3 diff: something would change; status, \
-certificates, apply and rollback: something is degraded, 4 the API cannot be reached or did not answer in time.";
+certificates, apply and rollback: something is degraded, 4 the API cannot be reached or did not respond in time.";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {

@@ -13,41 +13,42 @@ use crate::{api::Address, exit::STATUSES, since::Since};
 pub enum Verb {
     /// Make a state document the whole desired state.
     ///
-    /// Applying the same document twice changes nothing and disturbs no connection. A document with
-    /// any problem is refused with all its problems, and nothing changes.
+    /// Networks that are not in the document are removed. Applying the same document again changes
+    /// nothing and disturbs no connection. A document with any problem is refused: every problem is
+    /// printed, and nothing changes.
     #[command(after_help = STATUSES)]
     Apply(ApplyArgs),
     /// Show what applying a state document would do.
     #[command(after_help = STATUSES)]
     Diff(DiffArgs),
-    /// Print the desired state, as `apply` takes it.
+    /// Print the desired state as a document for `apply`.
     ///
-    /// Private and pre-shared keys read "(kept)"; applying the document again keeps them.
+    /// Secrets read "(kept)"; applying such a document keeps them.
     #[command(after_help = STATUSES)]
     Config(ConfigArgs),
     /// Show desired against actual: networks, peers, routes, workers, and what is degraded.
     #[command(after_help = STATUSES)]
     Status(StatusArgs),
-    /// List the certificates that are served or to be obtained; or show all that is known of one.
+    /// List certificates that are served or to be obtained, or show the details of one.
     ///
-    /// Ends with 3 while one of those that are shown is not there or has expired.
+    /// The exit status is 3 if one of them is missing or has expired.
     #[command(after_help = STATUSES)]
     Certificates(CertificatesArgs),
-    /// Show the accounts: what each peer received and sent, or what was relayed for each route.
+    /// Show the traffic of peers, or of routes and clients.
     #[command(after_help = STATUSES)]
     Traffic(TrafficArgs),
-    /// Follow what happens: peers come and go, networks degrade, state is applied.
+    /// Follow events: peers connect and disconnect, networks degrade, state is applied.
     ///
-    /// Goes on until it is interrupted, and takes up a broken connection where it broke.
+    /// Runs until it is interrupted. After a lost connection it continues where it stopped.
     #[command(after_help = STATUSES)]
     Events(EventsArgs),
-    /// List the generations of the desired state that can be returned to.
+    /// List the generations of the desired state that are kept for a rollback.
     #[command(after_help = STATUSES)]
     Generations(ListArgs),
     /// Make an earlier generation the desired state again.
     #[command(after_help = STATUSES)]
     Rollback(RollbackArgs),
-    /// Show who asked for what, and what came of it.
+    /// Show the audit log: who asked for what, and the result.
     #[command(after_help = STATUSES)]
     Audit(AuditArgs),
     /// Watch networks, peers, routes and workers live.
@@ -62,8 +63,8 @@ pub enum Verb {
 /// Where the API is and what opens it.
 #[derive(Args, Clone, Debug)]
 pub struct Reach {
-    /// The API: http://127.0.0.1:8080 (an IP address) or unix:/run/ringway/api.sock [default: the
-    /// socket where there is one, else http://127.0.0.1:8080]
+    /// The address of the API: http://127.0.0.1:8080 (an IP address) or unix:/run/ringway/api.sock
+    /// [default: the socket if it exists, otherwise http://127.0.0.1:8080]
     #[arg(
         long,
         value_name = "ADDRESS",
@@ -71,7 +72,7 @@ pub struct Reach {
         help_heading = "The API"
     )]
     pub(crate) api: Option<Address>,
-    /// A file with the token [default: the text of RINGWAY_TOKEN; through the default socket also
+    /// A file with the token [default: the value of RINGWAY_TOKEN; through the default socket also
     /// /etc/ringway/token]
     #[arg(
         long,
@@ -80,7 +81,7 @@ pub struct Reach {
         help_heading = "The API"
     )]
     pub(crate) token_file: Option<PathBuf>,
-    /// How long one request may take
+    /// Timeout for one request
     #[arg(
         long,
         value_name = "DURATION",
@@ -94,13 +95,13 @@ pub struct Reach {
 /// The same ahead of the verb, where many write it.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ReachAhead {
-    /// The API; also after the verb, as the two below
+    /// The address of the API; this and the next two options may also follow the command
     #[arg(long, value_name = "ADDRESS", help_heading = "The API")]
     api: Option<Address>,
     /// A file with the token
     #[arg(long, value_name = "FILE", help_heading = "The API")]
     token_file: Option<PathBuf>,
-    /// How long one request may take
+    /// Timeout for one request
     #[arg(
         long,
         value_name = "DURATION",
@@ -158,7 +159,7 @@ impl Verb {
 /// How the answer is shown.
 #[derive(Args, Clone, Debug)]
 pub struct Form {
-    /// Print the API's answer as it is, in JSON
+    /// Print the API's response in JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -166,7 +167,7 @@ pub struct Form {
 /// Showing again and again.
 #[derive(Args, Clone, Debug)]
 pub struct Watch {
-    /// Show it again every so many seconds, until interrupted
+    /// Repeat every SECONDS [default: 2] until interrupted
     #[arg(
         long,
         value_name = "SECONDS",
@@ -195,10 +196,10 @@ pub struct ApplyArgs {
 /// How a change is asked for.
 #[derive(Args, Clone, Debug)]
 pub struct Change {
-    /// Say what would be done, and do nothing
+    /// Print what would be done, and do nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Return when every worker runs it
+    /// Return when every worker runs the new state
     #[arg(long, conflicts_with = "dry_run")]
     pub(crate) wait: bool,
     /// Refuse unless this is the desired generation
@@ -221,12 +222,12 @@ pub struct DiffArgs {
 /// `ringway config`.
 #[derive(Args, Clone, Debug)]
 pub struct ConfigArgs {
-    /// With private and pre-shared keys; for admins
+    /// Include secrets; for admins
     #[arg(long)]
     pub(crate) secrets: bool,
     #[command(flatten)]
     pub(crate) reach: Reach,
-    /// Print it on one line, as the API answers it
+    /// Print the document on one line
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -234,7 +235,7 @@ pub struct ConfigArgs {
 /// `ringway status`.
 #[derive(Args, Clone, Debug)]
 pub struct StatusArgs {
-    /// Only this network, with its peers and routes: its port, its name or its public key
+    /// Only this network, with its peers and routes (its port, its name or its public key)
     #[arg(value_name = "NETWORK")]
     pub(crate) network: Option<String>,
     #[command(flatten)]
@@ -248,11 +249,10 @@ pub struct StatusArgs {
 /// `ringway certificates`.
 #[derive(Args, Clone, Debug)]
 pub struct CertificatesArgs {
-    /// Only what is for this host or `*.domain`, or in the file of this path, with all that is known
-    /// of it
+    /// Only the certificates for this host or `*.domain`, or in this file, with all details
     #[arg(value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// Only those of this network: its port
+    /// Only those of this network (its port)
     #[arg(long, value_name = "PORT")]
     pub(crate) network: Option<u16>,
     /// Only those in this state
@@ -273,23 +273,23 @@ fn certificate_state() -> PossibleValuesParser {
 /// `ringway traffic`.
 #[derive(Args, Clone, Debug)]
 pub struct TrafficArgs {
-    /// Only what came after: a duration back from now (24h), a time (2026-11-21T08:00:00Z) or
-    /// seconds since 1970
+    /// Only traffic after this time: a duration back from now (24h), a time (2026-11-21T08:00:00Z)
+    /// or seconds since 1970
     #[arg(long, value_name = "TIME")]
     pub(crate) since: Option<Since>,
-    /// Only what came until then; as --since
+    /// Only traffic until this time; as --since
     #[arg(long, value_name = "TIME")]
     pub(crate) until: Option<Since>,
-    /// Only this network: its port or its public key
+    /// Only this network (its port or its public key)
     #[arg(long, value_name = "NETWORK")]
     pub(crate) network: Option<String>,
-    /// Only this peer: its public key
+    /// Only this peer (its public key)
     #[arg(long, value_name = "KEY")]
     pub(crate) peer: Option<String>,
-    /// A line for each hour or day
+    /// Print one line for each hour or day
     #[arg(long, value_name = "SPAN")]
     pub(crate) group: Option<Group>,
-    /// What was relayed for each route and client, instead of what the peers moved
+    /// Show the traffic of routes and clients instead of peers
     #[arg(long)]
     pub(crate) routes: bool,
     #[command(flatten)]
@@ -312,10 +312,10 @@ pub enum Group {
 /// `ringway events`.
 #[derive(Args, Clone, Debug)]
 pub struct EventsArgs {
-    /// Begin after this event; 0 shows all that are kept [default: only what happens from now on]
+    /// Start after this event; 0 shows all stored events [default: only new events]
     #[arg(long, value_name = "ID")]
     pub(crate) since_id: Option<u64>,
-    /// End after so many events
+    /// Stop after this number of events
     #[arg(long, value_name = "NUMBER")]
     pub(crate) count: Option<u64>,
     #[command(flatten)]
@@ -338,7 +338,7 @@ pub struct ListArgs {
 /// `ringway rollback`.
 #[derive(Args, Clone, Debug)]
 pub struct RollbackArgs {
-    /// One of `ringway generations`
+    /// The generation, as in `ringway generations`
     #[arg(value_name = "GENERATION")]
     pub(crate) generation: u64,
     #[command(flatten)]
@@ -352,7 +352,7 @@ pub struct RollbackArgs {
 /// `ringway audit`.
 #[derive(Args, Clone, Debug)]
 pub struct AuditArgs {
-    /// So many entries, the newest first
+    /// The number of entries, newest first
     #[arg(long, value_name = "NUMBER", default_value_t = 50)]
     pub(crate) limit: u32,
     #[command(flatten)]
@@ -366,7 +366,7 @@ pub struct AuditArgs {
 /// `ringway top`.
 #[derive(Args, Clone, Debug)]
 pub struct TopArgs {
-    /// Seconds between two looks
+    /// Seconds between two updates
     #[arg(
         long,
         value_name = "SECONDS",
@@ -381,14 +381,14 @@ pub struct TopArgs {
 /// `ringway completions`.
 #[derive(Args, Clone, Debug)]
 pub struct CompletionsArgs {
-    /// For which shell
+    /// The shell
     pub(crate) shell: Shell,
 }
 
 /// `ringway man`.
 #[derive(Args, Clone, Debug)]
 pub struct ManArgs {
-    /// An existing folder, for a page for each verb; without one, the main page is printed
+    /// An existing folder for the pages of all commands; without it, the main page is printed
     #[arg(value_name = "DIR")]
     pub(crate) folder: Option<PathBuf>,
 }

@@ -155,7 +155,7 @@ fn require_token(running: &ApiListen, tokens: &Tokens) -> Result<(), Problems> {
             Severity::Error,
             format!(
                 "the API still listens on {running}, which can be reached from other machines, \
-                and without a token whoever reaches it would be an admin"
+                and without a token every client would be an admin"
             ),
         )
     });

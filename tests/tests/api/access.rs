@@ -100,7 +100,7 @@ fn an_api_that_others_reach_keeps_its_tokens(lab: &mut Lab) -> Result<()> {
     let file = gateway.directory().join("ringway.yaml");
     let mut next: Value = serde_json::from_slice(&std::fs::read(file)?)?;
     next["api"] = json!({ "listen": "127.0.0.1:8080" });
-    gateway.expect_error("without a token whoever reaches it would be an admin");
+    gateway.expect_error("without a token every client would be an admin");
     gateway.expect_error("the boot file is refused");
     gateway.reload(&next)?;
     let nobody = Curl::to(ADDRESS);

@@ -12,22 +12,22 @@ section! {
     /// How finely accounts are kept, and for how long. Nothing is lost when it gets older: rows are
     /// merged into hours, those into days, and those into months of 30 days, which stay.
     pub struct Accounts {
-        /// How often what changed gets a row; totals are written every second.
+        /// How often a row is written for what changed. Totals are written every second.
         row_interval: Duration = "60s" in "1s"..="1h";
-        /// For how long rows stay as they were written; then they become hours.
+        /// How long rows are kept; then they are merged into hours.
         retention: Duration = "24h" in "1h"..="400d";
-        /// For how long hours stay hours; then they become days.
+        /// How long hours are kept; then they are merged into days.
         hours_retention: Duration = "35d" in "1d"..="4000d";
-        /// For how long days stay days; then they become months, and clients are no longer told apart.
+        /// How long days are kept; then they are merged into months, without clients.
         days_retention: Duration = "400d" in "31d"..="40000d";
-        /// Clients of a route that are told apart in each hour, by most bytes; the others are counted
-        /// together.
+        /// Clients of a route with their own account in each hour: those with the most bytes. The
+        /// others are counted together.
         clients_max: NonZeroU32 = "100" in "1"..="1000000";
-        /// Entries of the audit log that are kept.
+        /// Entries that the audit log keeps.
         audit_max: NonZeroU32 = "10000" in "100"..="10000000";
-        /// Events that are kept for clients that come back.
+        /// Events that are kept for clients that reconnect.
         events_max: NonZeroU32 = "10000" in "100"..="10000000";
-        /// Generations of the desired state that are kept to go back to.
+        /// Generations of the desired state that are kept for a rollback.
         generations_max: NonZeroU32 = "100" in "2"..="100000";
     }
 }
@@ -49,7 +49,7 @@ impl Check for Accounts {
             if is_longer {
                 spot.error(
                     problems,
-                    format_args!("`{finer}` is longer than `{coarser}`, which comes after it"),
+                    format_args!("`{finer}` is longer than `{coarser}`, the next coarser one"),
                 );
             }
         }

@@ -28,23 +28,24 @@ pub const OWN_NAMES_MAX: usize = 10_000;
 section! {
     /// Certificates that are obtained from ACME directories (RFC 8555), and renewed in time.
     pub struct Acme {
-        /// Where certificates are obtained. The first one counts where none is named. Whoever writes
-        /// one here agrees to its terms of service.
+        /// ACME directories. The first is the default. By adding one you agree to its terms of
+        /// service.
         directories: Option<Vec<Directory>>;
-        /// Names that the gateway itself has certificates for; those of networks are in the state
-        /// document.
+        /// Names of the gateway itself. Names of networks are in the state document.
         names: Option<Vec<OwnName>>;
-        /// How names are proved that say nothing of it.
+        /// The default challenge.
         challenge: Challenge = "http-01";
-        /// How records get into zones, for dns-01.
+        /// How dns-01 writes records into zones.
         dns: Dns;
-        /// Certificates for names that nobody declared.
+        /// Certificates for names that no network declares.
         on_demand: OnDemand;
-        /// Orders that are under way at once.
+        /// Maximum concurrent orders.
         orders_at_once_max: NonZeroU16 = "8" in "1"..="256";
-        /// Orders an hour for one network, renewals included; the gateway itself counts as one.
+        /// Maximum orders per hour for one network, including renewals. The gateway itself counts
+        /// as a network.
         network_orders_per_hour: NonZeroU32 = "50" in "1"..="100000";
-        /// The first wait after a failed order; it doubles up to a day, and varies by a quarter.
+        /// The wait after the first failed order. It doubles with each failure up to a day, and
+        /// varies by a quarter.
         retry_wait: Duration = "1m" in "1s"..="1d";
     }
 }
@@ -52,21 +53,21 @@ section! {
 section! {
     /// An ACME directory.
     pub struct Directory {
-        /// Its name in the state document, in answers and in metrics.
+        /// The name in the state document, in the API and in metrics.
         name: DirectoryName;
-        /// Its URL.
+        /// The URL.
         url: DirectoryUrl;
-        /// Whom it writes to about the account.
+        /// Contact addresses of the account.
         contact: Option<Vec<Contact>>;
-        /// Certificates in PEM that its server is verified by, from the boot file's folder; without
-        /// them, those that browsers trust.
+        /// The authorities that verify the directory's server: certificates in PEM, relative to the
+        /// boot file's folder. By default the public ones.
         roots: Option<PathBuf>;
-        /// The key identifier that it gave out for external account binding (RFC 8555 section 7.3.4).
+        /// The key identifier for external account binding (RFC 8555 section 7.3.4).
         eab_key_id: Option<KeyId>;
-        /// A file with the MAC key that belongs to it, in base64url as it was given out, from the
+        /// A file with the MAC key for it, in base64url as the directory gave it. Relative to the
         /// boot file's folder.
         eab_key_file: Option<PathBuf>;
-        /// Orders an hour, of all networks together.
+        /// Maximum orders per hour of all networks together.
         orders_per_hour: NonZeroU32 = "100" in "1"..="1000000";
     }
 }
@@ -74,26 +75,26 @@ section! {
 section! {
     /// A name of the gateway itself.
     pub struct OwnName {
-        /// The name; one such as `*.example.com` takes dns-01.
+        /// The name. A wildcard such as `*.example.com` needs dns-01.
         name: CertificateName;
-        /// Where its certificate is obtained.
+        /// The directory, by its name.
         directory: Option<DirectoryName>;
-        /// How it is proved.
+        /// The challenge.
         challenge: Option<Challenge>;
     }
 }
 
 section! {
-    /// How records get into zones, for dns-01.
+    /// How dns-01 writes records into zones.
     pub struct Dns {
-        /// Zones whose server takes updates (RFC 2136); the most specific one counts.
+        /// Zones whose server accepts dynamic updates (RFC 2136). The most specific zone is used.
         zones: Option<Vec<DnsZone>>;
-        /// A program that is run for names in no such zone: `add` or `remove`, the record's name and
-        /// its text are its arguments, its environment is empty, and it ends with 0 when it is done.
+        /// A program for names in no such zone. Its arguments are `add` or `remove`, the name of
+        /// the record and its text. Its environment is empty. It exits with 0 when done.
         hook: Option<PathBuf>;
         /// How long the program may run before it is killed.
         hook_timeout: Duration = "2m" in "1s"..="1h";
-        /// How long a new record is given to reach every server of its zone.
+        /// How long to wait until a new record is on every server of its zone.
         propagation_wait: Duration = "10s" in "0s"..="1h";
     }
 }
@@ -103,13 +104,13 @@ section! {
     pub struct DnsZone {
         /// The zone.
         zone: Zone;
-        /// Its primary server.
+        /// The primary server of the zone.
         server: SocketAddr;
-        /// The name of the key.
+        /// The name of the TSIG key.
         key_name: Zone;
-        /// What it is for.
+        /// The algorithm of the TSIG key.
         key_algorithm: TsigAlgorithm = "hmac-sha256";
-        /// A file with the key in base64, from the boot file's folder.
+        /// A file with the TSIG key in base64, relative to the boot file's folder.
         key_file: PathBuf;
     }
 }
@@ -117,22 +118,23 @@ section! {
 section! {
     /// Certificates for names that nobody declared, obtained when a client asks for one.
     pub struct OnDemand {
-        /// Who is asked first, with `?domain=NAME`: status 200 agrees. Without it there are none, nor are there
-        /// any beside a `tls.default`, which clients get instead.
+        /// The URL of a service that decides about a name: Ringway asks it with `?domain=NAME`, and
+        /// status 200 agrees. Without it no certificate is obtained on demand. With a `tls.default`
+        /// clients get that one instead.
         ask: Option<AskUrl>;
-        /// How long the answer may take.
+        /// Timeout for its response.
         ask_timeout: Duration = "5s" in "100ms"..="1m";
-        /// For how long a refused name is not asked about again.
+        /// How long a refused name is not asked about again.
         refused_for: Duration = "10m" in "1s"..="7d";
-        /// Names an hour that clients of one source prefix (an IPv4 address, or an IPv6 /64) may have
-        /// asked about; an IPv6 /48 four times as many.
+        /// Names per hour that one source prefix (an IPv4 address, or an IPv6 /64) may cause
+        /// questions about. An IPv6 /48 may cause four times as many.
         source_names_per_hour: NonZeroU32 = "10" in "1"..="100000";
-        /// Names an hour that are asked about, of all sources together. A quarter of these is kept
-        /// for sources (an IPv6 /48 is one here) that had no name refused of late.
+        /// Names per hour that all sources together may cause questions about. A quarter is
+        /// reserved for sources (an IPv6 /48 counts as one) without a recently refused name.
         names_per_hour: NonZeroU32 = "1000" in "1"..="1000000";
-        /// Where the certificates are obtained.
+        /// The directory, by its name.
         directory: Option<DirectoryName>;
-        /// How the names are proved.
+        /// The challenge.
         challenge: Option<Challenge>;
     }
 }
@@ -263,7 +265,7 @@ impl Check for Acme {
         {
             spot.error(
                 problems,
-                "`on_demand` takes dns-01, and nothing says how records get into zones",
+                "`on_demand` uses dns-01, but `dns` has neither zones nor a hook",
             );
         }
     }

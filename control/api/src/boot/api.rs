@@ -30,19 +30,19 @@ pub const TOKENS_MAX: usize = 1000;
 section! {
     /// The REST API.
     pub struct Api {
-        /// Where it is served; `unix:/path` makes a socket that its owner and group may use. Beyond
-        /// loopback a token is needed.
+        /// The address of the API. `unix:/path` makes a socket for its owner and group. An address
+        /// beyond loopback requires a token.
         listen: ApiListen = "127.0.0.1:8080";
-        /// The token of an admin. Without any token, whoever reaches the API is an admin.
+        /// The token of an admin. If no token is configured, every client of the API is an admin.
         token: Option<Token>, reload;
-        /// The file that holds the token of an admin; a name without a folder is looked for among
-        /// systemd's credentials first.
+        /// The file with the token of an admin. A name without a folder is looked up in systemd's
+        /// credentials first.
         token_file: Option<TokenFile>, reload;
-        /// Further tokens, each with a name for the audit log.
+        /// More tokens, each with a name for the audit log.
         tokens: Option<Vec<NamedToken>>, reload;
-        /// The bounds of the API.
+        /// Limits of the API.
         limits: ApiLimits;
-        /// How many series `/metrics` may have.
+        /// Limits for the number of series in `/metrics`.
         metrics: MetricsLimits;
     }
 }
@@ -50,44 +50,46 @@ section! {
 section! {
     /// A token, who has it, and what it is good for.
     pub struct NamedToken {
-        /// Who has it: the name in the audit log.
+        /// The name of its owner in the audit log.
         name: TokenName, reload;
-        /// What it may do: `reader` looks at everything but secrets, `operator` also changes the
-        /// state, `admin` also sees secrets.
+        /// The role: `reader` sees everything but secrets, `operator` also changes the state,
+        /// `admin` also sees secrets.
         role: Role, reload;
         /// The token.
         token: Option<Token>, reload;
-        /// The file that holds it; a name without a folder is looked for among systemd's credentials
+        /// The file with the token. A name without a folder is looked up in systemd's credentials
         /// first.
         token_file: Option<TokenFile>, reload;
     }
 }
 
 section! {
-    /// The bounds of the API.
+    /// Limits of the API.
     pub struct ApiLimits {
-        /// Connections at once. Beyond these, one without a whole request gives way to a new one.
+        /// Maximum concurrent connections. Above it, a new connection replaces one that has not
+        /// sent a whole request.
         connections_max: NonZeroU32 = "256" in "4"..="65536";
-        /// Connections at once of one source prefix (an IPv4 address, or an IPv6 /64); beyond these, as
-        /// above, and a new one is closed while all are being answered.
+        /// Maximum concurrent connections of one source prefix (an IPv4 address, or an IPv6 /64).
+        /// Above it, a new connection replaces one as above, or is closed if all are being
+        /// answered.
         connections_per_source_max: NonZeroU32 = "128" in "1"..="65536";
-        /// Bytes of a request's first line and headers.
+        /// Maximum bytes of the first line and headers of a request.
         header_bytes_max: ByteSize = "16KiB" in "8KiB"..="1MiB";
-        /// Headers of a request.
+        /// Maximum headers of a request.
         headers_max: NonZeroU16 = "64" in "8"..="1024";
-        /// How long a client may take for the headers of a request, and be silent between two.
+        /// Timeout for the headers of a request, and between two requests.
         header_timeout: Duration = "10s" in "10ms"..="5m";
-        /// Bytes of a request's body: of a state document.
+        /// Maximum bytes of a request body, such as a state document.
         body_bytes_max: ByteSize = "32MiB" in "1KiB"..="256MiB";
-        /// How long a client may take for the body of a request.
+        /// Timeout for the body of a request.
         body_timeout: Duration = "30s" in "10ms"..="5m";
-        /// How long an answer may take, `wait=true` and the changes before it included. What was not
-        /// begun by then is not done.
+        /// Timeout for a response, including `wait=true` and the changes before it. A change that
+        /// has not begun by then is not made.
         request_timeout: Duration = "60s" in "100ms"..="10m";
-        /// Clients of the events at once.
+        /// Maximum clients that follow events.
         event_clients_max: NonZeroU16 = "64" in "1"..="4096";
-        /// Wrong tokens of one source prefix in `failures_window`, after which further ones are answered
-        /// 429. A right one is let in all the same.
+        /// Wrong tokens of one source prefix within `failures_window`, after which further wrong
+        /// tokens are answered 429. Right tokens are always accepted.
         failures_max: NonZeroU16 = "10" in "1"..="1000";
         /// How long a wrong token counts.
         failures_window: Duration = "1m" in "1s"..="1d";
@@ -95,15 +97,17 @@ section! {
 }
 
 section! {
-    /// How many series `/metrics` may have.
+    /// Limits for the number of series in `/metrics`.
     pub struct MetricsLimits {
-        /// Peers with series of their own; those of the networks beyond are in the sums only.
+        /// Peers with their own series. The peers of networks beyond the limit are in the sums
+        /// only.
         peers_max: u32 = "1000" in "0"..="1000000";
-        /// Routes with series of their own; those of the networks beyond are in the sums only.
+        /// Routes with their own series. The routes of networks beyond the limit are in the sums
+        /// only.
         routes_max: u32 = "1000" in "0"..="1000000";
-        /// Networks with series of their own; those beyond are in the sum of all.
+        /// Networks with their own series. Networks beyond the limit are in the sum of all.
         networks_max: u32 = "1000" in "0"..="65535";
-        /// Certificates with series of their own: those that expire first.
+        /// Certificates with their own series: the ones that expire first.
         certificates_max: u32 = "1000" in "0"..="1000000";
     }
 }
@@ -135,7 +139,7 @@ impl Check for Api {
             spot.error_with_hint(
                 problems,
                 format_args!(
-                    "{} can be reached from other machines, and no token is needed there",
+                    "{} can be reached from other machines, and no token is configured",
                     self.listen
                 ),
                 "write `token_file`, or listen on 127.0.0.1:8080 or unix:/run/ringway/api.sock",

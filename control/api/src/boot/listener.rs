@@ -22,41 +22,44 @@ const NAME_BYTES_MAX: usize = 64;
 section! {
     /// One address that connections are accepted on.
     pub struct Listener {
-        /// Its name in logs and metrics, and in `LISTEN_FDNAMES` when systemd passes its socket.
+        /// The name in logs and metrics, and in `LISTEN_FDNAMES` if systemd passes the socket.
         name: ListenerName;
-        /// The address; `[::]` takes IPv4 as well.
+        /// The address. `[::]` accepts IPv4 as well.
         bind: SocketAddr;
-        /// What the connections carry.
+        /// What clients speak: `tls` routes by the name in the ClientHello and passes through or
+        /// terminates, `https` terminates TLS, `http` is HTTP without TLS, `tcp` is anything.
         protocol: Protocol;
-        /// Where all connections go; for `protocol: tcp`, which needs it.
+        /// The destination of all connections. Required for `protocol: tcp`, and for that only.
         to: Option<Place>, reload;
-        /// Where connections or requests go that name no declared host; not for `protocol: tcp`.
+        /// The destination of connections and requests for hosts that no network declares. Not for
+        /// `protocol: tcp`.
         default: Option<Place>, reload;
-        /// How bytes are moved.
+        /// How bytes are relayed. `auto` measures copying and splicing on each flow.
         relay: RelayMode = "auto";
-        /// Who tells the client's address by a PROXY protocol header.
+        /// Which sources send a PROXY protocol header.
         proxy_protocol: Option<ProxyProtocol>;
-        /// Connections at once.
+        /// Maximum concurrent connections.
         connections_max: Option<NonZeroU32>;
-        /// How long a client may take to say where it wants to go: a TLS hello, or the head of an
-        /// HTTP request; and again for a TLS handshake that ends here.
+        /// Timeout for the ClientHello or the head of an HTTP request. A TLS handshake that is
+        /// terminated has the same time again.
         hello_timeout: Duration = "5s" in "10ms"..="5m";
-        /// How long one target may take to answer, before the next one is tried.
+        /// Timeout for connecting to one target; then the next one is tried.
         connect_timeout: Duration = "3s" in "10ms"..="5m";
-        /// How long a connection lives on which nothing moves.
+        /// Timeout for a connection on which no bytes move.
         idle_timeout: Duration = "15m" in "1s"..="7d";
-        /// How long a client may take from one HTTP request to the next.
+        /// Timeout between two HTTP requests of a client.
         keep_alive_timeout: Duration = "75s" in "1s"..="1d";
-        /// How long a target may stay silent before it answers an HTTP request.
+        /// Timeout for the response head of a target.
         answer_timeout: Duration = "60s" in "1s"..="1d";
-        /// What becomes of an HTTP request whose client ends its sending side before the response.
+        /// What happens to an HTTP request if the client ends its sending side before the response:
+        /// `respond` answers it, `abort` cancels it.
         half_close: HalfClose = "respond";
-        /// Proxies in front of the gateway. Their `X-Forwarded-*`, `Forwarded`, `X-Real-IP` and
-        /// `X-Request-Id` are believed, and the last address in `X-Forwarded-For` that is not a
-        /// trusted proxy's is the client's for `allow`, `deny`, `hash:source`, logs and accounts.
-        /// All other clients' are dropped, and so are `True-Client-IP`, `CF-Connecting-IP`,
-        /// `X-Client-IP`, `X-Original-URL`, `X-Rewrite-URL` and the like. `Proxy` is dropped from
-        /// all.
+        /// Proxies in front of the gateway. Ringway trusts their `X-Forwarded-*`, `Forwarded`,
+        /// `X-Real-IP` and `X-Request-Id`. The last address in `X-Forwarded-For` that is not a
+        /// trusted proxy is the client's address for `allow`, `deny`, `hash:source`, logs and
+        /// accounts. These headers are dropped from all other clients, as are `True-Client-IP`,
+        /// `CF-Connecting-IP`, `X-Client-IP`, `X-Original-URL`, `X-Rewrite-URL` and the like.
+        /// `Proxy` is dropped from all clients.
         trusted_proxies: Option<Vec<IpNet>>;
     }
 }
@@ -67,12 +70,12 @@ impl Check for Listener {
             Protocol::Tcp if self.to.is_none() => {
                 spot.error(
                     problems,
-                    "`to` is missing: a tcp listener has one place to send to",
+                    "`to` is missing: a tcp listener needs a destination",
                 );
             }
             Protocol::Tcp if self.default.is_some() => spot.error_with_hint(
                 problems,
-                "`default` means nothing on a tcp listener: nothing is classified",
+                "`default` has no effect on a tcp listener",
                 "write `to`",
             ),
             Protocol::Tls | Protocol::Http | Protocol::Https if self.to.is_some() => spot
@@ -86,7 +89,7 @@ impl Check for Listener {
         if self.protocol == Protocol::Tcp && self.trusted_proxies.is_some() {
             spot.warning(
                 problems,
-                "`trusted_proxies` means nothing on a tcp listener: no HTTP is read",
+                "`trusted_proxies` has no effect on a tcp listener",
             );
         }
     }
@@ -141,7 +144,7 @@ words! {
 }
 
 words! {
-    /// How bytes are moved.
+    /// How bytes are relayed. `auto` measures copying and splicing on each flow.
     pub enum RelayMode {
         /// By whichever way costs less CPU on the flow, without losing throughput.
         Auto = "auto",
@@ -166,7 +169,8 @@ words! {
 section! {
     /// Who tells the client's address.
     pub struct ProxyProtocol {
-        /// Sources that have to send a PROXY protocol header (v1 or v2); from all others one is refused.
+        /// Sources that must send a PROXY protocol header (v1 or v2). A header from any other
+        /// source is refused.
         accept_from: Vec<IpNet>;
     }
 }

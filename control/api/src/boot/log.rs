@@ -10,20 +10,21 @@ use crate::{
 section! {
     /// Connection records go to `file`, request records to `requests`, operational logs to stderr.
     pub struct Log {
-        /// The form of connection records and of operational logs: one JSON object a line.
+        /// The format of connection records and operational logs: one JSON object per line.
         format: LogFormat = "json";
         /// The least severe operational log that is written.
         level: LogLevel = "info", reload;
-        /// Where connection records go: `stdout`, `none`, or a file that is appended to and
-        /// opened again at SIGHUP and SIGUSR1, from the boot file's folder.
+        /// Where connection records go: `stdout`, `none`, or a file. Ringway appends to the file
+        /// and reopens it at SIGHUP and SIGUSR1. Relative to the boot file's folder.
         file: LogFile = "stdout";
-        /// Where request records go, one for each HTTP request: `stdout`, `none`, or a file as above.
-        /// Where they go anywhere, a request without trace context begins a trace (`traceparent`).
+        /// Where request records go, one for each HTTP request: `stdout`, `none`, or a file as
+        /// above. Unless it is `none`, a request without trace context starts a trace
+        /// (`traceparent`).
         requests: LogFile = "none";
-        /// The form of request records: a JSON object a line, or the Common Log Format.
+        /// The format of request records: one JSON object per line, or the Common Log Format.
         requests_format: RequestFormat = "json";
-        /// Connection records, and as many request records, that may wait for their writers; beyond
-        /// that they are dropped and counted.
+        /// Connection records that may wait for their writer, and as many request records. Beyond
+        /// the limit they are dropped and counted.
         queue_records_max: NonZeroU32 = "65536" in "1"..="16777216";
     }
 }

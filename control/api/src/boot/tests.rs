@@ -453,7 +453,7 @@ fn what_contradicts_itself_is_refused() {
         ),
         (
             "listeners:\n- {name: a, bind: 0.0.0.0:1, protocol: tcp, to: host/1.1.1.1:1, default: host/1.1.1.1:1}",
-            "`default` means nothing",
+            "`default` has no effect",
         ),
         (
             "listeners:\n- {name: a, bind: 0.0.0.0:1, protocol: tls, to: host/1.1.1.1:1}",
@@ -483,9 +483,9 @@ fn an_api_that_others_reach_needs_a_token() {
     for (api, message) in [
         (
             "listen: 0.0.0.0:8080",
-            "no token is needed there (write `token_file`",
+            "no token is configured (write `token_file`",
         ),
-        ("listen: \"[::]:8080\"", "no token is needed there"),
+        ("listen: \"[::]:8080\"", "no token is configured"),
         ("token: abcdefghijklmnop, token_file: x", "are both written"),
         (
             "tokens: [{name: a, role: admin}]",
@@ -562,7 +562,7 @@ fn coarser_accounts_are_kept_for_longer() {
     let text = format!("{SMALLEST}accounts: {{retention: 40d}}");
     assert_eq!(
         problems(&text, &no_variables()),
-        ["3 /accounts: `retention` is longer than `hours_retention`, which comes after it"]
+        ["3 /accounts: `retention` is longer than `hours_retention`, the next coarser one"]
     );
 }
 

@@ -15,11 +15,11 @@ section! {
     /// Certificates that are kept in files. A file that changes is taken without a restart; one that
     /// is broken then is said to be, and the certificate from before stays.
     pub struct Tls {
-        /// Certificates with their keys, each for all names that it has.
+        /// Certificates with their keys. Each is for all names that it contains.
         files: Option<Vec<CertificateFiles>>, reload;
-        /// What clients get that ask for a name without a certificate, or for none.
+        /// The certificate for clients that ask for a name without a certificate, or for no name.
         default: Option<CertificateFiles>, reload;
-        /// How often it is looked whether a file has changed; SIGHUP looks at once.
+        /// How often files are checked for changes. SIGHUP checks at once.
         look_interval: Duration = "5s" in "100ms"..="1h";
     }
 }
@@ -27,9 +27,9 @@ section! {
 section! {
     /// A certificate and its key.
     pub struct CertificateFiles {
-        /// The chain in PEM, the leaf first, from the boot file's folder.
+        /// The certificate chain in PEM, the leaf first. Relative to the boot file's folder.
         certificate: PathBuf, reload;
-        /// The key in PEM, from the boot file's folder; may be the same file.
+        /// The key in PEM; may be the same file. Relative to the boot file's folder.
         key: PathBuf, reload;
     }
 }

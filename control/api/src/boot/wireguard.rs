@@ -7,13 +7,15 @@ use crate::{
 };
 
 section! {
-    /// Who carries the packets of the networks' WireGuard devices.
+    /// Whether the kernel or Ringway carries the packets of WireGuard devices.
     pub struct WireGuard {
-        /// `auto` takes the kernel's module where there is one, else Ringway's own userspace device.
+        /// `auto` uses the kernel's module if there is one, otherwise Ringway's userspace device.
         backend: WireGuardBackend = "auto";
-        /// Threads of the userspace devices, all networks together; `auto` is one for each core.
+        /// Threads for all userspace devices together. `auto` is one for each core.
         threads: Workers = "auto";
-        /// Whether userspace devices move many packets at once: `auto` does wherever the kernel can, `off` is for a kernel or driver that does it wrong, and takes several times the processor time.
+        /// Whether userspace devices handle many packets at once. `auto` does if the kernel can.
+        /// `off` is for a kernel or driver with a bug in it, and takes several times the processor
+        /// time.
         offload: WireGuardOffload = "auto";
     }
 }

@@ -30,7 +30,7 @@ pub enum KeyError {
     #[error("a WireGuard key is expected: 32 bytes in base64, URL-safe base64 or hex")]
     Shape,
     /// A key that nobody has.
-    #[error("a key of zeros is no key")]
+    #[error("a key must not be all zeros")]
     Zeros,
 }
 

@@ -219,7 +219,7 @@ impl<T: Field, const MAX: usize> Field for List<T, MAX> {
     fn read(spot: &Spot<'_>, problems: &mut Problems) -> Option<Self> {
         let items = spot.items(problems)?;
         if items.len() > MAX {
-            spot.error(problems, format_args!("more than {MAX} are not possible"));
+            spot.error(problems, format_args!("more than {MAX} are not allowed"));
             return None;
         }
         if items.len() == 0 {

@@ -132,7 +132,7 @@ fn read_fields(fields: &Fields<'_>, kept: Option<&Peer>, problems: &mut Problems
     if let Some(spot) = fields.find("preshared_secret") {
         spot.warning(
             problems,
-            "`preshared_secret` means nothing; `preshared_key` is the field",
+            "`preshared_secret` has no effect; write `preshared_key`",
         );
     }
     let kept = kept.and_then(|peer| peer.preshared_key.as_ref());

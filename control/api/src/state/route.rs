@@ -45,73 +45,72 @@ pub(super) const PREFIXES_MAX: usize = 1024;
 part! {
     /// A rule for requests, or for the TLS connections of a host.
     pub struct Route {
-        /// Whom it is for: a name, `*.domain` for every name below a domain, or `*` for every host
-        /// that nobody declared.
+        /// The host: a name, `*.domain` for every name below a domain, or `*` as the catch-all for
+        /// hosts that no network declares.
         host: RouteHost, r#""shop.example.com""#;
-        /// Which paths: this one, and those below it. With a slash at its end also the path
-        /// without it, unless a rule has that very path.
+        /// The path: this one and those below it. A path with a slash at its end also matches
+        /// without it, unless a rule has exactly that path.
         path: PathPrefix = "/", r#""/api""#;
-        /// Which methods; all unless written. `GET` is also `HEAD`, unless a rule that is as
-        /// specific names `HEAD`.
+        /// The methods; by default all. `GET` includes `HEAD`, unless an equally specific rule
+        /// names `HEAD`.
         methods: List<MethodName, CONDITIONS_MAX>, r#"["GET", "HEAD"]"#;
-        /// Which requests, by header: `true` wants it there, a string is the value, and
-        /// `{"prefix": …}` what the value begins with. All of them have to hold. A name with `_`
-        /// for `-` is the same header.
+        /// Conditions on headers, all of which must hold: `true` means present, a string is the
+        /// value, `{"prefix": …}` is what the value starts with. `_` and `-` in names are the same.
         headers: Conditions, r#"{"x-beta": true, "x-version": {"prefix": "2."}}"#;
-        /// `passthrough` sends the host's TLS connections to the targets, unread. `terminate` ends
-        /// TLS here, with a certificate for the host, and the rule is for requests with TLS alone.
-        /// Without it the rule is for requests without TLS, and for those with it where TLS ends
-        /// here.
+        /// `passthrough` forwards TLS connections of the host unread. `terminate` terminates TLS
+        /// with a certificate for the host; the rule then takes requests with TLS only. Without
+        /// this key the rule takes requests without TLS, and also those with TLS if TLS of the host
+        /// is terminated.
         tls: Option<RouteTls>, r#""terminate""#;
-        /// Where the requests go: at least one target, and at most 256, as in `proxy`. In front of
-        /// each may stand what all of them speak: `http://` (HTTP/1.1, as without it), `https://`,
-        /// `h2://` (HTTP/2 in TLS, else HTTP/1.1) or `h2c://` (HTTP/2 without TLS).
+        /// The targets, from 1 to 256, as in `proxy`. A scheme in front says what they speak, and
+        /// is the same for all: `http://` (HTTP/1.1, the default), `https://`, `h2://` (HTTP/2 in
+        /// TLS, otherwise HTTP/1.1) or `h2c://` (HTTP/2 without TLS).
         to: Option<To>, r#"["10.0.0.2:8080", {"to": "10.0.0.3:8080", "weight": 2}]"#;
-        /// How requests are spread over the targets.
+        /// How requests are balanced over the targets.
         balance: Option<engine_http::balance::Balance>, r#""hash:cookie:session""#;
-        /// Asks the targets at intervals whether they are well.
+        /// Active health checks of the targets.
         health: Option<Health>, r#"{"kind": "http", "path": "/healthz"}"#;
-        /// When a target that fails requests is left out for a while.
+        /// Ejection of targets that fail requests (outlier detection).
         ejection: Option<Ejection>, r#"{"failures": 3}"#;
-        /// Sends clients elsewhere: `https` is the same address with TLS, for requests without it
-        /// alone; else a location in which `{host}`, `{path}` and `{query}` are the request's.
+        /// A redirect. `https` redirects requests without TLS to the same address with TLS.
+        /// Otherwise a location, with `{host}`, `{path}` and `{query}` of the request.
         redirect: Option<Redirect>, r#"{"to": "https://www.example.com{path}{query}", "status": 301}"#;
-        /// Changes path and host of what is passed on.
+        /// Changes path and host of forwarded requests.
         rewrite: Option<Rewrite>, r#"{"prefix": "/", "host": "shop.internal"}"#;
-        /// Changes the headers of requests, after everything that the gateway does by itself. What
-        /// is set or removed is so in every spelling with `_` for `-`. Values of headers whose names
-        /// say that they open something (`Authorization`, `Cookie`, `X-Api-Key`) are shown as
-        /// `(kept)`, and kept where that is written.
+        /// Changes request headers, after all changes of the gateway itself. Setting or removing a
+        /// header covers all spellings with `_` for `-`. The API shows values of headers that carry
+        /// secrets (`Authorization`, `Cookie`, `X-Api-Key`) as `(kept)`; `(kept)` in a document
+        /// keeps the value.
         request_headers: Option<HeaderEdits>, r#"{"set": {"x-tenant": "blue"}, "remove": ["cookie"]}"#;
-        /// Changes the headers of answers.
+        /// Changes response headers.
         response_headers: Option<HeaderEdits>, r#"{"add": {"x-frame-options": "DENY"}}"#;
-        /// How long to wait, each unless written as the listener says.
+        /// Timeouts. The default of each is the listener's.
         timeouts: Option<Timeouts>, r#"{"answer": "10s"}"#;
-        /// Longest content of a request; any unless written.
+        /// Maximum bytes of a request body; by default unlimited.
         body_max: Option<ByteSize>, r#""10MiB""#;
-        /// What is repeated when a target fails: only what is safe to.
+        /// Retries after a target failed. Only requests that are safe to repeat are retried.
         retries: Option<Retries>, r#"{"max": 2}"#;
-        /// Asks for a name and a password (RFC 7617).
+        /// Requires a user name and a password (HTTP Basic authentication, RFC 7617).
         auth: Option<Auth>, r#"{"users": {"alice": "{SSHA256}/ns6zJE/32NE8cKSZF9az8X5lArEIFIDTnq8kcJ5W2k3YjBkNGYxYzlhMmU2ODM1"}}"#;
-        /// Which clients are let in, by address; all unless written. Behind a trusted proxy the
-        /// client is the last address in `X-Forwarded-For` that is not a trusted proxy's.
+        /// Client addresses that are allowed; by default all. Behind a trusted proxy the client's
+        /// address is the last one in `X-Forwarded-For` that is not a trusted proxy.
         allow: List<IpNet, PREFIXES_MAX>, r#"["192.0.2.0/24"]"#;
-        /// Whose addresses are not, allowed or not.
+        /// Client addresses that are denied, even if they are allowed.
         deny: List<IpNet, PREFIXES_MAX>, r#"["192.0.2.66"]"#;
-        /// Keeps a client with its target by a cookie.
+        /// Sticky sessions: a cookie keeps a client with its target.
         sticky: Option<Sticky>, r#"{"cookie": "at"}"#;
-        /// Answers 503 to everybody, whatever else is written.
+        /// Answers 503 to every request.
         maintenance: bool = "false", r#"true"#;
-        /// Has browsers use TLS for the host from now on (RFC 6797).
+        /// Tells browsers to use TLS only for the host (RFC 6797).
         hsts: Option<Hsts>, r#"{"max_age": "365d"}"#;
-        /// Asks TLS clients of the host who they are; all rules of a host that have it agree.
-        /// Where a certificate is `required`, all rules of the host are for requests with TLS
-        /// alone. With `*` it is asked of all clients whose host nobody declared, and of those
-        /// that name none. What it verified is told to the targets of hosts that ask in the same
-        /// way, and to no others: their requests are answered 421. When it changes, open
-        /// connections are held to it, too.
+        /// Requests client certificates (mutual TLS). All rules of a host that have this key must
+        /// agree. If a certificate is `required`, all rules of the host take requests with TLS
+        /// only. With the host `*` it applies to catch-all hosts, and to clients that send no host
+        /// name. A verified identity is passed on only to targets of hosts with the same setting;
+        /// requests for other hosts on the connection are answered 421. A change also applies to
+        /// open connections.
         client_certificates: Option<ClientCertificates>, r#"{"mode": "optional", "roots": "-----BEGIN CERTIFICATE-----\nMIHCMHYCAQEwBQYDK2VwMA0xCzAJBgNVBAMMAmNhMCAXDTI2MTEyMTE2MDE0NFoY\nDzIxMjYxMDI4MTYwMTQ0WjANMQswCQYDVQQDDAJjYTAqMAUGAytlcAMhAIBOAt37\nr8zd9jUqNWMHKgxLwAGAk1miTVV49Wuyeek7MAUGAytlcANBAL3ngogn80D1pUlQ\nmPqvqXSEC2wjW7J1vM1REeFIGUky1Kx6ghWyCI+Xmze/Nl/lIBvVELbocsH6o6Xt\nEuKYSAM=\n-----END CERTIFICATE-----\n"}"#;
-        /// How TLS is spoken with `https://` and `h2://` targets.
+        /// TLS towards `https://` and `h2://` targets.
         upstream_tls: Option<UpstreamTls>, r#"{"server_name": "shop.internal"}"#;
     }
 }

@@ -216,7 +216,7 @@ impl<'n> Seen<'n> {
         let host = &route.host;
         if !terminated.has(host.pattern()) {
             return Some(format!(
-                "`client_certificates` mean nothing: TLS of {host} does not end here"
+                "`client_certificates` has no effect: TLS of {host} is not terminated"
             ));
         }
         let before = *self.clients.entry(host).or_insert(said);

@@ -58,7 +58,7 @@ pub(super) fn read_secret<T: Clone + FromStr<Err = KeyError>>(
         if kept.is_none() {
             spot.error_with_hint(
                 problems,
-                format_args!("`{KEPT}` keeps the key that is there, and none is"),
+                format_args!("`{KEPT}` keeps the stored key, but none is stored"),
                 "write the key itself",
             );
         }

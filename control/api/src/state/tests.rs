@@ -131,7 +131,7 @@ fn a_document_of_the_first_generation_is_read() {
     assert_eq!(
         found(&document.to_string()),
         [
-            "/12312/peers/2/preshared_secret: warning: `preshared_secret` means nothing; `preshared_key` is the field".to_owned(),
+            "/12312/peers/2/preshared_secret: warning: `preshared_secret` has no effect; write `preshared_key`".to_owned(),
             format!("/12312/peers: warning: peer {public} is declared twice: the last one counts"),
         ]
     );

@@ -31,11 +31,11 @@ part! {
     pub struct Tls {
         /// Certificates in files, which are read again when they change.
         files: List<CertificateFiles, FILES_MAX>, r#"[{"hosts": ["mail.example.com"], "certificate": "/etc/ringway/mail.pem", "key": "/etc/ringway/mail.key"}]"#;
-        /// Certificates that the gateway gets by itself (RFC 8555).
+        /// Certificates from an ACME directory (RFC 8555), renewed in time.
         acme: Option<Acme>, r#"{"hosts": ["www.example.com"]}"#;
-        /// The oldest version that is spoken with the network's hosts, and with those that nobody
-        /// declared where the network serves `*`. Where it is written as `1.3`, rules are for
-        /// requests with TLS alone, and TLS of their hosts ends here, unless it passes through.
+        /// The minimum TLS version of the network's hosts, and of catch-all hosts if the network
+        /// serves `*`. With `1.3`, rules take requests with TLS only, and TLS of their hosts is
+        /// terminated unless it is passed through.
         min_version: MinVersion = "1.2", r#""1.3""#;
     }
 }
@@ -43,11 +43,11 @@ part! {
 part! {
     /// A certificate in files.
     pub struct CertificateFiles {
-        /// The hosts that it is for: names, and `*.domain` for every name one label below.
+        /// The hosts of the certificate: names, and `*.domain` for every name one label below.
         hosts: Vec<HostPattern>, r#"["mail.example.com", "*.mail.example.com"]"#;
-        /// The chain in PEM, the leaf first; an absolute path.
+        /// The certificate chain in PEM, the leaf first; an absolute path.
         certificate: PathBuf, r#""/etc/ringway/mail.pem""#;
-        /// Its key in PEM, without a password; an absolute path.
+        /// The key in PEM, without a password; an absolute path.
         key: PathBuf, r#""/etc/ringway/mail.key""#;
     }
 }
@@ -68,11 +68,11 @@ impl Check for CertificateFiles {
 part! {
     /// Certificates from a directory (RFC 8555).
     pub struct Acme {
-        /// The hosts to get certificates for: one for each; `*.domain` needs `dns-01`.
+        /// The hosts; each gets a certificate of its own. `*.domain` needs `dns-01`.
         hosts: Vec<HostPattern>, r#"["www.example.com"]"#;
-        /// Which of the boot file's directories; its first one unless written.
+        /// The directory, by its name in the boot file; by default its first one.
         directory: Option<DirectoryName>, r#""letsencrypt""#;
-        /// How control of the hosts is proved; as the boot file says unless written.
+        /// The challenge; by default the boot file's.
         challenge: Option<Challenge>, r#""tls-alpn-01""#;
     }
 }

@@ -28,7 +28,7 @@ pub(crate) struct Which {
     state: Option<CertificateState>,
     /// Only those whose names come after this one: for the next page.
     after: Option<String>,
-    /// At most so many; 1,000 when nothing is written, 100,000 at most.
+    /// The number of certificates; 1,000 by default, 100,000 at most.
     limit: Option<usize>,
 }
 

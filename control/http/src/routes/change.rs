@@ -35,7 +35,7 @@ use crate::{
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Manner {
-    /// Answers the plan, and does nothing.
+    /// Answers with the plan, and changes nothing.
     #[serde(default)]
     dry_run: bool,
     /// Answers when every worker runs the new state, not as soon as it is stored.
@@ -75,7 +75,7 @@ impl FromRequestParts<Arc<Shared>> for Asking {
     path = "/api/v1/apply",
     tag = "state",
     summary = "Apply a state document",
-    description = "The document becomes the whole desired state: what is not in it, goes. Applying \
+    description = "The document becomes the whole desired state: networks that are not in it are removed. Applying \
         the same document again changes nothing. Also at `POST /api/v1/config.json`. A secret that \
         is written `(kept)` stays as it is.",
     params(Manner, ("If-Match" = Option<String>, Header, description = "Only if this is the desired generation.")),
@@ -199,7 +199,7 @@ pub(crate) async fn remove_peer(
     tag = "state",
     summary = "Go back to an earlier generation",
     description = "Its document becomes the whole desired state, as a new generation.",
-    params(("generation" = u64, Path, description = "Which."), Manner,
+    params(("generation" = u64, Path, description = "The generation."), Manner,
         ("If-Match" = Option<String>, Header, description = "Only if this is the desired generation.")),
     responses(
         (status = 200, description = "What was done, or would be", body = Applied),

@@ -55,7 +55,7 @@ pub(crate) struct After {
     params(After, ("Last-Event-ID" = Option<u64>, Header, description = "The last event that is known already.")),
     responses(
         (status = 200, description = "Events without an end", body = Event, content_type = "text/event-stream"),
-        (status = 503, description = "As many follow as may", body = Refused),
+        (status = 503, description = "The limit of clients that follow events is reached", body = Refused),
     ),
     security(("bearer" = []), ("token" = [])),
 )]

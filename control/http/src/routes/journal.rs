@@ -20,7 +20,7 @@ const ENTRIES_MAX: u32 = 1000;
 pub(crate) struct Page {
     /// Only entries with a smaller number: the last one of the page before.
     before: Option<u64>,
-    /// So many; 100 when nothing is written, 1000 at most.
+    /// The number of entries; 100 by default, 1000 at most.
     limit: Option<u32>,
 }
 

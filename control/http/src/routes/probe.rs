@@ -34,7 +34,7 @@ pub(crate) async fn healthz() -> &'static str {
     summary = "Whether clients are accepted and every worker runs the desired state",
     responses(
         (status = 200, description = "It does", body = String, content_type = "text/plain"),
-        (status = 503, description = "Not yet, or no more", body = String, content_type = "text/plain"),
+        (status = 503, description = "Not yet, or not any more", body = String, content_type = "text/plain"),
     ),
 )]
 pub(crate) async fn readyz(State(shared): State<Arc<Shared>>) -> (StatusCode, &'static str) {

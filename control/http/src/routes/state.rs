@@ -32,7 +32,7 @@ const GENERATIONS_MAX: u32 = 10_000;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Showing {
-    /// Shows private and pre-shared keys; for admins.
+    /// Shows secrets; for admins.
     #[serde(default)]
     secrets: bool,
 }
@@ -113,7 +113,7 @@ pub(crate) async fn status(
     }
     status.uptime_seconds = audit::now().saturating_sub(status.started);
     if shared.front.tokens.borrow().is_empty() {
-        let warning = "no token is configured: whoever reaches the API of this machine is an admin";
+        let warning = "no token is configured: every client of the API is an admin";
         status.warnings.push(warning.to_owned());
     }
     Ok(Json(status))
@@ -124,7 +124,7 @@ pub(crate) async fn status(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct HowMany {
-    /// The newest so many; 100 when nothing is written, 10,000 at most.
+    /// The number of generations, newest first; 100 by default, 10,000 at most.
     limit: Option<u32>,
 }
 

@@ -25,7 +25,7 @@ use crate::{
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Span {
-    /// Only what was counted after this unix time; everything when nothing is written.
+    /// Only what was counted after this unix time; by default everything.
     since: Option<u64>,
     /// The older name of `since`.
     start: Option<u64>,
@@ -35,7 +35,7 @@ pub(crate) struct Span {
     network: Option<String>,
     /// Only this peer: its public key.
     peer: Option<String>,
-    /// How finely to tell it; by row when nothing is written.
+    /// The resolution; by default one entry for each row.
     #[param(inline)]
     group: Option<Fineness>,
 }

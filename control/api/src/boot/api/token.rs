@@ -35,7 +35,7 @@ pub enum TokenError {
     #[error("a token has letters, digits and other visible ASCII characters, and no space")]
     Character,
     /// What a rendering has in the place of a token.
-    #[error("{HIDDEN} stands for a token that was not shown, and is none")]
+    #[error("{HIDDEN} is the placeholder of a hidden token, not a token")]
     Hidden,
 }
 

@@ -85,7 +85,7 @@ fn a_secret_that_is_not_there_cannot_be_kept() {
     };
     let errors: Vec<String> = problems.errors().map(ToString::to_string).collect();
     assert_eq!(errors.len(), 2, "{errors:?}");
-    assert!(errors[0].contains("keeps the key that is there, and none is"));
+    assert!(errors[0].contains("keeps the stored key, but none is stored"));
     let peer = json!({ "allowed_ips": [], "preshared_key": KEPT });
     assert!(refusal(&current, &put(PORT, 2, &peer)).starts_with("/preshared_key: "));
     assert!(crate::state::parse(&current.render_masked().to_string()).is_err());

@@ -26,11 +26,11 @@ const REALM_BYTES_MAX: usize = 128;
 part! {
     /// Names and passwords that a rule asks for.
     pub struct Auth {
-        /// What a browser says that the password is for.
+        /// The realm that a browser shows.
         realm: Realm = "restricted", r#""Staff""#;
-        /// Who is let in: for each name, at most 256, the password as `{SSHA256}` and the base64 of
-        /// SHA-256 of password and salt, with the salt (8 to 64 bytes) behind it. The API shows
-        /// `(kept)` in its place.
+        /// User names, at most 256, with hashed passwords: `{SSHA256}` and the base64 of the
+        /// SHA-256 of password and salt, followed by the salt (8 to 64 bytes). The API shows
+        /// `(kept)` in place of a hash.
         users: Users, r#"{"alice": "{SSHA256}/ns6zJE/32NE8cKSZF9az8X5lArEIFIDTnq8kcJ5W2k3YjBkNGYxYzlhMmU2ODM1"}"#;
     }
 }
@@ -81,7 +81,7 @@ fn read_user(entry: &Spot<'_>, problems: &mut Problems) -> Option<(Box<str>, Sec
         Ok(_) => Some((name.into(), secret)),
         Err(rules::AuthError::Password { .. }) => {
             let hint = "`{SSHA256}` and base64 of the SHA-256 of password and salt, and the salt";
-            entry.error_with_hint(problems, "this is no hashed password", hint);
+            entry.error_with_hint(problems, "a hashed password is expected", hint);
             None
         }
         Err(error) => {
@@ -99,7 +99,7 @@ impl Field for Users {
         if !(1..=USERS_MAX).contains(&entries.len()) {
             spot.error(
                 problems,
-                format_args!("from 1 to {USERS_MAX} users are possible"),
+                format_args!("from 1 to {USERS_MAX} users are allowed"),
             );
             return None;
         }
@@ -187,9 +187,9 @@ impl Field for Realm {
 part! {
     /// A cookie that keeps a client with its target.
     pub struct Sticky {
-        /// Its name.
+        /// The name of the cookie.
         cookie: CookieName, r#""at""#;
-        /// How long a browser keeps it; until it is closed unless written.
+        /// How long a browser keeps the cookie; by default until it is closed.
         max_age: Option<Duration> where in "1s"..="400d", r#""1h""#;
     }
 }
@@ -199,11 +199,11 @@ impl Check for Sticky {}
 part! {
     /// The promise that a host speaks TLS (RFC 6797), which browsers keep.
     pub struct Hsts {
-        /// For how long; `0s` takes it back.
+        /// For how long. `0s` revokes it.
         max_age: Duration where in "0s"..="1000d", r#""365d""#;
-        /// Whether it is for all hosts below this one, too.
+        /// Whether all hosts below this one are included.
         include_subdomains: bool = "false", "true";
-        /// Whether it may be built into browsers.
+        /// Whether browsers may preload it.
         preload: bool = "false", "true";
     }
 }
@@ -227,9 +227,9 @@ impl fmt::Display for Hsts {
 part! {
     /// Certificates of the clients of a host.
     pub struct ClientCertificates {
-        /// Whether a client without one may come.
+        /// Whether a client without a certificate is accepted.
         mode: ClientMode = "required", r#""optional""#;
-        /// The authorities that vouch for them: certificates in PEM, at most 64.
+        /// The authorities that verify clients: certificates in PEM, at most 64.
         roots: Authorities, r#""-----BEGIN CERTIFICATE-----\nMIHCMHYCAQEwBQYDK2VwMA0xCzAJBgNVBAMMAmNhMCAXDTI2MTEyMTE2MDE0NFoY\nDzIxMjYxMDI4MTYwMTQ0WjANMQswCQYDVQQDDAJjYTAqMAUGAytlcAMhAIBOAt37\nr8zd9jUqNWMHKgxLwAGAk1miTVV49Wuyeek7MAUGAytlcANBAL3ngogn80D1pUlQ\nmPqvqXSEC2wjW7J1vM1REeFIGUky1Kx6ghWyCI+Xmze/Nl/lIBvVELbocsH6o6Xt\nEuKYSAM=\n-----END CERTIFICATE-----\n""#;
     }
 }

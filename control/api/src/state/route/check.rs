@@ -30,7 +30,7 @@ impl Check for Route {
         match (&self.to, &self.upstream_tls) {
             (Some(to), Some(_)) if !to.speaks.is_tls() => spot.error_with_hint(
                 problems,
-                "`upstream_tls` means nothing: no TLS is spoken with the targets",
+                "`upstream_tls` has no effect: the targets do not use TLS",
                 "write https:// in front of them",
             ),
             (Some(to), _) if to.speaks.is_tls() => self.check_name(spot, problems),
@@ -51,7 +51,7 @@ impl Route {
             if !OF_PASSTHROUGH.contains(&key.as_str()) {
                 spot.error(
                     problems,
-                    format_args!("`{key}` means nothing where TLS passes through unread"),
+                    format_args!("`{key}` has no effect with TLS passthrough"),
                 );
             }
         }
@@ -59,7 +59,7 @@ impl Route {
             None => spot.error(problems, "`to` is missing"),
             Some(to) if to.speaks != Speaks::Http => spot.error_with_hint(
                 problems,
-                "what passes through is not spoken with",
+                "targets of TLS passthrough have no scheme",
                 "write `ip:port` alone",
             ),
             Some(_) => {}
@@ -92,7 +92,7 @@ impl Route {
         if self.to.is_none() {
             for key in self.written() {
                 if OF_TARGETS.contains(&key.as_str()) {
-                    spot.error(problems, format_args!("`{key}` means nothing without `to`"));
+                    spot.error(problems, format_args!("`{key}` has no effect without `to`"));
                 }
             }
         }
@@ -115,7 +115,7 @@ impl Route {
         if self.health.as_ref().is_some_and(asks) {
             spot.error_with_hint(
                 problems,
-                "the name that the targets' certificates are for is not known to `health`",
+                "`health` does not know the server name of the targets' certificates",
                 "write `host` in `health`, or `server_name` in `upstream_tls`",
             );
         }

@@ -27,11 +27,11 @@ part! {
     /// What a rule changes of the headers of a message. Those that say how a message is framed or
     /// where it goes are the gateway's own.
     pub struct HeaderEdits {
-        /// Headers that are written in place of any of that name.
+        /// Headers to set, in place of any of that name.
         set: HeaderValues, r#"{"x-tenant": "blue"}"#;
-        /// Headers that are written beside any of that name.
+        /// Headers to add to any of that name.
         add: HeaderValues, r#"{"cache-control": "private"}"#;
-        /// Headers that are not passed on.
+        /// Headers to remove.
         remove: List<HeaderName, EDITS_MAX>, r#"["server"]"#;
     }
 }
@@ -124,7 +124,7 @@ fn read_map<T>(
 ) -> Option<Vec<(HeaderName, T)>> {
     let entries = spot.entries(Duplicates::Refused, problems)?;
     if entries.len() > max {
-        spot.error(problems, format_args!("more than {max} are not possible"));
+        spot.error(problems, format_args!("more than {max} are not allowed"));
         return None;
     }
     let mut pairs: Vec<Option<(HeaderName, T)>> = Vec::new();
@@ -143,7 +143,7 @@ fn read_map<T>(
         let name = &twice[0];
         spot.error(
             problems,
-            format_args!("`{name}` is there twice: case does not matter"),
+            format_args!("`{name}` is declared twice (case is ignored)"),
         );
     }
     Some(pairs)

@@ -19,19 +19,19 @@ part! {
     pub struct Health {
         /// `http` sends a GET, `tcp` only connects.
         kind: HealthKind, r#""http""#;
-        /// What is asked for; `/` unless written.
+        /// The path of the GET; by default `/`.
         path: Option<HealthPath>, r#""/healthz?deep=1""#;
-        /// The host that is asked for; the target's address unless written.
+        /// The host of the GET; by default the target's address.
         host: Option<HealthHost>, r#""shop.internal""#;
-        /// The statuses of a target that is well; `200-399` unless written.
+        /// The statuses of a healthy target; by default `200-399`.
         statuses: Option<Statuses>, r#""200-299""#;
-        /// From one check to the next.
+        /// The time between two checks.
         interval: Duration = "5s" where in "500ms"..="1h", r#""10s""#;
-        /// How long a check may take.
+        /// Timeout of a check.
         timeout: Duration = "2s" where in "10ms"..="1m", r#""1s""#;
-        /// Checks in a row that bring a target back.
+        /// Successful checks in a row that make a target healthy.
         rise: NonZeroU32 = "2" where in "1"..="100", "3";
-        /// Checks in a row that take a target out.
+        /// Failed checks in a row that make a target unhealthy.
         fall: NonZeroU32 = "3" where in "1"..="100", "2";
     }
 }
@@ -85,13 +85,13 @@ impl Health {
 part! {
     /// When a target that fails requests is left out, and for how long.
     pub struct Ejection {
-        /// Requests in a row that have to fail; 0 never leaves one out.
+        /// Failed requests in a row that eject a target; 0 turns ejection off.
         failures: u32 = "5" where in "0"..="1000", "3";
-        /// How long the first time; each time that follows closely is twice as long.
+        /// Duration of the first ejection. Each one that follows closely is twice as long.
         base: Duration = "10s" where in "100ms"..="1h", r#""5s""#;
-        /// How long at most.
+        /// Maximum duration of an ejection.
         max: Duration = "5m" where in "100ms"..="1d", r#""1m""#;
-        /// How many of the targets at most, in percent; the last one is never left out.
+        /// Maximum share of ejected targets, in percent. The last target is never ejected.
         share_max: u32 = "50" where in "0"..="100", "30";
     }
 }

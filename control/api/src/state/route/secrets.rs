@@ -195,7 +195,7 @@ fn take(spot: &Spot<'_>, route: &mut Route, old: Option<&Route>, problems: &mut 
 fn missing(spot: &Spot<'_>, what: &str, problems: &mut Problems) {
     spot.error_with_hint(
         problems,
-        format_args!("`{KEPT}` keeps {what} that is there, and none is"),
+        format_args!("`{KEPT}` keeps {what} that is stored, but none is"),
         "write it, or leave host, path, methods and headers of the rule as they were",
     );
 }

@@ -153,7 +153,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         r#"{"headers": {"x": "1", "X": "2"}}"#,
-        "/headers: `x` is there twice",
+        "/headers: `x` is declared twice",
     ),
     (
         r#"{"headers": {"x": {"prefx": "2"}}}"#,
@@ -236,7 +236,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         r#"{"to": null, "redirect": "/x", "balance": "round_robin"}"#,
-        ": `balance` means nothing without `to`",
+        ": `balance` has no effect without `to`",
     ),
     (
         r#"{"rewrite": {"prefix": "x"}}"#,
@@ -278,7 +278,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         r#"{"auth": {"users": {"a": "s3cret"}}}"#,
-        "/auth/users/a: this is no hashed password",
+        "/auth/users/a: a hashed password is expected",
     ),
     (
         r#"{"auth": {"users": {"a:b": "(kept)"}}}"#,
@@ -286,7 +286,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         r#"{"auth": {"users": {"a": "(kept)"}}}"#,
-        ": `(kept)` keeps the password of a that is there",
+        ": `(kept)` keeps the password of a that is stored",
     ),
     (
         r#"{"auth": {"realm": "a\"b", "users": {"a": "x"}}}"#,
@@ -312,11 +312,11 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         r#"{"upstream_tls": {"verify": false}}"#,
-        ": `upstream_tls` means nothing: no TLS",
+        ": `upstream_tls` has no effect: the targets",
     ),
     (
         r#"{"host": "*.example", "to": ["https://10.0.0.2:443"], "health": {"kind": "http"}}"#,
-        ": the name that the targets' certificates are for is not known to `health`",
+        ": `health` does not know the server name of the targets' certificates",
     ),
     (
         r#"{"to": ["https://10.0.0.2:443"], "upstream_tls": {"private_key": "x"}}"#,
@@ -324,7 +324,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         r#"{"tls": "passthrough", "path": "/x"}"#,
-        ": `path` means nothing where TLS passes",
+        ": `path` has no effect with TLS passthrough",
     ),
     (
         r#"{"tls": "passthrough", "balance": "power_of_two"}"#,

@@ -9,16 +9,16 @@ use crate::{section::Check, state::part::part};
 part! {
     /// How long a rule waits for an upstream, and for a client's content.
     pub struct Timeouts {
-        /// For a connection to one target.
+        /// Timeout for connecting to one target.
         connect: Option<Duration> where in "10ms"..="5m", r#""1s""#;
-        /// For the head of the answer, from the last byte of the request on.
+        /// Timeout for the response head, after the last byte of the request.
         answer: Option<Duration> where in "10ms"..="1d", r#""10s""#;
-        /// For the next byte of content, in either direction.
+        /// Timeout for the next byte of a body, in either direction.
         idle: Option<Duration> where in "10ms"..="7d", r#""30s""#;
-        /// For the next byte of an upgraded connection, such as a WebSocket.
+        /// Timeout for the next byte of an upgraded connection, such as a WebSocket.
         upgraded_idle: Option<Duration> where in "10ms"..="7d", r#""1h""#;
-        /// For all of it, from the head of the request to the last byte of the answer; for ever
-        /// unless written. Upgraded connections are not bound by it.
+        /// Timeout for the whole exchange, from the request head to the last byte of the response;
+        /// by default none. It does not apply to upgraded connections.
         whole: Option<Duration> where in "10ms"..="7d", r#""5m""#;
     }
 }
@@ -41,11 +41,11 @@ impl Timeouts {
 part! {
     /// What is repeated when a target fails.
     pub struct Retries {
-        /// Further attempts for one request, each with another target if there is one.
+        /// Maximum retries of one request, each with another target if there is one.
         max: u32 = "1" where in "0"..="10", "2";
-        /// Further attempts in percent of the requests of the rule, on the long run.
+        /// Retry budget: retries in percent of the requests of the rule.
         percent: u32 = "20" where in "0"..="100", "10";
-        /// Further attempts a second of each worker that are possible without other requests.
+        /// Retries per second of each worker that are always within the budget.
         floor: u32 = "10" where in "0"..="1000", "5";
     }
 }

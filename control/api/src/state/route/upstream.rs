@@ -26,10 +26,9 @@ use crate::{
 part! {
     /// What becomes of the path and host of a request.
     pub struct Rewrite {
-        /// Stands in the place of the rule's `path`: with `/`, `/api/x` of a rule for `/api` is
-        /// asked for as `/x`.
+        /// Replaces the rule's `path`: with `/`, a rule for `/api` forwards `/api/x` as `/x`.
         prefix: Option<PathPrefix>, r#""/""#;
-        /// The host that is asked for, with a port if need be.
+        /// The host of forwarded requests, optionally with a port.
         host: Option<OriginHost>, r#""shop.internal""#;
     }
 }
@@ -87,16 +86,19 @@ string_field!(OriginHost, "host", { "type": "string", "minLength": 1, "maxLength
 part! {
     /// How TLS is spoken with targets.
     pub struct UpstreamTls {
-        /// `false` takes whatever certificate a target shows: where the network proves who it is.
+        /// `false` accepts any certificate of a target. Use it only if the network itself proves
+        /// who the target is.
         verify: bool = "true", "false";
-        /// The authorities that are believed: certificates in PEM, at most 64. Mozilla's unless
-        /// written.
+        /// The authorities that verify targets: certificates in PEM, at most 64. By default
+        /// Mozilla's.
         roots: Option<Authorities>, r#""-----BEGIN CERTIFICATE-----\nMIHCMHYCAQEwBQYDK2VwMA0xCzAJBgNVBAMMAmNhMCAXDTI2MTEyMTE2MDE0NFoY\nDzIxMjYxMDI4MTYwMTQ0WjANMQswCQYDVQQDDAJjYTAqMAUGAytlcAMhAIBOAt37\nr8zd9jUqNWMHKgxLwAGAk1miTVV49Wuyeek7MAUGAytlcANBAL3ngogn80D1pUlQ\nmPqvqXSEC2wjW7J1vM1REeFIGUky1Kx6ghWyCI+Xmze/Nl/lIBvVELbocsH6o6Xt\nEuKYSAM=\n-----END CERTIFICATE-----\n""#;
-        /// The name that is asked for and verified; the rule's host unless written, and where that is a wildcard or `*`, the host of each request.
+        /// The server name that is sent and verified; by default the rule's host. For a wildcard or
+        /// `*` it is the host of each request.
         server_name: Option<ServerName>, r#""shop.internal""#;
-        /// Shown to targets that ask who the gateway is: a chain in PEM, the leaf first.
+        /// The client certificate for targets that ask for one: a chain in PEM, the leaf first.
         certificate: Option<Chain>, r#""-----BEGIN CERTIFICATE-----\nMIHCMHYCAQEwBQYDK2VwMA0xCzAJBgNVBAMMAmNhMCAXDTI2MTEyMTE2MDE0NFoY\nDzIxMjYxMDI4MTYwMTQ0WjANMQswCQYDVQQDDAJjYTAqMAUGAytlcAMhAIBOAt37\nr8zd9jUqNWMHKgxLwAGAk1miTVV49Wuyeek7MAUGAytlcANBAL3ngogn80D1pUlQ\nmPqvqXSEC2wjW7J1vM1REeFIGUky1Kx6ghWyCI+Xmze/Nl/lIBvVELbocsH6o6Xt\nEuKYSAM=\n-----END CERTIFICATE-----\n""#;
-        /// The key of `certificate` in PEM, without a password. The API shows `(kept)` in its place.
+        /// The key of `certificate` in PEM, without a password. The API shows `(kept)` in its
+        /// place.
         private_key: Option<Secret>, r#""(kept)""#;
     }
 }
@@ -104,7 +106,7 @@ part! {
 impl Check for UpstreamTls {
     fn check(&self, spot: &Spot<'_>, problems: &mut Problems) {
         if !self.verify && self.roots.is_some() {
-            spot.error(problems, "`roots` mean nothing where `verify` is false");
+            spot.error(problems, "`roots` has no effect if `verify` is false");
         }
         if self.certificate.is_some() != self.private_key.is_some() {
             spot.error(problems, "`certificate` and `private_key` go together");
