@@ -166,7 +166,8 @@ impl Look {
     /// Looks, and waits for that for as long as `deadline`.
     pub(crate) fn run(self, deadline: Duration) -> Looked {
         let path = self.certificate.clone();
-        match control_files::within(deadline, &path, move || self.run_now()) {
+        let whose = control_files::Whose::Networks;
+        match control_files::within(whose, deadline, &path, move || self.run_now()) {
             Ok(looked) => looked,
             Err(error) => Looked {
                 stamps: None,

@@ -7,12 +7,14 @@
 //!
 //! ```text
 //!   read(path, limit) ─► within(deadline) ─► a thread: read_now ─► stat, open, fstat, read
-//!                             └─ too late: the path is not tried again before the thread is back
+//!                             └─ too late: the path is not tried again before the thread is back,
+//!                                and with many of them nothing else on that mount
 //! ```
 //!
 //! May depend on: the standard library and what wraps system calls.
 #![forbid(unsafe_code)]
 
+mod mounts;
 mod stuck;
 #[cfg(test)]
 mod tests;
@@ -26,7 +28,7 @@ use std::{
 };
 
 use rustix::fs::{CWD, Mode, OFlags};
-pub use stuck::within;
+pub use stuck::{Whose, within};
 use zeroize::Zeroizing;
 
 /// How long one file may take to be read. A local disk takes milliseconds.
@@ -42,17 +44,21 @@ const BYTES_PER_MILLISECOND: u64 = 16 * 1024;
 /// [`ErrorKind::InvalidInput`] for what is no regular file, [`ErrorKind::FileTooLarge`] beyond the
 /// limit, [`ErrorKind::TimedOut`] past the deadline, and whatever the system says.
 pub fn read(path: &Path, bytes_max: u64) -> io::Result<Zeroizing<Vec<u8>>> {
-    let file = path.to_owned();
-    let deadline = DEADLINE + Duration::from_millis(bytes_max / BYTES_PER_MILLISECOND);
-    within(deadline, path, move || read_now(&file, bytes_max))?
+    read_for(Whose::Networks, path, bytes_max)
 }
 
-/// As [`read`], for text.
+fn read_for(whose: Whose, path: &Path, bytes_max: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+    let file = path.to_owned();
+    let deadline = DEADLINE + Duration::from_millis(bytes_max / BYTES_PER_MILLISECOND);
+    within(whose, deadline, path, move || read_now(&file, bytes_max))?
+}
+
+/// As [`read`], for text: a boot file, a token, a key. Files of networks that hang leave room for it.
 ///
 /// # Errors
 /// As [`read`], and [`ErrorKind::InvalidData`] for what is not UTF-8.
 pub fn read_text(path: &Path, bytes_max: u64) -> io::Result<Zeroizing<String>> {
-    let bytes = read(path, bytes_max)?;
+    let bytes = read_for(Whose::Gateway, path, bytes_max)?;
     match str::from_utf8(&bytes) {
         Ok(text) => Ok(Zeroizing::new(text.to_owned())),
         Err(_) => Err(refused(
@@ -68,7 +74,7 @@ pub fn read_text(path: &Path, bytes_max: u64) -> io::Result<Zeroizing<String>> {
 /// As [`read`], whatever its length.
 pub fn look(path: &Path) -> io::Result<Metadata> {
     let file = path.to_owned();
-    within(DEADLINE, path, move || {
+    within(Whose::Networks, DEADLINE, path, move || {
         let found = fs::metadata(file)?;
         require_regular(&found, u64::MAX)?;
         Ok(found)

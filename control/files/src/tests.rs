@@ -67,17 +67,59 @@ fn what_hangs_is_left_behind_and_not_tried_again_before_it_is_back() {
     let path = PathBuf::from("/a/mount/that/hangs");
     let (free, held) = mpsc::channel::<()>();
     let short = Duration::from_millis(20);
-    let hung = within(short, &path, move || held.recv().is_err());
+    let hung = within(Whose::Networks, short, &path, move || held.recv().is_err());
     assert_eq!(hung.unwrap_err().kind(), ErrorKind::TimedOut);
     let begun = Instant::now();
-    let again = within(DEADLINE, &path, || panic!("it is tried again"));
+    let again = within(Whose::Networks, DEADLINE, &path, || {
+        panic!("it is tried again")
+    });
     assert_eq!(again.unwrap_err().kind(), ErrorKind::TimedOut);
     assert!(begun.elapsed() < DEADLINE);
-    let other = within(DEADLINE, Path::new("/another"), || 1);
+    let other = within(Whose::Networks, DEADLINE, Path::new("/another"), || 1);
     assert_eq!(other.unwrap(), 1);
     drop(free);
     let begun = Instant::now();
-    while within(DEADLINE, &path, || ()).is_err() {
+    while within(Whose::Networks, DEADLINE, &path, || ()).is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(10));
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn callers_of_one_path_have_one_thread_after_the_other() {
+    let path = Path::new("/one/at/a/time");
+    let (begin, begun) = mpsc::channel();
+    let (free, held) = mpsc::channel::<()>();
+    let long = Duration::from_secs(20);
+    let work = move || {
+        begin.send(()).unwrap();
+        held.recv().is_ok()
+    };
+    let first = std::thread::spawn(move || within(Whose::Networks, long, path, work).unwrap());
+    begun.recv().unwrap();
+    // Who waits no longer leaves nothing behind.
+    let short = Duration::from_millis(10);
+    let early = within(Whose::Networks, short, path, || panic!("there are two"));
+    assert_eq!(early.unwrap_err().kind(), ErrorKind::TimedOut);
+    let second = std::thread::spawn(move || within(Whose::Networks, long, path, || 2).unwrap());
+    free.send(()).unwrap();
+    assert!(first.join().unwrap());
+    assert_eq!(second.join().unwrap(), 2);
+}
+
+#[test]
+fn a_panic_after_the_deadline_frees_the_path() {
+    let path = Path::new("/panics/late");
+    let (free, held) = mpsc::channel::<()>();
+    let work = move || -> () {
+        let _ = held.recv();
+        panic!("it is meant to");
+    };
+    let hung = within(Whose::Networks, Duration::from_millis(20), path, work);
+    assert_eq!(hung.unwrap_err().kind(), ErrorKind::TimedOut);
+    drop(free);
+    let begun = Instant::now();
+    while within(Whose::Networks, DEADLINE, path, || ()).is_err() {
         assert!(begun.elapsed() < Duration::from_secs(10));
         std::thread::yield_now();
     }

@@ -139,7 +139,9 @@ impl Hook {
             let _inside = runtime.enter();
             command.spawn()
         };
-        let spawned = spawn_blocking(move || control_files::within(timeout, &program, spawn));
+        let whose = control_files::Whose::Gateway;
+        let spawned =
+            spawn_blocking(move || control_files::within(whose, timeout, &program, spawn));
         spawned.await.map_err(io::Error::other)??
     }
 }
