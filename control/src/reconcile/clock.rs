@@ -1,8 +1,10 @@
 //! The time of day.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use control_plan::calendar::Calendar;
+use engine_sys::clock::is_synchronised;
+use nix::time::{ClockId, clock_gettime};
 
 /// From which lead on the stamps of the accounts are said to be ahead of the clock.
 const LEAD_TOLD: Duration = Duration::from_secs(60);
@@ -14,11 +16,15 @@ pub(crate) fn unix_now() -> Duration {
         .unwrap_or_default()
 }
 
+/// The time since the start of the machine, with that for which it slept (clock_gettime(2)).
+fn since_boot() -> Duration {
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
+}
+
 /// What the accounts are stamped by: the machine's clock, where it can be believed.
 #[derive(Debug)]
 pub(super) struct AccountsClock {
     calendar: Calendar,
-    begun: Instant,
     is_ahead: bool,
 }
 
@@ -26,8 +32,7 @@ impl AccountsClock {
     /// Goes on from the last stamp in the store, in seconds since the Unix epoch.
     pub(super) fn after(last_unix: u64) -> Self {
         Self {
-            calendar: Calendar::after(last_unix, Duration::ZERO),
-            begun: Instant::now(),
+            calendar: Calendar::after(last_unix, since_boot()),
             is_ahead: false,
         }
     }
@@ -35,7 +40,7 @@ impl AccountsClock {
     /// The stamp of what is counted now, in seconds since the Unix epoch.
     pub(super) fn stamp(&mut self) -> u64 {
         let now = unix_now();
-        let stamp = self.calendar.stamp(now, self.begun.elapsed());
+        let stamp = self.calendar.stamp(now, is_synchronised(), since_boot());
         let lead = self.calendar.ahead_of(now);
         let is_ahead = lead > LEAD_TOLD;
         if is_ahead && !self.is_ahead {

@@ -12,6 +12,7 @@
     unsafe_op_in_unsafe_fn
 )]
 
+pub mod clock;
 pub mod datagram;
 pub mod netns;
 pub mod pipe;
