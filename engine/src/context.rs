@@ -6,7 +6,6 @@ pub(crate) mod access;
 pub(crate) mod account;
 pub(crate) mod admit;
 pub(crate) mod challenge;
-pub(crate) mod chance;
 pub(crate) mod checked;
 pub(crate) mod config;
 pub(crate) mod failure;
@@ -15,6 +14,7 @@ pub(crate) mod live;
 pub(crate) mod pipes;
 pub(crate) mod record;
 pub(crate) mod request_record;
+pub(crate) mod rng;
 pub(crate) mod room;
 pub(crate) mod scratch;
 pub(crate) mod snapshot;
@@ -43,12 +43,12 @@ use engine_http::date::HttpDate;
 use crate::context::{
     account::{Ledger, Report, WorkerState},
     challenge::Challenges,
-    chance::Chance,
     config::{Limits, Listener, Stranger},
     live::{Live, Slot},
     pipes::Pipes,
     record::{Record, Trace},
     request_record::RequestRecord,
+    rng::Rng,
     room::Room,
     scratch::Scratch,
     snapshot::{Current, Published},
@@ -96,7 +96,7 @@ pub(crate) struct WorkerContext {
     date: Cell<(u64, HttpDate)>,
     /// Probes of targets under way.
     pub(crate) probes: Cell<u32>,
-    pub(crate) chance: Chance,
+    pub(crate) rng: Rng,
     /// Failed handshakes that were told of late.
     pub(crate) told: Told,
     /// How the last bulk flow that tried chose to be moved.
@@ -139,7 +139,7 @@ impl WorkerContext {
             requests: Cell::new(0),
             date: Cell::new((0, HttpDate::of(Duration::ZERO))),
             probes: Cell::new(0),
-            chance: Chance::default(),
+            rng: Rng::default(),
             told: Told::default(),
             mode: Cell::new(None),
             spare: RefCell::new(stop::spare().ok()),

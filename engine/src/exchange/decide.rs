@@ -219,7 +219,7 @@ fn parent_of(asking: Asking<'_>, request: &Request<'_>) -> Option<(TraceParent, 
     }
     let given = request.fields.first("traceparent");
     let made = || {
-        let random = || asking.connection.worker.chance.draw();
+        let random = || asking.connection.worker.rng.draw();
         let trace_id = u128::from(random()) << 64 | u128::from(random() | 1);
         let parent = TraceParent {
             trace_id: trace_id.to_be_bytes(),

@@ -112,7 +112,7 @@ impl<'a> Targets<'a> {
         is_once: bool,
     ) -> Self {
         let random = match way.policy.balance {
-            Some(Balance::PowerOfTwo) => connection.worker.chance.draw(),
+            Some(Balance::PowerOfTwo) => connection.worker.rng.draw(),
             Some(Balance::Shared(_) | Balance::Consistent(_)) | None => 0,
         };
         Self {

@@ -48,7 +48,7 @@ async fn run(worker: Rc<WorkerContext>, pools: Rc<Pools>, checked: Arc<Checked>)
     let mut active = Active::default();
     let interval = checked.check.interval;
     let first = interval.min(FIRST_WITHIN);
-    rt::sleep(first.mul_f64(share(worker.chance.draw()))).await;
+    rt::sleep(first.mul_f64(share(worker.rng.draw()))).await;
     while !checked.is_over() && !worker.stopped().is_stopped() {
         while worker.probes.get() >= PROBES_MAX {
             rt::sleep(CROWDED_PAUSE).await;
@@ -64,7 +64,7 @@ async fn run(worker: Rc<WorkerContext>, pools: Rc<Pools>, checked: Arc<Checked>)
             // Nothing is known of the target.
             Probed::NotAsked => {}
         }
-        let spread = interval.mul_f64(0.95 + 0.1 * share(worker.chance.draw()));
+        let spread = interval.mul_f64(0.95 + 0.1 * share(worker.rng.draw()));
         rt::sleep(spread.saturating_sub(began.elapsed())).await;
     }
 }

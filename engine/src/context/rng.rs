@@ -6,12 +6,12 @@ use ahash::RandomState;
 
 /// A worker's own source of them.
 #[derive(Debug, Default)]
-pub(crate) struct Chance {
+pub(crate) struct Rng {
     seeds: RandomState,
     draws: Cell<u64>,
 }
 
-impl Chance {
+impl Rng {
     /// The next number.
     pub(crate) fn draw(&self) -> u64 {
         let draw = self.draws.get();
