@@ -20,7 +20,7 @@ use crate::{
     },
     exchange::connection::Connection,
     front::tls,
-    front::{classify::classify, http, preface::read_preface, route::route},
+    front::{classify::classify, http, proxy_header::read_proxy_header, route::route},
     relay::{Wire, relay},
     rt::{self, Readiness},
     transport::{
@@ -105,7 +105,7 @@ async fn requests_end(client: &Rc<End>) {
 async fn stages(connection: &Connection<'_>, trace: &mut Trace) -> Result<Outcome, Outcome> {
     let _seat = take_seat(connection)?;
     let mut received = Received::new(connection.listener.hello_timeout);
-    let endpoints = read_preface(connection, &mut received, trace).await?;
+    let endpoints = read_proxy_header(connection, &mut received, trace).await?;
     let _source = admit_source(connection, endpoints.client)?;
     // Each apart, so that a connection is no larger than what it does takes.
     if connection.listener.protocol == Protocol::Http {

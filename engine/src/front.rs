@@ -9,6 +9,6 @@
 pub(crate) mod classify;
 pub(crate) mod http;
 pub(crate) mod http2;
-pub(crate) mod preface;
+pub(crate) mod proxy_header;
 pub(crate) mod route;
 pub(crate) mod tls;

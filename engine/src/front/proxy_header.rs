@@ -22,7 +22,7 @@ use crate::{
 ///
 /// # Errors
 /// [`Outcome::BadProxyHeader`], [`Outcome::UntrustedProxyHeader`], or the client's silence.
-pub(crate) async fn read_preface(
+pub(crate) async fn read_proxy_header(
     connection: &ClientFlow<'_>,
     received: &mut Received,
     trace: &mut Trace,
