@@ -3,6 +3,7 @@
 pub(crate) mod answer;
 pub(crate) mod attempt;
 pub(crate) mod body;
+pub(crate) mod client_info;
 pub(crate) mod connection;
 pub(crate) mod decide;
 pub(crate) mod http2;
@@ -11,7 +12,6 @@ pub(crate) mod open;
 pub(crate) mod patience;
 pub(crate) mod secured;
 pub(crate) mod trace;
-pub(crate) mod visitor;
 pub(crate) mod watch;
 pub(crate) mod websocket;
 

@@ -27,10 +27,10 @@ use crate::{
     exchange::{
         Plan,
         answer::{Asker, Own},
+        client_info::ClientInfo,
         connection::Connection,
         open::Way,
         trace::RequestTrace,
-        visitor::Visitor,
         websocket,
     },
 };
@@ -54,7 +54,7 @@ pub(crate) enum Decision<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asking<'a> {
     pub(crate) connection: &'a Connection<'a>,
-    pub(crate) visitor: &'a Visitor,
+    pub(crate) client_info: &'a ClientInfo,
     pub(crate) published: &'a Published,
     pub(crate) asker: &'a Asker,
     pub(crate) trace: &'a RequestTrace<'a>,
@@ -78,7 +78,7 @@ const HEAD_GROWTH: usize = 512;
 pub(crate) fn decide<'a>(asking: Asking<'a>, request: &Request<'_>) -> Decision<'a> {
     let Asking {
         connection,
-        visitor,
+        client_info,
         published,
         asker,
         trace,
@@ -86,7 +86,7 @@ pub(crate) fn decide<'a>(asking: Asking<'a>, request: &Request<'_>) -> Decision<
     let parent = parent_of(asking, request);
     trace.learn(request, asker.id(), parent.map(|(parent, _)| parent));
     let origin = Origin {
-        client: visitor.real_client(connection.listener, request),
+        client: client_info.real_client(connection.listener, request),
         parent,
     };
     trace.learn_client(origin.client.address());
@@ -94,7 +94,7 @@ pub(crate) fn decide<'a>(asking: Asking<'a>, request: &Request<'_>) -> Decision<
         own: asker.failed(outcome, refusal, None),
         outcome,
     };
-    if let Some(secured) = &visitor.secured
+    if let Some(secured) = &client_info.secured
         && !secured.carries(request.host, published)
     {
         if secured.is_outdated() {
@@ -104,7 +104,7 @@ pub(crate) fn decide<'a>(asking: Asking<'a>, request: &Request<'_>) -> Decision<
     }
     // What the request before was let in by says nothing of this one.
     connection.slot.admit(None);
-    let found = match published.http.find(visitor.scheme, request) {
+    let found = match published.http.find(client_info.scheme, request) {
         Found::Rule(found) => found,
         Found::Refused(refusal) => return refused(Outcome::BadRequest, Some(refusal)),
         Found::NoRule(NoRule::NoMatch) => return refused(Outcome::NoRoute, None),
@@ -169,7 +169,7 @@ fn undeclared<'a>(asking: Asking<'a>, request: &Request<'_>, origin: &Origin) ->
 /// Whether a request came over TLS for a host whose TLS another network has pass through.
 fn is_anothers(asking: Asking<'_>, request: &Request<'_>, route: &Route) -> bool {
     let is_of_another = |host| asking.published.is_anothers(host, route.network.id);
-    asking.visitor.secured.is_some() && request.host.is_some_and(is_of_another)
+    asking.client_info.secured.is_some() && request.host.is_some_and(is_of_another)
 }
 
 /// Lets a request in, or gives what it is answered.
@@ -181,7 +181,7 @@ fn let_in<'a>(
 ) -> Option<Decision<'a>> {
     let Asking {
         connection,
-        visitor,
+        client_info,
         asker,
         trace,
         ..
@@ -195,7 +195,10 @@ fn let_in<'a>(
             connection.slot.admit(Some(Admission {
                 rule: rule.id,
                 client,
-                tls: visitor.secured.as_ref().map(|secured| secured.version()),
+                tls: client_info
+                    .secured
+                    .as_ref()
+                    .map(|secured| secured.version()),
             }));
             None
         }
@@ -239,7 +242,9 @@ fn pass<'a>(
     (path, matched): (&str, usize),
     origin: &Origin,
 ) -> Decision<'a> {
-    let Asking { visitor, asker, .. } = asking;
+    let Asking {
+        client_info, asker, ..
+    } = asking;
     let content_max = policy.body_max.unwrap_or(u64::MAX);
     if matches!(request.framing, Framing::Length(length) if length > content_max) {
         let worker = asking.connection.worker;
@@ -266,7 +271,7 @@ fn pass<'a>(
             safety: Safety::of(request),
             request_id: asker.id(),
             policy,
-            scheme: visitor.scheme,
+            scheme: client_info.scheme,
         },
         head: head(asking, request, policy, (path, matched), origin),
         route,
@@ -277,7 +282,7 @@ fn pass<'a>(
             key: hashed,
             marked: sticky.and_then(|sticky| sticky.target(request.fields)),
             host: host_for(asking.published, route, request),
-            endpoints: visitor.endpoints,
+            endpoints: client_info.endpoints,
             client,
         },
     }
@@ -302,21 +307,26 @@ fn head(
     (path, matched): (&str, usize),
     origin: &Origin,
 ) -> Vec<u8> {
-    let Asking { visitor, asker, .. } = asking;
+    let Asking {
+        client_info, asker, ..
+    } = asking;
     let made = origin.parent.filter(|(_, is_given)| !is_given);
     let made = made.map(|(parent, _)| parent.encode());
-    let vouched = visitor.secured.as_ref().map(|secured| secured.vouched());
+    let vouched = client_info
+        .secured
+        .as_ref()
+        .map(|secured| secured.vouched());
     let vouched: Vec<_> = vouched
         .unwrap_or_default()
         .iter()
         .map(|(name, value)| (*name, value.as_str()))
         .collect();
     let forwarding = Forwarding {
-        client: &visitor.client,
+        client: &client_info.client,
         real: &origin.client,
-        local: visitor.local,
-        scheme: visitor.scheme,
-        trusted: visitor.is_trusted,
+        local: client_info.local,
+        scheme: client_info.scheme,
+        trusted: client_info.is_trusted,
         request_id: asker.id(),
         traceparent: made
             .as_ref()

@@ -29,13 +29,13 @@ use crate::{
     exchange::{
         Arrival, Exchange, Exchanged, Plan,
         answer::{Asker, Own},
+        client_info::{ClientInfo, trusts},
         connection::Connection,
         decide::{Asking, Decision, decide},
         exchange,
         open::Way,
         secured::Secured,
         trace::RequestTrace,
-        visitor::{Visitor, trusts},
     },
     front::http2,
     transport::{
@@ -79,7 +79,7 @@ pub(crate) async fn serve(
 ) -> Result<Outcome, Outcome> {
     let client = Client::new(endpoints.client);
     let local = || socket::local_address(connection.streams.client.socket().as_fd());
-    let visitor = Visitor {
+    let client_info = ClientInfo {
         client,
         endpoints,
         local: endpoints
@@ -98,11 +98,11 @@ pub(crate) async fn serve(
         await_request(connection, &mut ahead, is_first).await?;
         // Apart, and only where it may be: a connection that rests is no larger for it.
         if is_first && may_be_http2(&ahead) && Box::pin(is_http2(connection, &mut ahead)).await? {
-            return Box::pin(http2::serve(connection, visitor, ahead)).await;
+            return Box::pin(http2::serve(connection, client_info, ahead)).await;
         }
         is_first = false;
         // Apart, so that a connection that waits for its next request is small.
-        match Box::pin(serve_request(connection, &visitor, &mut ahead)).await {
+        match Box::pin(serve_request(connection, &client_info, &mut ahead)).await {
             Next::Request => {}
             Next::End(outcome, farewell) => {
                 Box::pin(part(connection, farewell)).await;
@@ -196,10 +196,14 @@ async fn is_http2(connection: &Connection<'_>, ahead: &mut Ahead) -> Result<bool
     }
 }
 
-async fn serve_request(connection: &Connection<'_>, visitor: &Visitor, ahead: &mut Ahead) -> Next {
+async fn serve_request(
+    connection: &Connection<'_>,
+    client_info: &ClientInfo,
+    ahead: &mut Ahead,
+) -> Next {
     let worker = connection.worker;
     let began = Instant::now();
-    let trace = RequestTrace::new(connection, visitor.endpoints.client, began);
+    let trace = RequestTrace::new(connection, client_info.endpoints.client, began);
     let mut scan = Scan::default();
     let request = loop {
         let refused = match request::read(ahead.unused(), limits(connection), &mut scan) {
@@ -226,7 +230,7 @@ async fn serve_request(connection: &Connection<'_>, visitor: &Visitor, ahead: &m
     };
     let current = worker.current();
     let head_len = request.head_len;
-    let id = visitor
+    let id = client_info
         .trusted_id(&request)
         .unwrap_or_else(|| worker.next_request_id());
     let asker = Asker::of(&request, id, worker);
@@ -237,7 +241,7 @@ async fn serve_request(connection: &Connection<'_>, visitor: &Visitor, ahead: &m
     }
     let asking = Asking {
         connection,
-        visitor,
+        client_info,
         published: &current.0,
         asker: &asker,
         trace: &trace,

@@ -20,7 +20,7 @@ use engine_core::outcome::Outcome;
 
 use crate::{
     context::FlowContext,
-    exchange::{connection::Connection, visitor::Visitor},
+    exchange::{client_info::ClientInfo, connection::Connection},
     front::http2::{session::Session, window::Window},
     transport::{
         ahead::Ahead,
@@ -36,7 +36,7 @@ use crate::{
 /// Serves a connection of HTTP/2, of which `ahead` was received.
 pub(crate) async fn serve(
     connection: &Connection<'_>,
-    visitor: Visitor,
+    client_info: ClientInfo,
     ahead: Ahead,
 ) -> Result<Outcome, Outcome> {
     let FlowContext {
@@ -67,7 +67,7 @@ pub(crate) async fn serve(
             true => Outcome::ClientReset,
             false => Outcome::BadRequest,
         })?;
-    let session = Rc::new(Session::new(connection, visitor, (flood, left, held)));
+    let session = Rc::new(Session::new(connection, client_info, (flood, left, held)));
     let mut window = Window::new(&worker.room, stream_window);
     let outcome = session.run(connection, (&mut driver, &mut window)).await;
     // Ends the streams that are left.

@@ -19,7 +19,7 @@ use h2::{
 
 use crate::{
     context::{WorkerContext, account::ListenerTally, config::Listener, live::Slot, room::Level},
-    exchange::{connection::Connection, http2::near::NearStream, visitor::Visitor},
+    exchange::{client_info::ClientInfo, connection::Connection, http2::near::NearStream},
     front::http2::{stream, window::Window},
     rt,
     transport::{
@@ -45,7 +45,7 @@ pub(crate) struct Session {
     pub(crate) id: ListenerId,
     pub(crate) client: Rc<End>,
     pub(crate) pools: Rc<Pools>,
-    pub(crate) visitor: Visitor,
+    pub(crate) client_info: ClientInfo,
     /// Requests that are being served.
     streams: Cell<u32>,
     /// Those of them that have content.
@@ -93,7 +93,7 @@ enum Event {
 impl Session {
     pub(crate) fn new(
         connection: &Connection<'_>,
-        visitor: Visitor,
+        client_info: ClientInfo,
         (flood, left, held): (Rc<Cell<Option<Refusal>>>, Rc<Left>, Rc<Held>),
     ) -> Self {
         Self {
@@ -101,7 +101,7 @@ impl Session {
             id: connection.id,
             client: Rc::clone(&connection.streams.client),
             pools: Rc::clone(connection.pools),
-            visitor,
+            client_info,
             streams: Cell::new(0),
             uploads: Cell::new(0),
             flood,
@@ -203,7 +203,7 @@ impl Session {
             return Poll::Ready(Event::Flooded(kind));
         }
         // The client is to come back on a connection of the terms that are in force.
-        let secured = self.visitor.secured.as_ref();
+        let secured = self.client_info.secured.as_ref();
         let is_outdated = secured.is_some_and(|secured| secured.is_outdated());
         if (self.worker.stopped().is_stopped() || is_outdated) && !says_goodbye {
             return Poll::Ready(Event::Stopped);

@@ -12,6 +12,7 @@ use crate::{
     exchange::{
         Arrival, Exchange,
         answer::{Asker, Own},
+        client_info::ClientInfo,
         connection::Connection,
         decide::{Asking, Decision, decide},
         exchange,
@@ -21,7 +22,6 @@ use crate::{
             near::{Ending, NearStream},
         },
         trace::RequestTrace,
-        visitor::Visitor,
     },
     front::http2::session::Session,
     transport::{
@@ -55,12 +55,12 @@ pub(crate) async fn serve(
     let holding = Holding::of(&session.held, respond.stream_id().as_u32());
     let near = NearStream::new(respond, &session.left);
     // It accounts the request when it is dropped.
-    let trace = RequestTrace::new(&connection, session.visitor.endpoints.client, began);
+    let trace = RequestTrace::new(&connection, session.client_info.endpoints.client, began);
     let is_whole = Cell::new(false);
     let reason = Cell::new(None);
     let passing = Passing {
         connection: &connection,
-        visitor: &session.visitor,
+        client_info: &session.client_info,
         near: &near,
         holding: &holding,
         trace: &trace,
@@ -82,7 +82,7 @@ pub(crate) async fn serve(
 #[derive(Clone, Copy)]
 struct Passing<'a> {
     connection: &'a Connection<'a>,
-    visitor: &'a Visitor,
+    client_info: &'a ClientInfo,
     near: &'a NearStream,
     /// What is held of its content.
     holding: &'a Holding,
@@ -134,21 +134,21 @@ impl Passing<'_> {
     async fn pass(&self, request: &Request<'_>, content: Incoming<'_>) -> Result<Outcome, Outcome> {
         let Self {
             connection,
-            visitor,
+            client_info,
             near,
             trace,
             ..
         } = *self;
         let worker = connection.worker;
         let is_head = request.method == Method::Head;
-        let id = visitor
+        let id = client_info
             .trusted_id(request)
             .unwrap_or_else(|| worker.next_request_id());
         let asker = Asker::of(request, id, worker);
         let current = worker.current();
         let asking = Asking {
             connection,
-            visitor,
+            client_info,
             published: &current.0,
             asker: &asker,
             trace,

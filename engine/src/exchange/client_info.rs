@@ -14,7 +14,7 @@ use crate::{
 
 /// Who sends the requests of a connection.
 #[derive(Debug)]
-pub(crate) struct Visitor {
+pub(crate) struct ClientInfo {
     pub(crate) client: Client,
     pub(crate) endpoints: Endpoints,
     pub(crate) local: std::net::SocketAddr,
@@ -25,7 +25,7 @@ pub(crate) struct Visitor {
     pub(crate) secured: Option<Box<Secured>>,
 }
 
-impl Visitor {
+impl ClientInfo {
     /// Whose request it is, behind proxies that the listener trusts.
     pub(crate) fn real_client(
         &self,
