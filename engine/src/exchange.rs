@@ -10,7 +10,7 @@ pub(crate) mod http2;
 pub(crate) mod interim;
 pub(crate) mod open;
 pub(crate) mod patience;
-pub(crate) mod secured;
+pub(crate) mod tls_info;
 pub(crate) mod trace;
 pub(crate) mod watch;
 pub(crate) mod websocket;

@@ -9,7 +9,7 @@ use engine_http::{
 };
 
 use crate::{
-    context::config::Listener, exchange::secured::Secured, transport::received::Endpoints,
+    context::config::Listener, exchange::tls_info::TlsInfo, transport::received::Endpoints,
 };
 
 /// Who sends the requests of a connection.
@@ -22,7 +22,7 @@ pub(crate) struct ClientInfo {
     /// A proxy whose word on where requests come from is taken.
     pub(crate) is_trusted: bool,
     /// What its TLS came to.
-    pub(crate) secured: Option<Box<Secured>>,
+    pub(crate) tls_info: Option<Box<TlsInfo>>,
 }
 
 impl ClientInfo {

@@ -94,10 +94,10 @@ pub(crate) fn decide<'a>(asking: Asking<'a>, request: &Request<'_>) -> Decision<
         own: asker.failed(outcome, refusal, None),
         outcome,
     };
-    if let Some(secured) = &client_info.secured
-        && !secured.carries(request.host, published)
+    if let Some(tls_info) = &client_info.tls_info
+        && !tls_info.carries(request.host, published)
     {
-        if secured.is_outdated() {
+        if tls_info.is_outdated() {
             asker.end_connection();
         }
         return refused(Outcome::Misdirected, None);
@@ -169,7 +169,7 @@ fn undeclared<'a>(asking: Asking<'a>, request: &Request<'_>, origin: &Origin) ->
 /// Whether a request came over TLS for a host whose TLS another network has pass through.
 fn is_anothers(asking: Asking<'_>, request: &Request<'_>, route: &Route) -> bool {
     let is_of_another = |host| asking.published.is_anothers(host, route.network.id);
-    asking.client_info.secured.is_some() && request.host.is_some_and(is_of_another)
+    asking.client_info.tls_info.is_some() && request.host.is_some_and(is_of_another)
 }
 
 /// Lets a request in, or gives what it is answered.
@@ -196,9 +196,9 @@ fn let_in<'a>(
                 rule: rule.id,
                 client,
                 tls: client_info
-                    .secured
+                    .tls_info
                     .as_ref()
-                    .map(|secured| secured.version()),
+                    .map(|tls_info| tls_info.version()),
             }));
             None
         }
@@ -313,9 +313,9 @@ fn head(
     let made = origin.parent.filter(|(_, is_given)| !is_given);
     let made = made.map(|(parent, _)| parent.encode());
     let vouched = client_info
-        .secured
+        .tls_info
         .as_ref()
-        .map(|secured| secured.vouched());
+        .map(|tls_info| tls_info.vouched());
     let vouched: Vec<_> = vouched
         .unwrap_or_default()
         .iter()

@@ -34,7 +34,7 @@ use crate::{
         decide::{Asking, Decision, decide},
         exchange,
         open::Way,
-        secured::Secured,
+        tls_info::TlsInfo,
         trace::RequestTrace,
     },
     front::http2,
@@ -75,7 +75,7 @@ pub(crate) async fn serve(
     connection: &Connection<'_>,
     mut ahead: Ahead,
     endpoints: Endpoints,
-    secured: Option<Box<Secured>>,
+    tls_info: Option<Box<TlsInfo>>,
 ) -> Result<Outcome, Outcome> {
     let client = Client::new(endpoints.client);
     let local = || socket::local_address(connection.streams.client.socket().as_fd());
@@ -86,12 +86,12 @@ pub(crate) async fn serve(
             .dialed
             .map_or_else(local, Ok)
             .unwrap_or(endpoints.client),
-        scheme: match secured {
+        scheme: match tls_info {
             Some(_) => Scheme::Https,
             None => Scheme::Http,
         },
         is_trusted: trusts(connection.listener, client.address().ip()),
-        secured,
+        tls_info,
     };
     let mut is_first = true;
     loop {

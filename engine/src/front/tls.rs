@@ -19,7 +19,7 @@ use crate::{
         snapshot::Published,
         tls::Termination,
     },
-    exchange::{connection::Connection, secured::Secured},
+    exchange::{connection::Connection, tls_info::TlsInfo},
     front::{classify::refuse, http},
     transport::{
         self,
@@ -82,13 +82,13 @@ pub(crate) async fn serve(
     endpoints: Endpoints,
 ) -> Result<Outcome, Outcome> {
     // Apart, so that a connection at rest keeps neither the room for it nor the hello.
-    let secured = Box::pin(accept(connection, terms, (hello, received), endpoints)).await?;
+    let tls_info = Box::pin(accept(connection, terms, (hello, received), endpoints)).await?;
     if connection.streams.client.speaks(ACME_PROTOCOL) {
         // The handshake was all that was wanted.
         linger(connection, Linger::SHORT).await;
         return Ok(Outcome::Done);
     }
-    http::serve(connection, Ahead::default(), endpoints, Some(secured)).await
+    http::serve(connection, Ahead::default(), endpoints, Some(tls_info)).await
 }
 
 async fn accept(
@@ -96,7 +96,7 @@ async fn accept(
     terms: Arc<Terms>,
     (hello, received): (Hello, Received),
     endpoints: Endpoints,
-) -> Result<Box<Secured>, Outcome> {
+) -> Result<Box<TlsInfo>, Outcome> {
     let hello = &hello;
     let session = match terms.accept(hello, received.protocol()) {
         Ok(session) => session,
@@ -126,7 +126,7 @@ async fn accept(
     }
     let vouched = session.peer().map(|peer| vouch(&peer));
     connection.streams.client.secure(session);
-    Ok(Box::new(Secured {
+    Ok(Box::new(TlsInfo {
         terms,
         version,
         is_outdated: Cell::new(false),

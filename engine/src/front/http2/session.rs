@@ -203,8 +203,8 @@ impl Session {
             return Poll::Ready(Event::Flooded(kind));
         }
         // The client is to come back on a connection of the terms that are in force.
-        let secured = self.client_info.secured.as_ref();
-        let is_outdated = secured.is_some_and(|secured| secured.is_outdated());
+        let tls_info = self.client_info.tls_info.as_ref();
+        let is_outdated = tls_info.is_some_and(|tls_info| tls_info.is_outdated());
         if (self.worker.stopped().is_stopped() || is_outdated) && !says_goodbye {
             return Poll::Ready(Event::Stopped);
         }

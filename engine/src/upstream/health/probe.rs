@@ -129,8 +129,8 @@ async fn ask(
             namespace: checked.namespace.ok_or(io::ErrorKind::NotFound)?,
             address,
         };
-        let secured = tls::connect_until(pools, to, (&end, deadline)).await;
-        secured.map_err(|failure: Failure| {
+        let tls_info = tls::connect_until(pools, to, (&end, deadline)).await;
+        tls_info.map_err(|failure: Failure| {
             failure.note_at(&checked.health, &checked.network, address);
             io::Error::other(failure.label())
         })?;

@@ -16,7 +16,7 @@ use crate::context::{
 
 /// What a connection's handshake came to.
 #[derive(Debug)]
-pub(crate) struct Secured {
+pub(crate) struct TlsInfo {
     pub(crate) terms: Arc<Terms>,
     /// The version that is spoken.
     pub(crate) version: MinVersion,
@@ -28,7 +28,7 @@ pub(crate) struct Secured {
     pub(crate) vouched: Vec<(&'static str, String)>,
 }
 
-impl Secured {
+impl TlsInfo {
     /// The fields that tell upstreams who the client is.
     pub(crate) fn vouched(&self) -> &[(&'static str, String)] {
         &self.vouched
