@@ -38,7 +38,7 @@ use crate::{
         trace::{Moved, RequestTrace},
     },
     relay::Wire,
-    transport::ahead::Ahead,
+    transport::read_ahead::ReadAhead,
 };
 
 /// What is done with a request, decided from its head alone.
@@ -113,7 +113,7 @@ pub(crate) struct Exchanged {
 /// Where a request came from, and its response goes.
 pub(crate) enum Arrival<'a> {
     /// A connection of HTTP/1. The content begins with these bytes.
-    Connection(&'a mut Ahead),
+    Connection(&'a mut ReadAhead),
     /// A stream of HTTP/2.
     Stream(&'a NearStream, Source<'a>),
 }

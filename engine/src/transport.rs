@@ -7,11 +7,11 @@
 //!
 //! A plain end costs what its socket costs, and three words.
 
-pub(crate) mod ahead;
 pub(crate) mod handshake;
 pub(crate) mod held;
 pub(crate) mod http2;
 pub(crate) mod linger;
+pub(crate) mod read_ahead;
 pub(crate) mod received;
 pub(crate) mod streams;
 

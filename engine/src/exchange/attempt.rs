@@ -32,7 +32,7 @@ use crate::{
         watch::{Place, Watch},
     },
     relay::{Direction, Wire, relay},
-    transport::ahead::Ahead,
+    transport::read_ahead::ReadAhead,
 };
 
 /// Why an attempt ended early.
@@ -106,11 +106,15 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    pub(crate) async fn run(&self, head: &[u8], ahead: &mut Ahead) -> Result<Answered, Failure> {
+    pub(crate) async fn run(
+        &self,
+        head: &[u8],
+        ahead: &mut ReadAhead,
+    ) -> Result<Answered, Failure> {
         let sent = send_all(self.wire.upstream, head).await;
         sent.map_err(|_| Failure::from(Outcome::UpstreamReset))?;
         self.count_head(Direction::In, head.len());
-        let mut gave = Ahead::default();
+        let mut gave = ReadAhead::default();
         let (answer, all_sent) = self.both_ways(ahead, &mut gave).await?;
         let answered_at = |done: bool| done.then(Instant::now);
         match answer {
@@ -138,8 +142,8 @@ impl<'a> Attempt<'a> {
     /// has seen all. Says also whether all of the content was sent.
     async fn both_ways(
         &self,
-        ahead: &mut Ahead,
-        gave: &mut Ahead,
+        ahead: &mut ReadAhead,
+        gave: &mut ReadAhead,
     ) -> Result<(Answer, bool), Failure> {
         let mut answer = pin!(self.take_answer(gave));
         let mut all = true;
@@ -183,7 +187,7 @@ impl<'a> Attempt<'a> {
     /// Sends the request's content, unless the response comes first.
     async fn send_and(
         &self,
-        ahead: &mut Ahead,
+        ahead: &mut ReadAhead,
         mut answer: Pin<&mut impl Future<Output = Result<Answer, Failure>>>,
     ) -> Result<First, Failure> {
         let Plan {
@@ -254,7 +258,12 @@ impl<'a> Attempt<'a> {
     }
 
     /// Goes on with whatever protocol both sides have agreed on.
-    async fn go_on_raw(&self, head: Vec<u8>, ahead: &mut Ahead, mut gave: Ahead) -> Answered {
+    async fn go_on_raw(
+        &self,
+        head: Vec<u8>,
+        ahead: &mut ReadAhead,
+        mut gave: ReadAhead,
+    ) -> Answered {
         let connection = self.wire.connection;
         let first = ahead.take_behind(Vec::new(), u64::MAX);
         let early = gave.unused().len() as u64;

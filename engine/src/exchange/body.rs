@@ -18,7 +18,7 @@ use engine_http::{
 use crate::{
     exchange::watch::Place,
     relay::{Direction, Wire, carry, carry_rest},
-    transport::{End, ahead::Ahead},
+    transport::{End, read_ahead::ReadAhead},
 };
 
 /// Framed content that is gathered before it is sent.
@@ -61,7 +61,7 @@ pub(crate) struct Receiver<'a> {
 pub(crate) async fn send_content(
     wire: &Wire<'_>,
     framing: facts::Framing,
-    ahead: &mut Ahead,
+    ahead: &mut ReadAhead,
     (length_max, edits): (u64, &FieldEdits),
 ) -> Result<(), Cut> {
     match framing {
@@ -93,7 +93,7 @@ pub(crate) async fn take_content(
     wire: &Wire<'_>,
     head: &mut Vec<u8>,
     framing: response::Framing,
-    ahead: &mut Ahead,
+    ahead: &mut ReadAhead,
     Receiver {
         towards,
         place,
@@ -128,7 +128,7 @@ async fn measured(
     wire: &Wire<'_>,
     direction: Direction,
     head: Vec<u8>,
-    ahead: &mut Ahead,
+    ahead: &mut ReadAhead,
     length: u64,
 ) -> Result<(), Cut> {
     let before = ahead.unused().len() as u64;
@@ -157,7 +157,7 @@ impl Chunks<'_> {
         &self,
         mut decoder: Decoder,
         head: &mut Vec<u8>,
-        ahead: &mut Ahead,
+        ahead: &mut ReadAhead,
     ) -> Result<(), Cut> {
         let (from, to) = self.wire.sides(self.direction);
         let mut content = 0;
@@ -239,7 +239,7 @@ impl Chunks<'_> {
         }
     }
 
-    async fn receive(&self, ahead: &mut Ahead, from: &End) -> Result<(), Cut> {
+    async fn receive(&self, ahead: &mut ReadAhead, from: &End) -> Result<(), Cut> {
         let worker = self.wire.connection.worker;
         loop {
             match ahead.receive(worker, from) {

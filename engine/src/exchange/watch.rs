@@ -21,7 +21,7 @@ use engine_sys::socket;
 use crate::{
     context::{FlowContext, config::HalfClose, record::Flow},
     rt,
-    transport::{ahead::Ahead, streams::ClientFlow},
+    transport::{read_ahead::ReadAhead, streams::ClientFlow},
 };
 
 /// How long a client that has ended its stream waits for something before it is asked. With the time
@@ -76,7 +76,7 @@ pub(crate) struct Watch<'a> {
 
 impl Watch<'_> {
     /// Waits until the client is gone.
-    pub(crate) async fn gone(&self, ahead: &mut Ahead) {
+    pub(crate) async fn gone(&self, ahead: &mut ReadAhead) {
         let FlowContext { worker, .. } = self.connection.flow;
         let streams = self.connection.streams;
         let watched_at = Instant::now();

@@ -39,9 +39,9 @@ use crate::{
     },
     front::http2,
     transport::{
-        ahead::Ahead,
         http2::PREFACE,
         linger::{Linger, delivered, linger},
+        read_ahead::ReadAhead,
         received::Endpoints,
         streams::Parting,
     },
@@ -73,7 +73,7 @@ enum Farewell {
 /// `ahead`.
 pub(crate) async fn serve(
     connection: &Connection<'_>,
-    mut ahead: Ahead,
+    mut ahead: ReadAhead,
     endpoints: Endpoints,
     tls_info: Option<Box<TlsInfo>>,
 ) -> Result<Outcome, Outcome> {
@@ -135,7 +135,7 @@ async fn part(connection: &Connection<'_>, farewell: Farewell) {
 /// Waits until the next request has begun.
 async fn await_request(
     connection: &Connection<'_>,
-    ahead: &mut Ahead,
+    ahead: &mut ReadAhead,
     is_first: bool,
 ) -> Result<(), Outcome> {
     let FlowContext {
@@ -177,13 +177,13 @@ async fn await_request(
 }
 
 /// Whether what came so far may be the begin of HTTP/2's preface.
-fn may_be_http2(ahead: &Ahead) -> bool {
+fn may_be_http2(ahead: &ReadAhead) -> bool {
     let unused = ahead.unused();
     unused.starts_with(PREFACE) || PREFACE.starts_with(unused)
 }
 
 /// Whether the client speaks HTTP/2 without asking first (RFC 9113 section 3.3).
-async fn is_http2(connection: &Connection<'_>, ahead: &mut Ahead) -> Result<bool, Outcome> {
+async fn is_http2(connection: &Connection<'_>, ahead: &mut ReadAhead) -> Result<bool, Outcome> {
     let begun = Instant::now();
     loop {
         if !may_be_http2(ahead) {
@@ -199,7 +199,7 @@ async fn is_http2(connection: &Connection<'_>, ahead: &mut Ahead) -> Result<bool
 async fn serve_request(
     connection: &Connection<'_>,
     client_info: &ClientInfo,
-    ahead: &mut Ahead,
+    ahead: &mut ReadAhead,
 ) -> Next {
     let worker = connection.worker;
     let began = Instant::now();
@@ -281,7 +281,7 @@ async fn pass_on<'a>(
     connection: &'a Connection<'_>,
     passing: Passing<'a>,
     (route, way): (&Arc<Route>, Way<'a>),
-    ahead: &mut Ahead,
+    ahead: &mut ReadAhead,
 ) -> Next {
     let Passing {
         trace,
@@ -392,7 +392,7 @@ fn end(trace: &RequestTrace<'_>, outcome: Outcome) -> Next {
 /// Receives more of a head that has begun.
 async fn receive_head(
     connection: &Connection<'_>,
-    ahead: &mut Ahead,
+    ahead: &mut ReadAhead,
     begun: Instant,
 ) -> Result<(), Outcome> {
     let FlowContext {

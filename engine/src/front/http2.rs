@@ -23,13 +23,13 @@ use crate::{
     exchange::{client_info::ClientInfo, connection::Connection},
     front::http2::{session::Session, window::Window},
     transport::{
-        ahead::Ahead,
         http2::{
             Transport,
             census::{Allowance, Side},
             held::Held,
         },
         linger::{Linger, linger},
+        read_ahead::ReadAhead,
     },
 };
 
@@ -37,7 +37,7 @@ use crate::{
 pub(crate) async fn serve(
     connection: &Connection<'_>,
     client_info: ClientInfo,
-    ahead: Ahead,
+    ahead: ReadAhead,
 ) -> Result<Outcome, Outcome> {
     let FlowContext {
         worker,

@@ -23,9 +23,9 @@ use crate::{
     front::{classify::refuse, http},
     transport::{
         self,
-        ahead::Ahead,
         handshake::{Unshaken, handshake},
         linger::{Linger, linger},
+        read_ahead::ReadAhead,
         received::{Endpoints, Received},
     },
 };
@@ -88,7 +88,7 @@ pub(crate) async fn serve(
         linger(connection, Linger::SHORT).await;
         return Ok(Outcome::Done);
     }
-    http::serve(connection, Ahead::default(), endpoints, Some(tls_info)).await
+    http::serve(connection, ReadAhead::default(), endpoints, Some(tls_info)).await
 }
 
 async fn accept(

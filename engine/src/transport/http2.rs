@@ -22,12 +22,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::transport::{
     End,
-    ahead::Ahead,
     http2::{
         census::{Allowance, Census, Side, kind},
         held::Held,
         left::Left,
     },
+    read_ahead::ReadAhead,
 };
 
 /// What a client sends first (RFC 9113 section 3.4). In HTTP/1 it is no request.
@@ -51,7 +51,7 @@ type Wait = Pin<Box<dyn Future<Output = io::Result<()>>>>;
 pub(crate) struct Transport {
     end: Rc<End>,
     /// What was received by whoever found out that this is HTTP/2.
-    ahead: Ahead,
+    ahead: ReadAhead,
     reading: Option<Wait>,
     writing: Option<Wait>,
     /// Bytes received in this turn.
@@ -76,7 +76,7 @@ struct Watched {
 }
 
 impl Transport {
-    pub(crate) fn new(end: Rc<End>, ahead: Ahead) -> Self {
+    pub(crate) fn new(end: Rc<End>, ahead: ReadAhead) -> Self {
         Self {
             end,
             ahead,

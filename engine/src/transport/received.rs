@@ -8,7 +8,7 @@ use std::{
 
 use engine_core::outcome::Outcome;
 
-use crate::transport::{ahead::Ahead, held::Held, streams::ClientFlow};
+use crate::transport::{held::Held, read_ahead::ReadAhead, streams::ClientFlow};
 
 /// Bytes that a client may have sent behind a whole hello and that are taken with it: one more
 /// full-sized segment of a jumbo frame. The rest waits in the socket.
@@ -88,8 +88,8 @@ impl Received {
     }
 
     /// What the gateway itself is to read first.
-    pub(crate) fn into_ahead(self) -> Ahead {
-        Ahead::new(self.bytes, self.start)
+    pub(crate) fn into_ahead(self) -> ReadAhead {
+        ReadAhead::new(self.bytes, self.start)
     }
 
     /// Receives at least one more byte, at most the longest hello in all and a little behind it.

@@ -13,11 +13,11 @@ use bytes::Bytes;
 
 use crate::transport::{
     End,
-    ahead::Ahead,
     http2::{
         Transport,
         census::{Allowance, Side},
     },
+    read_ahead::ReadAhead,
 };
 
 /// What an upstream may send besides its answer.
@@ -36,7 +36,7 @@ pub(crate) async fn ask(
     question: http::Request<()>,
     head_bytes_max: usize,
 ) -> io::Result<u16> {
-    let mut transport = Transport::new(Rc::new(end), Ahead::default());
+    let mut transport = Transport::new(Rc::new(end), ReadAhead::default());
     let flood = Rc::<Cell<_>>::default();
     transport.watch((Side::Upstream, ALLOWANCE), Rc::clone(&flood));
     let mut builder = h2::client::Builder::new();

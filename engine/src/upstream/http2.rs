@@ -35,11 +35,11 @@ use crate::{
     rt,
     transport::{
         End,
-        ahead::Ahead,
         http2::{
             Transport,
             census::{Allowance, Side},
         },
+        read_ahead::ReadAhead,
     },
     upstream::pool::Key,
 };
@@ -145,7 +145,7 @@ impl Upstreams {
     pub(crate) async fn add(&self, key: Option<Key>, end: End) -> io::Result<Lease> {
         let is_tls = end.as_plain().is_none();
         let local = socket::local_address(end.socket().as_fd()).ok();
-        let mut transport = Transport::new(Rc::new(end), Ahead::default());
+        let mut transport = Transport::new(Rc::new(end), ReadAhead::default());
         let flood = Rc::default();
         let allowance = Allowance::of(&self.limits);
         transport.watch((Side::Upstream, allowance), Rc::clone(&flood));

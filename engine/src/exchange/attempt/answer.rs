@@ -22,7 +22,7 @@ use crate::{
         watch::Place,
     },
     relay::Direction,
-    transport::ahead::Ahead,
+    transport::read_ahead::ReadAhead,
 };
 
 /// What the gateway's own fields add to a head, about.
@@ -52,7 +52,7 @@ struct Then {
 
 impl Attempt<'_> {
     /// Takes the response, and passes on all of it but what follows an upgrade.
-    pub(crate) async fn take_answer(&self, gave: &mut Ahead) -> Result<Answer, Failure> {
+    pub(crate) async fn take_answer(&self, gave: &mut ReadAhead) -> Result<Answer, Failure> {
         let worker = self.wire.connection.worker;
         let limits = &worker.shared.limits.http_head;
         let interims = Interims::new(worker.live.now(), self.plan.expects_continue);
@@ -143,7 +143,7 @@ impl Attempt<'_> {
         &self,
         mut head: Vec<u8>,
         then: Then,
-        gave: &mut Ahead,
+        gave: &mut ReadAhead,
     ) -> Result<Answer, Failure> {
         if then.is_upgrade {
             return Ok(Answer::Upgrade(head));
@@ -169,7 +169,7 @@ impl Attempt<'_> {
         })
     }
 
-    async fn receive(&self, gave: &mut Ahead) -> Result<(), Failure> {
+    async fn receive(&self, gave: &mut ReadAhead) -> Result<(), Failure> {
         let FlowContext { worker, slot, .. } = self.wire.connection.flow;
         let upstream = self.wire.upstream;
         loop {

@@ -27,7 +27,7 @@ use crate::{
         watch::Place,
     },
     relay::Direction,
-    transport::{End, ahead::Ahead, http2::held::Holding},
+    transport::{End, http2::held::Holding, read_ahead::ReadAhead},
 };
 
 /// The largest piece that is taken from a connection of HTTP/1: four frames.
@@ -52,7 +52,7 @@ pub(crate) struct Incoming<'a> {
 pub(crate) struct Arriving<'a> {
     pub(crate) worker: &'a WorkerContext,
     pub(crate) end: &'a End,
-    pub(crate) ahead: &'a mut Ahead,
+    pub(crate) ahead: &'a mut ReadAhead,
     pub(crate) extent: Extent,
 }
 

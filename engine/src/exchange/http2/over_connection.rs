@@ -29,7 +29,7 @@ use crate::{
         },
     },
     relay::Direction,
-    transport::{End, ahead::Ahead},
+    transport::{End, read_ahead::ReadAhead},
 };
 
 /// One attempt.
@@ -59,7 +59,7 @@ impl OverConnection<'_> {
         let sent = send_all(self.end, head).await;
         sent.map_err(|_| Failure::from(Outcome::UpstreamReset))?;
         self.exchange.count_head(Direction::In, head.len());
-        let mut gave = Ahead::default();
+        let mut gave = ReadAhead::default();
         let begun = {
             let sink = Sink::Connection {
                 end: self.end,
@@ -83,7 +83,7 @@ impl OverConnection<'_> {
     }
 
     /// Takes the response, and passes on all of it but what follows an upgrade.
-    async fn take_answer(&self, gave: &mut Ahead) -> Result<Begun, Failure> {
+    async fn take_answer(&self, gave: &mut ReadAhead) -> Result<Begun, Failure> {
         let (connection, plan) = (self.exchange.connection(), self.exchange.plan());
         let limits = &connection.worker.shared.limits.http_head;
         let mut scan = Scan::default();
@@ -154,7 +154,7 @@ impl OverConnection<'_> {
         }))
     }
 
-    async fn receive(&self, gave: &mut Ahead) -> Result<(), Failure> {
+    async fn receive(&self, gave: &mut ReadAhead) -> Result<(), Failure> {
         let FlowContext { worker, slot, .. } = self.exchange.connection().flow;
         let patience = self.exchange.patience.answer();
         loop {
@@ -176,7 +176,7 @@ impl OverConnection<'_> {
     }
 
     /// Goes on with whatever protocol both sides have agreed on, inside the stream (RFC 8441).
-    async fn tunnel(&self, content: &mut Source<'_>, gave: &mut Ahead) -> Outcome {
+    async fn tunnel(&self, content: &mut Source<'_>, gave: &mut ReadAhead) -> Outcome {
         let pump_in = Pump {
             direction: Direction::In,
             length_max: u64::MAX,

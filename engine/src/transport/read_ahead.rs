@@ -13,12 +13,12 @@ const PIECE_BYTES: usize = 16 << 10;
 
 /// Bytes that were received ahead of their use. Memory is held only while there are some.
 #[derive(Debug, Default)]
-pub(crate) struct Ahead {
+pub(crate) struct ReadAhead {
     bytes: Vec<u8>,
     start: usize,
 }
 
-impl Ahead {
+impl ReadAhead {
     /// The bytes from `start` on.
     pub(crate) fn new(bytes: Vec<u8>, start: usize) -> Self {
         Self { bytes, start }
@@ -58,7 +58,7 @@ impl Ahead {
         self.receive_up_to(PIECE_BYTES, worker, from)
     }
 
-    /// [`Ahead::receive`], but pieces of this size.
+    /// [`ReadAhead::receive`], but pieces of this size.
     ///
     /// # Errors
     /// As there.
