@@ -18,7 +18,7 @@ use crate::{
 
 /// How to answer a request, as long as nobody else has begun to.
 #[derive(Debug)]
-pub(crate) struct Asker {
+pub(crate) struct Responder {
     form: Form,
     is_head: bool,
     ending: Cell<Ending>,
@@ -27,7 +27,7 @@ pub(crate) struct Asker {
 
 /// An answer of the gateway, whole.
 #[derive(Debug)]
-pub(crate) struct Own {
+pub(crate) struct LocalReply {
     bytes: Vec<u8>,
     status: u16,
     keeps_alive: bool,
@@ -36,7 +36,7 @@ pub(crate) struct Own {
 /// Seconds after which a client may try again when no target is there for it.
 const RETRY_SECONDS: u64 = 5;
 
-impl Asker {
+impl Responder {
     /// Whom to answer. With content that nobody has read yet, the connection ends with the answer.
     pub(crate) fn of(request: &Request<'_>, id: String, worker: &WorkerContext) -> Self {
         let like = Answer::to(request, Code::Internal, "");
@@ -90,13 +90,13 @@ impl Asker {
         outcome: Outcome,
         refusal: Option<Refusal>,
         pages: Option<&Pages>,
-    ) -> Own {
+    ) -> LocalReply {
         let refused = refusal.filter(|_| outcome == Outcome::BadRequest);
         let code = refused.map_or_else(|| code_of(outcome), Code::from);
         self.answer(code, None, pages)
     }
 
-    pub(crate) fn denied(&self, denied: Denied, policy: &Policy) -> Own {
+    pub(crate) fn denied(&self, denied: Denied, policy: &Policy) -> LocalReply {
         let challenge = match denied {
             Denied::Address => None,
             Denied::Unauthorized | Denied::BadCredentials => policy.auth.as_ref(),
@@ -105,14 +105,14 @@ impl Asker {
         self.answer(denied.into(), challenge, policy.pages.as_deref())
     }
 
-    pub(crate) fn maintained(&self, pages: Option<&Pages>) -> Own {
+    pub(crate) fn maintained(&self, pages: Option<&Pages>) -> LocalReply {
         self.answer(Code::NoBackend, None, pages)
     }
 
-    pub(crate) fn redirected(&self, redirect: &Redirect, request: &Request<'_>) -> Own {
+    pub(crate) fn redirected(&self, redirect: &Redirect, request: &Request<'_>) -> LocalReply {
         let mut bytes = Vec::new();
         write_redirect(redirect, request, &self.id, self.ending.get(), &mut bytes);
-        Own {
+        LocalReply {
             bytes,
             status: redirect.status().code(),
             keeps_alive: self.ending.get().keep_alive,
@@ -120,17 +120,17 @@ impl Asker {
     }
 
     /// What an ACME directory looks for.
-    pub(crate) fn proved(&self, proof: &str) -> Own {
+    pub(crate) fn proved(&self, proof: &str) -> LocalReply {
         let mut bytes = Vec::new();
         write_proof(proof, self.is_head, &self.id, self.ending.get(), &mut bytes);
-        Own {
+        LocalReply {
             bytes,
             status: 200,
             keeps_alive: self.ending.get().keep_alive,
         }
     }
 
-    fn answer(&self, code: Code, challenge: Option<&str>, pages: Option<&Pages>) -> Own {
+    fn answer(&self, code: Code, challenge: Option<&str>, pages: Option<&Pages>) -> LocalReply {
         let retry_after = (code == Code::NoBackend).then_some(RETRY_SECONDS);
         let answer = Answer {
             form: self.form,
@@ -142,7 +142,7 @@ impl Asker {
         };
         let mut bytes = Vec::new();
         answer.write(self.ending.get(), &mut bytes);
-        Own {
+        LocalReply {
             bytes,
             status: code.status(),
             keeps_alive: self.ending.get().keep_alive,
@@ -150,7 +150,7 @@ impl Asker {
     }
 }
 
-impl Own {
+impl LocalReply {
     /// The status that it has.
     pub(crate) fn status(&self) -> u16 {
         self.status

@@ -26,7 +26,7 @@ use crate::{
     context::{live::Admission, snapshot::Published, tls::Speech},
     exchange::{
         Plan,
-        answer::{Asker, Own},
+        answer::{LocalReply, Responder},
         client_info::ClientInfo,
         connection::Connection,
         open::Way,
@@ -47,7 +47,7 @@ pub(crate) enum Decision<'a> {
         way: Way<'a>,
     },
     /// The gateway answers it.
-    Answer { own: Own, outcome: Outcome },
+    Answer { own: LocalReply, outcome: Outcome },
 }
 
 /// What a request is decided with.
@@ -56,7 +56,7 @@ pub(crate) struct Asking<'a> {
     pub(crate) connection: &'a Connection<'a>,
     pub(crate) client_info: &'a ClientInfo,
     pub(crate) published: &'a Published,
-    pub(crate) asker: &'a Asker,
+    pub(crate) responder: &'a Responder,
     pub(crate) trace: &'a RequestTrace<'a>,
 }
 
@@ -80,25 +80,25 @@ pub(crate) fn decide<'a>(asking: Asking<'a>, request: &Request<'_>) -> Decision<
         connection,
         client_info,
         published,
-        asker,
+        responder,
         trace,
     } = asking;
     let parent = parent_of(asking, request);
-    trace.learn(request, asker.id(), parent.map(|(parent, _)| parent));
+    trace.learn(request, responder.id(), parent.map(|(parent, _)| parent));
     let origin = Origin {
         client: client_info.real_client(connection.listener, request),
         parent,
     };
     trace.learn_client(origin.client.address());
     let refused = |outcome, refusal| Decision::Answer {
-        own: asker.failed(outcome, refusal, None),
+        own: responder.failed(outcome, refusal, None),
         outcome,
     };
     if let Some(tls_info) = &client_info.tls_info
         && !tls_info.carries(request.host, published)
     {
         if tls_info.is_outdated() {
-            asker.end_connection();
+            responder.end_connection();
         }
         return refused(Outcome::Misdirected, None);
     }
@@ -126,8 +126,8 @@ pub(crate) fn decide<'a>(asking: Asking<'a>, request: &Request<'_>) -> Decision<
             let path = (found.path.as_str(), found.prefix_len);
             return pass(asking, request, (route, policy), path, &origin);
         }
-        Action::Redirect(redirect) => (asker.redirected(redirect, request), "redirect"),
-        Action::Maintenance => (asker.maintained(pages), "maintenance"),
+        Action::Redirect(redirect) => (responder.redirected(redirect, request), "redirect"),
+        Action::Maintenance => (responder.maintained(pages), "maintenance"),
     };
     trace.routed(connection.worker.ledger.route(route));
     trace.reason.set(Some(reason));
@@ -142,11 +142,11 @@ fn undeclared<'a>(asking: Asking<'a>, request: &Request<'_>, origin: &Origin) ->
     let Asking {
         connection,
         published,
-        asker,
+        responder,
         ..
     } = asking;
     let refused = |outcome, refusal| Decision::Answer {
-        own: asker.failed(outcome, refusal, None),
+        own: responder.failed(outcome, refusal, None),
         outcome,
     };
     match published.snapshot.route(connection.id, None) {
@@ -182,7 +182,7 @@ fn let_in<'a>(
     let Asking {
         connection,
         client_info,
-        asker,
+        responder,
         trace,
         ..
     } = asking;
@@ -206,7 +206,7 @@ fn let_in<'a>(
             trace.routed(connection.worker.ledger.route(&rule.route));
             trace.reason.set(Some(denied.label()));
             Some(Decision::Answer {
-                own: asker.denied(denied, policy),
+                own: responder.denied(denied, policy),
                 outcome: Outcome::Denied,
             })
         }
@@ -243,7 +243,9 @@ fn pass<'a>(
     origin: &Origin,
 ) -> Decision<'a> {
     let Asking {
-        client_info, asker, ..
+        client_info,
+        responder,
+        ..
     } = asking;
     let content_max = policy.body_max.unwrap_or(u64::MAX);
     if matches!(request.framing, Framing::Length(length) if length > content_max) {
@@ -251,7 +253,7 @@ fn pass<'a>(
         asking.trace.routed(worker.ledger.route(route));
         let pages = policy.pages.as_deref();
         return Decision::Answer {
-            own: asker.failed(Outcome::TooLarge, None, pages),
+            own: responder.failed(Outcome::TooLarge, None, pages),
             outcome: Outcome::TooLarge,
         };
     }
@@ -269,7 +271,7 @@ fn pass<'a>(
             keep_alive: request.keep_alive,
             expects_continue: request.expects_continue,
             safety: Safety::of(request),
-            request_id: asker.id(),
+            request_id: responder.id(),
             policy,
             scheme: client_info.scheme,
         },
@@ -308,7 +310,9 @@ fn head(
     origin: &Origin,
 ) -> Vec<u8> {
     let Asking {
-        client_info, asker, ..
+        client_info,
+        responder,
+        ..
     } = asking;
     let made = origin.parent.filter(|(_, is_given)| !is_given);
     let made = made.map(|(parent, _)| parent.encode());
@@ -327,7 +331,7 @@ fn head(
         local: client_info.local,
         scheme: client_info.scheme,
         trusted: client_info.is_trusted,
-        request_id: asker.id(),
+        request_id: responder.id(),
         traceparent: made
             .as_ref()
             .and_then(|made| std::str::from_utf8(made).ok()),

@@ -28,7 +28,7 @@ use crate::{
     context::{FlowContext, account::ListenerTally, admit::admit_request},
     exchange::{
         Arrival, Exchange, Exchanged, Plan,
-        answer::{Asker, Own},
+        answer::{LocalReply, Responder},
         client_info::{ClientInfo, trusts},
         connection::Connection,
         decide::{Asking, Decision, decide},
@@ -222,9 +222,9 @@ async fn serve_request(
             },
         };
         if let Some((outcome, refusal)) = refused {
-            let asker = Asker::unread(worker);
-            trace.learn_id(asker.id());
-            let own = asker.failed(outcome, refusal, None);
+            let responder = Responder::unread(worker);
+            trace.learn_id(responder.id());
+            let own = responder.failed(outcome, refusal, None);
             return answer(connection, &trace, &own, outcome).await;
         }
     };
@@ -233,9 +233,9 @@ async fn serve_request(
     let id = client_info
         .trusted_id(&request)
         .unwrap_or_else(|| worker.next_request_id());
-    let asker = Asker::of(&request, id, worker);
+    let responder = Responder::of(&request, id, worker);
     if let Some(proof) = proof(connection, &request) {
-        let own = asker.proved(&proof);
+        let own = responder.proved(&proof);
         ahead.consume(head_len);
         return answer(connection, &trace, &own, Outcome::Done).await;
     }
@@ -243,7 +243,7 @@ async fn serve_request(
         connection,
         client_info,
         published: &current.0,
-        asker: &asker,
+        responder: &responder,
         trace: &trace,
     };
     let decision = decide(asking, &request);
@@ -261,7 +261,7 @@ async fn serve_request(
     };
     let passing = Passing {
         trace: &trace,
-        asker: &asker,
+        responder: &responder,
         plan: &plan,
         head: &head,
     };
@@ -271,7 +271,7 @@ async fn serve_request(
 /// A request that is passed on.
 struct Passing<'a> {
     trace: &'a RequestTrace<'a>,
-    asker: &'a Asker,
+    responder: &'a Responder,
     plan: &'a Plan<'a>,
     head: &'a [u8],
 }
@@ -285,7 +285,7 @@ async fn pass_on<'a>(
 ) -> Next {
     let Passing {
         trace,
-        asker,
+        responder,
         plan,
         head,
     } = passing;
@@ -294,7 +294,7 @@ async fn pass_on<'a>(
         Ok(permit) => permit,
         Err(outcome) => {
             trace.routed(connection.worker.ledger.route(route));
-            let own = asker.failed(outcome, None, pages);
+            let own = responder.failed(outcome, None, pages);
             return answer(connection, trace, &own, outcome).await;
         }
     };
@@ -316,7 +316,13 @@ async fn pass_on<'a>(
         true => Farewell::Linger(Linger::SHORT),
         false => Farewell::Linger(Linger::LONG),
     };
-    finish(connection, (asker, pages), trace, (&exchanged, farewell)).await
+    finish(
+        connection,
+        (responder, pages),
+        trace,
+        (&exchanged, farewell),
+    )
+    .await
 }
 
 /// What is answered to an ACME directory, before any rule.
@@ -331,7 +337,7 @@ fn proof(connection: &Connection<'_>, request: &request::Request<'_>) -> Option<
 /// Ends a request, and answers it where nobody has begun to. `farewell` is for after a whole response.
 async fn finish(
     connection: &Connection<'_>,
-    (asker, pages): (&Asker, Option<&Pages>),
+    (responder, pages): (&Responder, Option<&Pages>),
     trace: &RequestTrace<'_>,
     (exchanged, farewell): (&Exchanged, Farewell),
 ) -> Next {
@@ -345,7 +351,7 @@ async fn finish(
         trace.reason.set(Some(refusal.label()));
     }
     if trace.status.get().is_none() && outcome != Outcome::ClientReset {
-        let own = asker.failed(outcome, exchanged.refusal, pages);
+        let own = responder.failed(outcome, exchanged.refusal, pages);
         return answer(connection, trace, &own, outcome).await;
     }
     trace.outcome.set(Some(outcome));
@@ -369,7 +375,7 @@ async fn finish(
 async fn answer(
     connection: &Connection<'_>,
     trace: &RequestTrace<'_>,
-    own: &Own,
+    own: &LocalReply,
     outcome: Outcome,
 ) -> Next {
     trace.status.set(Some(own.status()));

@@ -11,7 +11,7 @@ use crate::{
     context::{FlowContext, account::ListenerTally, admit::admit_request},
     exchange::{
         Arrival, Exchange,
-        answer::{Asker, Own},
+        answer::{LocalReply, Responder},
         client_info::ClientInfo,
         connection::Connection,
         decide::{Asking, Decision, decide},
@@ -119,10 +119,10 @@ impl Passing<'_> {
                 self.pass(&request, content).await
             }
             Err(refusal) => {
-                let asker = Asker::unread(worker);
-                self.trace.learn_id(asker.id());
+                let responder = Responder::unread(worker);
+                self.trace.learn_id(responder.id());
                 self.refused(refusal);
-                let own = asker.failed(Outcome::BadRequest, Some(refusal), None);
+                let own = responder.failed(Outcome::BadRequest, Some(refusal), None);
                 let is_head = parts.method == http::Method::HEAD;
                 let failed = (Outcome::BadRequest, Some(refusal));
                 self.fail(&own, is_head, failed).await
@@ -144,13 +144,13 @@ impl Passing<'_> {
         let id = client_info
             .trusted_id(request)
             .unwrap_or_else(|| worker.next_request_id());
-        let asker = Asker::of(request, id, worker);
+        let responder = Responder::of(request, id, worker);
         let current = worker.current();
         let asking = Asking {
             connection,
             client_info,
             published: &current.0,
-            asker: &asker,
+            responder: &responder,
             trace,
         };
         let (plan, head, route, way) = match decide(asking, request) {
@@ -169,7 +169,7 @@ impl Passing<'_> {
             Ok(permit) => permit,
             Err(outcome) => {
                 trace.routed(worker.ledger.route(route));
-                let own = asker.failed(outcome, None, pages);
+                let own = responder.failed(outcome, None, pages);
                 return self.answer(&own, is_head, outcome).await;
             }
         };
@@ -194,7 +194,7 @@ impl Passing<'_> {
             return Ok(outcome);
         }
         if trace.status.get().is_none() && outcome != Outcome::ClientReset {
-            let own = asker.failed(outcome, exchanged.refusal, pages);
+            let own = responder.failed(outcome, exchanged.refusal, pages);
             let failed = (outcome, exchanged.refusal);
             return self.fail(&own, is_head, failed).await;
         }
@@ -214,7 +214,7 @@ impl Passing<'_> {
     /// 8.1.1): whoever made it is to know that it was no request.
     async fn fail(
         &self,
-        own: &Own,
+        own: &LocalReply,
         is_head: bool,
         (outcome, refusal): (Outcome, Option<Refusal>),
     ) -> Result<Outcome, Outcome> {
@@ -231,7 +231,12 @@ impl Passing<'_> {
     }
 
     /// Answers a request by itself.
-    async fn answer(&self, own: &Own, is_head: bool, outcome: Outcome) -> Result<Outcome, Outcome> {
+    async fn answer(
+        &self,
+        own: &LocalReply,
+        is_head: bool,
+        outcome: Outcome,
+    ) -> Result<Outcome, Outcome> {
         self.trace.status.set(Some(own.status()));
         let sent = self.near.answer(own.bytes(), is_head, Ending::Whole).await;
         sent.map_err(|_| Outcome::ClientReset)?;
