@@ -52,7 +52,7 @@ pub(crate) enum Decision<'a> {
 
 /// What a request is decided with.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Asking<'a> {
+pub(crate) struct DecideInput<'a> {
     pub(crate) connection: &'a Connection<'a>,
     pub(crate) client_info: &'a ClientInfo,
     pub(crate) published: &'a Published,
@@ -75,15 +75,15 @@ static PLAIN: LazyLock<Policy> = LazyLock::new(Policy::default);
 const HEAD_GROWTH: usize = 512;
 
 /// Decides what is done with a request.
-pub(crate) fn decide<'a>(asking: Asking<'a>, request: &Request<'_>) -> Decision<'a> {
-    let Asking {
+pub(crate) fn decide<'a>(input: DecideInput<'a>, request: &Request<'_>) -> Decision<'a> {
+    let DecideInput {
         connection,
         client_info,
         published,
         responder,
         trace,
-    } = asking;
-    let parent = parent_of(asking, request);
+    } = input;
+    let parent = parent_of(input, request);
     trace.learn(request, responder.id(), parent.map(|(parent, _)| parent));
     let origin = Origin {
         client: client_info.real_client(connection.listener, request),
@@ -109,22 +109,22 @@ pub(crate) fn decide<'a>(asking: Asking<'a>, request: &Request<'_>) -> Decision<
         Found::Refused(refusal) => return refused(Outcome::BadRequest, Some(refusal)),
         Found::NoRule(NoRule::NoMatch) => return refused(Outcome::NoRoute, None),
         Found::NoRule(NoRule::UnknownHost | NoRule::NoHost) => {
-            return undeclared(asking, request, &origin);
+            return undeclared(input, request, &origin);
         }
     };
     let policy = &found.rule.policy;
     let pages = policy.pages.as_deref();
     let route = &found.rule.route;
-    if is_anothers(asking, request, route) {
+    if is_anothers(input, request, route) {
         return refused(Outcome::Misdirected, None);
     }
-    if let Some(denied) = let_in(asking, request, found.rule, &origin) {
+    if let Some(denied) = let_in(input, request, found.rule, &origin) {
         return denied;
     }
     let (own, reason) = match &found.rule.action {
         Action::Proxy => {
             let path = (found.path.as_str(), found.prefix_len);
-            return pass(asking, request, (route, policy), path, &origin);
+            return pass(input, request, (route, policy), path, &origin);
         }
         Action::Redirect(redirect) => (responder.redirected(redirect, request), "redirect"),
         Action::Maintenance => (responder.maintained(pages), "maintenance"),
@@ -138,24 +138,24 @@ pub(crate) fn decide<'a>(asking: Asking<'a>, request: &Request<'_>) -> Decision<
 }
 
 /// What is done with a request for a host that nobody declared: the listener's default has it.
-fn undeclared<'a>(asking: Asking<'a>, request: &Request<'_>, origin: &Origin) -> Decision<'a> {
-    let Asking {
+fn undeclared<'a>(input: DecideInput<'a>, request: &Request<'_>, origin: &Origin) -> Decision<'a> {
+    let DecideInput {
         connection,
         published,
         responder,
         ..
-    } = asking;
+    } = input;
     let refused = |outcome, refusal| Decision::Answer {
         own: responder.failed(outcome, refusal, None),
         outcome,
     };
     match published.snapshot.route(connection.id, None) {
-        Ok(route) if is_anothers(asking, request, route) => refused(Outcome::Misdirected, None),
+        Ok(route) if is_anothers(input, request, route) => refused(Outcome::Misdirected, None),
         // What a path may not be, it may not be here either.
         Ok(route) => match Path::read(request.target.path) {
             Ok(path) => {
                 let path = (path.as_str(), 0);
-                pass(asking, request, (route, &PLAIN), path, origin)
+                pass(input, request, (route, &PLAIN), path, origin)
             }
             Err(refusal) => refused(Outcome::BadRequest, Some(refusal)),
         },
@@ -167,25 +167,25 @@ fn undeclared<'a>(asking: Asking<'a>, request: &Request<'_>, origin: &Origin) ->
 }
 
 /// Whether a request came over TLS for a host whose TLS another network has pass through.
-fn is_anothers(asking: Asking<'_>, request: &Request<'_>, route: &Route) -> bool {
-    let is_of_another = |host| asking.published.is_anothers(host, route.network.id);
-    asking.client_info.tls_info.is_some() && request.host.is_some_and(is_of_another)
+fn is_anothers(input: DecideInput<'_>, request: &Request<'_>, route: &Route) -> bool {
+    let is_of_another = |host| input.published.is_anothers(host, route.network.id);
+    input.client_info.tls_info.is_some() && request.host.is_some_and(is_of_another)
 }
 
 /// Lets a request in, or gives what it is answered.
 fn let_in<'a>(
-    asking: Asking<'a>,
+    input: DecideInput<'a>,
     request: &Request<'_>,
     rule: &Rule,
     origin: &Origin,
 ) -> Option<Decision<'a>> {
-    let Asking {
+    let DecideInput {
         connection,
         client_info,
         responder,
         trace,
         ..
-    } = asking;
+    } = input;
     let (policy, client) = (&rule.policy, origin.client.address().ip());
     match policy.admit(client, request.fields) {
         Ok(user) => {
@@ -216,13 +216,13 @@ fn let_in<'a>(
 /// The trace that a request belongs to, and whether the client said so. Where requests are logged,
 /// one that belongs to none begins one, so that its line and what upstreams record of it have a
 /// name in common.
-fn parent_of(asking: Asking<'_>, request: &Request<'_>) -> Option<(TraceParent, bool)> {
-    if !asking.trace.is_logged() {
+fn parent_of(input: DecideInput<'_>, request: &Request<'_>) -> Option<(TraceParent, bool)> {
+    if !input.trace.is_logged() {
         return None;
     }
     let given = request.fields.first("traceparent");
     let made = || {
-        let random = || asking.connection.worker.rng.draw();
+        let random = || input.connection.worker.rng.draw();
         let trace_id = u128::from(random()) << 64 | u128::from(random() | 1);
         let parent = TraceParent {
             trace_id: trace_id.to_be_bytes(),
@@ -236,21 +236,21 @@ fn parent_of(asking: Asking<'_>, request: &Request<'_>) -> Option<(TraceParent, 
 }
 
 fn pass<'a>(
-    asking: Asking<'a>,
+    input: DecideInput<'a>,
     request: &Request<'_>,
     (route, policy): (&'a Arc<Route>, &'a Policy),
     (path, matched): (&str, usize),
     origin: &Origin,
 ) -> Decision<'a> {
-    let Asking {
+    let DecideInput {
         client_info,
         responder,
         ..
-    } = asking;
+    } = input;
     let content_max = policy.body_max.unwrap_or(u64::MAX);
     if matches!(request.framing, Framing::Length(length) if length > content_max) {
-        let worker = asking.connection.worker;
-        asking.trace.routed(worker.ledger.route(route));
+        let worker = input.connection.worker;
+        input.trace.routed(worker.ledger.route(route));
         let pages = policy.pages.as_deref();
         return Decision::Answer {
             own: responder.failed(Outcome::TooLarge, None, pages),
@@ -275,15 +275,15 @@ fn pass<'a>(
             policy,
             scheme: client_info.scheme,
         },
-        head: head(asking, request, policy, (path, matched), origin),
+        head: head(input, request, policy, (path, matched), origin),
         route,
         way: Way {
-            published: asking.published,
+            published: input.published,
             route,
             policy,
             key: hashed,
             marked: sticky.and_then(|sticky| sticky.target(request.fields)),
-            host: host_for(asking.published, route, request),
+            host: host_for(input.published, route, request),
             endpoints: client_info.endpoints,
             client,
         },
@@ -303,17 +303,17 @@ fn host_for(published: &Published, route: &Route, request: &Request<'_>) -> Opti
 
 /// The head as the upstream gets it.
 fn head(
-    asking: Asking<'_>,
+    input: DecideInput<'_>,
     request: &Request<'_>,
     policy: &Policy,
     (path, matched): (&str, usize),
     origin: &Origin,
 ) -> Vec<u8> {
-    let Asking {
+    let DecideInput {
         client_info,
         responder,
         ..
-    } = asking;
+    } = input;
     let made = origin.parent.filter(|(_, is_given)| !is_given);
     let made = made.map(|(parent, _)| parent.encode());
     let vouched = client_info

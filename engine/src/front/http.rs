@@ -31,7 +31,7 @@ use crate::{
         answer::{LocalReply, Responder},
         client_info::{ClientInfo, trusts},
         connection::Connection,
-        decide::{Asking, Decision, decide},
+        decide::{DecideInput, Decision, decide},
         exchange,
         open::Way,
         tls_info::TlsInfo,
@@ -239,14 +239,14 @@ async fn serve_request(
         ahead.consume(head_len);
         return answer(connection, &trace, &own, Outcome::Done).await;
     }
-    let asking = Asking {
+    let input = DecideInput {
         connection,
         client_info,
         published: &current.0,
         responder: &responder,
         trace: &trace,
     };
-    let decision = decide(asking, &request);
+    let decision = decide(input, &request);
     ahead.consume(head_len);
     let (plan, head, route, way) = match decision {
         Decision::Pass {

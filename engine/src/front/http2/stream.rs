@@ -14,7 +14,7 @@ use crate::{
         answer::{LocalReply, Responder},
         client_info::ClientInfo,
         connection::Connection,
-        decide::{Asking, Decision, decide},
+        decide::{DecideInput, Decision, decide},
         exchange,
         http2::{
             content::{Incoming, Source},
@@ -146,14 +146,14 @@ impl Passing<'_> {
             .unwrap_or_else(|| worker.next_request_id());
         let responder = Responder::of(request, id, worker);
         let current = worker.current();
-        let asking = Asking {
+        let input = DecideInput {
             connection,
             client_info,
             published: &current.0,
             responder: &responder,
             trace,
         };
-        let (plan, head, route, way) = match decide(asking, request) {
+        let (plan, head, route, way) = match decide(input, request) {
             Decision::Pass {
                 plan,
                 head,
