@@ -33,7 +33,7 @@ use crate::{
         attempt::{Answered, Attempt, Failure},
         connection::Connection,
         http2::{content::Source, near::NearStream, replay::Replay},
-        open::{Far, Opened, Targets, Way},
+        open::{Dispatch, Far, Opened, Targets},
         patience::Patience,
         trace::{Moved, RequestTrace},
     },
@@ -92,7 +92,7 @@ impl Plan<'_> {
 pub(crate) struct Exchange<'a> {
     pub(crate) connection: &'a Connection<'a>,
     pub(crate) permit: &'a Permit,
-    pub(crate) way: Way<'a>,
+    pub(crate) dispatch: Dispatch<'a>,
     pub(crate) plan: &'a Plan<'a>,
     pub(crate) trace: &'a RequestTrace<'a>,
 }
@@ -130,7 +130,7 @@ pub(crate) async fn exchange(
     let retries = &plan.policy.retries;
     let patience = Patience::new((slot, &worker.live), &plan.policy.timeouts, listener);
     permit.route.standing.deposit(retries);
-    let mut targets = Targets::new(connection, &work.way, permit, plan.is_once());
+    let mut targets = Targets::new(connection, &work.dispatch, permit, plan.is_once());
     let (mut repeated, mut refusals) = (0, 0);
     let mut is_refused = true;
     let replay = OnceCell::new();

@@ -97,7 +97,7 @@ impl<'a> Attempt<'a> {
             trace: work.trace,
             patience,
             target,
-            marked: work.way.marked,
+            marked: work.dispatch.marked,
             went,
             content_left: Cell::new(false),
             is_asked_on: Cell::new(!work.plan.expects_continue),

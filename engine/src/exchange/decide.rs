@@ -29,7 +29,7 @@ use crate::{
         answer::{LocalReply, Responder},
         client_info::ClientInfo,
         connection::Connection,
-        open::Way,
+        open::Dispatch,
         trace::RequestTrace,
         websocket,
     },
@@ -44,7 +44,7 @@ pub(crate) enum Decision<'a> {
         head: Vec<u8>,
         /// The route that leads there. The trace has its counters once it is admitted.
         route: &'a Arc<Route>,
-        way: Way<'a>,
+        dispatch: Dispatch<'a>,
     },
     /// The gateway answers it.
     Answer { own: LocalReply, outcome: Outcome },
@@ -277,7 +277,7 @@ fn pass<'a>(
         },
         head: head(input, request, policy, (path, matched), origin),
         route,
-        way: Way {
+        dispatch: Dispatch {
             published: input.published,
             route,
             policy,

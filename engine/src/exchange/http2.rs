@@ -247,11 +247,11 @@ impl<'a> Exchange<'a> {
         let Work {
             connection,
             plan,
-            ref way,
+            ref dispatch,
             ..
         } = *self.work;
         if let Some(sticky) = &plan.policy.sticky
-            && way.marked != Some(self.target)
+            && dispatch.marked != Some(self.target)
         {
             sticky.write_cookie(self.target, cookie);
         }

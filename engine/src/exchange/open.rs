@@ -68,7 +68,7 @@ pub(crate) enum Far {
 
 /// Where a request goes.
 #[derive(Clone, Debug)]
-pub(crate) struct Way<'a> {
+pub(crate) struct Dispatch<'a> {
     pub(crate) published: &'a Published,
     pub(crate) route: &'a Route,
     pub(crate) policy: &'a Policy,
@@ -87,7 +87,7 @@ pub(crate) struct Way<'a> {
 #[derive(Debug)]
 pub(crate) struct Targets<'a> {
     connection: &'a Connection<'a>,
-    way: &'a Way<'a>,
+    dispatch: &'a Dispatch<'a>,
     permit: &'a Permit,
     random: u64,
     /// Taken when it is first asked for: clients that stay with their targets leave the order of
@@ -107,17 +107,17 @@ impl<'a> Targets<'a> {
     /// Those that a request tries. `is_once`: it may not be repeated.
     pub(crate) fn new(
         connection: &'a Connection<'a>,
-        way: &'a Way<'a>,
+        dispatch: &'a Dispatch<'a>,
         permit: &'a Permit,
         is_once: bool,
     ) -> Self {
-        let random = match way.policy.balance {
+        let random = match dispatch.policy.balance {
             Some(Balance::PowerOfTwo) => connection.worker.rng.draw(),
             Some(Balance::Shared(_) | Balance::Consistent(_)) | None => 0,
         };
         Self {
             connection,
-            way,
+            dispatch,
             permit,
             random,
             turn: OnceCell::new(),
@@ -142,7 +142,7 @@ impl<'a> Targets<'a> {
         let until = left.map(|left| Instant::now() + left);
         let mut failure = Failure::from(Outcome::NoTarget);
         while let Some(index) = self.choose() {
-            let target = &self.way.route.targets[index];
+            let target = &self.dispatch.route.targets[index];
             let began = Instant::now();
             if until.is_some_and(|until| began >= until) {
                 return Err(Outcome::ConnectTimeout);
@@ -171,13 +171,13 @@ impl<'a> Targets<'a> {
 
     /// A target answered.
     pub(crate) fn answered(&self, target: usize) {
-        if let Some(target) = self.way.route.targets.get(target) {
+        if let Some(target) = self.dispatch.route.targets.get(target) {
             target.health.answer_request();
         }
         let standing = &self.permit.route.standing;
         if !standing.is_clean() {
             let now = self.connection.worker.nanoseconds();
-            standing.answered(target, &self.way.policy.ejection, now);
+            standing.answered(target, &self.dispatch.policy.ejection, now);
         }
     }
 
@@ -202,7 +202,7 @@ impl<'a> Targets<'a> {
         self.tried.push(target);
         self.again = None;
         // Clients make up the hosts that they ask for: that a target is none of them is no fault of its.
-        let is_unknown_host = self.way.host.is_some() && failure.is_about_name();
+        let is_unknown_host = self.dispatch.host.is_some() && failure.is_about_name();
         if is_unknown_host
             || matches!(
                 failure.outcome,
@@ -211,14 +211,14 @@ impl<'a> Targets<'a> {
         {
             return;
         }
-        if let Some(target) = self.way.route.targets.get(target) {
-            failure.note(target, &self.way.route.network.name);
+        if let Some(target) = self.dispatch.route.targets.get(target) {
+            failure.note(target, &self.dispatch.route.network.name);
             target
                 .health
-                .fail_request(self.way.policy.ejection.failures);
+                .fail_request(self.dispatch.policy.ejection.failures);
         }
         let worker = self.connection.worker;
-        let (route, ejection) = (self.way.route, &self.way.policy.ejection);
+        let (route, ejection) = (self.dispatch.route, &self.dispatch.policy.ejection);
         let standing = &self.permit.route.standing;
         if standing.failed(route, target, ejection, worker.nanoseconds()) {
             let tally = &self.permit.route;
@@ -246,7 +246,7 @@ impl<'a> Targets<'a> {
         if self.again.is_some() {
             return self.again;
         }
-        let targets = &self.way.route.targets;
+        let targets = &self.dispatch.route.targets;
         if let [only] = &**targets {
             return (self.tried.is_empty() && !only.health.is_down()).then_some(0);
         }
@@ -259,8 +259,8 @@ impl<'a> Targets<'a> {
             let target = targets.get(index);
             target.is_some_and(|target| !target.health.is_down()) && !self.tried.contains(&index)
         };
-        let is_out = |index| standing.is_out(self.way.route, index, now);
-        let marked = self.way.marked;
+        let is_out = |index| standing.is_out(self.dispatch.route, index, now);
+        let marked = self.dispatch.marked;
         let marked = marked.filter(|index| is_well(*index) && !is_out(*index));
         // Those that are left out are worth a try when nobody else is left.
         marked
@@ -269,9 +269,9 @@ impl<'a> Targets<'a> {
     }
 
     fn draw(&self, available: impl Fn(usize) -> bool) -> Option<usize> {
-        let route = self.way.route;
+        let route = self.dispatch.route;
         let shared = Balance::Shared(route.balance);
-        let balance = self.way.policy.balance.as_ref().unwrap_or(&shared);
+        let balance = self.dispatch.policy.balance.as_ref().unwrap_or(&shared);
         let hashes = matches!(balance, Balance::Consistent(_));
         let member = |(index, target): (usize, &Target)| Member {
             candidate: Candidate {
@@ -289,37 +289,37 @@ impl<'a> Targets<'a> {
         let draw = Draw {
             turn: *self.turn.get_or_init(|| self.permit.route.take_turn()),
             random: self.random,
-            key: self.way.key,
+            key: self.dispatch.key,
         };
         nth(balance, &members, draw, 0)
     }
 
     /// Whether the choice goes by how many requests each target has.
     fn counts(&self) -> bool {
-        match &self.way.policy.balance {
+        match &self.dispatch.policy.balance {
             Some(Balance::PowerOfTwo) => true,
             Some(Balance::Shared(shared)) => *shared == Shared::LeastConnections,
             Some(Balance::Consistent(_)) => false,
-            None => self.way.route.balance == Shared::LeastConnections,
+            None => self.dispatch.route.balance == Shared::LeastConnections,
         }
     }
 
     async fn open_to(&self, index: usize, until: Option<Instant>) -> Result<Opened, Failure> {
-        let origin = match self.way.published.tls.origin(self.way.route.id) {
+        let origin = match self.dispatch.published.tls.origin(self.dispatch.route.id) {
             Some(Speech::As(origin)) => Some(origin),
             Some(Speech::Failed) => return Err(Outcome::UpstreamUnset.into()),
             None => None,
         };
-        let target = &self.way.route.targets[index];
-        let network = &self.way.route.network;
-        let netns = self.way.published.namespaces.get(&network.netns);
+        let target = &self.dispatch.route.targets[index];
+        let network = &self.dispatch.route.network;
+        let netns = self.dispatch.published.namespaces.get(&network.netns);
         let netns = netns.ok_or(Outcome::Unreachable)?;
         let key = Key {
             network: network.id,
             namespace: netns.identity(),
             address: target.address,
             origin: origin.map_or(0, |origin| origin.id()),
-            host: self.way.host.clone(),
+            host: self.dispatch.host.clone(),
         };
         // Behind a PROXY protocol header, a connection is of one client.
         let key = target.proxy_protocol.is_none().then_some(key);
@@ -395,14 +395,14 @@ impl<'a> Targets<'a> {
         let mut first = Held::default();
         if let Some(version) = target.proxy_protocol {
             let introduction = Introduction {
-                endpoints: self.way.endpoints,
+                endpoints: self.dispatch.endpoints,
                 hello: None,
             };
             let mut header = Vec::new();
             dial::introduce(self.connection, version, introduction, None, &mut header);
             first = Held::behind(header, &[]);
         }
-        let declared = self.way.policy.timeouts.connect;
+        let declared = self.dispatch.policy.timeouts.connect;
         let timeout = declared.unwrap_or(self.connection.listener.connect_timeout);
         let patience = Instant::now() + timeout;
         let deadline = until.map_or(patience, |until| until.min(patience));
@@ -417,7 +417,7 @@ impl<'a> Targets<'a> {
             let left = deadline.saturating_duration_since(Instant::now());
             let to = tls::Endpoint {
                 origin,
-                host: self.way.host.as_deref(),
+                host: self.dispatch.host.as_deref(),
                 namespace: netns.identity(),
                 address,
             };
@@ -434,7 +434,7 @@ impl<'a> Targets<'a> {
             true => tally.requests().upstreams_reused += 1,
             false => tally.requests().upstreams_opened += 1,
         });
-        let client = ledger.open_client(route, target.address.ip(), self.way.client);
+        let client = ledger.open_client(route, target.address.ip(), self.dispatch.client);
         // A flow is one attempt's, made with it.
         let _ = flow.client.set(client);
     }

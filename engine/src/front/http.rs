@@ -33,7 +33,7 @@ use crate::{
         connection::Connection,
         decide::{DecideInput, Decision, decide},
         exchange,
-        open::Way,
+        open::Dispatch,
         tls_info::TlsInfo,
         trace::RequestTrace,
     },
@@ -248,13 +248,13 @@ async fn serve_request(
     };
     let decision = decide(input, &request);
     ahead.consume(head_len);
-    let (plan, head, route, way) = match decision {
+    let (plan, head, route, dispatch) = match decision {
         Decision::Pass {
             plan,
             head,
             route,
-            way,
-        } => (plan, head, route, way),
+            dispatch,
+        } => (plan, head, route, dispatch),
         Decision::Answer { own, outcome } => {
             return answer(connection, &trace, &own, outcome).await;
         }
@@ -265,7 +265,7 @@ async fn serve_request(
         plan: &plan,
         head: &head,
     };
-    pass_on(connection, passing, (route, way), ahead).await
+    pass_on(connection, passing, (route, dispatch), ahead).await
 }
 
 /// A request that is passed on.
@@ -280,7 +280,7 @@ struct Passing<'a> {
 async fn pass_on<'a>(
     connection: &'a Connection<'_>,
     passing: Passing<'a>,
-    (route, way): (&Arc<Route>, Way<'a>),
+    (route, dispatch): (&Arc<Route>, Dispatch<'a>),
     ahead: &mut ReadAhead,
 ) -> Next {
     let Passing {
@@ -303,7 +303,7 @@ async fn pass_on<'a>(
     let work = Exchange {
         connection,
         permit: &permit,
-        way,
+        dispatch,
         plan,
         trace,
     };

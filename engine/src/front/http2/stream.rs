@@ -153,13 +153,13 @@ impl Passing<'_> {
             responder: &responder,
             trace,
         };
-        let (plan, head, route, way) = match decide(input, request) {
+        let (plan, head, route, dispatch) = match decide(input, request) {
             Decision::Pass {
                 plan,
                 head,
                 route,
-                way,
-            } => (plan, head, route, way),
+                dispatch,
+            } => (plan, head, route, dispatch),
             Decision::Answer { own, outcome } => {
                 return self.answer(&own, is_head, outcome).await;
             }
@@ -178,7 +178,7 @@ impl Passing<'_> {
         let work = Exchange {
             connection,
             permit: &permit,
-            way,
+            dispatch,
             plan: &plan,
             trace,
         };
