@@ -141,26 +141,26 @@ pub(crate) async fn exchange(
             Ok(opened) => opened,
             Err(outcome) => return Exchanged::failed(outcome.into()),
         };
-        let went = Went::default();
-        let one = One {
+        let progress = AttemptProgress::default();
+        let one = AttemptContext {
             work,
             opened: &opened,
             moved: &moved,
             patience: &patience,
-            went: &went,
+            progress: &progress,
             replay: &replay,
         };
         let failure = match one.run(head, from).await {
             Ok(answered) => {
                 targets.answered(opened.target);
                 slot.wake_at(0);
-                return answered.end(connection, opened, went.rests_for.get());
+                return answered.end(connection, opened, progress.rests_for.get());
             }
             Err(failure) => failure,
         };
         let was_refused = opened.was_refused();
-        let may = went.may_repeat(plan, failure.outcome)
-            || was_refused && went.can_send_again(replay.get().map(|replay| &**replay));
+        let may = progress.may_repeat(plan, failure.outcome)
+            || was_refused && progress.can_send_again(replay.get().map(|replay| &**replay));
         let (target, has_rested) = (opened.target, opened.has_rested);
         is_refused &= was_refused;
         drop(moved);
@@ -210,23 +210,23 @@ fn weight_of(failure: &Failure, plan: &Plan<'_>) -> u32 {
 }
 
 /// One attempt, by whatever way it takes.
-struct One<'a> {
+struct AttemptContext<'a> {
     work: &'a Exchange<'a>,
     opened: &'a Opened,
     moved: &'a Moved<'a>,
     patience: &'a Patience,
-    went: &'a Went,
+    progress: &'a AttemptProgress,
     replay: &'a OnceCell<Box<Replay>>,
 }
 
-impl One<'_> {
+impl AttemptContext<'_> {
     async fn run(&self, head: &[u8], from: &mut Arrival<'_>) -> Result<Answered, Failure> {
         let Self {
             work,
             opened,
             moved,
             patience,
-            went,
+            progress,
             replay,
         } = *self;
         match (&opened.far, from) {
@@ -237,7 +237,7 @@ impl One<'_> {
                     permit: work.permit,
                     flow: &moved.flow,
                 };
-                let attempt = Attempt::new(work, &wire, moved, (patience, went), opened.target);
+                let attempt = Attempt::new(work, &wire, moved, (patience, progress), opened.target);
                 attempt.run(head, ahead).await
             }
             (far, from) => {
@@ -245,7 +245,7 @@ impl One<'_> {
                     work,
                     moved,
                     patience,
-                    went,
+                    progress,
                     replay: replay.get_or_init(Box::default),
                     target: opened.target,
                 };
@@ -258,7 +258,7 @@ impl One<'_> {
 
 /// How far an attempt went.
 #[derive(Debug, Default)]
-pub(crate) struct Went {
+pub(crate) struct AttemptProgress {
     /// The upstream has said something.
     pub(crate) is_heard: Cell<bool>,
     /// The request's content may be gone.
@@ -267,7 +267,7 @@ pub(crate) struct Went {
     pub(crate) rests_for: Cell<Option<u32>>,
 }
 
-impl Went {
+impl AttemptProgress {
     /// Whether all of the content that was taken can be sent again.
     fn can_send_again(&self, replay: Option<&Replay>) -> bool {
         !self.content_begun.get() || replay.is_some_and(Replay::is_whole)

@@ -24,7 +24,7 @@ use engine_sys::socket;
 use crate::{
     context::FlowContext,
     exchange::{
-        Exchange, Plan, Went,
+        AttemptProgress, Exchange, Plan,
         attempt::answer::Answer,
         body::{Cut, send_all, send_content},
         patience::{Patience, Stage},
@@ -62,7 +62,7 @@ pub(crate) struct Attempt<'a> {
     /// Which target it is of, and which one the request's cookie marks.
     target: usize,
     marked: Option<usize>,
-    went: &'a Went,
+    progress: &'a AttemptProgress,
     /// The upstream has not got all of it, so far.
     content_left: Cell<bool>,
     /// The client knows that its content is wanted.
@@ -87,7 +87,7 @@ impl<'a> Attempt<'a> {
         work: &Exchange<'a>,
         wire: &'a Wire<'a>,
         moved: &'a Moved<'a>,
-        (patience, went): (&'a Patience, &'a Went),
+        (patience, progress): (&'a Patience, &'a AttemptProgress),
         target: usize,
     ) -> Self {
         Self {
@@ -98,7 +98,7 @@ impl<'a> Attempt<'a> {
             patience,
             target,
             marked: work.dispatch.marked,
-            went,
+            progress,
             content_left: Cell::new(false),
             is_asked_on: Cell::new(!work.plan.expects_continue),
             place: Cell::new(Place::before(work.plan.version)),
@@ -148,7 +148,7 @@ impl<'a> Attempt<'a> {
         let mut answer = pin!(self.take_answer(gave));
         let mut all = true;
         if !self.plan.has_no_content() {
-            self.went.content_begun.set(true);
+            self.progress.content_begun.set(true);
             self.content_begins();
             self.content_left.set(true);
             match self.send_and(ahead, answer.as_mut()).await? {

@@ -28,7 +28,7 @@ use engine_sys::socket;
 use crate::{
     context::FlowContext,
     exchange::{
-        Arrival, Exchange as Work, Plan, Went,
+        Arrival, AttemptProgress, Exchange as Work, Plan,
         attempt::{Answered, Failure},
         body::Cut,
         connection::Connection,
@@ -53,7 +53,7 @@ pub(crate) struct Attempt<'a> {
     pub(crate) work: &'a Work<'a>,
     pub(crate) moved: &'a Moved<'a>,
     pub(crate) patience: &'a Patience,
-    pub(crate) went: &'a Went,
+    pub(crate) progress: &'a AttemptProgress,
     /// What earlier attempts took of the content.
     pub(crate) replay: &'a Replay,
     /// Which of the route's targets it is made at.
@@ -64,7 +64,7 @@ pub(crate) struct Attempt<'a> {
 pub(crate) struct Exchange<'a> {
     pub(crate) work: &'a Work<'a>,
     pub(crate) near: &'a Near<'a>,
-    pub(crate) went: &'a Went,
+    pub(crate) progress: &'a AttemptProgress,
     pub(crate) replay: &'a Replay,
     pub(crate) patience: &'a Patience,
     moved: &'a Moved<'a>,
@@ -148,7 +148,7 @@ impl Attempt<'_> {
         let exchange = Exchange {
             work: self.work,
             near,
-            went: self.went,
+            progress: self.progress,
             replay: self.replay,
             patience: self.patience,
             moved: self.moved,
@@ -371,7 +371,7 @@ impl<'a> Exchange<'a> {
                 edits: &self.work.plan.policy.request_edits,
                 count: |bytes| self.count(Direction::In, bytes),
                 is_awaited: &self.is_awaited,
-                is_begun: &self.went.content_begun,
+                is_begun: &self.progress.content_begun,
                 replay: Some(self.replay),
                 sink,
             };

@@ -126,7 +126,7 @@ impl Attempt<'_> {
         write_response(response, &forwarding, &mut head);
         self.trace.status.set(Some(response.status));
         self.trace.ends_by_close.set(framing == Framing::UntilClose);
-        self.went.rests_for.set(response.rests_for);
+        self.progress.rests_for.set(response.rests_for);
         self.place.set(Place::Within);
         self.trace.headed_at.set(Some(Instant::now()));
         let then = Then {
@@ -183,7 +183,7 @@ impl Attempt<'_> {
             match gave.receive(worker, upstream) {
                 Ok(0) => return Err(Outcome::UpstreamReset.into()),
                 Ok(_) => {
-                    self.went.is_heard.set(true);
+                    self.progress.is_heard.set(true);
                     return Ok(());
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

@@ -125,7 +125,7 @@ impl OverConnection<'_> {
     /// Passes a head on; gives what follows it, if it is the last one.
     async fn pass_head(&self, response: &Response<'_>) -> Result<Option<Begun>, Failure> {
         let (near, plan) = (self.exchange.near, self.exchange.plan());
-        self.exchange.went.rests_for.set(response.rests_for);
+        self.exchange.progress.rests_for.set(response.rests_for);
         let gone = |_: io::Error| Failure::from(Outcome::ClientReset);
         if response.is_interim() {
             self.exchange.hinted(response).await?;
@@ -166,7 +166,7 @@ impl OverConnection<'_> {
             match gave.receive(worker, self.end) {
                 Ok(0) => return Err(Outcome::UpstreamReset.into()),
                 Ok(_) => {
-                    self.exchange.went.is_heard.set(true);
+                    self.exchange.progress.is_heard.set(true);
                     return Ok(());
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

@@ -138,7 +138,7 @@ impl OverStream<'_> {
         let mut read = read.map_err(|refusal| bad_response(Some(refusal)))?;
         // HTTP/2 has none, and some clients of HTTP/1 take a status without one for no answer.
         read.reason = parts.status.canonical_reason().unwrap_or_default();
-        self.exchange.went.is_heard.set(true);
+        self.exchange.progress.is_heard.set(true);
         self.exchange.replay.give_up();
         let weight = lines.fields().lines().len();
         self.exchange.count_head(Direction::Out, weight);

@@ -75,7 +75,7 @@ fn only_what_is_safe_is_sent_again_and_only_as_often_as_the_rule_says() {
     assert_eq!(
         gateway.counted().retries,
         2,
-        "every second one went to the other first"
+        "every second one progress to the other first"
     );
     let post = "POST / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n";
     let mut statuses: Vec<u16> = (0..2).map(|_| status(&gateway.ask(post))).collect();
