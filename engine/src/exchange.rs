@@ -35,7 +35,7 @@ use crate::{
         http2::{content::Source, near::NearStream, replay::Replay},
         open::{Dispatch, Far, Opened, Targets},
         patience::Patience,
-        trace::{Moved, RequestTrace},
+        trace::{ByteCounts, RequestTrace},
     },
     relay::Wire,
     transport::read_ahead::ReadAhead,
@@ -135,7 +135,7 @@ pub(crate) async fn exchange(
     let mut is_refused = true;
     let replay = OnceCell::new();
     loop {
-        let moved = Moved::new(trace);
+        let moved = ByteCounts::new(trace);
         let left = patience.left(&worker.live);
         let opened = match targets.open(trace, &moved.flow, left).await {
             Ok(opened) => opened,
@@ -213,7 +213,7 @@ fn weight_of(failure: &Failure, plan: &Plan<'_>) -> u32 {
 struct AttemptContext<'a> {
     work: &'a Exchange<'a>,
     opened: &'a Opened,
-    moved: &'a Moved<'a>,
+    moved: &'a ByteCounts<'a>,
     patience: &'a Patience,
     progress: &'a AttemptProgress,
     replay: &'a OnceCell<Box<Replay>>,

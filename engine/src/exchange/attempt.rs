@@ -28,7 +28,7 @@ use crate::{
         attempt::answer::Answer,
         body::{Cut, send_all, send_content},
         patience::{Patience, Stage},
-        trace::{Moved, RequestTrace},
+        trace::{ByteCounts, RequestTrace},
         watch::{Place, Watch},
     },
     relay::{Direction, Wire, relay},
@@ -55,7 +55,7 @@ pub(crate) struct Answered {
 pub(crate) struct Attempt<'a> {
     pub(crate) plan: &'a Plan<'a>,
     wire: &'a Wire<'a>,
-    moved: &'a Moved<'a>,
+    moved: &'a ByteCounts<'a>,
     /// Its status is set when the client begins to be answered: from then on nobody else can.
     trace: &'a RequestTrace<'a>,
     patience: &'a Patience,
@@ -86,7 +86,7 @@ impl<'a> Attempt<'a> {
     pub(crate) fn new(
         work: &Exchange<'a>,
         wire: &'a Wire<'a>,
-        moved: &'a Moved<'a>,
+        moved: &'a ByteCounts<'a>,
         (patience, progress): (&'a Patience, &'a AttemptProgress),
         target: usize,
     ) -> Self {

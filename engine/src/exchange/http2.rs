@@ -42,7 +42,7 @@ use crate::{
         interim::Interims,
         open::Far,
         patience::{Patience, Stage},
-        trace::Moved,
+        trace::ByteCounts,
         watch::Watch,
     },
     relay::{Direction, count},
@@ -51,7 +51,7 @@ use crate::{
 /// One attempt to have an upstream answer, where one side speaks HTTP/2.
 pub(crate) struct Attempt<'a> {
     pub(crate) work: &'a Work<'a>,
-    pub(crate) moved: &'a Moved<'a>,
+    pub(crate) moved: &'a ByteCounts<'a>,
     pub(crate) patience: &'a Patience,
     pub(crate) progress: &'a AttemptProgress,
     /// What earlier attempts took of the content.
@@ -67,7 +67,7 @@ pub(crate) struct Exchange<'a> {
     pub(crate) progress: &'a AttemptProgress,
     pub(crate) replay: &'a Replay,
     pub(crate) patience: &'a Patience,
-    moved: &'a Moved<'a>,
+    moved: &'a ByteCounts<'a>,
     target: usize,
     /// The client has more content to send, and has not sent any of it.
     is_awaited: Cell<bool>,

@@ -52,7 +52,7 @@ pub(crate) struct RequestTrace<'a> {
 
 /// What an attempt moves; counted as the request's content when it ends.
 #[derive(Debug)]
-pub(crate) struct Moved<'a> {
+pub(crate) struct ByteCounts<'a> {
     pub(crate) flow: Flow,
     trace: &'a RequestTrace<'a>,
     /// Bytes of heads, which are no content: to the upstream, and from it.
@@ -202,7 +202,7 @@ impl Drop for RequestTrace<'_> {
     }
 }
 
-impl<'a> Moved<'a> {
+impl<'a> ByteCounts<'a> {
     pub(crate) fn new(trace: &'a RequestTrace<'a>) -> Self {
         Self {
             flow: Flow::default(),
@@ -212,7 +212,7 @@ impl<'a> Moved<'a> {
     }
 }
 
-impl Drop for Moved<'_> {
+impl Drop for ByteCounts<'_> {
     fn drop(&mut self) {
         let client = &self.trace.connection.streams.client;
         client.add_moved(self.flow.bytes_in.get(), self.flow.bytes_out.get());
