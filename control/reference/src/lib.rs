@@ -126,6 +126,26 @@ mod tests {
         assert!(page("boot").is_some() && page("x").is_none());
     }
 
+    #[test]
+    fn documents_for_operators_are_short_and_plain() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let readme = fs::read_to_string(root.join("README.md")).unwrap();
+        assert!(readme.len() <= 15_000, "{} bytes", readme.len());
+        let pages = PAGES.iter().map(|page| (page.name, page.text.to_owned()));
+        for (name, text) in pages.chain([("README", readme)]) {
+            let text = text.to_lowercase();
+            for word in [
+                "whoever",
+                " be it ",
+                "unless written",
+                "ends here",
+                "nobody declared",
+            ] {
+                assert!(!text.contains(word), "{name}: {word}");
+            }
+        }
+    }
+
     /// Links between the documents lead to files that are there.
     #[test]
     fn links_lead_to_files() {
