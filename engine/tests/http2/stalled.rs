@@ -178,8 +178,8 @@ fn hundreds_of_readers_that_do_not_read_stop_nobody_else() {
     beside(640, 5, 1000, limits);
 }
 
-#[test]
-fn uploads_that_nobody_takes_stop_no_other_upload() {
+/// Uploads that nobody takes, and then others beside them, on the same connection or another one.
+fn upload_beside(limits: Limits, is_same_connection: bool) {
     let (listener, address) = upstream();
     crate::wire::serve(listener, |stream| {
         let mut reader = BufReader::new(stream.try_clone().unwrap());
@@ -188,12 +188,11 @@ fn uploads_that_nobody_takes_stop_no_other_upload() {
             std::thread::sleep(PATIENCE);
             return;
         }
-        let mut content = [0; 3];
-        reader.read_exact(&mut content).unwrap();
-        let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+        reader.read_exact(&mut vec![0; UPLOAD]).unwrap();
+        let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
         (&stream).write_all(answer.as_bytes()).unwrap();
     });
-    let edge = Edge::before(address, Speaks::Http1);
+    let edge = Edge::with(address, Speaks::Http1, limits);
     block_on(async {
         let mut client = edge.client().await;
         let sent = Rc::new(Cell::new(0));
@@ -212,13 +211,16 @@ fn uploads_that_nobody_takes_stop_no_other_upload() {
             });
         }
         rest(|| sent.get()).await;
+        if !is_same_connection {
+            client = edge.client().await;
+        }
         for _ in 0..5 {
             let begun = Instant::now();
             let mut asked = request("POST", "/");
-            asked.headers_mut().insert("content-length", 3.into());
+            asked.headers_mut().insert("content-length", UPLOAD.into());
             let (response, mut stream) = client.send_request(asked, false).unwrap();
             let answered = async {
-                send_all(&mut stream, Bytes::from_static(b"abc")).await;
+                send_all(&mut stream, Bytes::from(vec![5; UPLOAD])).await;
                 stream.send_data(Bytes::new(), true).unwrap();
                 whole(response.await.unwrap().into_body()).await
             };
@@ -227,6 +229,20 @@ fn uploads_that_nobody_takes_stop_no_other_upload() {
             assert_eq!(bytes, b"ok");
         }
     });
+}
+
+#[test]
+fn uploads_that_nobody_takes_stop_no_other_upload() {
+    upload_beside(Limits::default(), true);
+}
+
+#[test]
+fn uploads_that_nobody_takes_stop_no_other_connection_when_there_is_no_room() {
+    let limits = Limits {
+        held_bytes_max: 512 << 10,
+        ..Limits::default()
+    };
+    upload_beside(limits, false);
 }
 
 #[test]
