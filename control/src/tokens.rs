@@ -55,7 +55,7 @@ pub(crate) fn read(boot_file: &Path, api: &Api) -> Result<Tokens, Problems> {
                 ..Problem::whole(
                     Severity::Error,
                     format!(
-                        "`{}` and `{}` have the same token: nobody could tell who asks",
+                        "`{}` and `{}` have the same token: the audit log could not tell them apart",
                         other.as_str(),
                         name.as_str()
                     ),

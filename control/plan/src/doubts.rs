@@ -90,7 +90,7 @@ fn of_targets(network: &Network, wireguard: &WireGuard, doubt: &mut Doubt<'_>) {
             .collect();
         for target in lost {
             let message =
-                format!("{target} is in no peer's `allowed_ips`: nobody can be reached there");
+                format!("{target} is in no peer's `allowed_ips`, so it cannot be reached");
             doubt(place, message, "add it to the peer that has it");
         }
     };

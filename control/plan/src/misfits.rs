@@ -214,7 +214,7 @@ mod tests {
             without[0].starts_with("/1/tls/acme/hosts/0: "),
             "{without:?}"
         );
-        assert!(without[0].contains("nobody to obtain"), "{without:?}");
+        assert!(without[0].contains("no directory to obtain"), "{without:?}");
         let unproved = of(&boot(&["https"], DIRECTORY));
         assert!(
             unproved[0].contains("http-01 cannot prove it"),

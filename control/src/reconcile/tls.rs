@@ -121,7 +121,7 @@ impl Tls {
                     host.to_string(),
                     format!("{:#}", anyhow::Error::from(error)),
                 );
-                tracing::error!(host, error, "TLS of this host cannot end here");
+                tracing::error!(host, error, "TLS of this host cannot be terminated");
                 let why = format!("TLS of {host} is refused, because it cannot be set up: {error}");
                 self.failures.push(Failure {
                     of: Failed::Host(host),

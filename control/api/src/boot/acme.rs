@@ -192,7 +192,7 @@ impl Acme {
         if self.directory(directory).is_none() {
             return Some(match directory {
                 Some(name) => format!("`acme.directories` has none of the name `{name}`"),
-                None => "`acme.directories` has none: there is nobody to obtain a certificate from"
+                None => "`acme.directories` is empty: there is no directory to obtain a certificate from"
                     .to_owned(),
             });
         }

@@ -666,7 +666,7 @@ fn what_acme_cannot_do_is_refused_with_the_reason() {
     for (acme, message) in [
         (
             "names: [{ name: a.example }]".to_owned(),
-            "/acme: a.example: `acme.directories` has none: there is nobody",
+            "/acme: a.example: `acme.directories` is empty: there is no directory",
         ),
         (
             format!(

@@ -176,7 +176,7 @@ fn annotate(schema: &mut Value, key: &Key) {
         description.push_str(&format!(" From {min} to {max}."));
     }
     if let Some(default) = key.default {
-        description.push_str(&format!(" `{default}` unless written."));
+        description.push_str(&format!(" `{default}` by default."));
     }
     schema["description"] = description.into();
     if let Some(example) = key.example() {

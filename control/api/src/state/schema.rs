@@ -120,7 +120,7 @@ fn network() -> Value {
 fn describe(schema: &mut Value, key: &Key) {
     let mut description = key.meaning();
     if let Some(default) = key.default {
-        description.push_str(&format!(" `{default}` unless written."));
+        description.push_str(&format!(" `{default}` by default."));
     }
     schema["description"] = description.into();
     if let Some(example) = key.example() {

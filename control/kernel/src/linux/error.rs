@@ -73,7 +73,7 @@ pub enum Refusal {
     #[error(transparent)]
     Own(OwnError),
     /// What is behind the name is not Ringway's.
-    #[error("it belongs to somebody else, and is left alone")]
+    #[error("something else made it, and it is left alone")]
     Foreign,
     /// There is no such namespace.
     #[error("there is no such namespace")]

@@ -136,10 +136,10 @@ impl Field for Redirect {
             "type": "object",
             "properties": {
                 "to": to,
-                "status": { "enum": statuses, "description": "308 unless written." },
+                "status": { "enum": statuses, "description": "308 by default." },
                 "port": {
                     "type": ["integer", "null"], "minimum": 1, "maximum": 65535,
-                    "description": "The port of `https`; 443 unless written.",
+                    "description": "The port of `https`; 443 by default.",
                 },
             },
             "required": ["to"],

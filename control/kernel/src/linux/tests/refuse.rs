@@ -37,7 +37,7 @@ fn a_foreign_namespace_is_refused_and_taken_over_only_when_asked_to() {
                 NamespaceSource::Made(port(51820)),
                 Action::MakeNamespace
             ),
-            "network 51820: make network-51820: it belongs to somebody else, and is left alone"
+            "network 51820: make network-51820: something else made it, and it is left alone"
         );
         let mut adopting = gateway(51820, &json!({}));
         adopting["adopt"] = json!(true);
