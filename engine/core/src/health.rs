@@ -17,11 +17,13 @@ struct State {
     /// The time of the last failure in seconds since the Unix epoch, above the bits of its code; 0
     /// before the first.
     last_failure: AtomicU64,
-    /// Requests that failed since the last that was answered.
+    /// Requests and connections that failed since the last that did not, with [`FAILING`] from where on
+    /// these are enough. One number, so that an answer takes back both at once.
     failed: AtomicU32,
-    /// Whether these are enough.
-    is_failing: AtomicBool,
 }
+
+/// Above the count of what failed.
+const FAILING: u32 = 1 << 31;
 
 /// Bits of a failure's code.
 const CODE_BITS: u32 = u16::BITS;
@@ -37,27 +39,30 @@ impl Health {
         self.0.is_down.store(is_down, Relaxed);
     }
 
-    /// Counts a request that it failed. From so many in a row on it is failing; 0 are never enough.
+    /// Counts a request that it failed, or a connection that it did not take. From so many in a row on
+    /// it is failing; 0 are never enough.
     pub fn fail_request(&self, enough: u32) {
-        // One that wraps around is failing for long.
-        let failed = self.0.failed.fetch_add(1, Relaxed).saturating_add(1);
-        if enough > 0 && failed >= enough {
-            self.0.is_failing.store(true, Relaxed);
-        }
+        let count = |before: u32| {
+            let failed = (before & !FAILING).saturating_add(1).min(FAILING - 1);
+            let is_failing = enough > 0 && failed >= enough;
+            Some(before & FAILING | failed | if is_failing { FAILING } else { 0 })
+        };
+        // Nothing refuses to be counted.
+        let _ = self.0.failed.fetch_update(Relaxed, Relaxed, count);
     }
 
-    /// Notes that it answered a request, or that another machine has come into its place.
+    /// Notes that it answered a request or took a connection, or that another machine has come into its
+    /// place.
     pub fn answer_request(&self) {
         if self.0.failed.load(Relaxed) > 0 {
             self.0.failed.store(0, Relaxed);
-            self.0.is_failing.store(false, Relaxed);
         }
     }
 
-    /// Whether its last requests failed, over all workers. It is asked nevertheless: see
+    /// Whether its last requests or connections failed, over all workers. It is asked nevertheless: see
     /// [`Health::is_down`] and what each worker has learnt of it.
     pub fn is_failing(&self) -> bool {
-        self.0.is_failing.load(Relaxed)
+        self.0.failed.load(Relaxed) & FAILING != 0
     }
 
     /// Notes how it failed, by a code of the caller's, at `now` in seconds since the Unix epoch. Says
@@ -82,6 +87,8 @@ fn failure(noted: u64) -> (u16, u64) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering::SeqCst;
+
     use super::*;
 
     #[test]
@@ -103,6 +110,34 @@ mod tests {
             health.fail_request(0);
         }
         assert!(!health.is_failing());
+    }
+
+    #[test]
+    fn an_answer_takes_back_what_another_worker_counts_at_the_same_time() {
+        const ROUNDS: u32 = 8_000;
+        let (health, round) = (Health::default(), AtomicU32::new(0));
+        let mut stuck = 0;
+        std::thread::scope(|scope| {
+            // Fails once a round, and tells.
+            scope.spawn(|| {
+                for failed in 1..=ROUNDS {
+                    health.fail_request(1);
+                    round.store(2 * failed - 1, SeqCst);
+                    while round.load(SeqCst) < 2 * failed {
+                        std::thread::yield_now();
+                    }
+                }
+            });
+            for failed in 1..=ROUNDS {
+                while round.load(SeqCst) < 2 * failed - 1 {
+                    health.answer_request();
+                }
+                health.answer_request();
+                stuck += u32::from(health.is_failing());
+                round.store(2 * failed, SeqCst);
+            }
+        });
+        assert_eq!(stuck, 0, "of {ROUNDS} rounds");
     }
 
     #[test]
