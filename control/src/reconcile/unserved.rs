@@ -299,7 +299,7 @@ impl Scene<'_> {
 
 /// Targets of a route that are named.
 const TARGETS_SHOWN_MAX: usize = 3;
-/// For how long a target's last requests speak for it, in seconds, when none comes after them.
+/// For how long a target's last requests and connections speak for it, in seconds, when none comes after them.
 const FAILURE_SECONDS: u64 = 300;
 /// Warnings that are shown.
 const WARNINGS_MAX: usize = 100;
@@ -354,8 +354,8 @@ fn all_down(route: &Route, now: u64) -> Option<Degradation> {
         route.targets.iter().all(is_checked),
     ) {
         (_, true) => "their checks",
-        (true, false) => "their checks or the last requests",
-        (false, false) => "the last requests",
+        (true, false) => "their checks or the last requests or connections",
+        (false, false) => "the last requests or connections",
     };
     let shown = route.targets.iter().take(TARGETS_SHOWN_MAX);
     let shown: Vec<String> = shown
@@ -374,7 +374,7 @@ fn all_down(route: &Route, now: u64) -> Option<Degradation> {
     Some(Degradation::new(Reason::TargetsDown, &*route.label, why).of(port_of(route)))
 }
 
-/// How a target failed its last requests, where that was not long ago.
+/// How a target failed its last requests or connections, where that was not long ago.
 fn fails_requests(target: &Target, now: u64) -> Option<engine::Failure> {
     let (how, at) = engine::Failure::last_of(target)?;
     let is_recent = now.saturating_sub(at) < FAILURE_SECONDS;

@@ -9,6 +9,7 @@ use engine_core::{
     proxy_protocol::{self, Outgoing, Version},
     snapshot::Route,
 };
+use engine_http::health::Ejection;
 use engine_sys::{netns::Netns, socket};
 
 use crate::{
@@ -81,6 +82,7 @@ pub(crate) async fn dial(
             Ok((socket, taken)) => {
                 trace.dialed_at = Some(Instant::now());
                 trace.target = Some(target.address);
+                target.health.answer_request();
                 let ledger = &connection.worker.ledger;
                 ledger.count(&permit.route, |tally| tally.bytes_in += taken);
                 trace.flow.bytes_in.set(taken);
@@ -98,6 +100,10 @@ pub(crate) async fn dial(
             Err(error) => {
                 failure = outcome_of(&error);
                 Failure::from(failure).note(target, &route.network.name);
+                // What the gateway itself lacks is no fault of the target's.
+                if failure != Outcome::GatewayError {
+                    target.health.fail_request(Ejection::default().failures);
+                }
                 tried.push(index);
             }
         }

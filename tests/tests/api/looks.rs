@@ -3,17 +3,21 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    net::TcpListener,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use tests::{
     curl::Curl,
+    flow::Flow,
     gateway::SOCKET,
     lab::{Lab, tls},
     network::Network,
     runner::Test,
+    server::{self, Server},
     tests,
+    wait::eventually,
 };
 
 pub(crate) const TESTS: &[Test] = tests![
@@ -22,8 +26,35 @@ pub(crate) const TESTS: &[Test] = tests![
     the_audit_log_says_who_did_what,
     metrics_are_what_prometheus_reads,
     the_page_of_the_api_needs_nothing_from_outside,
+    targets_that_take_no_connection_are_degraded_until_one_does,
     threads_that_decide_give_way_to_threads_that_carry,
 ];
+
+/// Nobody checks them, and there are no requests: only connections tell.
+fn targets_that_take_no_connection_are_degraded_until_one_does(lab: &mut Lab) -> Result<()> {
+    const NAME: &str = "a.example";
+    let nobody = TcpListener::bind("127.0.0.1:0")?;
+    let target = nobody.local_addr()?;
+    drop(nobody);
+    let proxy = json!({ (NAME): [target.to_string()] });
+    let state = json!({ "7": { "netns": null, "proxy": proxy } });
+    let gateway = lab.gateway(tls(json!({})), state)?;
+    let down = || -> Option<Option<Value>> {
+        let status = gateway.api().get("/api/v1/status").ok()?;
+        let mut list = status["degraded"].as_array()?.iter();
+        Some(list.find(|it| it["reason"] == "targets_down").cloned())
+    };
+    // As many as eject a target.
+    for _ in 0..5 {
+        ensure!(Flow::open(NAME).is_err(), "somebody listens at {target}");
+    }
+    let told = eventually("it is degraded", || down().flatten())?;
+    let why = told["why"].as_str().unwrap_or_default();
+    ensure!(told["network"] == 7 && why.contains("refused"), "{told}");
+    let _server = Server::start(TcpListener::bind(target)?, server::echo)?;
+    Flow::open(NAME)?.end()?;
+    eventually("it has recovered", || down()?.is_none().then_some(()))
+}
 
 fn every_path_answers(lab: &mut Lab) -> Result<()> {
     let gateway = lab.gateway(tls(json!({})), json!({}))?;
@@ -110,7 +141,7 @@ fn the_audit_log_says_who_did_what(lab: &mut Lab) -> Result<()> {
     curl.change("POST", "/api/v1/apply?wait=true", Some(&network.state()))?;
     curl.refuse(400, "POST", "/api/v1/apply", Some("[]"))?;
     curl.change("DELETE", "/api/v1/networks/50000?wait=true", None)?;
-    let entries = tests::wait::eventually("three entries", || {
+    let entries = eventually("three entries", || {
         let audit = curl.get("/api/v1/audit").ok()?;
         let entries = audit["entries"].as_array()?.clone();
         (entries.len() >= 3).then_some(entries)

@@ -234,7 +234,8 @@ fn targets_that_all_fail_requests_are_degraded_until_one_answers(lab: &mut Lab) 
     let told = eventually("it is degraded", || down().flatten())?;
     let why = told["why"].as_str().unwrap_or_default();
     ensure!(
-        told["network"] == 51_820 && why.starts_with("all targets fail the last requests: "),
+        told["network"] == 51_820
+            && why.starts_with("all targets fail the last requests or connections: "),
         "{told}"
     );
     ensure!(why.contains("10.0.0.2:2 ("), "{why}");

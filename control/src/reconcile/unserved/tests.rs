@@ -321,7 +321,10 @@ fn a_route_is_told_when_the_last_requests_of_all_its_targets_failed_not_long_ago
         )]
     };
     let both = format!("10.0.0.1:80 ({how}), 10.0.0.2:80 ({how})");
-    assert_eq!(world.told(), told("the last requests", &both));
+    assert_eq!(
+        world.told(),
+        told("the last requests or connections", &both)
+    );
     world.now = 990 + FAILURE_SECONDS;
     assert_eq!(world.told(), [""; 0], "it is long ago");
     let first = &world.route("a.example/").targets[0];
@@ -329,7 +332,7 @@ fn a_route_is_told_when_the_last_requests_of_all_its_targets_failed_not_long_ago
     let both = format!("10.0.0.1:80, 10.0.0.2:80 ({how})");
     assert_eq!(
         world.told(),
-        told("their checks or the last requests", &both)
+        told("their checks or the last requests or connections", &both)
     );
     world.route("a.example/").targets[1].health.answer_request();
     assert_eq!(world.told(), [""; 0]);
