@@ -24,7 +24,7 @@ use crate::{
     front::http2::{session::Session, window::Window},
     transport::{
         http2::{
-            Transport,
+            SEND_BUFFER_BYTES, Transport,
             census::{Allowance, Side},
             held::Held,
         },
@@ -102,6 +102,7 @@ fn builder(connection: &Connection<'_>, stream_window: u32) -> h2::server::Build
         .max_concurrent_streams(limits.http2.streams_max)
         .initial_window_size(stream_window)
         .data_frame_budget(small)
+        .max_send_buffer_size(SEND_BUFFER_BYTES)
         .max_header_list_size(head_max)
         .header_table_size(HEADER_TABLE_BYTES)
         .max_concurrent_reset_streams(RESETS_REMEMBERED_MAX)

@@ -33,6 +33,10 @@ use crate::transport::{
 /// What a client sends first (RFC 9113 section 3.4). In HTTP/1 it is no request.
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// The most that h2 queues for a stream whose reader does not take it, in bytes: four frames, as much as
+/// leaves at once.
+pub(crate) const SEND_BUFFER_BYTES: usize = 64 << 10;
+
 /// The most that is received before every other connection of the worker has its turn.
 const TURN_BYTES: usize = 256 << 10;
 

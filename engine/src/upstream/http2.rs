@@ -36,7 +36,7 @@ use crate::{
     transport::{
         End,
         http2::{
-            Transport,
+            SEND_BUFFER_BYTES, Transport,
             census::{Allowance, Side},
         },
         read_ahead::ReadAhead,
@@ -232,6 +232,7 @@ impl Upstreams {
             .enable_push(false)
             .initial_window_size(windows.stream)
             .initial_connection_window_size(windows.connection())
+            .max_send_buffer_size(SEND_BUFFER_BYTES)
             .max_header_list_size(self.head_bytes_max);
         builder
     }
