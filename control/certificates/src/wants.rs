@@ -265,6 +265,6 @@ mod tests {
         assert!(wants.names.is_empty());
         let impossible = &wants.impossible[&"a.example".parse().unwrap()];
         assert_eq!(impossible.network, Some(1));
-        assert!(impossible.objection.contains("`acme.directories` has none"));
+        assert!(impossible.objection.contains("`acme.directories` is empty"));
     }
 }
