@@ -133,6 +133,6 @@ fn a_name_without_a_directory_is_said_to_be_impossible(lab: &mut Lab) -> Result<
     let gateway = lab.gateway(boot(json!({})), state)?;
     let shown = await_certificate(&gateway, "a.example", |it| it["state"] == "failed")?;
     let error = shown["error"].as_str().unwrap_or_default();
-    ensure!(error.contains("`acme.directories` has none"), "{shown}");
+    ensure!(error.contains("`acme.directories` is empty"), "{shown}");
     Ok(())
 }

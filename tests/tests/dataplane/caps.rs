@@ -119,7 +119,8 @@ fn a_source_comes_at_most_at_its_rate(lab: &mut Lab) -> Result<()> {
 fn without_descriptors_it_waits_and_then_goes_on(lab: &mut Lab) -> Result<()> {
     let tenant = lab.tenant(51_820)?;
     let _server = Server::start(tenant.listen(7)?, server::echo)?;
-    let mut boot = boot(json!({}));
+    // Unless it is written, there are no more connections than descriptors.
+    let mut boot = boot(json!({ "connections_max": 1000 }));
     boot["workers"] = json!(1);
     let state = tenant.state(json!({}));
     // A quarter of them is kept back for control.
