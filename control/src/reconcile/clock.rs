@@ -1,6 +1,9 @@
 //! The time of day.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    path::Path,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use control_plan::calendar::Calendar;
 use engine_sys::clock::is_synchronised;
@@ -40,7 +43,7 @@ impl AccountsClock {
     /// The stamp of what is counted now, in seconds since the Unix epoch.
     pub(super) fn stamp(&mut self) -> u64 {
         let now = unix_now();
-        let stamp = self.calendar.stamp(now, is_synchronised(), since_boot());
+        let stamp = self.calendar.stamp(now, is_set_by_another(), since_boot());
         let lead = self.calendar.ahead_of(now);
         let is_ahead = lead > LEAD_TOLD;
         if is_ahead && !self.is_ahead {
@@ -52,4 +55,13 @@ impl AccountsClock {
         self.is_ahead = is_ahead;
         stamp
     }
+}
+
+/// Set by systemd-timesyncd when it has set the clock since the boot (systemd-timesyncd.service(8)).
+const SYNCHRONISED: &str = "/run/systemd/timesync/synchronized";
+
+/// Whether somebody says that the clock is right: the kernel, or systemd where the unit must not ask the kernel
+/// (`ProtectClock=`).
+fn is_set_by_another() -> bool {
+    is_synchronised() || Path::new(SYNCHRONISED).exists()
 }
