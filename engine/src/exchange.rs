@@ -195,9 +195,10 @@ pub(crate) async fn exchange(
     }
 }
 
-/// How often a request that was refused, before anything was done for it, is sent to another target or over
-/// another connection, whatever the rule says of retries.
-const REFUSALS_MAX: u32 = 3;
+/// How often a request that was refused, before anything was done for it, is sent to the next target, beside
+/// the rule's retries. A connection that was shared before is replaced by a new one each time, so a target at
+/// its bound gets two connections of a request, and not more.
+const REFUSALS_MAX: u32 = 1;
 
 /// How many failures of its target one counts as: none where the target is not to blame, and enough
 /// to leave out at once what keeps the gateway busy.
