@@ -1,8 +1,8 @@
 //! The data plane: per-core workers that carry connections from accept to account.
 //!
 //! ```text
-//!   accept ► preface ► classify ► route ► admit ► dial ► relay ► account      (connection.rs)
-//!                 └──► head ► decide ► admit ► exchange ► account, and again  (http.rs)
+//!   accept ► PROXY header ► classify ► route ► admit ► dial ► relay ► account      (connection.rs)
+//!                      └──► head ► decide ► admit ► exchange ► account, and again  (front/http.rs)
 //!                                   ▲ Snapshot            │ counters
 //!                     Engine::publish           Engine::counters, Engine::drain
 //! ```

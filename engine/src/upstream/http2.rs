@@ -2,9 +2,9 @@
 //!
 //! Each worker has its own. A request takes the one with the fewest requests; a further one is made
 //! when all are full: the upstream allows no more requests on them, or their window has no room for
-//! the content of another one, or the worker has no room for a window of its size. Up to a bound they are kept: one that nobody uses rests for as long as
-//! those of HTTP/1, and ends in order. Those beyond it are used when all others are full, and end as
-//! soon as nobody uses them.
+//! the content of another one, or the worker has no room for a window of its size. Up to a bound they
+//! are kept: one that nobody uses rests for as long as those of HTTP/1, and ends in order. Those beyond
+//! it are used when all others are full, and end as soon as nobody uses them.
 
 use std::{
     cell::{Cell, RefCell},
