@@ -12,8 +12,10 @@
 )]
 
 mod change;
+mod checksum;
 mod core;
 mod key;
+mod packet;
 mod state;
 mod superpacket;
 #[path = "simulation/tests.rs"]
