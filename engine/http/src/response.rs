@@ -117,34 +117,107 @@ fn read_whole<'a>(head: &'a [u8], asked: Asked) -> Result<Response<'a>, Refusal>
     let (Ok(httparse::Status::Complete(_)), Some(status), Some(minor)) =
         (status, parsed.code, parsed.version)
     else {
-        return Err(refusal_of(head, line_len));
+        return read_later_minor(head, line_len, asked)
+            .unwrap_or_else(|| Err(refusal_of(head, line_len)));
     };
     // httparse skips empty lines in front; the line is the first one here, and one space follows
     // the version.
     if !(head.starts_with(b"HTTP/1.") && STATUSES.contains(&status)) {
         return Err(Refusal::StatusLine);
     }
-    let mut facts = Facts::of(parsed.headers.iter().map(|header| Field {
+    let facts = Facts::of(parsed.headers.iter().map(|header| Field {
         name: header.name.as_bytes(),
         value: header.value,
     }));
-    facts.merge_lengths()?;
-    let version = match minor {
-        0 => Version::Http10,
-        _ => Version::Http11,
-    };
-    let lines = head.get(line_len..head.len() - 2).unwrap_or_default();
-    let response = Response {
+    let line = StatusLine {
+        minor,
         status,
         reason: parsed.reason.unwrap_or_default(),
-        version,
-        fields: Fields::checked(lines),
+    };
+    let lines = head.get(line_len..head.len() - 2).unwrap_or_default();
+    judge_head(line, Fields::checked(lines), facts, (asked, head.len()))
+}
+
+/// Reads a head of HTTP/1.2 to HTTP/1.9 as what it is to whoever knows HTTP/1.1 alone (RFC 9110
+/// section 6.2). httparse knows none of them. `None` is any other head.
+#[cold]
+fn read_later_minor<'a>(
+    head: &'a [u8],
+    line_len: usize,
+    asked: Asked,
+) -> Option<Result<Response<'a>, Refusal>> {
+    let (line, lines) = head.split_at_checked(line_len)?;
+    let line = StatusLine::read(line).filter(|line| line.minor > 1)?;
+    if !STATUSES.contains(&line.status) {
+        return None;
+    }
+    if let Some(refusal) = lines::first_refusal(lines) {
+        return Some(Err(refusal));
+    }
+    let fields = Fields::checked(lines.strip_suffix(b"\r\n")?);
+    let judged = judge_head(line, fields, Facts::of(fields), (asked, head.len()));
+    Some(judged)
+}
+
+/// The parts of a status line of HTTP/1.x (RFC 9112 section 4).
+struct StatusLine<'a> {
+    /// x
+    minor: u8,
+    status: u16,
+    /// Empty where it is none or has other characters than those of ASCII.
+    reason: &'a str,
+}
+
+impl<'a> StatusLine<'a> {
+    /// Reads a line with its end, which may be an LF alone.
+    fn read(line: &'a [u8]) -> Option<Self> {
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let (minor, rest) = match line.strip_prefix(b"HTTP/1.")? {
+            [minor @ b'0'..=b'9', b' ', rest @ ..] => (minor - b'0', rest),
+            _ => return None,
+        };
+        let (digits, reason) = rest.split_at_checked(3)?;
+        if !digits.iter().all(u8::is_ascii_digit) {
+            return None;
+        }
+        let status = std::str::from_utf8(digits).ok()?.parse().ok()?;
+        let reason = match reason {
+            [] => reason,
+            [b' ', words @ ..] if words.iter().copied().all(crate::octet::is_value) => words,
+            _ => return None,
+        };
+        let reason = std::str::from_utf8(reason).ok();
+        Some(Self {
+            minor,
+            status,
+            reason: reason.filter(|it| it.is_ascii()).unwrap_or_default(),
+        })
+    }
+}
+
+/// Puts the parts of a head together, and judges them.
+fn judge_head<'a>(
+    line: StatusLine<'a>,
+    fields: Fields<'a>,
+    mut facts: Facts<'a>,
+    (asked, head_len): (Asked, usize),
+) -> Result<Response<'a>, Refusal> {
+    facts.merge_lengths()?;
+    let response = Response {
+        status: line.status,
+        reason: line.reason,
+        version: match line.minor {
+            0 => Version::Http10,
+            _ => Version::Http11,
+        },
+        fields,
         framing: Framing::None,
         length: facts.length()?,
         connection: facts.connection()?,
         keep_alive: false,
         rests_for: facts.rests_for(),
-        head_len: head.len(),
+        head_len,
     };
     judge(response, asked, &facts)
 }
@@ -184,40 +257,14 @@ pub(crate) fn judge<'a>(
     })
 }
 
-/// Says why httparse did not take a head.
+/// Says why a head could not be read.
 #[cold]
 fn refusal_of(head: &[u8], line_len: usize) -> Refusal {
     let (line, fields) = head.split_at(line_len.min(head.len()));
-    let line = line.strip_suffix(b"\n").unwrap_or(line);
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let version = matches!(
-        line,
-        [
-            b'H',
-            b'T',
-            b'T',
-            b'P',
-            b'/',
-            b'1',
-            b'.',
-            b'0' | b'1',
-            b' ',
-            ..
-        ]
-    );
-    let digits = line
-        .get(9..12)
-        .is_some_and(|it| it.iter().all(u8::is_ascii_digit));
-    let reason = line.get(12..).unwrap_or_default();
-    let reason = match reason {
-        [] => true,
-        [b' ', words @ ..] => words.iter().copied().all(crate::octet::is_value),
-        _ => false,
-    };
-    if version && digits && reason {
-        return lines::refusal_of_fields(fields);
+    match StatusLine::read(line) {
+        Some(_) => lines::refusal_of_fields(fields),
+        None => Refusal::StatusLine,
     }
-    Refusal::StatusLine
 }
 
 #[cfg(test)]

@@ -205,7 +205,17 @@ fn what_can_be_read_in_two_ways_is_refused() {
         ("HTTP/1.1 200\tx\r\n\r\n", Refusal::StatusLine),
         ("HTTP/1.1 200 x\0\r\n\r\n", Refusal::StatusLine),
         ("HTTP/2.0 200 OK\r\n\r\n", Refusal::StatusLine),
-        ("HTTP/1.2 200 OK\r\n\r\n", Refusal::StatusLine),
+        ("HTTP/1.10 200 OK\r\n\r\n", Refusal::StatusLine),
+        ("HTTP/1.2  200 OK\r\n\r\n", Refusal::StatusLine),
+        ("HTTP/1.2 099 Odd\r\n\r\n", Refusal::StatusLine),
+        (
+            "HTTP/1.2 200 OK\r\nA : b\r\n\r\n",
+            Refusal::SpaceBeforeColon,
+        ),
+        (
+            "HTTP/1.2 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+            Refusal::SeveralLengths,
+        ),
         ("ICY 200 OK\r\n\r\n", Refusal::StatusLine),
         (
             "HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n",
@@ -233,6 +243,16 @@ fn what_has_one_meaning_is_taken_though_it_is_badly_written() {
             "HTTP/1.1 200 OK\nContent-Length: 3\r\n\r\n",
             200,
             Framing::Length(3),
+        ),
+        (
+            "HTTP/1.2 200 OK\r\nContent-Length: 3\r\n\r\n",
+            200,
+            Framing::Length(3),
+        ),
+        (
+            "HTTP/1.9 404\nTransfer-Encoding: chunked\r\n\r\n",
+            404,
+            Framing::Chunked,
         ),
         (
             "HTTP/1.1 200\nContent-Length: 3\r\n\r\n",
