@@ -8,6 +8,7 @@
 #![cfg(test)]
 #![allow(
     dead_code,
+    unused_imports,
     reason = "what only the devices' threads need is not used here"
 )]
 
