@@ -7,12 +7,19 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
-use tests::{lab::Lab, runner::Test, server::Server, tests, wait::eventually};
+use tests::{
+    lab::{GATEWAY, Lab},
+    runner::Test,
+    server::Server,
+    tests, tls,
+    wait::eventually,
+};
 
-use crate::pebble::{Options, Pebble, await_certificate, boot, fetch, is_ok};
+use crate::pebble::{HTTP, Options, Pebble, await_certificate, boot, fetch, is_ok};
 
 pub(crate) const TESTS: &[Test] = tests![
     a_stranger_gets_a_certificate_only_where_that_is_agreed_to: 180,
+    a_stranger_is_served_beside_what_passes_through: 180,
 ];
 
 /// Agrees to one name, and answers what it was asked.
@@ -86,5 +93,43 @@ fn a_stranger_gets_a_certificate_only_where_that_is_agreed_to(lab: &mut Lab) -> 
     gateway.api().apply(&tenant.state(json!({})))?;
     await_certificate(&gateway, "good.example", |it| it["network"].is_null())?;
     ensure!(fetch(&roots, "good.example")?.starts_with("404 "));
+    Ok(())
+}
+
+fn a_stranger_is_served_beside_what_passes_through(lab: &mut Lab) -> Result<()> {
+    let pebble = Pebble::start(lab, Options::default())?;
+    let tenant = lab.tenant(51_820)?;
+    let site = tls::site(lab.authority().server("through.example")?, "the tenant's");
+    let _site = Server::start(tenant.listen(443)?, site)?;
+    let asked = Server::start(TcpListener::bind("127.0.0.1:0")?, answer)?;
+    let boot = json!({
+        "listeners": [
+            { "name": "http", "bind": HTTP, "protocol": "http" },
+            { "name": "tls", "bind": GATEWAY, "protocol": "tls" },
+        ],
+        "acme": {
+            "directories": [pebble.declared()],
+            "on_demand": { "ask": format!("http://{}/ask", asked.address()?) },
+        },
+    });
+    let passes = json!({ "https://through.example": ["10.0.0.2:443"] });
+    let gateway = lab.gateway(boot, tenant.state(passes))?;
+    let roots = pebble.root(lab)?;
+    ensure!(fetch(&roots, "bad.example").is_err(), "it is served");
+    ensure!(asked.next()? == "/ask?domain=bad.example");
+    ensure!(
+        fetch(&roots, "good.example").is_err(),
+        "it was there before"
+    );
+    ensure!(asked.next()? == "/ask?domain=good.example");
+    await_certificate(&gateway, "good.example", is_ok)?;
+    let served = eventually("it is served", || fetch(&roots, "good.example").ok())?;
+    ensure!(served.starts_with("404 "), "{served}");
+    // What a route passes through is its tenant's, and nobody is asked about it.
+    let client = lab.authority().client()?;
+    let said = tls::get(&client, "through.example", TcpStream::connect(GATEWAY)?)?;
+    ensure!(said == "the tenant's", "{said}");
+    let more = asked.ended();
+    ensure!(more.is_empty(), "it asked for more: {more:?}");
     Ok(())
 }
