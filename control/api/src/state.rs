@@ -39,7 +39,7 @@ pub use pem::{Authorities, Chain};
 pub use pool::{Pool, PoolTarget, TARGETS_MAX};
 pub use proxy::{ProxyKey, Scheme};
 pub use reference::reference;
-pub use route::Route;
+pub use route::{Route, RuleId};
 pub use schema::{parts as schema_parts, schema};
 pub use secret::KEPT;
 use secret::{Kept, Secrets};
@@ -136,7 +136,7 @@ fn read_networks(
     problems: &mut Problems,
 ) -> Option<Desired> {
     let mut desired = Desired::default();
-    let mut owners = Owners::default();
+    let mut taken = Taken::default();
     for spot in spot.entries(Duplicates::Refused, problems)? {
         let Some(port) = parse_port(spot.key()) else {
             let key = printable(spot.key());
@@ -151,7 +151,7 @@ fn read_networks(
             Some(current) => Kept::From(current.networks.get(&port)),
             None => Kept::AsItIs,
         };
-        if let Some(network) = network::read(port, &spot, kept, &mut owners, problems) {
+        if let Some(network) = network::read(port, &spot, kept, &mut taken, problems) {
             desired.networks.insert(port, network);
         }
     }
@@ -180,28 +180,42 @@ impl Desired {
     }
 }
 
-/// Which network each host belongs to, and the hosts that nobody declared: a tenant must not take
-/// another's name.
+/// What only one network may have: hosts, as a tenant must not take another's name, what is for hosts
+/// that nobody declared, and ids of rules.
 #[derive(Debug, Default)]
-struct Owners(HashMap<Option<HostPattern>, NonZeroU16>);
+struct Taken {
+    hosts: HashMap<Option<HostPattern>, NonZeroU16>,
+    ids: HashMap<RuleId, NonZeroU16>,
+}
 
-impl Owners {
-    /// What belongs to all networks but one.
-    fn of(desired: &Desired, except: NonZeroU16) -> Self {
+impl Taken {
+    /// What all networks but one have.
+    fn by_others(desired: &Desired, except: NonZeroU16) -> Self {
+        let mut taken = Self::default();
         let others = desired.networks.iter().filter(|(port, _)| **port != except);
-        let hosts = others.flat_map(|(port, network)| {
-            let routes = network.routes.iter();
-            let others = routes.filter(|route| route.host.pattern().is_none());
-            let hosts = network.hosts().map(Some).chain(others.map(|_| None));
-            hosts.map(|host| (host.cloned(), *port))
-        });
-        Self(hosts.collect())
+        for (port, network) in others {
+            let catch_all = network.routes.iter();
+            let catch_all = catch_all.filter(|route| route.host.pattern().is_none());
+            let hosts = network.hosts().map(Some).chain(catch_all.map(|_| None));
+            taken.hosts.extend(hosts.map(|host| (host.cloned(), *port)));
+            let ids = network.routes.iter().filter_map(|route| route.id.clone());
+            taken.ids.extend(ids.map(|id| (id, *port)));
+        }
+        taken
     }
 
     /// Notes the host as the network's, or says whose it is.
     fn claim(&mut self, host: Option<&HostPattern>, port: NonZeroU16) -> Result<(), NonZeroU16> {
-        let owner = *self.0.entry(host.cloned()).or_insert(port);
-        if owner == port { Ok(()) } else { Err(owner) }
+        let holder = *self.hosts.entry(host.cloned()).or_insert(port);
+        if holder == port { Ok(()) } else { Err(holder) }
+    }
+
+    /// Notes an id as that of a rule of the network, or says which network has a rule of this id.
+    fn name(&mut self, id: &RuleId, port: NonZeroU16) -> Result<(), NonZeroU16> {
+        match self.ids.insert(id.clone(), port) {
+            None => Ok(()),
+            Some(holder) => Err(holder),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use axum::{
     extract::{FromRequestParts, Path, Query},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
 };
-use control_api::state::PublicKey;
+use control_api::state::{PublicKey, RuleId};
 use serde::de::DeserializeOwned;
 
 use crate::{audit, refusal::Refusal, shared::Shared};
@@ -59,6 +59,20 @@ impl FromRequestParts<Arc<Shared>> for OfPeer {
         let Path((port, key)) = path::<(String, String)>(parts, shared).await?;
         let key = key.parse().map_err(|error| not_found(&error))?;
         Ok(Self(parse_port(&port)?, key))
+    }
+}
+
+/// The network and the rule of a path.
+#[derive(Clone, Debug)]
+pub(crate) struct OfRoute(pub(crate) NonZeroU16, pub(crate) RuleId);
+
+impl FromRequestParts<Arc<Shared>> for OfRoute {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Refusal> {
+        let Path((port, id)) = path::<(String, String)>(parts, shared).await?;
+        let id = id.parse().map_err(|error| not_found(&error))?;
+        Ok(Self(parse_port(&port)?, id))
     }
 }
 

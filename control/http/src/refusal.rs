@@ -84,6 +84,7 @@ impl From<ChangeRefused> for Refusal {
             ChangeRefused::Edit(
                 EditError::UnknownNetwork(_)
                 | EditError::NoDevice(_)
+                | EditError::UnknownRoute { .. }
                 | EditError::UnknownPeer { .. },
             ) => Self::new(StatusCode::NOT_FOUND, error),
             ChangeRefused::Conflict { .. }

@@ -21,7 +21,7 @@ use axum::{
     http::{HeaderValue, StatusCode, Version, header},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
-    routing::{get, patch, post, put},
+    routing::{get, post, put},
 };
 
 use crate::{access::Aside, pending::EARLIER_CHANGE, refusal::Refusal, shared::Shared};
@@ -29,7 +29,13 @@ use crate::{access::Aside, pending::EARLIER_CHANGE, refusal::Refusal, shared::Sh
 /// Every path. Those that end in `.json` are older names of the same.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
     let config = get(state::config).post(change::apply);
-    let network = patch(change::patch_network).delete(change::remove_network);
+    let network = get(state::network)
+        .put(change::put_network)
+        .patch(change::patch_network)
+        .delete(change::remove_network);
+    let route = get(state::route)
+        .put(change::put_route)
+        .delete(change::remove_route);
     let peer = put(change::put_peer).delete(change::remove_peer);
     Router::new()
         .route("/healthz", get(probe::healthz))
@@ -50,6 +56,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/api/v1/generations.json", get(state::generations))
         .route("/api/v1/rollback/{generation}", post(change::roll_back))
         .route("/api/v1/networks/{port}", network)
+        .route("/api/v1/networks/{port}/routes/{id}", route)
         .route("/api/v1/networks/{port}/peers/{*key}", peer)
         .route("/api/v1/traffic", get(traffic::peers))
         .route("/api/v1/traffic.json", get(traffic::peers))

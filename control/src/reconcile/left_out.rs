@@ -97,10 +97,14 @@ impl LeftOut {
     pub(super) fn outlives(&self, change: &Change) -> bool {
         match change {
             Change::Replace { .. } | Change::Rollback { .. } => false,
-            Change::RemoveNetwork { port } => self.port() != Some(*port),
-            Change::PatchNetwork { .. } | Change::PutPeer { .. } | Change::RemovePeer { .. } => {
-                true
+            Change::PutNetwork { port, .. } | Change::RemoveNetwork { port } => {
+                self.port() != Some(*port)
             }
+            Change::PatchNetwork { .. }
+            | Change::PutRoute { .. }
+            | Change::RemoveRoute { .. }
+            | Change::PutPeer { .. }
+            | Change::RemovePeer { .. } => true,
         }
     }
 

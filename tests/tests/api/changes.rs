@@ -16,6 +16,7 @@ pub(crate) const TESTS: &[Test] = tests![
     a_document_is_applied_whole_and_once,
     secrets_are_kept_when_the_answer_is_posted_back,
     networks_and_peers_are_changed_one_by_one,
+    routes_are_changed_one_by_one,
     a_key_in_a_path_has_three_forms,
     an_earlier_generation_comes_back,
 ];
@@ -168,6 +169,45 @@ fn networks_and_peers_are_changed_one_by_one(lab: &mut Lab) -> Result<()> {
     curl.change("DELETE", &format!("{path}?wait=true"), None)?;
     ensure!(network.netns().is_err(), "it was not removed");
     Ok(())
+}
+
+fn routes_are_changed_one_by_one(lab: &mut Lab) -> Result<()> {
+    let curl = start(lab)?;
+    let path = "/api/v1/networks/50000";
+    let network = json!({ "netns": null });
+    curl.change("PUT", &format!("{path}?wait=true"), Some(&network))?;
+    let route = format!("{path}/routes/shop");
+    let rule = json!({ "host": "shop.example", "to": ["127.0.0.1:80"] });
+    curl.refuse(404, "GET", &route, None)?;
+    let put = curl.change("PUT", &format!("{route}?wait=true"), Some(&rule))?;
+    ensure!(put["changed"] == true, "{put}");
+    let again = curl.change("PUT", &route, Some(&rule))?;
+    ensure!(again["changed"] == false, "{again}");
+    let shown = curl.get(&route)?;
+    ensure!(
+        shown["id"] == "shop" && shown["host"] == rule["host"],
+        "{shown}"
+    );
+    let config = curl.get("/api/v1/config")?;
+    ensure!(config["50000"]["routes"] == json!([shown]), "{config}");
+    let status = curl.get("/api/v1/status?network=50000")?;
+    ensure!(
+        status["networks"]["50000"]["routes"][0]["route"] == "shop.example/",
+        "{status}"
+    );
+    let same = json!({ "host": "shop.example", "maintenance": true });
+    let refused = curl.refuse(
+        400,
+        "PUT",
+        &format!("{path}/routes/b"),
+        Some(&same.to_string()),
+    )?;
+    let said = "rule `shop` takes the same requests";
+    ensure!(refused["problems"][0]["message"] == said, "{refused}");
+    curl.change("DELETE", &format!("{route}?wait=true"), None)?;
+    curl.refuse(404, "DELETE", &route, None)?;
+    ensure!(curl.get(path)?["routes"].is_null());
+    end(&curl)
 }
 
 fn a_key_in_a_path_has_three_forms(lab: &mut Lab) -> Result<()> {

@@ -3,9 +3,15 @@
 
 use std::{fmt, num::NonZeroU16};
 
-use super::{Desired, Owners, key::PublicKey, network, patch, peers, secret::Kept};
+use super::{
+    Desired, Network, RuleId, Taken,
+    key::PublicKey,
+    network, patch, peers,
+    routes::{self, Beside},
+    secret::Kept,
+};
 use crate::{
-    document::{self, Node, Spot},
+    document::{self, At, Content, Node, Spot},
     problem::{Problems, Valid},
 };
 
@@ -25,10 +31,35 @@ pub enum Change {
         /// The patch.
         text: String,
     },
+    /// One network is added, or replaced whole.
+    PutNetwork {
+        /// The network's public port.
+        port: NonZeroU16,
+        /// What stands at the network's port in a document; `(kept)` in it keeps a secret that is
+        /// there.
+        text: String,
+    },
     /// One network goes.
     RemoveNetwork {
         /// The network's public port.
         port: NonZeroU16,
+    },
+    /// One rule is added after all others, or replaced in its place.
+    PutRoute {
+        /// The network's public port.
+        port: NonZeroU16,
+        /// Which.
+        id: RuleId,
+        /// What stands in the list of rules of a document, with or without its id; `(kept)` in it
+        /// keeps a secret that is there.
+        text: String,
+    },
+    /// One rule goes.
+    RemoveRoute {
+        /// The network's public port.
+        port: NonZeroU16,
+        /// Which.
+        id: RuleId,
     },
     /// One peer is added, or replaced.
     PutPeer {
@@ -61,6 +92,9 @@ impl fmt::Display for Change {
         match self {
             Self::Replace { .. } => f.write_str("apply"),
             Self::PatchNetwork { port, .. } => write!(f, "patch network-{port}"),
+            Self::PutNetwork { port, .. } => write!(f, "put network-{port}"),
+            Self::PutRoute { port, id, .. } => write!(f, "put route {id} of network-{port}"),
+            Self::RemoveRoute { port, id } => write!(f, "remove route {id} of network-{port}"),
             Self::RemoveNetwork { port } => write!(f, "remove network-{port}"),
             Self::PutPeer { port, key, .. } => write!(f, "put peer {key} of network-{port}"),
             Self::RemovePeer { port, key } => write!(f, "remove peer {key} of network-{port}"),
@@ -92,8 +126,16 @@ pub enum EditError {
         /// Who.
         key: PublicKey,
     },
-    /// What was written is wrong. For a patch, pointers begin at the network; for a peer, at the
-    /// peer.
+    /// The network has no rule with this id.
+    #[error("network {port} has no route {id}")]
+    UnknownRoute {
+        /// The network's public port.
+        port: NonZeroU16,
+        /// Which.
+        id: RuleId,
+    },
+    /// What was written is wrong. For a patch or a network, pointers begin at the network; for a
+    /// rule or a peer, there.
     #[error("the document has problems")]
     Problems(Problems),
 }
@@ -115,6 +157,9 @@ pub fn edit(current: &Desired, change: &Change) -> Result<Valid<Desired>, EditEr
                 None => Err(EditError::UnknownNetwork(*port)),
             }
         }
+        Change::PutNetwork { port, text } => put_network(current, *port, text),
+        Change::PutRoute { port, id, text } => put_route(current, *port, id, text),
+        Change::RemoveRoute { port, id } => remove_route(current, *port, id),
         Change::PutPeer { port, key, text } => put_peer(current, *port, *key, text),
         Change::RemovePeer { port, key } => remove_peer(current, *port, *key),
     }
@@ -135,18 +180,41 @@ fn patch_network(
             patch::merge(&mut merged, patch);
             merged
         });
-    let patched = merged.and_then(|merged| {
-        let mut owners = Owners::of(current, port);
-        let root = Spot::root(&merged);
-        network::read(
-            port,
-            &root,
-            Kept::From(Some(network)),
-            &mut owners,
-            &mut problems,
-        )
-    });
-    let desired = patched.map(|network| {
+    let patched = merged.and_then(|merged| read_network(current, port, &merged, &mut problems));
+    decide_network(current, port, patched, problems)
+}
+
+fn put_network(
+    current: &Desired,
+    port: NonZeroU16,
+    text: &str,
+) -> Result<Valid<Desired>, EditError> {
+    let mut problems = Problems::default();
+    let network = document::read_json(text, &mut problems)
+        .and_then(|node| read_network(current, port, &node, &mut problems));
+    decide_network(current, port, network, problems)
+}
+
+/// Reads a network in the place of the one of a state with its port, and beside all others.
+fn read_network(
+    current: &Desired,
+    port: NonZeroU16,
+    node: &Node,
+    problems: &mut Problems,
+) -> Option<Network> {
+    let kept = Kept::From(current.networks.get(&port));
+    let mut taken = Taken::by_others(current, port);
+    network::read(port, &Spot::root(node), kept, &mut taken, problems)
+}
+
+/// The state with a network that was read, or everything that is wrong with it.
+fn decide_network(
+    current: &Desired,
+    port: NonZeroU16,
+    network: Option<Network>,
+    problems: Problems,
+) -> Result<Valid<Desired>, EditError> {
+    let desired = network.map(|network| {
         let mut desired = current.clone();
         desired.networks.insert(port, network);
         desired
@@ -159,6 +227,57 @@ fn read_patch(text: &str, problems: &mut Problems) -> Option<Node> {
     patch::canonical(&mut patch);
     patch::refuse_duplicates(&Spot::root(&patch), problems);
     Some(patch)
+}
+
+fn put_route(
+    current: &Desired,
+    port: NonZeroU16,
+    id: &RuleId,
+    text: &str,
+) -> Result<Valid<Desired>, EditError> {
+    let network = current.networks.get(&port);
+    let network = network.ok_or(EditError::UnknownNetwork(port))?;
+    let mut problems = Problems::default();
+    let routes = document::read_json(text, &mut problems).and_then(|node| {
+        let beside = Beside::of(network);
+        let mut taken = Taken::by_others(current, port);
+        let rule = (id, &*network.routes);
+        routes::put(&Spot::root(&node), rule, &beside, &mut taken, &mut problems)
+    });
+    let changed = routes.map(|routes| Network {
+        routes,
+        ..network.clone()
+    });
+    decide_network(current, port, changed, problems)
+}
+
+fn remove_route(
+    current: &Desired,
+    port: NonZeroU16,
+    id: &RuleId,
+) -> Result<Valid<Desired>, EditError> {
+    let network = current.networks.get(&port);
+    let network = network.ok_or(EditError::UnknownNetwork(port))?;
+    if network.route(id).is_none() {
+        let id = id.clone();
+        return Err(EditError::UnknownRoute { port, id });
+    }
+    let mut problems = Problems::default();
+    let nowhere = Node::new(At::Line(1), Content::Null);
+    let rule = (id, &*network.routes);
+    let mut taken = Taken::by_others(current, port);
+    let routes = routes::remove(
+        &Spot::root(&nowhere),
+        rule,
+        &Beside::of(network),
+        &mut taken,
+        &mut problems,
+    );
+    let changed = Network {
+        routes,
+        ..network.clone()
+    };
+    decide_network(current, port, Some(changed), problems)
 }
 
 fn put_peer(

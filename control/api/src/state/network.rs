@@ -5,11 +5,10 @@ use std::{collections::BTreeMap, num::NonZeroU16};
 use serde_json::{Map, Value};
 
 use super::{
-    ErrorPages, Owners, Route, Tls,
+    ErrorPages, Route, RuleId, Taken, Tls,
     key::PublicKey,
     pool::{self, Pool},
     proxy::{self, ProxyKey},
-    route,
     routes::{self, Beside},
     secret::{Kept, Secrets},
     wireguard::{self, WireGuard},
@@ -62,6 +61,17 @@ impl Network {
         NetworkName::Port(self.port)
     }
 
+    /// Its rule with this id.
+    pub fn route(&self, id: &RuleId) -> Option<&Route> {
+        let mut routes = self.routes.iter();
+        routes.find(|route| route.id.as_ref() == Some(id))
+    }
+
+    /// What stands at its port in a document, with [`super::KEPT`] in the place of each secret.
+    pub fn render_masked(&self) -> Value {
+        write(self, Secrets::Kept)
+    }
+
     /// Who the network is to its peers; absent in a network without a device.
     pub fn public_key(&self) -> Option<PublicKey> {
         let wireguard = self.wireguard.as_ref()?;
@@ -89,7 +99,7 @@ pub(super) fn read(
     port: NonZeroU16,
     spot: &Spot<'_>,
     kept: Kept<'_>,
-    owners: &mut Owners,
+    taken: &mut Taken,
     problems: &mut Problems,
 ) -> Option<Network> {
     let fields = Fields::open(spot, &KEYS, problems)?;
@@ -105,12 +115,12 @@ pub(super) fn read(
     let adopt = read_flag(&fields, "adopt", false, problems);
     let peer_to_peer = read_flag(&fields, "peer_to_peer", true, problems);
     let proxy = match fields.find("proxy") {
-        Some(spot) => read_proxy(port, spot, owners, problems),
+        Some(spot) => read_proxy(port, spot, taken, problems),
         None => Some(BTreeMap::new()),
     };
     let tls: Option<Option<Tls>> = read_key(&fields, "tls", problems);
     if let Some(Some(tls)) = &tls {
-        claim(port, tls, &fields, owners, problems);
+        claim(port, tls, &fields, taken, problems);
     }
     let beside = Beside {
         port,
@@ -119,7 +129,7 @@ pub(super) fn read(
         kept,
     };
     let routes = match fields.find("routes").filter(|spot| !spot.is_null()) {
-        Some(spot) => routes::read(spot, &beside, owners, problems),
+        Some(spot) => routes::read(spot, &beside, taken, problems),
         None => Some(Vec::new()),
     };
     let error_pages = read_key(&fields, "error_pages", problems);
@@ -160,14 +170,14 @@ fn claim(
     port: NonZeroU16,
     tls: &Tls,
     fields: &Fields<'_>,
-    owners: &mut Owners,
+    taken: &mut Taken,
     problems: &mut Problems,
 ) {
     for host in tls.hosts() {
-        if let Err(owner) = owners.claim(Some(host), port)
+        if let Err(holder) = taken.claim(Some(host), port)
             && let Some(spot) = fields.find("tls")
         {
-            spot.error(problems, routes::taken(host, owner));
+            spot.error(problems, routes::taken(host, holder));
         }
     }
 }
@@ -190,7 +200,7 @@ fn read_namespace(fields: &Fields<'_>, problems: &mut Problems) -> Option<Namesp
 fn read_proxy(
     port: NonZeroU16,
     spot: &Spot<'_>,
-    owners: &mut Owners,
+    taken: &mut Taken,
     problems: &mut Problems,
 ) -> Option<BTreeMap<ProxyKey, Pool>> {
     let mut drafts: BTreeMap<ProxyKey, pool::Draft> = BTreeMap::new();
@@ -200,8 +210,8 @@ fn read_proxy(
         let (Some(hosts), Some(draft)) = (hosts, draft) else {
             continue;
         };
-        if let Err(owner) = owners.claim(Some(&hosts.pattern), port) {
-            entry.error(problems, routes::taken(&hosts.pattern, owner));
+        if let Err(holder) = taken.claim(Some(&hosts.pattern), port) {
+            entry.error(problems, routes::taken(&hosts.pattern, holder));
             continue;
         }
         for key in hosts.keys() {
@@ -245,13 +255,8 @@ pub(super) fn write(network: &Network, secrets: Secrets) -> Value {
 /// What says nothing is left out.
 fn write_rules(network: &Network, secrets: Secrets, map: &mut Map<String, Value>) {
     if !network.routes.is_empty() {
-        let routes = network.routes.iter().map(|route| {
-            let mut route = route.write();
-            if secrets == Secrets::Kept {
-                route::mask(&mut route);
-            }
-            route
-        });
+        let routes = network.routes.iter();
+        let routes = routes.map(|route| route.render(secrets));
         map.insert("routes".to_owned(), routes.collect());
     }
     if let Some(tls) = &network.tls {

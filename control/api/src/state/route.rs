@@ -9,6 +9,7 @@ mod balance;
 mod check;
 mod headers;
 mod health;
+mod id;
 mod redirect;
 mod secrets;
 mod text;
@@ -21,17 +22,25 @@ use engine_core::hostname::HostPattern;
 use engine_http::{method::Scheme, rules::Match};
 pub use headers::{Conditions, HeaderEdits, HeaderValues};
 pub use health::{Ejection, Health, HealthKind, Statuses};
+pub use id::{RuleId, RuleIdError};
 use ipnet::IpNet;
 pub use redirect::Redirect;
 pub use secrets::Secret;
-pub(super) use secrets::{mask, resolve};
+pub(super) use secrets::resolve;
+use serde_json::Value;
 pub use text::{CookieName, HeaderName, MethodName, PathPrefix, RouteHost};
 pub use timing::{Retries, Timeouts};
 pub use to::{Speaks, To};
 pub use upstream::{OriginHost, Rewrite, ServerName, UpstreamTls};
 
-use super::part::{List, part};
-use crate::{field::words, unit::ByteSize};
+use super::{
+    part::{List, part},
+    secret::Secrets,
+};
+use crate::{
+    field::{Field as _, words},
+    unit::ByteSize,
+};
 
 /// Most rules of one host in a network.
 pub const ROUTES_PER_HOST_MAX: usize = 1000;
@@ -45,6 +54,9 @@ pub(super) const PREFIXES_MAX: usize = 1024;
 part! {
     /// A rule for requests, or for the TLS connections of a host.
     pub struct Route {
+        /// Its name, unique in the gateway: `/api/v1/networks/{port}/routes/{id}` changes this rule
+        /// alone.
+        id: Option<RuleId>, r#""shop-api""#;
         /// The host: a name, `*.domain` for every name below a domain, or `*` as the catch-all for
         /// hosts that no network declares.
         host: RouteHost, r#""shop.example.com""#;
@@ -126,6 +138,19 @@ words! {
 }
 
 impl Route {
+    /// What stands in the list of rules of a document, with [`super::KEPT`] in the place of each secret.
+    pub fn render_masked(&self) -> Value {
+        self.render(Secrets::Kept)
+    }
+
+    pub(super) fn render(&self, secrets: Secrets) -> Value {
+        let mut route = self.write();
+        if secrets == Secrets::Kept {
+            secrets::mask(&mut route);
+        }
+        route
+    }
+
     /// What requests are found by; what passes through unread is not found by requests.
     pub fn found_by(&self) -> Match {
         Match {

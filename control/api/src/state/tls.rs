@@ -172,9 +172,9 @@ impl<'n> Terminated<'n> {
         Self::among(&network.routes, network.tls.as_ref())
     }
 
-    pub(super) fn among(routes: &'n [Route], tls: Option<&'n Tls>) -> Self {
+    pub(super) fn among(routes: impl IntoIterator<Item = &'n Route>, tls: Option<&'n Tls>) -> Self {
         let ending = routes
-            .iter()
+            .into_iter()
             .filter(|route| route.tls == Some(RouteTls::Terminate));
         let routed = ending.map(|route| route.host.pattern());
         let sourced = tls.into_iter().flat_map(Tls::hosts).map(Some);

@@ -21,7 +21,7 @@ use utoipa::IntoParams;
 
 use crate::{
     access::Operator,
-    ask::{self, Asked, OfGeneration, OfNetwork, OfPeer},
+    ask::{self, Asked, OfGeneration, OfNetwork, OfPeer, OfRoute},
     audit::{self, Action},
     body::Document,
     front::{Actor, ChangeRefused, ChangeRequest},
@@ -94,6 +94,31 @@ pub(crate) async fn apply(
     make(&shared, asking, Change::Replace { text }, memory).await
 }
 
+/// Adds or replaces one network.
+#[utoipa::path(
+    put,
+    path = "/api/v1/networks/{port}",
+    tag = "state",
+    summary = "Add or replace one network",
+    description = "The network becomes what the body says; all others stay as they are.",
+    params(("port" = u16, Path, description = "The network's public WireGuard port."), Manner,
+        ("If-Match" = Option<String>, Header, description = "Only if this is the desired generation.")),
+    request_body(content = serde_json::Value, description = "What stands at the network's port in a state document.", content_type = "application/json"),
+    responses(
+        (status = 200, description = "What was done, or would be", body = Applied),
+        (status = 400, description = "Everything that is wrong with the network; nothing changed", body = Refused),
+    ),
+    security(("bearer" = []), ("token" = [])),
+)]
+pub(crate) async fn put_network(
+    State(shared): State<Arc<Shared>>,
+    asking: Asking,
+    OfNetwork(port): OfNetwork,
+    Document { text, memory }: Document,
+) -> Answer {
+    make(&shared, asking, Change::PutNetwork { port, text }, memory).await
+}
+
 /// Changes one network.
 #[utoipa::path(
     patch,
@@ -141,6 +166,58 @@ pub(crate) async fn remove_network(
     OfNetwork(port): OfNetwork,
 ) -> Answer {
     make(&shared, asking, Change::RemoveNetwork { port }, None).await
+}
+
+/// Adds or replaces one rule.
+#[utoipa::path(
+    put,
+    path = "/api/v1/networks/{port}/routes/{id}",
+    tag = "state",
+    summary = "Add or replace one route",
+    description = "A route with this id is replaced in its place; a new one comes after all others \
+        of the network.",
+    params(("port" = u16, Path, description = "The network's public WireGuard port."),
+        ("id" = String, Path, description = "The route's id, unique in the gateway."), Manner,
+        ("If-Match" = Option<String>, Header, description = "Only if this is the desired generation.")),
+    request_body(content = serde_json::Value, description = "A rule as in `routes` of a state document. It has the id of the path, or none.", content_type = "application/json"),
+    responses(
+        (status = 200, description = "What was done, or would be", body = Applied),
+        (status = 400, description = "Everything that is wrong with the route; nothing changed", body = Refused),
+        (status = 404, description = "There is no such network, or the id is none", body = Refused),
+    ),
+    security(("bearer" = []), ("token" = [])),
+)]
+pub(crate) async fn put_route(
+    State(shared): State<Arc<Shared>>,
+    asking: Asking,
+    OfRoute(port, id): OfRoute,
+    Document { text, memory }: Document,
+) -> Answer {
+    make(&shared, asking, Change::PutRoute { port, id, text }, memory).await
+}
+
+/// Removes one rule.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/networks/{port}/routes/{id}",
+    tag = "state",
+    summary = "Remove one route",
+    params(("port" = u16, Path, description = "The network's public WireGuard port."),
+        ("id" = String, Path, description = "The route's id."), Manner,
+        ("If-Match" = Option<String>, Header, description = "Only if this is the desired generation.")),
+    responses(
+        (status = 200, description = "What was done, or would be", body = Applied),
+        (status = 400, description = "Another route needs this one; nothing changed", body = Refused),
+        (status = 404, description = "There is no such network or route", body = Refused),
+    ),
+    security(("bearer" = []), ("token" = [])),
+)]
+pub(crate) async fn remove_route(
+    State(shared): State<Arc<Shared>>,
+    asking: Asking,
+    OfRoute(port, id): OfRoute,
+) -> Answer {
+    make(&shared, asking, Change::RemoveRoute { port, id }, None).await
 }
 
 /// Adds or replaces one peer.

@@ -1,6 +1,6 @@
 //! What is desired, and what is.
 
-use std::sync::Arc;
+use std::{num::NonZeroU16, sync::Arc};
 
 use axum::{
     Json,
@@ -10,6 +10,7 @@ use axum::{
 use control_api::{
     answer::{Generations, Refused, Status},
     boot::Role,
+    state::{EditError, Network},
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -17,8 +18,9 @@ use utoipa::IntoParams;
 
 use crate::{
     access::{self, Reader},
-    ask::Asked,
+    ask::{Asked, OfNetwork, OfRoute},
     audit::{self, Action},
+    front::{ChangeRefused, View},
     refusal::Refusal,
     shared::Shared,
 };
@@ -26,6 +28,8 @@ use crate::{
 /// Generations in one answer when nothing is asked for, and the most.
 const GENERATIONS_DEFAULT: u32 = 100;
 const GENERATIONS_MAX: u32 = 10_000;
+
+type Shown = ([(HeaderName, String); 1], Json<Value>);
 
 /// How the desired state is to be shown.
 #[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
@@ -57,7 +61,7 @@ pub(crate) async fn config(
     Reader(actor): Reader,
     action: Action,
     Asked(Showing { secrets }): Asked<Showing>,
-) -> Result<([(HeaderName, String); 1], Json<Value>), Refusal> {
+) -> Result<Shown, Refusal> {
     let view = Arc::clone(&shared.front.view.borrow());
     let document = if secrets {
         access::demand(&shared, &actor, Role::Admin, action.clone())?;
@@ -71,8 +75,78 @@ pub(crate) async fn config(
     } else {
         view.desired.render_masked()
     };
+    Ok(shown(&view, document))
+}
+
+/// A query that has nothing to say.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Nothing {}
+
+/// Shows one network.
+#[utoipa::path(
+    get,
+    path = "/api/v1/networks/{port}",
+    tag = "state",
+    summary = "Show one network",
+    description = "What stands at the network's port in the state document, with `(kept)` in the \
+        place of each secret.",
+    params(("port" = u16, Path, description = "The network's public WireGuard port.")),
+    responses(
+        (status = 200, description = "The network", body = serde_json::Value),
+        (status = 404, description = "There is no such network", body = Refused),
+    ),
+    security(("bearer" = []), ("token" = [])),
+)]
+pub(crate) async fn network(
+    State(shared): State<Arc<Shared>>,
+    _: Reader,
+    Asked(Nothing {}): Asked<Nothing>,
+    OfNetwork(port): OfNetwork,
+) -> Result<Shown, Refusal> {
+    let view = Arc::clone(&shared.front.view.borrow());
+    let network = find_network(&view, port)?;
+    Ok(shown(&view, network.render_masked()))
+}
+
+/// Shows one rule.
+#[utoipa::path(
+    get,
+    path = "/api/v1/networks/{port}/routes/{id}",
+    tag = "state",
+    summary = "Show one route",
+    description = "The route as in the state document, with `(kept)` in the place of each secret.",
+    params(("port" = u16, Path, description = "The network's public WireGuard port."),
+        ("id" = String, Path, description = "The route's id.")),
+    responses(
+        (status = 200, description = "The route", body = serde_json::Value),
+        (status = 404, description = "There is no such network or route", body = Refused),
+    ),
+    security(("bearer" = []), ("token" = [])),
+)]
+pub(crate) async fn route(
+    State(shared): State<Arc<Shared>>,
+    _: Reader,
+    Asked(Nothing {}): Asked<Nothing>,
+    OfRoute(port, id): OfRoute,
+) -> Result<Shown, Refusal> {
+    let view = Arc::clone(&shared.front.view.borrow());
+    let Some(route) = find_network(&view, port)?.route(&id) else {
+        let error = EditError::UnknownRoute { port, id };
+        return Err(ChangeRefused::Edit(error).into());
+    };
+    Ok(shown(&view, route.render_masked()))
+}
+
+fn find_network(view: &View, port: NonZeroU16) -> Result<&Network, Refusal> {
+    let found = view.desired.networks.get(&port);
+    found.ok_or_else(|| ChangeRefused::Edit(EditError::UnknownNetwork(port)).into())
+}
+
+/// A part of the desired state, with its generation for `If-Match`.
+fn shown(view: &View, part: Value) -> Shown {
     let tag = (header::ETAG, format!("\"{}\"", view.generation));
-    Ok(([tag], Json(document)))
+    ([tag], Json(part))
 }
 
 /// What of the status is to be shown.

@@ -88,6 +88,11 @@ async fn each_role_may_do_what_it_may_and_no_more() {
         ("POST", "/api/v1/rollback/9", changes),
         ("PATCH", "/api/v1/networks/9", changes),
         ("DELETE", "/api/v1/networks/9", changes),
+        ("GET", "/api/v1/networks/9", all),
+        ("PUT", "/api/v1/networks/9", changes),
+        ("GET", "/api/v1/networks/9/routes/a", all),
+        ("PUT", "/api/v1/networks/9/routes/a", changes),
+        ("DELETE", "/api/v1/networks/9/routes/a", changes),
         ("PUT", peer, changes),
         ("DELETE", peer, changes),
     ] {

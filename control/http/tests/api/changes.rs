@@ -206,6 +206,75 @@ async fn one_network_is_patched_and_removed() {
 }
 
 #[tokio::test]
+async fn a_network_and_its_routes_are_put_shown_and_removed() {
+    let gateway = Gateway::open().await;
+    let network = json!({ "netns": "blue" });
+    let put = async |path: &str, body: &Value| {
+        let body = body.to_string();
+        gateway
+            .ask(Request::new("PUT", path).body(body.as_bytes()))
+            .await
+    };
+    let path = "/api/v1/networks/51821";
+    assert_eq!(gateway.get(path).await.status, 404);
+    assert_eq!(put(path, &network).await.json()["changed"], true);
+    assert_eq!(put(path, &network).await.json()["changed"], false);
+    let shown = gateway.get(path).await;
+    assert_eq!(shown.header("etag"), Some("\"1\""));
+    assert_eq!(shown.json(), json!({ "netns": "blue", "proxy": {} }));
+
+    let path = "/api/v1/networks/51821/routes/shop.api-1";
+    let rule = json!({ "host": "shop.example", "to": ["10.0.0.2:80"] });
+    let unknown = gateway.get(path).await;
+    assert_eq!(
+        (unknown.status, unknown.error().as_str()),
+        (404, "network 51821 has no route shop.api-1")
+    );
+    assert_eq!(put(path, &rule).await.json()["generation"], 2);
+    let shown = gateway.get(path).await;
+    assert_eq!(shown.header("etag"), Some("\"2\""));
+    let mut named = rule.clone();
+    named["id"] = "shop.api-1".into();
+    assert_eq!(shown.json(), named);
+    assert_eq!(put(path, &named).await.json()["changed"], false);
+    let wrong = put(path, &json!({ "host": "shop.example", "to": [] })).await;
+    assert_eq!(
+        (wrong.status, &wrong.json()["problems"][0]["pointer"]),
+        (400, &json!("/to"))
+    );
+    for odd in ["-a", "A", "a%2Fb", "%FF"] {
+        let path = format!("/api/v1/networks/51821/routes/{odd}");
+        let status = put(&path, &rule).await.status;
+        assert!(status == 404 || status == 400, "{odd}: {status}");
+    }
+    let nowhere = put("/api/v1/networks/9/routes/a", &rule).await;
+    assert_eq!(nowhere.error(), "there is no network 9");
+
+    let remove = || Request::new("DELETE", path);
+    assert_eq!(
+        gateway.ask(remove().header("If-Match", "1")).await.status,
+        409
+    );
+    assert_eq!(gateway.ask(remove()).await.json()["changed"], true);
+    assert_eq!(gateway.ask(remove()).await.status, 404);
+    let list = gateway.get("/api/v1/generations").await.json();
+    assert_eq!(
+        list["generations"][0]["note"],
+        "remove route shop.api-1 of network-51821"
+    );
+}
+
+/// A route shows its secrets no more than the whole document does.
+#[tokio::test]
+async fn one_network_hides_its_secrets() {
+    let gateway = Gateway::open().await;
+    gateway.post("/api/v1/apply", &document()).await;
+    let shown = gateway.get("/api/v1/networks/51820").await;
+    assert!(!shown.body.contains(PRIVATE), "{shown:?}");
+    assert_eq!(shown.json()["private_key"], "(kept)");
+}
+
+#[tokio::test]
 async fn a_peer_is_put_and_removed_by_any_form_of_its_key() {
     let gateway = Gateway::open().await;
     gateway.post("/api/v1/apply", &document()).await;

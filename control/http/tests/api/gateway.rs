@@ -390,13 +390,14 @@ fn next_view(current: &View, generation: u64, desired: &Desired) -> View {
     next
 }
 
-/// A document with one network, one peer and one host.
+/// A document with one network, one peer and two hosts, one of them by a rule.
 pub(crate) fn document() -> Value {
     serde_json::json!({ "51820": {
         "private_key": PRIVATE,
         "address": ["10.0.0.1/24"],
         "peers": { (PEER.as_str()): { "allowed_ips": ["10.0.0.2/32"], "preshared_key": PRIVATE } },
         "proxy": { "a.example.com": ["10.0.0.2:443"] },
+        "routes": [{ "id": "b", "host": "b.example.com", "to": ["10.0.0.2:80"] }],
     }})
 }
 

@@ -49,10 +49,16 @@ fn working(method: &str, path: &str) -> (String, Option<String>) {
     let filled = path
         .replace("{port}", port)
         .replace("{key}", &PEER.replace('/', "%2F"))
+        .replace("{id}", "b")
         .replace("{generation}", "1");
     let body = match (method, path) {
         ("post", "/api/v1/apply") => Some(document().to_string()),
         ("patch", _) => Some(json!({ "mtu": 1400 }).to_string()),
+        ("put", "/api/v1/networks/{port}") => Some(document()[port].to_string()),
+        ("put", "/api/v1/networks/{port}/routes/{id}") => {
+            let rule = json!({ "host": "b.example.com", "to": ["10.0.0.2:80"] });
+            Some(rule.to_string())
+        }
         ("put", _) => Some(json!({ "allowed_ips": ["10.0.0.2/32"] }).to_string()),
         _ => None,
     };

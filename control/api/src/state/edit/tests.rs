@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 use super::{super::KEPT, *};
 use crate::state::tests::{arbitrary_network, device, good, key};
 
+mod rules;
+
 const PORT: NonZeroU16 = NonZeroU16::new(51820).unwrap();
 const OTHER: NonZeroU16 = NonZeroU16::new(51821).unwrap();
 

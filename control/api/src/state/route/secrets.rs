@@ -117,22 +117,25 @@ fn split(
     edits.map(|edits| (&mut edits.set, &mut edits.add)).unzip()
 }
 
-/// Takes the secrets that are to be kept from the rules as they were: from the rule that was found
-/// by the same.
-pub(in crate::state) fn resolve(
-    spots: &[Spot<'_>],
-    routes: &mut [Route],
+/// Takes the secrets that are to be kept from the rules as they were: from the rule with the same id,
+/// or else from the one that was found by the same.
+pub(in crate::state) fn resolve<'s, 'r>(
+    written: impl Iterator<Item = (&'s Spot<'s>, &'r mut Route)>,
     kept: &[Route],
     problems: &mut Problems,
 ) {
     let mut before: Option<HashMap<Match, &Route>> = None;
-    for (spot, route) in spots.iter().zip(routes) {
+    for (spot, route) in written {
         if !wants_kept(route) {
             continue;
         }
-        let before = before
-            .get_or_insert_with(|| kept.iter().map(|route| (route.found_by(), route)).collect());
-        let old = before.get(&route.found_by()).copied();
+        let has_its_id = |old: &&Route| old.id.is_some() && old.id == route.id;
+        let old = kept.iter().find(has_its_id).or_else(|| {
+            let before = before.get_or_insert_with(|| {
+                kept.iter().map(|route| (route.found_by(), route)).collect()
+            });
+            before.get(&route.found_by()).copied()
+        });
         take(spot, route, old, problems);
         if let Some(upstream) = &route.upstream_tls
             && let Err(error) = upstream.identity()
@@ -196,6 +199,6 @@ fn missing(spot: &Spot<'_>, what: &str, problems: &mut Problems) {
     spot.error_with_hint(
         problems,
         format_args!("`{KEPT}` keeps {what} that is stored, but none is"),
-        "write it, or leave host, path, methods and headers of the rule as they were",
+        "write it, or leave the id, or host, path, methods and headers of the rule as they were",
     );
 }
