@@ -238,7 +238,7 @@ impl AttemptContext<'_> {
                     permit: work.permit,
                     flow: &moved.flow,
                 };
-                let attempt = Attempt::new(work, &wire, moved, (patience, progress), opened.target);
+                let attempt = Attempt::new(work, &wire, moved, (patience, progress), opened.id);
                 attempt.run(head, ahead).await
             }
             (far, from) => {
@@ -248,7 +248,7 @@ impl AttemptContext<'_> {
                     patience,
                     progress,
                     replay: replay.get_or_init(Box::default),
-                    target: opened.target,
+                    target: opened.id,
                 };
                 // Apart, so that a request between two connections of HTTP/1 is small.
                 Box::pin(attempt.run(head, far, from)).await

@@ -4,6 +4,7 @@ pub(crate) mod ask;
 pub(crate) mod dial;
 pub(crate) mod health;
 pub(crate) mod http2;
+pub(crate) mod pick;
 pub(crate) mod pool;
 pub(crate) mod sessions;
 pub(crate) mod tls;

@@ -263,7 +263,7 @@ impl Field for PathBuf {
 }
 
 /// Reads one of a few words.
-pub(crate) fn word<T: Copy>(
+pub(crate) fn word<T: Clone>(
     spot: &Spot<'_>,
     problems: &mut Problems,
     words: &[(&str, T)],
@@ -281,7 +281,7 @@ pub(crate) fn word<T: Copy>(
             None => spot.error(problems, message),
         }
     }
-    found.map(|&(_, value)| value)
+    found.map(|(_, value)| value.clone())
 }
 
 /// A field whose text is read by `FromStr` and written by `Display`.

@@ -8,7 +8,7 @@ use std::{
 
 use control_api::{
     Problem, Problems, Severity,
-    state::{Desired, Namespace, Network, PrivateKey, WireGuard},
+    state::{Desired, Namespace, Network, PoolTarget, PrivateKey, WireGuard},
 };
 use ipnet::IpNet;
 
@@ -96,16 +96,18 @@ fn of_targets(network: &Network, wireguard: &WireGuard, doubt: &mut Doubt<'_>) {
     };
     for (key, pool) in &network.proxy {
         let place = format!("/proxy/{}", escape(&key.to_string()));
-        unreached(
-            &place,
-            &mut pool.targets.iter().map(|target| target.address),
-        );
+        unreached(&place, &mut pool.targets.iter().filter_map(addressed));
     }
     for (index, route) in network.routes.iter().enumerate() {
         let targets = route.to.iter().flat_map(|to| &to.targets);
         let place = format!("/routes/{index}/to");
-        unreached(&place, &mut targets.map(|target| target.address));
+        unreached(&place, &mut targets.filter_map(addressed));
     }
+}
+
+/// Where a name leads is not known here.
+fn addressed(target: &PoolTarget) -> Option<SocketAddr> {
+    target.endpoint.address()
 }
 
 /// The allowed prefixes of all peers, and the lengths that they have.

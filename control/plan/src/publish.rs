@@ -16,14 +16,12 @@ use control_api::{
 };
 use engine_core::{
     balance::{Balance, Load},
-    health::Health,
     hostname::HostPattern,
     ids::{Generation, ListenerId, NetnsId, RouteId},
     snapshot::{self, Route, Snapshot, SnapshotBuilder, Target},
 };
 use engine_http::{
     answer::Pages,
-    balance::Balance as Spread,
     method,
     rules::{Action, Match, Policy, Table},
 };
@@ -155,7 +153,7 @@ impl Plan<'_> {
             pages: declared.error_pages.pages(),
         };
         for (key, pool) in &declared.proxy {
-            self.key(&tenant, key, (&pool.targets, pool.balance));
+            self.key(&tenant, key, (&pool.targets, pool.balance.clone()));
         }
         for route in &declared.routes {
             if route.passes_through() {
@@ -208,7 +206,7 @@ impl Plan<'_> {
         let (Some(pattern), Some(to)) = (declared.host.pattern(), &declared.to) else {
             return;
         };
-        self.name(tenant, pattern, (&to.targets, shared(declared)));
+        self.name(tenant, pattern, (&to.targets, balance(declared)));
     }
 
     fn name(&mut self, tenant: &Tenant<'_>, pattern: &HostPattern, to: (&[PoolTarget], Balance)) {
@@ -235,7 +233,7 @@ impl Plan<'_> {
         let action = rules::action(declared);
         let aside = match &declared.to {
             Some(to) => {
-                let to = (&*to.targets, shared(declared));
+                let to = (&*to.targets, balance(declared));
                 self.route(tenant, (id, declared.label()), to);
                 None
             }
@@ -346,14 +344,7 @@ impl Plan<'_> {
         let network = self.network(&place.network, &namespace);
         let leads = Leads::Listener(place.address);
         let id = self.ids.route((place.network.clone(), leads));
-        let target = Target {
-            address: place.address,
-            weight: 1,
-            backup: false,
-            proxy_protocol: None,
-            load: Load::default(),
-            health: Health::default(),
-        };
+        let target = Target::new(place.address);
         self.builder.route(Route {
             id,
             label: place.address.to_string().into(),
@@ -438,22 +429,17 @@ fn texts(errors: Vec<impl ToString>) -> Vec<String> {
 
 fn targets(declared: &[PoolTarget]) -> Vec<Target> {
     let targets = declared.iter().map(|target| Target {
-        address: target.address,
         weight: target.weight,
         backup: target.backup,
         proxy_protocol: target.proxy_protocol,
-        load: Load::default(),
-        health: Health::default(),
+        ..Target::new(target.endpoint.clone())
     });
     targets.collect()
 }
 
-/// How a route spreads connections. What spreads requests otherwise is the rule's affair.
-fn shared(declared: &Declared) -> Balance {
-    match declared.balance {
-        Some(Spread::Shared(balance)) => balance,
-        Some(Spread::PowerOfTwo | Spread::Consistent(_)) | None => Balance::default(),
-    }
+/// How a rule's route spreads connections or requests.
+fn balance(declared: &Declared) -> Balance {
+    declared.balance.clone().unwrap_or_default()
 }
 
 fn undeclared(network: &NetworkName, listener: usize, key: &str) -> Problem {

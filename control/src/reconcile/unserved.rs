@@ -361,9 +361,9 @@ fn all_down(route: &Route, now: u64) -> Option<Degradation> {
     let shown: Vec<String> = shown
         .map(|target| match fails_requests(target, now) {
             Some(how) if !target.health.is_down() => {
-                format!("{} ({})", target.address, how.label())
+                format!("{} ({})", target.endpoint, how.label())
             }
-            Some(_) | None => target.address.to_string(),
+            Some(_) | None => target.endpoint.to_string(),
         })
         .collect();
     let more = match route.targets.len() > shown.len() {

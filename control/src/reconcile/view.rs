@@ -299,7 +299,7 @@ fn failing(route: &snapshot::Route) -> Vec<TargetStatus> {
     let failing = route.targets.iter().filter_map(|target| {
         let (down, last) = (target.health.is_down(), Failure::last_of(target));
         (down || last.is_some()).then(|| TargetStatus {
-            target: target.address,
+            target: target.endpoint.to_string(),
             down,
             last_error: last.map(|(failure, _)| failure.label().to_owned()),
             last_error_at: last.map(|(_, at)| at),

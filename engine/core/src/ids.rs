@@ -26,6 +26,11 @@ id!(
     RouteId(u32)
 );
 id!(
+    /// A target: what its endpoint comes to as a number, so that it is the same in every snapshot, route
+    /// and process. See [`crate::endpoint::Endpoint::id`].
+    TargetId(u64)
+);
+id!(
     /// A network namespace that connections are dialed from. The descriptor behind it is the
     /// engine's.
     NetnsId(u32)

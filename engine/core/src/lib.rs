@@ -11,6 +11,8 @@
 pub mod admit;
 pub mod balance;
 pub mod classify;
+pub mod endpoint;
+pub mod hash;
 pub mod health;
 pub mod hostname;
 pub mod ids;

@@ -1,14 +1,15 @@
 //! The immutable table that workers route by, built whole and swapped whole.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use ahash::RandomState;
 
 use crate::{
     balance::{Balance, Load},
+    endpoint::Endpoint,
     health::Health,
     hostname::{HostPattern, Hostname},
-    ids::{Generation, ListenerId, NetnsId, NetworkId, RouteId},
+    ids::{Generation, ListenerId, NetnsId, NetworkId, RouteId, TargetId},
     proxy_protocol::Version,
 };
 
@@ -29,8 +30,10 @@ pub struct Network {
 /// One machine that a route leads to.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// Address in the network's own namespace.
-    pub address: SocketAddr,
+    /// Which one it is, stable over snapshots: what is known of it goes by this.
+    pub id: TargetId,
+    /// Where it is in the network's own namespace.
+    pub endpoint: Endpoint,
     /// From 1 to [`crate::balance::WEIGHT_MAX`].
     pub weight: u16,
     /// Only dialed when no other target answers.
@@ -41,6 +44,22 @@ pub struct Target {
     pub load: Load,
     /// What checks say of it; the builder carries it over from the snapshot before.
     pub health: Health,
+}
+
+impl Target {
+    /// A primary of weight 1 that nothing is known of.
+    pub fn new(endpoint: impl Into<Endpoint>) -> Self {
+        let endpoint = endpoint.into();
+        Self {
+            id: endpoint.id(),
+            endpoint,
+            weight: 1,
+            backup: false,
+            proxy_protocol: None,
+            load: Load::default(),
+            health: Health::default(),
+        }
+    }
 }
 
 /// A route of a network: where the connections of a name, or of a listener, go.
@@ -54,7 +73,7 @@ pub struct Route {
     pub network: Network,
     /// At least one.
     pub targets: Vec<Target>,
-    /// How connections are spread over the targets.
+    /// How connections and requests are spread over the targets.
     pub balance: Balance,
 }
 
@@ -261,7 +280,7 @@ impl SnapshotBuilder {
     }
 
     /// Ends the building. `previous` is the snapshot that this one replaces: a target that it
-    /// already had, by route and address, keeps its count of live connections and its health, and a
+    /// already had, by route and id, keeps its count of live connections and its health, and a
     /// network keeps its count.
     ///
     /// # Errors
@@ -308,10 +327,7 @@ impl SnapshotBuilder {
                 continue;
             };
             for target in &mut route.targets {
-                let same = old
-                    .targets
-                    .iter()
-                    .find(|other| other.address == target.address);
+                let same = old.targets.iter().find(|other| other.id == target.id);
                 if let Some(same) = same {
                     target.load = same.load.clone();
                     target.health = same.health.clone();
@@ -361,14 +377,7 @@ mod tests {
             netns: NetnsId(0),
             live: Load::default(),
         };
-        let target = Target {
-            address: "10.0.0.2:443".parse().unwrap(),
-            weight: 1,
-            backup: false,
-            proxy_protocol: None,
-            load: Load::default(),
-            health: Health::default(),
-        };
+        let target = Target::new(Endpoint::parse("10.0.0.2:443").unwrap());
         Route {
             id: RouteId(id),
             label: label.into(),

@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -11,8 +10,9 @@ use std::{
 
 use ahash::RandomState;
 use engine_core::{
+    endpoint::Endpoint,
     health::Health,
-    ids::{NetnsId, RouteId, WorkerId},
+    ids::{NetnsId, RouteId, TargetId, WorkerId},
     proxy_protocol::Version,
 };
 use engine_http::{
@@ -31,14 +31,15 @@ pub struct TargetDown {
     /// The network's name.
     pub network: Arc<str>,
     /// Where in its network.
-    pub target: SocketAddr,
+    pub target: Endpoint,
 }
 
 /// A target that is checked.
 #[derive(Debug)]
 pub(crate) struct Checked {
-    /// Whose it is, and where.
-    pub(crate) key: (RouteId, SocketAddr),
+    /// Whose it is, and which one.
+    pub(crate) key: (RouteId, TargetId),
+    pub(crate) endpoint: Endpoint,
     /// The route's label, and the network's name.
     label: Arc<str>,
     pub(crate) network: Arc<str>,
@@ -68,7 +69,7 @@ pub(crate) fn plan(
         .iter()
         .map(|checked| (checked.key, checked))
         .collect();
-    let mut planned: HashMap<(RouteId, SocketAddr), Arc<Checked>> = HashMap::new();
+    let mut planned: HashMap<(RouteId, TargetId), Arc<Checked>> = HashMap::new();
     // Only to spread targets over workers: it need not be the same in another run.
     let random = RandomState::with_seed(0);
     let proxies = table
@@ -79,10 +80,11 @@ pub(crate) fn plan(
             continue;
         };
         for target in &rule.route.targets {
-            let key = (rule.route.id, target.address);
+            let key = (rule.route.id, target.id);
             let owner = random.hash_one(key) % u64::try_from(workers).unwrap_or(1).max(1);
             let fresh = Checked {
                 key,
+                endpoint: target.endpoint.clone(),
                 label: Arc::clone(&rule.route.label),
                 network: Arc::clone(&rule.route.network.name),
                 netns: rule.route.network.netns,
@@ -116,12 +118,12 @@ pub(crate) fn plan(
 impl Checked {
     /// Its target, where it is down.
     pub(crate) fn down(&self) -> Option<TargetDown> {
-        let (route, target) = self.key;
+        let (route, _) = self.key;
         self.health.is_down().then(|| TargetDown {
             route,
             label: Arc::clone(&self.label),
             network: Arc::clone(&self.network),
-            target,
+            target: self.endpoint.clone(),
         })
     }
 
@@ -149,7 +151,7 @@ impl Checked {
         }
         let change = active.observe(passed, &self.check);
         self.health.set_down(!active.is_up());
-        let (network, target) = (&*self.network, self.key.1);
+        let (network, target) = (&*self.network, &self.endpoint);
         match change {
             Some(Change::Down) => tracing::warn!(network, %target, "the target fails its checks"),
             Some(Change::Up) => tracing::info!(network, %target, "the target is well again"),

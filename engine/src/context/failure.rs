@@ -1,8 +1,7 @@
 //! How a target failed, for the status, the records and the log.
 
 use std::{
-    io,
-    net::SocketAddr,
+    fmt, io,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -60,11 +59,11 @@ impl Failure {
     /// Notes it at the target, and logs it where the target failed in another way before: clients that
     /// ask for the same again and again fill no log.
     pub(crate) fn note(self, target: &Target, network: &str) {
-        self.note_at(&target.health, network, target.address);
+        self.note_at(&target.health, network, &target.endpoint);
     }
 
     /// [`Failure::note`], where there is no target at hand.
-    pub(crate) fn note_at(self, health: &Health, network: &str, target: SocketAddr) {
+    pub(crate) fn note_at(self, health: &Health, network: &str, target: &dyn fmt::Display) {
         if self.outcome == Outcome::GatewayError {
             // That says nothing of the target, and is logged where it happens.
             return;
@@ -93,20 +92,13 @@ impl Failure {
 
 #[cfg(test)]
 mod tests {
-    use engine_core::balance::Load;
+    use std::net::SocketAddr;
 
     use super::*;
 
     #[test]
     fn every_failure_is_read_back_as_it_was_noted() {
-        let target = Target {
-            address: "10.0.0.2:443".parse().unwrap(),
-            weight: 1,
-            backup: false,
-            proxy_protocol: None,
-            load: Load::default(),
-            health: Health::default(),
-        };
+        let target = Target::new("10.0.0.2:443".parse::<SocketAddr>().unwrap());
         assert_eq!(Failure::last_of(&target), None);
         let causes = Cause::ALL.iter().copied().map(Some).chain([None]);
         for cause in causes {

@@ -1,15 +1,12 @@
-//! What a worker has learnt of a route from its requests: which targets fail, and how much may
+//! What a worker has learnt of a route from its requests and connections: which targets fail, and how much may
 //! still be repeated.
 //!
 //! Each worker learns by itself, so nothing is shared on the way of a request: a target that fails
 //! is left out by a worker as soon as that worker has seen it fail often enough.
 
-use std::{
-    cell::{Cell, RefCell},
-    net::SocketAddr,
-};
+use std::cell::{Cell, RefCell};
 
-use engine_core::snapshot::{Route, Target};
+use engine_core::{ids::TargetId, snapshot::Route};
 use engine_http::{
     health::{Change, Ejection, Passive},
     retry::{Budget, Retries},
@@ -23,19 +20,21 @@ pub(crate) struct Standing {
     seen: RefCell<Option<Box<Seen>>>,
 }
 
-/// What was seen of the targets at these addresses.
-#[derive(Debug)]
+/// What was seen of these targets.
+#[derive(Debug, Default)]
 struct Seen {
-    addresses: Box<[SocketAddr]>,
+    targets: Box<[TargetId]>,
     passive: Passive,
 }
 
 impl Standing {
     /// Whether a target is left out for a while.
-    pub(crate) fn is_out(&self, route: &Route, target: usize, now: u64) -> bool {
+    pub(crate) fn is_out(&self, target: TargetId, now: u64) -> bool {
         let seen = self.seen.borrow();
-        seen.as_ref()
-            .is_some_and(|seen| seen.is_of(route) && seen.passive.is_ejected(target, now))
+        seen.as_ref().is_some_and(|seen| {
+            let place = seen.place(target);
+            place.is_some_and(|place| seen.passive.is_ejected(place, now))
+        })
     }
 
     /// Whether any target ever failed: without that, the time need not be asked for.
@@ -44,27 +43,31 @@ impl Standing {
     }
 
     /// A target answered.
-    pub(crate) fn answered(&self, target: usize, ejection: &Ejection, now: u64) {
-        if let Some(seen) = &mut *self.seen.borrow_mut() {
-            seen.passive.observe(target, true, ejection, now);
+    pub(crate) fn answered(&self, target: TargetId, ejection: &Ejection, now: u64) {
+        if let Some(seen) = &mut *self.seen.borrow_mut()
+            && let Some(place) = seen.place(target)
+        {
+            seen.passive.observe(place, true, ejection, now);
         }
     }
 
-    /// A target failed a request. Says whether it is left out for that.
+    /// A target failed a request, or took no connection. Says whether it is left out for that.
     pub(crate) fn failed(
         &self,
         route: &Route,
-        target: usize,
+        target: TargetId,
         ejection: &Ejection,
         now: u64,
     ) -> bool {
         let mut seen = self.seen.borrow_mut();
-        if !seen.as_ref().is_some_and(|seen| seen.is_of(route)) {
-            *seen = Some(Box::new(Seen::of(route)));
-        }
+        let seen = match &mut *seen {
+            Some(seen) => seen,
+            unseen @ None => unseen.insert(Box::default()),
+        };
+        seen.follow(route);
         let change = seen
-            .as_mut()
-            .and_then(|seen| seen.passive.observe(target, false, ejection, now));
+            .place(target)
+            .and_then(|place| seen.passive.observe(place, false, ejection, now));
         change == Some(Change::Down)
     }
 
@@ -90,45 +93,36 @@ impl Standing {
 }
 
 impl Seen {
-    fn of(route: &Route) -> Self {
-        let addresses = route.targets.iter().map(|target| target.address);
-        Self {
-            addresses: addresses.collect(),
-            passive: Passive::new(route.targets.len()),
-        }
+    fn place(&self, target: TargetId) -> Option<usize> {
+        self.targets.iter().position(|id| *id == target)
     }
 
-    /// Whether the route still has the same targets in the same order.
-    fn is_of(&self, route: &Route) -> bool {
-        let address = |target: &Target| target.address;
-        route
-            .targets
-            .iter()
-            .map(address)
-            .eq(self.addresses.iter().copied())
+    /// Has the targets that the route has now. What was seen of those that it had before stays.
+    fn follow(&mut self, route: &Route) {
+        let ids = || route.targets.iter().map(|target| target.id);
+        if !ids().eq(self.targets.iter().copied()) {
+            self.passive = self.passive.arranged(ids().map(|id| self.place(id)));
+            self.targets = ids().collect();
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use engine_core::{
         balance::{Balance, Load},
-        health::Health,
         ids::{NetnsId, NetworkId, RouteId},
-        snapshot::Network,
+        snapshot::{Network, Target},
     };
 
     use super::*;
 
     fn route(addresses: &[&str]) -> Route {
-        let targets = addresses.iter().map(|address| Target {
-            address: address.parse().unwrap(),
-            weight: 1,
-            backup: false,
-            proxy_protocol: None,
-            load: Load::default(),
-            health: Health::default(),
-        });
+        let targets = addresses
+            .iter()
+            .map(|address| Target::new(address.parse::<SocketAddr>().unwrap()));
         Route {
             id: RouteId(1),
             label: "a".into(),
@@ -144,20 +138,23 @@ mod tests {
     }
 
     #[test]
-    fn a_failing_target_is_left_out_until_the_targets_change() {
+    fn what_was_seen_of_a_target_stays_with_it_wherever_it_stands() {
         let standing = Standing::default();
         let ejection = Ejection {
             failures: 2,
             ..Ejection::default()
         };
         let two = route(&["10.0.0.1:80", "10.0.0.2:80"]);
+        let [one, failing] = [two.targets[0].id, two.targets[1].id];
         assert!(standing.is_clean());
-        assert!(!standing.failed(&two, 1, &ejection, 0));
-        assert!(standing.failed(&two, 1, &ejection, 0));
-        assert!(standing.is_out(&two, 1, 1) && !standing.is_out(&two, 0, 1));
-        let other = route(&["10.0.0.1:80", "10.0.0.3:80"]);
+        assert!(!standing.failed(&two, failing, &ejection, 0));
+        assert!(standing.failed(&two, failing, &ejection, 0));
+        assert!(standing.is_out(failing, 1) && !standing.is_out(one, 1));
+        let other = route(&["10.0.0.2:80", "10.0.0.3:80", "10.0.0.4:80"]);
+        assert!(!standing.failed(&other, other.targets[1].id, &ejection, 1));
+        assert!(standing.is_out(failing, 2), "it has moved to the front");
         assert!(
-            !standing.is_out(&other, 1, 1),
+            !standing.is_out(other.targets[1].id, 2),
             "another one is in its place"
         );
     }

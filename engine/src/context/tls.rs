@@ -156,11 +156,10 @@ impl Tls {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
+    use std::{net::SocketAddr, time::SystemTime};
 
     use engine_core::{
         balance::{Balance, Load},
-        health::Health,
         ids::{Generation, NetnsId, NetworkId},
         snapshot::{Network, Route, SnapshotBuilder, Target},
     };
@@ -182,14 +181,7 @@ mod tests {
                 netns: NetnsId(0),
                 live: Load::default(),
             },
-            targets: vec![Target {
-                address: "10.0.0.2:443".parse().unwrap(),
-                weight: 1,
-                backup: false,
-                proxy_protocol: None,
-                load: Load::default(),
-                health: Health::default(),
-            }],
+            targets: vec![Target::new("10.0.0.2:443".parse::<SocketAddr>().unwrap())],
             balance: Balance::default(),
         });
         for pattern in patterns {

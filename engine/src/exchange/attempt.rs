@@ -17,7 +17,7 @@ use std::{
     time::Instant,
 };
 
-use engine_core::outcome::Outcome;
+use engine_core::{ids::TargetId, outcome::Outcome};
 use engine_http::refusal::Refusal;
 use engine_sys::socket;
 
@@ -60,8 +60,8 @@ pub(crate) struct Attempt<'a> {
     trace: &'a RequestTrace<'a>,
     patience: &'a Patience,
     /// Which target it is of, and which one the request's cookie marks.
-    target: usize,
-    marked: Option<usize>,
+    target: TargetId,
+    marked: Option<TargetId>,
     progress: &'a AttemptProgress,
     /// The upstream has not got all of it, so far.
     content_left: Cell<bool>,
@@ -88,7 +88,7 @@ impl<'a> Attempt<'a> {
         wire: &'a Wire<'a>,
         moved: &'a ByteCounts<'a>,
         (patience, progress): (&'a Patience, &'a AttemptProgress),
-        target: usize,
+        target: TargetId,
     ) -> Self {
         Self {
             plan: work.plan,

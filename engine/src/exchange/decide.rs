@@ -6,11 +6,12 @@ use std::{
 };
 
 use engine_core::{
+    balance::Balance,
     outcome::Outcome,
     snapshot::{NoRoute, Route},
 };
 use engine_http::{
-    balance::Balance,
+    balance,
     facts::Framing,
     forward::{Client, Forwarding, Outgoing, write_request},
     method::Version,
@@ -258,9 +259,9 @@ fn pass<'a>(
         };
     }
     let client = origin.client.address().ip();
-    let hashed = match &policy.balance {
-        Some(Balance::Consistent(on)) => on.key(client, request),
-        Some(Balance::Shared(_) | Balance::PowerOfTwo) | None => 0,
+    let hashed = match &route.balance {
+        Balance::Consistent(on) => balance::key(on, client, Some(request)),
+        Balance::RoundRobin | Balance::LeastConnections | Balance::PowerOfTwo => 0,
     };
     let sticky = policy.sticky.as_ref();
     Decision::Pass {

@@ -21,7 +21,7 @@ use std::{
     time::Instant,
 };
 
-use engine_core::outcome::Outcome;
+use engine_core::{ids::TargetId, outcome::Outcome};
 use engine_http::{facts, refusal::Refusal, response::Response};
 use engine_sys::socket;
 
@@ -57,7 +57,7 @@ pub(crate) struct Attempt<'a> {
     /// What earlier attempts took of the content.
     pub(crate) replay: &'a Replay,
     /// Which of the route's targets it is made at.
-    pub(crate) target: usize,
+    pub(crate) target: TargetId,
 }
 
 /// What an attempt works with, now that both sides are known.
@@ -68,7 +68,7 @@ pub(crate) struct Exchange<'a> {
     pub(crate) replay: &'a Replay,
     pub(crate) patience: &'a Patience,
     moved: &'a ByteCounts<'a>,
-    target: usize,
+    target: TargetId,
     /// The client has more content to send, and has not sent any of it.
     is_awaited: Cell<bool>,
     /// The client knows that its content is wanted.

@@ -2,20 +2,18 @@
 
 use std::{
     cell::{Cell, OnceCell},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     rc::Rc,
     time::{Duration, Instant},
 };
 
 use engine_core::{
-    balance::{Balance as Shared, Candidate, Occupied},
+    balance::{Balance, Draw, Occupied},
+    ids::TargetId,
     outcome::Outcome,
     snapshot::{Route, Target},
 };
-use engine_http::{
-    balance::{Balance, Draw, Member, identity, nth},
-    rules::Policy,
-};
+use engine_http::rules::Policy;
 use engine_sys::netns::Netns;
 
 use engine_tls::Cause;
@@ -35,6 +33,7 @@ use crate::{
         Pools,
         dial::{self, Introduction, no_way, outcome_of},
         http2::Lease,
+        pick::Pick,
         pool::Key,
         tls,
     },
@@ -50,8 +49,11 @@ pub(crate) struct Opened {
     pub(crate) has_rested: bool,
     /// There was one at rest, which was not fresh enough.
     replaces: bool,
-    /// Which of the route's targets it leads to.
+    /// Which of the route's targets it leads to, and its position there.
+    pub(crate) id: TargetId,
     pub(crate) target: usize,
+    /// Where that is.
+    pub(crate) address: SocketAddr,
     /// Where the connection leaves from.
     local: Option<IpAddr>,
     _load: Option<Occupied>,
@@ -75,7 +77,7 @@ pub(crate) struct Dispatch<'a> {
     /// What consistent hashing goes by; 0 where nothing is hashed.
     pub(crate) key: u64,
     /// The target that the request's cookie marks.
-    pub(crate) marked: Option<usize>,
+    pub(crate) marked: Option<TargetId>,
     /// The host that a target must prove to be, where no name was declared for the targets.
     pub(crate) host: Option<Rc<str>>,
     pub(crate) endpoints: Endpoints,
@@ -111,9 +113,9 @@ impl<'a> Targets<'a> {
         permit: &'a Permit,
         is_once: bool,
     ) -> Self {
-        let random = match dispatch.policy.balance {
-            Some(Balance::PowerOfTwo) => connection.worker.rng.draw(),
-            Some(Balance::Shared(_) | Balance::Consistent(_)) | None => 0,
+        let random = match dispatch.route.balance {
+            Balance::PowerOfTwo => connection.worker.rng.draw(),
+            Balance::RoundRobin | Balance::LeastConnections | Balance::Consistent(_) => 0,
         };
         Self {
             connection,
@@ -148,10 +150,12 @@ impl<'a> Targets<'a> {
                 return Err(Outcome::ConnectTimeout);
             }
             let opened = self.open_to(index, until).await;
-            trace.attempt(target.address, began.elapsed());
+            let address = opened.as_ref().map(|opened| opened.address);
+            let address = address.ok().or_else(|| target.endpoint.address());
+            trace.attempt(address, began.elapsed());
             match opened {
                 Ok(opened) => {
-                    self.count(target, &opened, flow);
+                    self.count(&opened, flow);
                     self.again = None;
                     return Ok(opened);
                 }
@@ -171,13 +175,14 @@ impl<'a> Targets<'a> {
 
     /// A target answered.
     pub(crate) fn answered(&self, target: usize) {
-        if let Some(target) = self.dispatch.route.targets.get(target) {
-            target.health.answer_request();
-        }
+        let Some(target) = self.dispatch.route.targets.get(target) else {
+            return;
+        };
+        target.health.answer_request();
         let standing = &self.permit.route.standing;
         if !standing.is_clean() {
             let now = self.connection.worker.nanoseconds();
-            standing.answered(target, &self.dispatch.policy.ejection, now);
+            standing.answered(target.id, &self.dispatch.policy.ejection, now);
         }
     }
 
@@ -211,16 +216,15 @@ impl<'a> Targets<'a> {
         {
             return;
         }
-        if let Some(target) = self.dispatch.route.targets.get(target) {
-            failure.note(target, &self.dispatch.route.network.name);
-            target
-                .health
-                .fail_request(self.dispatch.policy.ejection.failures);
-        }
-        let worker = self.connection.worker;
         let (route, ejection) = (self.dispatch.route, &self.dispatch.policy.ejection);
+        let Some(target) = route.targets.get(target) else {
+            return;
+        };
+        failure.note(target, &route.network.name);
+        target.health.fail_request(ejection.failures);
+        let worker = self.connection.worker;
         let standing = &self.permit.route.standing;
-        if standing.failed(route, target, ejection, worker.nanoseconds()) {
+        if standing.failed(route, target.id, ejection, worker.nanoseconds()) {
             let tally = &self.permit.route;
             let count = |tally: &mut engine_core::tally::Tally| tally.requests().ejections += 1;
             worker.ledger.count(tally, count);
@@ -246,62 +250,18 @@ impl<'a> Targets<'a> {
         if self.again.is_some() {
             return self.again;
         }
-        let targets = &self.dispatch.route.targets;
-        if let [only] = &**targets {
-            return (self.tried.is_empty() && !only.health.is_down()).then_some(0);
-        }
-        let standing = &self.permit.route.standing;
-        let now = match standing.is_clean() {
-            true => 0,
-            false => self.connection.worker.nanoseconds(),
+        let pick = Pick {
+            route: self.dispatch.route,
+            standing: &self.permit.route.standing,
+            tried: &self.tried,
+            marked: self.dispatch.marked,
         };
-        let is_well = |index: usize| {
-            let target = targets.get(index);
-            target.is_some_and(|target| !target.health.is_down()) && !self.tried.contains(&index)
-        };
-        let is_out = |index| standing.is_out(self.dispatch.route, index, now);
-        let marked = self.dispatch.marked;
-        let marked = marked.filter(|index| is_well(*index) && !is_out(*index));
-        // Those that are left out are worth a try when nobody else is left.
-        marked
-            .or_else(|| self.draw(|index| is_well(index) && !is_out(index)))
-            .or_else(|| self.draw(is_well))
-    }
-
-    fn draw(&self, available: impl Fn(usize) -> bool) -> Option<usize> {
-        let route = self.dispatch.route;
-        let shared = Balance::Shared(route.balance);
-        let balance = self.dispatch.policy.balance.as_ref().unwrap_or(&shared);
-        let hashes = matches!(balance, Balance::Consistent(_));
-        let member = |(index, target): (usize, &Target)| Member {
-            candidate: Candidate {
-                weight: target.weight,
-                backup: target.backup,
-                live: target.load.live(),
-            },
-            identity: match hashes {
-                true => identity(target.address),
-                false => 0,
-            },
-            available: available(index),
-        };
-        let members: Vec<Member> = route.targets.iter().enumerate().map(member).collect();
-        let draw = Draw {
+        let draw = || Draw {
             turn: *self.turn.get_or_init(|| self.permit.route.take_turn()),
             random: self.random,
             key: self.dispatch.key,
         };
-        nth(balance, &members, draw, 0)
-    }
-
-    /// Whether the choice goes by how many requests each target has.
-    fn counts(&self) -> bool {
-        match &self.dispatch.policy.balance {
-            Some(Balance::PowerOfTwo) => true,
-            Some(Balance::Shared(shared)) => *shared == Shared::LeastConnections,
-            Some(Balance::Consistent(_)) => false,
-            None => self.dispatch.route.balance == Shared::LeastConnections,
-        }
+        pick.next(|| self.connection.worker.nanoseconds(), draw)
     }
 
     async fn open_to(&self, index: usize, until: Option<Instant>) -> Result<Opened, Failure> {
@@ -314,16 +274,22 @@ impl<'a> Targets<'a> {
         let network = &self.dispatch.route.network;
         let netns = self.dispatch.published.namespaces.get(&network.netns);
         let netns = netns.ok_or(Outcome::Unreachable)?;
+        let address = target.endpoint.address().ok_or(Outcome::NoTarget)?;
         let key = Key {
             network: network.id,
             namespace: netns.identity(),
-            address: target.address,
+            address,
             origin: origin.map_or(0, |origin| origin.id()),
             host: self.dispatch.host.clone(),
         };
         // Behind a PROXY protocol header, a connection is of one client.
         let key = target.proxy_protocol.is_none().then_some(key);
-        let load = self.counts().then(|| target.load.occupy());
+        let load = self
+            .dispatch
+            .route
+            .balance
+            .counts()
+            .then(|| target.load.occupy());
         let rested = match self.again {
             None => key.as_ref().and_then(|key| self.rested(key)),
             Some(_) => None,
@@ -340,7 +306,7 @@ impl<'a> Targets<'a> {
             }
             None => {
                 let origin = origin.map(|origin| &**origin);
-                self.reach((target, netns), key.clone(), (origin, until))
+                self.reach((target, netns, address), key.clone(), (origin, until))
                     .await?
             }
         };
@@ -349,7 +315,9 @@ impl<'a> Targets<'a> {
             key,
             has_rested,
             replaces,
+            id: target.id,
             target: index,
+            address,
             local: slot.local(),
             _load: load,
         })
@@ -371,11 +339,11 @@ impl<'a> Targets<'a> {
     /// A new connection, of what the target speaks.
     async fn reach(
         &self,
-        (target, netns): (&Target, &Netns),
+        (target, netns, address): (&Target, &Netns, SocketAddr),
         key: Option<Key>,
         (origin, until): (Option<&Origin>, Option<Instant>),
     ) -> Result<Far, Failure> {
-        let end = self.dial((target, netns), origin, until).await?;
+        let end = self.dial((target, netns, address), origin, until).await?;
         if !origin.is_some_and(|origin| end.speaks_http2(origin)) {
             return Ok(Far::Connection(end));
         }
@@ -388,7 +356,7 @@ impl<'a> Targets<'a> {
 
     async fn dial(
         &self,
-        (target, netns): (&Target, &Netns),
+        (target, netns, address): (&Target, &Netns, SocketAddr),
         origin: Option<&Origin>,
         until: Option<Instant>,
     ) -> Result<End, Failure> {
@@ -406,7 +374,7 @@ impl<'a> Targets<'a> {
         let timeout = declared.unwrap_or(self.connection.listener.connect_timeout);
         let patience = Instant::now() + timeout;
         let deadline = until.map_or(patience, |until| until.min(patience));
-        let (address, connection) = (target.address, self.connection);
+        let connection = self.connection;
         let dialed = dial::attempt(connection, netns, address, &mut first, deadline).await;
         let (socket, _) = dialed.map_err(|error| {
             self.no_way.set(no_way(&error));
@@ -427,14 +395,14 @@ impl<'a> Targets<'a> {
     }
 
     /// Has the bytes of an attempt counted for its client and target.
-    fn count(&self, target: &Target, opened: &Opened, flow: &Flow) {
+    fn count(&self, opened: &Opened, flow: &Flow) {
         let route = &self.permit.route;
         let ledger = &self.connection.worker.ledger;
         ledger.count(route, |tally| match opened.has_rested {
             true => tally.requests().upstreams_reused += 1,
             false => tally.requests().upstreams_opened += 1,
         });
-        let client = ledger.open_client(route, target.address.ip(), self.dispatch.client);
+        let client = ledger.open_client(route, opened.address.ip(), self.dispatch.client);
         // A flow is one attempt's, made with it.
         let _ = flow.client.set(client);
     }

@@ -138,9 +138,11 @@ impl<'a> RequestTrace<'a> {
         self.is_admitted.set(true);
     }
 
-    /// An upstream is tried.
-    pub(crate) fn attempt(&self, upstream: SocketAddr, took: Duration) {
-        self.upstream.set(Some(upstream));
+    /// An upstream was tried, where one was found.
+    pub(crate) fn attempt(&self, upstream: Option<SocketAddr>, took: Duration) {
+        if upstream.is_some() {
+            self.upstream.set(upstream);
+        }
         self.attempts.set(self.attempts.get() + 1);
         let before = self.connecting.get().unwrap_or_default();
         self.connecting.set(Some(before + took));

@@ -1,15 +1,21 @@
 //! Opens the upstream connection from inside the network's namespace.
 
-use std::{io, net::SocketAddr, os::fd::AsFd, sync::atomic::Ordering::Relaxed, time::Instant};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    os::fd::AsFd,
+    sync::atomic::Ordering::Relaxed,
+    time::Instant,
+};
 
 use engine_core::{
-    balance::{self, Balance, Candidate, Occupied},
+    balance::{Balance, Draw, Occupied},
     classify::Hello,
     outcome::Outcome,
     proxy_protocol::{self, Outgoing, Version},
-    snapshot::Route,
+    snapshot::{Route, Target},
 };
-use engine_http::health::Ejection;
+use engine_http::{balance::key, health::Ejection};
 use engine_sys::{netns::Netns, socket};
 
 use crate::{
@@ -23,6 +29,7 @@ use crate::{
         received::{Endpoints, Received},
         streams::ClientFlow,
     },
+    upstream::pick::Pick,
 };
 
 /// An upstream connection that a target took.
@@ -57,40 +64,45 @@ pub(crate) async fn dial(
         .namespaces
         .get(&route.network.netns)
         .ok_or(Outcome::Unreachable)?;
-    let turn = permit.route.take_turn();
+    let dialing = Dialing {
+        connection,
+        route,
+        permit,
+        client: introduction.endpoints.client.ip(),
+        ejection: Ejection::default(),
+    };
+    let draw = draw_of(connection, &route.balance, permit, dialing.client);
     let mut first = received.into_first();
     let mut failure = Outcome::NoTarget;
     let mut tried = Vec::new();
-    while let Some(index) = choose(route, turn, &tried) {
+    loop {
+        let pick = Pick {
+            route,
+            standing: &permit.route.standing,
+            tried: &tried,
+            marked: None,
+        };
+        let Some(index) = pick.next(|| connection.worker.nanoseconds(), || draw) else {
+            return Err(failure);
+        };
         let target = &route.targets[index];
-        let load = (route.balance == Balance::LeastConnections).then(|| target.load.occupy());
-        if let Some(version) = target.proxy_protocol {
-            first.introduce(|header| {
-                introduce(
-                    connection,
-                    version,
-                    introduction,
-                    trace.name.as_deref(),
-                    header,
-                )
-            });
-        } else {
-            first.introduce(|_| {});
-        }
+        let load = route.balance.counts().then(|| target.load.occupy());
+        let name = trace.name.as_deref();
+        first.introduce(|header| {
+            if let Some(version) = target.proxy_protocol {
+                introduce(connection, version, introduction, name, header);
+            }
+        });
         let deadline = Instant::now() + connection.listener.connect_timeout;
-        match attempt(connection, netns, target.address, &mut first, deadline).await {
-            Ok((socket, taken)) => {
-                trace.dialed_at = Some(Instant::now());
-                trace.target = Some(target.address);
-                target.health.answer_request();
-                let ledger = &connection.worker.ledger;
-                ledger.count(&permit.route, |tally| tally.bytes_in += taken);
-                trace.flow.bytes_in.set(taken);
-                let client = introduction.endpoints.client.ip();
-                let client = ledger.open_client(&permit.route, target.address.ip(), client);
-                ledger.count_moved(&client, Moved::In(taken));
-                // One target takes a connection, once.
-                let _ = trace.flow.client.set(client);
+        let dialed = match target.endpoint.address() {
+            Some(address) => attempt(connection, netns, address, &mut first, deadline)
+                .await
+                .map(|dialed| (dialed, address)),
+            None => Err(io::ErrorKind::NotFound.into()),
+        };
+        match dialed {
+            Ok(((socket, taken), address)) => {
+                dialing.taken(target, address, taken, trace);
                 return Ok(Upstream {
                     socket,
                     first,
@@ -99,39 +111,74 @@ pub(crate) async fn dial(
             }
             Err(error) => {
                 failure = outcome_of(&error);
-                Failure::from(failure).note(target, &route.network.name);
-                // What the gateway itself lacks is no fault of the target's.
-                if failure != Outcome::GatewayError {
-                    target.health.fail_request(Ejection::default().failures);
-                }
+                dialing.failed(target, failure.into());
                 tried.push(index);
             }
         }
     }
-    Err(failure)
 }
 
-/// The target that a connection tries next: of those that were not tried and are not down by their
-/// checks. What was tried is remembered rather than counted, because the order may be another one a
-/// moment later.
-fn choose(route: &Route, turn: u64, tried: &[usize]) -> Option<usize> {
-    if let [only] = &*route.targets {
-        return (tried.is_empty() && !only.health.is_down()).then_some(0);
+/// What is the same for all targets that a connection tries.
+struct Dialing<'a> {
+    connection: &'a ClientFlow<'a>,
+    route: &'a Route,
+    permit: &'a Permit,
+    client: IpAddr,
+    ejection: Ejection,
+}
+
+impl Dialing<'_> {
+    /// A target took the connection, and so many of the client's bytes.
+    fn taken(&self, target: &Target, address: SocketAddr, bytes: u64, trace: &mut Trace) {
+        trace.dialed_at = Some(Instant::now());
+        trace.target = Some(address);
+        target.health.answer_request();
+        let worker = self.connection.worker;
+        let standing = &self.permit.route.standing;
+        if !standing.is_clean() {
+            standing.answered(target.id, &self.ejection, worker.nanoseconds());
+        }
+        let (ledger, tally) = (&worker.ledger, &self.permit.route);
+        ledger.count(tally, |tally| tally.bytes_in += bytes);
+        trace.flow.bytes_in.set(bytes);
+        let client = ledger.open_client(tally, address.ip(), self.client);
+        ledger.count_moved(&client, Moved::In(bytes));
+        // One target takes a connection, once.
+        let _ = trace.flow.client.set(client);
     }
-    let targets = route.targets.iter().enumerate();
-    let (well, candidates): (Vec<usize>, Vec<Candidate>) = targets
-        .filter(|(index, target)| !target.health.is_down() && !tried.contains(index))
-        .map(|(index, target)| {
-            let candidate = Candidate {
-                weight: target.weight,
-                backup: target.backup,
-                live: target.load.live(),
-            };
-            (index, candidate)
-        })
-        .unzip();
-    let chosen = balance::nth(route.balance, &candidates, turn, 0)?;
-    well.get(chosen).copied()
+
+    /// A target did not take it.
+    fn failed(&self, target: &Target, failure: Failure) {
+        failure.note(target, &self.route.network.name);
+        // What the gateway itself lacks is no fault of the target's.
+        if failure.outcome == Outcome::GatewayError {
+            return;
+        }
+        target.health.fail_request(self.ejection.failures);
+        let worker = self.connection.worker;
+        let (route, standing) = (self.route, &self.permit.route.standing);
+        standing.failed(route, target.id, &self.ejection, worker.nanoseconds());
+    }
+}
+
+/// What the choice of a connection's targets goes by.
+fn draw_of(
+    connection: &ClientFlow<'_>,
+    balance: &Balance,
+    permit: &Permit,
+    client: IpAddr,
+) -> Draw {
+    Draw {
+        turn: permit.route.take_turn(),
+        random: match balance {
+            Balance::PowerOfTwo => connection.worker.rng.draw(),
+            Balance::RoundRobin | Balance::LeastConnections | Balance::Consistent(_) => 0,
+        },
+        key: match balance {
+            Balance::Consistent(on) => key(on, client, None),
+            Balance::RoundRobin | Balance::LeastConnections | Balance::PowerOfTwo => 0,
+        },
+    }
 }
 
 /// Dials one target, and sends it the first bytes: where the target is near, they go out with the
@@ -225,67 +272,5 @@ pub(crate) fn outcome_of(error: &io::Error) -> Outcome {
         ) => Outcome::Unreachable,
         _ if error.kind() == io::ErrorKind::TimedOut => Outcome::ConnectTimeout,
         _ => Outcome::GatewayError,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use engine_core::{
-        balance::Load,
-        health::Health,
-        ids::{NetnsId, NetworkId, RouteId},
-        snapshot::{Network, Target},
-    };
-
-    use super::*;
-
-    fn route(balance: Balance, count: u16) -> Route {
-        let target = |port| Target {
-            address: SocketAddr::from(([10, 0, 0, 2], port)),
-            weight: 1,
-            backup: false,
-            proxy_protocol: None,
-            load: Load::default(),
-            health: Health::default(),
-        };
-        Route {
-            id: RouteId(1),
-            label: "a.example".into(),
-            network: Network {
-                id: NetworkId(1),
-                name: "network-1".into(),
-                netns: NetnsId(0),
-                live: Load::default(),
-            },
-            targets: (1..=count).map(target).collect(),
-            balance,
-        }
-    }
-
-    #[test]
-    fn a_target_that_failed_is_not_tried_again_however_loads_change() {
-        for balance in [Balance::RoundRobin, Balance::LeastConnections] {
-            for turn in 0..4 {
-                let route = route(balance, 3);
-                let mut tried = Vec::new();
-                let mut held = Vec::new();
-                while let Some(index) = choose(&route, turn, &tried) {
-                    assert!(!tried.contains(&index), "{balance:?}: {index}");
-                    // The one that failed has the fewest connections of all from now on.
-                    for (other, target) in route.targets.iter().enumerate() {
-                        if other != index {
-                            held.push(target.load.occupy());
-                        }
-                    }
-                    tried.push(index);
-                }
-                assert_eq!(tried.len(), 3, "{balance:?}");
-            }
-        }
-        let only = route(Balance::LeastConnections, 1);
-        assert_eq!(choose(&only, 0, &[]), Some(0));
-        assert_eq!(choose(&only, 0, &[0]), None);
-        only.targets[0].health.set_down(true);
-        assert_eq!(choose(&only, 0, &[]), None);
     }
 }

@@ -16,7 +16,6 @@ use engine::{
 };
 use engine_core::{
     balance::{Balance, Load},
-    health::Health,
     hostname::HostPattern,
     ids::{Generation, NetnsId, NetworkId, RouteId},
     snapshot::{Network, Route, SnapshotBuilder, Target},
@@ -270,14 +269,7 @@ fn publication(
 
 /// The route of a network to its targets.
 fn route(label: &str, number: u32, targets: &[SocketAddr]) -> Route {
-    let target = |address: &SocketAddr| Target {
-        address: *address,
-        weight: 1,
-        backup: false,
-        proxy_protocol: None,
-        load: Load::default(),
-        health: Health::default(),
-    };
+    let target = |address: &SocketAddr| Target::new(*address);
     Route {
         id: RouteId(number),
         label: label.into(),

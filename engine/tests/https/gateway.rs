@@ -19,7 +19,6 @@ use engine::{
 };
 use engine_core::{
     balance::{Balance, Load},
-    health::Health,
     hostname::HostPattern,
     ids::{Generation, NetnsId, NetworkId, RouteId},
     snapshot::{Network, Route, SnapshotBuilder, Target},
@@ -198,14 +197,7 @@ impl Setup {
                 netns: self.netns.0,
                 live: Load::default(),
             },
-            targets: vec![Target {
-                address: target,
-                weight: 1,
-                backup: false,
-                proxy_protocol: None,
-                load: Load::default(),
-                health: Health::default(),
-            }],
+            targets: vec![Target::new(target)],
             balance: Balance::default(),
         });
         id

@@ -196,8 +196,7 @@ pub struct RouteStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TargetStatus {
     /// Where in its network.
-    #[schema(value_type = String)]
-    pub target: SocketAddr,
+    pub target: String,
     /// Whether it fails its checks now.
     pub down: bool,
     /// How it failed last: a word as in the records.

@@ -3,10 +3,9 @@
 //! A list of targets, or `{"targets": [...], "balance": "least_connections"}`. A target is
 //! `"ip:port"`, or `{"to": "ip:port", "proxy_protocol": "v1"|"v2", "weight": n, "backup": true}`.
 
-use std::net::SocketAddr;
-
 use engine_core::{
     balance::{Balance, WEIGHT_MAX},
+    endpoint::Endpoint,
     proxy_protocol::Version,
 };
 use serde_json::{Map, Value, json};
@@ -35,8 +34,8 @@ pub struct Pool {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolTarget {
-    /// Its address in the network.
-    pub address: SocketAddr,
+    /// Where it is in the network.
+    pub endpoint: Endpoint,
     /// Its share of connections, from 1 to [`WEIGHT_MAX`]; 1 when nothing is written.
     pub weight: u16,
     /// Only dialed when no other target answers.
@@ -65,24 +64,29 @@ impl Draft {
         for target in other.targets {
             self.add(target, spot, problems);
         }
-        match (self.balance, other.balance) {
+        match (self.balance.take(), other.balance) {
             (Some(mine), Some(theirs)) if mine != theirs => {
                 spot.error(
                     problems,
                     "another key of the same host has another `balance`",
                 );
+                self.balance = Some(mine);
             }
             (mine, theirs) => self.balance = mine.or(theirs),
         }
     }
 
     fn add(&mut self, target: PoolTarget, spot: &Spot<'_>, problems: &mut Problems) {
-        let address = target.address;
-        match self.targets.iter().find(|known| known.address == address) {
+        let endpoint = &target.endpoint;
+        match self
+            .targets
+            .iter()
+            .find(|known| known.endpoint == *endpoint)
+        {
             Some(known) if *known == target => {}
             Some(_) => spot.error(
                 problems,
-                format_args!("target {address} of this host is declared twice, and differently"),
+                format_args!("target {endpoint} of this host is declared twice, and differently"),
             ),
             None if self.targets.len() == TARGETS_MAX => spot.error(
                 problems,
@@ -102,7 +106,7 @@ impl Draft {
 
 pub(super) fn read(spot: &Spot<'_>, problems: &mut Problems) -> Option<Draft> {
     let Content::Map(_) = &spot.node.content else {
-        let targets = read_targets(spot, problems, &mut read_address)?;
+        let targets = read_targets(spot, problems, &mut read_endpoint)?;
         return Some(Draft {
             targets,
             balance: None,
@@ -114,21 +118,21 @@ pub(super) fn read(spot: &Spot<'_>, problems: &mut Problems) -> Option<Draft> {
         None => Some(None),
     };
     let targets = fields.need("targets", problems)?;
-    let targets = read_targets(targets, problems, &mut read_address)?;
+    let targets = read_targets(targets, problems, &mut read_endpoint)?;
     Some(Draft {
         targets,
         balance: balance?,
     })
 }
 
-/// Reads how a target is written into its address.
-pub(super) type ReadAddress<'r> =
-    dyn FnMut(&Spot<'_>, &str, &mut Problems) -> Option<SocketAddr> + 'r;
+/// Reads where a target is.
+pub(super) type ReadEndpoint<'r> =
+    dyn FnMut(&Spot<'_>, &str, &mut Problems) -> Option<Endpoint> + 'r;
 
 pub(super) fn read_targets(
     spot: &Spot<'_>,
     problems: &mut Problems,
-    read_address: &mut ReadAddress<'_>,
+    read_endpoint: &mut ReadEndpoint<'_>,
 ) -> Option<Vec<PoolTarget>> {
     let items = spot.items(problems)?;
     if items.len() == 0 {
@@ -138,7 +142,7 @@ pub(super) fn read_targets(
     let mut draft = Draft::default();
     let mut complete = true;
     for item in items {
-        match read_target(&item, problems, read_address) {
+        match read_target(&item, problems, read_endpoint) {
             Some(target) => draft.add(target, &item, problems),
             None => complete = false,
         }
@@ -149,12 +153,12 @@ pub(super) fn read_targets(
 fn read_target(
     spot: &Spot<'_>,
     problems: &mut Problems,
-    read_address: &mut ReadAddress<'_>,
+    read_endpoint: &mut ReadEndpoint<'_>,
 ) -> Option<PoolTarget> {
     let Content::Map(_) = &spot.node.content else {
         let text = spot.text(problems)?;
         return Some(PoolTarget {
-            address: read_address(spot, text, problems)?,
+            endpoint: read_endpoint(spot, text, problems)?,
             weight: 1,
             backup: false,
             proxy_protocol: None,
@@ -176,22 +180,22 @@ fn read_target(
         None => Some(None),
     };
     let to = fields.need("to", problems);
-    let address = to.and_then(|spot| read_address(spot, spot.text(problems)?, problems));
+    let endpoint = to.and_then(|spot| read_endpoint(spot, spot.text(problems)?, problems));
     Some(PoolTarget {
-        address: address?,
+        endpoint: endpoint?,
         weight: weight?,
         backup: backup?,
         proxy_protocol: proxy_protocol?,
     })
 }
 
-pub(super) fn read_address(
+pub(super) fn read_endpoint(
     spot: &Spot<'_>,
     text: &str,
     problems: &mut Problems,
-) -> Option<SocketAddr> {
+) -> Option<Endpoint> {
     match parse_target(text) {
-        Ok(address) => Some(address),
+        Ok(address) => Some(address.into()),
         Err(_) => {
             let text = crate::word::printable(text);
             let message =
@@ -217,15 +221,15 @@ pub(super) fn write(pool: &Pool) -> Value {
         .iter()
         .map(|target| write_target(target, ""))
         .collect();
-    match pool.balance {
-        Balance::RoundRobin => targets,
-        balance => json!({ "targets": targets, "balance": said(&BALANCES, balance) }),
+    if pool.balance == Balance::RoundRobin {
+        return targets;
     }
+    json!({ "targets": targets, "balance": said(&BALANCES, &pool.balance) })
 }
 
 /// A target as it is written, with a scheme in front of its address.
 pub(super) fn write_target(target: &PoolTarget, scheme: &str) -> Value {
-    let to = format!("{scheme}{}", target.address);
+    let to = format!("{scheme}{}", target.endpoint);
     let mut map = Map::new();
     if target.weight != 1 {
         map.insert("weight".to_owned(), target.weight.into());
@@ -234,7 +238,10 @@ pub(super) fn write_target(target: &PoolTarget, scheme: &str) -> Value {
         map.insert("backup".to_owned(), true.into());
     }
     if let Some(version) = target.proxy_protocol {
-        map.insert("proxy_protocol".to_owned(), said(&VERSIONS, version).into());
+        map.insert(
+            "proxy_protocol".to_owned(),
+            said(&VERSIONS, &version).into(),
+        );
     }
     if map.is_empty() {
         return to.into();
@@ -243,10 +250,10 @@ pub(super) fn write_target(target: &PoolTarget, scheme: &str) -> Value {
     Value::Object(map)
 }
 
-fn said<T: PartialEq>(words: &[(&'static str, T)], value: T) -> Option<&'static str> {
+fn said<T: PartialEq>(words: &[(&'static str, T)], value: &T) -> Option<&'static str> {
     words
         .iter()
-        .find(|(_, known)| *known == value)
+        .find(|(_, known)| known == value)
         .map(|&(word, _)| word)
 }
 

@@ -79,7 +79,7 @@ part! {
         /// TLS, otherwise HTTP/1.1) or `h2c://` (HTTP/2 without TLS).
         to: Option<To>, r#"["10.0.0.2:8080", {"to": "10.0.0.3:8080", "weight": 2}]"#;
         /// How requests are balanced over the targets.
-        balance: Option<engine_http::balance::Balance>, r#""hash:cookie:session""#;
+        balance: Option<engine_core::balance::Balance>, r#""hash:cookie:session""#;
         /// Active health checks of the targets.
         health: Option<Health>, r#"{"kind": "http", "path": "/healthz"}"#;
         /// Ejection of targets that fail requests (outlier detection).

@@ -49,7 +49,10 @@ fn pools(network: &Network) -> Vec<(String, Vec<String>)> {
     let pools = network.proxy.iter();
     pools
         .map(|(key, pool)| {
-            let targets = pool.targets.iter().map(|target| target.address.to_string());
+            let targets = pool
+                .targets
+                .iter()
+                .map(|target| target.endpoint.to_string());
             (key.to_string(), targets.collect())
         })
         .collect()

@@ -9,6 +9,7 @@ use control_api::answer::{
 use control_http::{Reconciles, View};
 use engine::{Handshake, ListenerTally, RouteCounters, TargetDown};
 use engine_core::{
+    endpoint::Endpoint,
     ids::{NetworkId, RouteId},
     outcome::Outcome,
     tally::Tally,
@@ -65,7 +66,7 @@ fn busy(view: &mut View) {
             route: RouteId(1),
             label: "host-1".into(),
             network: "network-1".into(),
-            target: target.parse().unwrap(),
+            target: Endpoint::parse(target).unwrap(),
         })
         .into();
     for id in 1..=2 {

@@ -1,9 +1,10 @@
 //! Rules of the state document as the engine decides by them.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use control_api::state::{Route, route::HeaderEdits};
 use engine_core::{
+    endpoint::Endpoint,
     ids::{NetworkId, RouteId},
     snapshot::{self, Snapshot},
 };
@@ -106,7 +107,6 @@ pub(super) fn policy(
         auth: route.auth.as_ref().and_then(|auth| auth.auth()),
         allow: Prefixes::new(route.allow.iter().copied()),
         deny: Prefixes::new(route.deny.iter().copied()),
-        balance: route.balance.clone(),
         sticky: sticky(route, network, secret),
         check: route.health.as_ref().map(|health| health.check_of()),
         ejection: route
@@ -121,7 +121,11 @@ pub(super) fn policy(
 
 fn sticky(route: &Route, network: NetworkId, secret: &[u8; 32]) -> Option<Sticky> {
     let (declared, to) = (route.sticky.as_ref()?, route.to.as_ref()?);
-    let targets: Vec<SocketAddr> = to.targets.iter().map(|target| target.address).collect();
+    let targets: Vec<Endpoint> = to
+        .targets
+        .iter()
+        .map(|target| target.endpoint.clone())
+        .collect();
     let secure = match route.scheme() {
         Some(Scheme::Https) => Secure::Yes,
         Some(Scheme::Http) | None => Secure::No,

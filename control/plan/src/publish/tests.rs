@@ -48,7 +48,7 @@ fn described(route: &Route) -> (String, u32, Vec<String>) {
     let targets = route
         .targets
         .iter()
-        .map(|target| target.address.to_string());
+        .map(|target| target.endpoint.to_string());
     (
         route.network.name.to_string(),
         route.network.netns.0,
@@ -109,7 +109,7 @@ fn a_target_is_taken_over_with_everything_it_says() {
             target.weight,
             target.backup,
             target.proxy_protocol,
-            route.balance
+            route.balance.clone()
         ),
         (7, true, Some(Version::V2), Balance::LeastConnections)
     );

@@ -64,6 +64,18 @@ impl Passive {
         }
     }
 
+    /// What was seen of these targets, for a route that has others now: `from` gives where each of them
+    /// was, and `None` for one that is new.
+    #[must_use]
+    pub fn arranged(&self, from: impl Iterator<Item = Option<usize>>) -> Self {
+        let seen = |from: Option<usize>| from.and_then(|from| self.targets.get(from));
+        Self {
+            targets: from
+                .map(|from| seen(from).copied().unwrap_or_default())
+                .collect(),
+        }
+    }
+
     /// Whether a target is left out at `now`.
     pub fn is_ejected(&self, target: usize, now: u64) -> bool {
         self.targets

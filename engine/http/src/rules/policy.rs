@@ -4,7 +4,6 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use super::{Auth, Prefixes, Sticky, auth::Checked};
 use crate::{
-    balance::Balance,
     edit::{FieldEdits, Rewrite},
     field::Fields,
     health::{Check, Ejection},
@@ -33,8 +32,6 @@ pub struct Policy {
     pub allow: Prefixes,
     /// Who may not, allowed or not.
     pub deny: Prefixes,
-    /// How requests are spread over the targets; `None` is as the route spreads connections.
-    pub balance: Option<Balance>,
     /// A cookie that keeps a client with its target.
     pub sticky: Option<Sticky>,
     /// Whether and how targets are asked if they are well.

@@ -1,8 +1,11 @@
 //! Cookies that keep a client with its target.
 
-use std::{fmt, net::SocketAddr};
+use std::fmt;
 
-use engine_core::ids::NetworkId;
+use engine_core::{
+    endpoint::Endpoint,
+    ids::{NetworkId, TargetId},
+};
 use sha2::{Digest, Sha256};
 
 use crate::{field, field::Fields, octet};
@@ -12,14 +15,14 @@ const MARK_BYTES: usize = 32;
 
 /// A cookie whose value marks a target.
 ///
-/// The mark is a keyed hash of network and address: it tells nothing about the target, cannot be made
+/// The mark is a keyed hash of network and endpoint: it tells nothing about the target, cannot be made
 /// without the secret, and stays the same over tables and, with the secret, over restarts. Rules of a
 /// network that share a cookie and a target agree about it. All marks are made when the table is built.
 #[derive(Clone)]
 pub struct Sticky {
     name: Box<str>,
     attributes: Box<str>,
-    marks: Box<[[u8; MARK_BYTES]]>,
+    marks: Box<[(TargetId, [u8; MARK_BYTES])]>,
 }
 
 /// Why a cookie is not taken.
@@ -34,7 +37,7 @@ pub enum StickyError {
 }
 
 impl Sticky {
-    /// Makes the cookie of a rule, for its targets in their order. It lives as long as the
+    /// Makes the cookie of a rule, for its targets. It lives as long as the
     /// browser's session, or for `max_age` seconds; `secure` is set where only TLS is spoken.
     ///
     /// # Errors
@@ -44,7 +47,7 @@ impl Sticky {
         max_age: Option<u64>,
         secure: Secure,
         secret: &[u8; 32],
-        (network, targets): (NetworkId, &[SocketAddr]),
+        (network, targets): (NetworkId, &[Endpoint]),
     ) -> Result<Self, StickyError> {
         if !octet::is_token(name.as_bytes()) {
             let name = name.into();
@@ -60,20 +63,24 @@ impl Sticky {
             attributes: format!("; Path=/{age}; HttpOnly; SameSite=Lax{secure}").into(),
             marks: targets
                 .iter()
-                .map(|target| mark(secret, network, *target))
+                .map(|target| (target.id(), mark(secret, network, target)))
                 .collect(),
         })
     }
 
-    /// The target that a request's cookie marks, by its position.
-    pub fn target(&self, fields: Fields<'_>) -> Option<usize> {
-        field::cookies(fields, &self.name)
-            .find_map(|value| self.marks.iter().position(|mark| mark.as_slice() == value))
+    /// The target that a request's cookie marks.
+    pub fn target(&self, fields: Fields<'_>) -> Option<TargetId> {
+        let marked = |value| {
+            let mut marks = self.marks.iter();
+            marks.find(|(_, mark)| mark.as_slice() == value)
+        };
+        let (id, _) = field::cookies(fields, &self.name).find_map(marked)?;
+        Some(*id)
     }
 
     /// Appends the value of the `Set-Cookie` that marks a target.
-    pub fn write_cookie(&self, target: usize, out: &mut Vec<u8>) {
-        let Some(mark) = self.marks.get(target) else {
+    pub fn write_cookie(&self, target: TargetId, out: &mut Vec<u8>) {
+        let Some((_, mark)) = self.marks.iter().find(|(id, _)| *id == target) else {
             return;
         };
         out.extend_from_slice(self.name.as_bytes());
@@ -102,7 +109,7 @@ pub enum Secure {
 
 /// The secret has a fixed length and half the hash is given out, so a plain hash is a sound keyed
 /// one: there is nothing to extend.
-fn mark(secret: &[u8; 32], network: NetworkId, target: SocketAddr) -> [u8; MARK_BYTES] {
+fn mark(secret: &[u8; 32], network: NetworkId, target: &Endpoint) -> [u8; MARK_BYTES] {
     let mut sha256 = Sha256::new();
     sha256.update(secret);
     sha256.update(network.0.to_be_bytes());
@@ -121,10 +128,8 @@ mod tests {
 
     #[test]
     fn a_cookie_leads_back_to_its_target_and_to_none_of_another_network() {
-        let targets: Vec<SocketAddr> = vec![
-            "10.0.0.2:80".parse().unwrap(),
-            "10.0.0.3:80".parse().unwrap(),
-        ];
+        let targets =
+            ["10.0.0.2:80", "a.example:80"].map(|target| Endpoint::parse(target).unwrap());
         let make = |id| {
             Sticky::new(
                 "at",
@@ -137,7 +142,7 @@ mod tests {
         };
         let (one, two) = (make(1), make(2));
         let mut cookie = Vec::new();
-        one.write_cookie(1, &mut cookie);
+        one.write_cookie(targets[1].id(), &mut cookie);
         let cookie = String::from_utf8(cookie).unwrap();
         assert!(
             cookie.ends_with("; Path=/; Max-Age=60; HttpOnly; SameSite=Lax; Secure"),
@@ -147,7 +152,7 @@ mod tests {
         let pair = cookie.split(';').next().unwrap();
         let lines = format!("Cookie: x=1; at=old; {pair}\r\n");
         let fields = Fields::checked(lines.as_bytes());
-        assert_eq!(one.target(fields), Some(1));
+        assert_eq!(one.target(fields), Some(targets[1].id()));
         assert_eq!(two.target(fields), None);
         assert_eq!(one.target(Fields::default()), None);
     }

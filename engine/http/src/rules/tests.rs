@@ -1,8 +1,10 @@
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use engine_core::{
     balance::{Balance as Shared, Load},
-    health::Health,
     hostname::HostPattern,
     ids::{NetnsId, NetworkId},
     snapshot::{Network, Target},
@@ -18,14 +20,7 @@ fn route(label: &str, targets: usize) -> Arc<Route> {
         netns: NetnsId(0),
         live: Load::default(),
     };
-    let target = Target {
-        address: "10.0.0.2:80".parse().unwrap(),
-        weight: 1,
-        backup: false,
-        proxy_protocol: None,
-        load: Load::default(),
-        health: Health::default(),
-    };
+    let target = Target::new("10.0.0.2:80".parse::<SocketAddr>().unwrap());
     Arc::new(Route {
         id: RouteId(0),
         label: label.into(),

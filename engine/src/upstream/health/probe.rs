@@ -67,15 +67,14 @@ pub(crate) async fn probe((worker, pools): (&WorkerContext, &Pools), checked: &C
 }
 
 fn note(checked: &Checked, outcome: Outcome) {
-    let target = checked.key.1;
-    Failure::from(outcome).note_at(&checked.health, &checked.network, target);
+    Failure::from(outcome).note_at(&checked.health, &checked.network, &checked.endpoint);
 }
 
 fn dial(worker: &WorkerContext, checked: &Checked) -> io::Result<Readiness> {
     let current = worker.current();
     let netns = current.0.namespaces.get(&checked.netns);
     let netns = netns.ok_or(io::ErrorKind::NetworkUnreachable)?;
-    let address = checked.key.1;
+    let address = checked.endpoint.address().ok_or(io::ErrorKind::NotFound)?;
     let liveness = worker.shared.limits.liveness();
     let socket = netns.enter(|| socket::dialer(address, liveness))?;
     socket::connect(socket.as_fd(), address)?;
@@ -114,7 +113,8 @@ async fn ask(
     }
     let end = End::plain(socket);
     send(&end, &introduction, deadline).await?;
-    let (route, address) = checked.key;
+    let (route, _) = checked.key;
+    let address = checked.endpoint.address().ok_or(io::ErrorKind::NotFound)?;
     let origin = match worker.current().0.tls.origin(route) {
         Some(Speech::As(origin)) => Some(Arc::clone(origin)),
         Some(Speech::Failed) => return Err(io::Error::other("its TLS could not be set up")),
@@ -131,7 +131,7 @@ async fn ask(
         };
         let tls_info = tls::connect_until(pools, to, (&end, deadline)).await;
         tls_info.map_err(|failure: Failure| {
-            failure.note_at(&checked.health, &checked.network, address);
+            failure.note_at(&checked.health, &checked.network, &address);
             io::Error::other(failure.label())
         })?;
     }

@@ -137,7 +137,7 @@ fn a_patch_meets_the_keys_that_it_means() {
     let changed = after(&current, &replaced);
     for pool in changed.networks[&PORT].proxy.values() {
         assert_eq!(pool.targets.len(), 1, "the targets are replaced, not added");
-        assert_eq!(pool.targets[0].address.to_string(), "10.0.0.9:1");
+        assert_eq!(pool.targets[0].endpoint.to_string(), "10.0.0.9:1");
     }
 }
 

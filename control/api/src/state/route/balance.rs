@@ -1,10 +1,7 @@
 //! How requests are spread over the targets of a rule, as a word.
 
-use engine_core::balance::Balance as Shared;
-use engine_http::{
-    balance::{Balance, HashOn},
-    is_token,
-};
+use engine_core::balance::{Balance, HashOn};
+use engine_http::is_token;
 use serde_json::{Value, json};
 
 use crate::{
@@ -12,11 +9,8 @@ use crate::{
 };
 
 const WORDS: [(&str, Balance); 5] = [
-    ("round_robin", Balance::Shared(Shared::RoundRobin)),
-    (
-        "least_connections",
-        Balance::Shared(Shared::LeastConnections),
-    ),
+    ("round_robin", Balance::RoundRobin),
+    ("least_connections", Balance::LeastConnections),
     ("power_of_two", Balance::PowerOfTwo),
     ("hash:source", Balance::Consistent(HashOn::Source)),
     ("hash:path", Balance::Consistent(HashOn::Path)),
@@ -58,7 +52,10 @@ impl Field for Balance {
         match self {
             Self::Consistent(HashOn::Field(name)) => format!("{HEADER}{name}").into(),
             Self::Consistent(HashOn::Cookie(name)) => format!("{COOKIE}{name}").into(),
-            other @ (Self::Shared(_) | Self::PowerOfTwo | Self::Consistent(_)) => {
+            other @ (Self::RoundRobin
+            | Self::LeastConnections
+            | Self::PowerOfTwo
+            | Self::Consistent(_)) => {
                 let mut words = WORDS.iter();
                 let word = words.find(|(_, balance)| balance == other);
                 word.map(|(word, _)| *word).into()

@@ -1,6 +1,6 @@
 //! What contradicts itself in one rule.
 
-use engine_http::balance::Balance;
+use engine_core::balance::Balance;
 use serde_json::Map;
 
 use super::{Health, HealthKind, Route, Speaks};
@@ -64,7 +64,10 @@ impl Route {
             ),
             Some(_) => {}
         }
-        if !matches!(self.balance, None | Some(Balance::Shared(_))) {
+        if !matches!(
+            self.balance,
+            None | Some(Balance::RoundRobin | Balance::LeastConnections)
+        ) {
             spot.error(
                 problems,
                 "connections are spread by round_robin or least_connections",

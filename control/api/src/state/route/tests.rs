@@ -1,7 +1,5 @@
-use engine_http::{
-    balance::{Balance, HashOn},
-    method::Scheme,
-};
+use engine_core::balance::{Balance, HashOn};
+use engine_http::method::Scheme;
 use serde_json::{Value, json};
 
 use crate::{

@@ -72,7 +72,7 @@ impl Field for To {
                 }
                 Ok(_) => {}
             }
-            pool::read_address(spot, address, problems)
+            pool::read_endpoint(spot, address, problems)
         })?;
         let speaks = common.unwrap_or(Speaks::Http);
         Some(Self { speaks, targets })

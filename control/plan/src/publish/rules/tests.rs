@@ -1,9 +1,8 @@
 use std::collections::BTreeMap;
 
 use control_api::{Problem, Severity, boot, place::NetworkName, state};
-use engine_core::{hostname::HostPattern, ids::Generation};
+use engine_core::{balance::Balance, hostname::HostPattern, ids::Generation};
 use engine_http::{
-    balance::Balance,
     field::Fields,
     host::Host,
     method::Method,
@@ -143,7 +142,7 @@ fn a_rule_treats_its_requests_as_it_is_declared() {
     assert_eq!(policy.timeouts.whole.map(|whole| whole.as_secs()), Some(3));
     assert_eq!(policy.body_max, Some(1024));
     assert_eq!(policy.retries.max, 3);
-    assert!(matches!(policy.balance, Some(Balance::Consistent(_))));
+    assert!(matches!(rule.route.balance, Balance::Consistent(_)));
     assert!(policy.sticky.is_some() && policy.check.is_some() && policy.pages.is_some());
     assert_eq!(policy.hsts.as_deref(), Some("max-age=86400"));
     let denied = |address: &str| policy.admit(address.parse().unwrap(), Fields::NONE);

@@ -14,7 +14,6 @@ use std::{
 use crossbeam_channel::{Receiver, bounded};
 use engine_core::{
     balance::{Balance, Load},
-    health::Health,
     hostname::HostPattern,
     ids::{Generation, ListenerId, NetnsId, NetworkId, RouteId},
     requests::Requests,
@@ -36,6 +35,7 @@ pub(crate) struct Site {
     pub(crate) action: Action,
     pub(crate) policy: Policy,
     pub(crate) targets: Vec<SocketAddr>,
+    pub(crate) balance: Balance,
     /// Other hosts' requests go to the targets as well, by the listener's default.
     pub(crate) is_default: bool,
 }
@@ -46,6 +46,7 @@ impl Site {
             action: Action::Proxy,
             policy,
             targets: targets.to_vec(),
+            balance: Balance::default(),
             is_default: false,
         }
     }
@@ -185,14 +186,7 @@ fn publication(generation: u64, site: Site, previous: Option<&Snapshot>) -> Publ
         netns: NetnsId(0),
         live: Load::default(),
     };
-    let target = |address: &SocketAddr| Target {
-        address: *address,
-        weight: 1,
-        backup: false,
-        proxy_protocol: None,
-        load: Load::default(),
-        health: Health::default(),
-    };
+    let target = |address: &SocketAddr| Target::new(*address);
     // Redirects need none; a snapshot's route does.
     let nowhere = ["127.0.0.1:9".parse().unwrap()];
     let targets = match &*site.targets {
@@ -205,7 +199,7 @@ fn publication(generation: u64, site: Site, previous: Option<&Snapshot>) -> Publ
         label: "a.example".into(),
         network,
         targets: targets.iter().map(target).collect(),
-        balance: Balance::RoundRobin,
+        balance: site.balance,
     });
     if site.is_default {
         builder.default_route(ListenerId(0), RouteId(1));

@@ -62,7 +62,7 @@ fn a_target_that_fails_its_checks_gets_no_requests_until_it_is_well() {
     one_is_well.store(false, SeqCst);
     eventually("one is down", || {
         let down = &gateway.engine.counters().targets_down;
-        down.iter().any(|down| down.target == one.address)
+        down.iter().any(|down| down.target == one.address.into())
     });
     for _ in 0..6 {
         assert_eq!(body(&gateway.get("/", "")), "two");

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     io::{Read as _, Write as _},
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
@@ -11,9 +11,12 @@ use std::{
     time::Duration,
 };
 
-use engine_core::ids::NetworkId;
-use engine_http::{
+use engine_core::{
     balance::{Balance, HashOn},
+    endpoint::Endpoint,
+    ids::NetworkId,
+};
+use engine_http::{
     health::Ejection,
     retry::Retries,
     rules::{Policy, Secure, Sticky},
@@ -22,7 +25,7 @@ use engine_http::{
 use crate::front::http::tests::bench::{Gateway, Reply, Site, Upstream, body, ok, status};
 
 /// An address where nobody listens.
-fn refused() -> std::net::SocketAddr {
+fn refused() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()
 }
@@ -198,8 +201,9 @@ fn targets_that_all_fail_requests_are_known_to_until_one_answers() {
 fn a_cookie_keeps_a_client_with_its_target_while_that_is_there() {
     let (one, two) = (Upstream::named("one"), Upstream::named("two"));
     let targets = [one.address, two.address];
-    let sticky = |targets: &[_]| {
-        Sticky::new("at", None, Secure::No, &[7; 32], (NetworkId(1), targets)).unwrap()
+    let sticky = |targets: &[SocketAddr]| {
+        let targets: Vec<Endpoint> = targets.iter().copied().map(Endpoint::from).collect();
+        Sticky::new("at", None, Secure::No, &[7; 32], (NetworkId(1), &targets)).unwrap()
     };
     let policy = |targets: &[_]| Policy {
         sticky: Some(sticky(targets)),
@@ -240,12 +244,11 @@ fn the_same_value_goes_to_the_same_target() {
         Upstream::named("two"),
         Upstream::named("three"),
     ];
-    let policy = Policy {
-        balance: Some(Balance::Consistent(HashOn::Path)),
-        ..Policy::default()
-    };
     let targets = upstreams.each_ref().map(|upstream| upstream.address);
-    let gateway = Gateway::start(Site::proxy(&targets, policy));
+    let gateway = Gateway::start(Site {
+        balance: Balance::Consistent(HashOn::Path),
+        ..Site::proxy(&targets, Policy::default())
+    });
     let mut met = BTreeSet::new();
     for path in 0..24 {
         let path = format!("/{path}");
@@ -262,11 +265,10 @@ fn the_less_busy_of_two_is_asked() {
         Upstream::start(|_| Reply::Silence),
         Upstream::named("quick"),
     );
-    let policy = Policy {
-        balance: Some(Balance::PowerOfTwo),
-        ..Policy::default()
-    };
-    let gateway = Gateway::start(Site::proxy(&[slow.address, quick.address], policy));
+    let gateway = Gateway::start(Site {
+        balance: Balance::PowerOfTwo,
+        ..Site::proxy(&[slow.address, quick.address], Policy::default())
+    });
     // With two targets the draw is always between both: once one is busy, the other is asked. One
     // request at a time, until one is with the slow target.
     let mut client = gateway.connect();
