@@ -8,13 +8,14 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use control_kernel::links::{self, State};
 use engine_sys::netns::Netns;
 use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
     sys::{prctl, signal::Signal},
 };
+
+use crate::links::{self, State};
 
 /// Set for the process inside, to the process id of the one outside.
 const OUTSIDE: &str = "LAB_OUTSIDE";

@@ -9,11 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use control_kernel::{
-    links::{self, State},
-    name::NamespaceName,
-    namespaces::{DIRECTORY, Namespaces},
-};
+use control_kernel::{name::NamespaceName, names::DIRECTORY};
 use engine_sys::netns::Netns;
 use ipnet::IpNet;
 use nix::mount::{MntFlags, umount2};
@@ -22,6 +18,8 @@ use serde_json::{Value, json};
 use crate::{
     gateway::{Gateway, SOCKET, Start},
     leak::Surroundings,
+    links::{self, State},
+    namespaces::Namespaces,
     peer::{Client, Peer, SOCKETS},
     tls::Authority,
 };
@@ -291,15 +289,7 @@ impl Lab {
             fs::remove_dir_all(&self.directory)?;
             return Err(error);
         }
-        let names: Vec<_> = self
-            .namespaces
-            .iter()
-            .map(|(name, ..)| name.clone())
-            .collect();
-        for name in names {
-            let removed = self.namespaces.remove(&name);
-            removed.with_context(|| format!("removing {name}"))?;
-        }
+        self.namespaces.remove_all()?;
         for name in &self.remove {
             unname(name)?;
         }

@@ -22,6 +22,8 @@ pub mod http;
 pub mod isolation;
 pub mod lab;
 pub mod leak;
+pub mod links;
+pub mod namespaces;
 pub mod network;
 pub mod peer;
 pub mod program;

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::Path};
 
 use anyhow::{Context as _, Result};
-use control_kernel::namespaces::DIRECTORY;
+use control_kernel::names::DIRECTORY;
 use engine_sys::netns::Netns;
 use serde_json::{Map, Value, json};
 

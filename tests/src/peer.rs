@@ -18,11 +18,15 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use control_kernel::links::{self, State};
 use engine_sys::netns::Netns;
 use ipnet::IpNet;
 
-use crate::{stream, tool::Tool, wait::eventually};
+use crate::{
+    links::{self, State},
+    stream,
+    tool::Tool,
+    wait::eventually,
+};
 
 /// Where `scripts/setup` puts the clients that Debian has no package of.
 const TOOLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/tools/bin");

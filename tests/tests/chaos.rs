@@ -11,16 +11,14 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use control_kernel::{
-    links::{self, State},
-    namespaces::Namespaces,
-};
 use engine_sys::netns::Netns;
 use ipnet::IpNet;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::json;
 use tests::{
     lab::{GATEWAY, Lab, MACHINE, Tenant, tls},
+    links::{self, State},
+    namespaces::Namespaces,
     server::{self, Server},
     stream, tests, tls as client,
     wait::{eventually, within},

@@ -11,7 +11,7 @@ use std::{
 };
 
 use control_api::state::{KeyError, PrivateKey, PublicKey};
-use control_kernel::links::{self, LinkError, State};
+use control_kernel::linux::link::{self, LinkError};
 use engine_sys::netns::Netns;
 use engine_wireguard::{
     Change, ConfigureError, Device, Key, Open, OpenError, PeerChange, Pool, StartError,
@@ -122,11 +122,7 @@ impl Peer {
         let tls = settings.identity.server().map_err(PeerError::Identity)?;
         let namespace = Netns::create().map_err(PeerError::Namespace)?;
         let device = open(&namespace, &settings.directory)?;
-        links::within(&namespace, async |links| {
-            links.add_address(DEVICE, Tenant::peer_address()).await?;
-            links.set(DEVICE, State::Up).await
-        })
-        .map_err(PeerError::Link)?;
+        link::set_up(&namespace, DEVICE, Tenant::peer_address()).map_err(PeerError::Link)?;
         let site = serve(settings, tls, &namespace).map_err(PeerError::Serve)?;
         let change = introduce(settings)?;
         device.configure(change).map_err(PeerError::Configure)?;

@@ -1,9 +1,7 @@
 //! What the kernel has to hold for tenants: network namespaces and the links in them.
 //!
 //! ```text
-//!   NamespaceName ─► Namespaces ─► Arc<Netns> ─► the engine dials inside
-//!                         │
-//!                         └──────► Links: veth pairs, addresses, up and down, over rtnetlink(7)
+//!   NamespaceName ─► Names ─► Arc<Netns> ─► the engine dials inside
 //!
 //!   Step ─► Kernel::apply ─► Linux ─► namespaces, WireGuard, addresses, routes, nftables
 //!   Actual ◄── observe ──────┘
@@ -15,11 +13,9 @@
 
 mod kernel;
 mod keys;
-pub mod links;
 pub mod linux;
 pub mod name;
-mod names;
-pub mod namespaces;
+pub mod names;
 
 pub use kernel::{Kernel, Observed, OwnError, Ownership};
 pub use linux::{Linux, LinuxConfig};

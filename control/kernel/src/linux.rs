@@ -12,6 +12,7 @@
 mod endings;
 mod error;
 pub mod holder;
+pub mod link;
 mod nftables;
 mod observe;
 mod rtnl;
@@ -58,8 +59,7 @@ pub use self::{
 };
 use crate::{
     kernel::{Kernel, Observed, Ownership},
-    names::Names,
-    namespaces::DIRECTORY,
+    names::{DIRECTORY, Names},
 };
 
 /// The boot that this is; another one has other namespaces (proc_sys_kernel(5)).

@@ -19,12 +19,18 @@ use nix::{
 
 use crate::name::NamespaceName;
 
+/// Where iproute2 keeps the names of namespaces (ip-netns(8)).
+pub const DIRECTORY: &str = "/run/netns";
+
 /// How old an empty name is at least when it is swept away.
 const SWEEP_AGE_MIN: Duration = Duration::from_secs(1);
 
 /// A directory of names.
+///
+/// A name is a file that a namespace is mounted on, as `ip netns add` makes it, so `ip netns exec`
+/// works on each. Deleting the name hides a namespace but does not end one that is held elsewhere.
 #[derive(Clone, Debug)]
-pub(crate) struct Names {
+pub struct Names {
     directory: PathBuf,
 }
 
@@ -81,7 +87,8 @@ pub(crate) enum Found {
 }
 
 impl Names {
-    pub(crate) fn new(directory: PathBuf) -> Self {
+    /// The names that are the files of `directory`; [`DIRECTORY`] is the system's.
+    pub fn new(directory: PathBuf) -> Self {
         Self { directory }
     }
 
@@ -91,7 +98,10 @@ impl Names {
     }
 
     /// The namespace of that name; absent where there is none and one may be given the name.
-    pub(crate) fn open(&self, name: &NamespaceName) -> io::Result<Option<Netns>> {
+    ///
+    /// # Errors
+    /// The system's, and `InvalidInput` where another file than a namespace is there.
+    pub fn open(&self, name: &NamespaceName) -> io::Result<Option<Netns>> {
         let path = self.path(name);
         match Netns::open(&path) {
             Ok(netns) => Ok(Some(netns)),
@@ -116,7 +126,10 @@ impl Names {
     }
 
     /// Gives a namespace a name that is free.
-    pub(crate) fn bind(&self, name: &NamespaceName, netns: &Netns) -> Result<(), BindError> {
+    ///
+    /// # Errors
+    /// Says what was refused. A name that was not free stays as it was.
+    pub fn bind(&self, name: &NamespaceName, netns: &Netns) -> Result<(), BindError> {
         self.prepare()?;
         let path = self.path(name);
         // The mode of iproute2's files: what is mounted on them is what counts.
@@ -153,7 +166,10 @@ impl Names {
     }
 
     /// Takes a name away. The namespace ends with its last descriptor and its last process.
-    pub(crate) fn unbind(&self, name: &NamespaceName) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// The system's; `EINVAL` where nothing is mounted on the name.
+    pub fn unbind(&self, name: &NamespaceName) -> io::Result<()> {
         let path = self.path(name);
         umount2(&path, MntFlags::MNT_DETACH)?;
         fs::remove_file(path)
@@ -231,3 +247,6 @@ fn is_free(path: &Path, error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
         || error.kind() == io::ErrorKind::InvalidInput && empty()
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use std::{net::TcpListener, path::Path, process::Stdio, sync::Arc};
 
 use anyhow::{Context as _, Result, ensure};
-use control_kernel::namespaces::DIRECTORY;
+use control_kernel::names::DIRECTORY;
 use serde_json::json;
 use tests::{
     flow::Flow,

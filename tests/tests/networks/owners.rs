@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use control_kernel::{name::NamespaceName, namespaces::Namespaces};
+use control_kernel::name::NamespaceName;
 use serde_json::json;
 use tests::{
     lab::{Lab, tls},
     leak::nothing_is_left,
+    namespaces::Namespaces,
     network::{self, Network},
     peer::Client,
     runner::Test,

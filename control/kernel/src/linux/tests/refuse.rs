@@ -1,11 +1,14 @@
 //! What is somebody else's stays, and refusals say what to do.
 
+use std::process::Command;
+
 use control_plan::{
     NamespaceSource,
     actual::{Backend, Firewall, NamespaceState},
     plan::Refused,
     step::{Action, Step},
 };
+use engine_sys::netns::Netns;
 use serde_json::json;
 
 use super::lab::*;
@@ -86,10 +89,7 @@ fn a_device_of_somebodys_is_neither_replaced_nor_removed() {
                 .make_wireguard("wg51820", 1420, &theirs)
                 .unwrap();
         } else {
-            crate::links::within(&theirs, async |links| {
-                links.veth("wg51820", "other", &theirs).await
-            })
-            .unwrap();
+            make_veth(&theirs);
         }
         let backend = Some(lab.backend());
         lab.linux.namespace(&place).unwrap();
@@ -172,4 +172,11 @@ fn a_device_that_an_earlier_process_left_in_anothers_namespace_goes_with_its_rec
         assert_eq!(rtnl(&theirs).link("wg51820").unwrap(), None);
         assert!(lab.records.owned.is_empty());
     });
+}
+
+/// Makes a link that has the name of a WireGuard device and is none.
+fn make_veth(netns: &Netns) {
+    let arguments = "link add wg51820 type veth peer name other";
+    let made = netns.run(|| Command::new("ip").args(arguments.split(' ')).status());
+    assert!(made.unwrap().success());
 }

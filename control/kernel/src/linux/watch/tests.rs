@@ -1,4 +1,8 @@
 use super::*;
+use crate::linux::{
+    rtnl::Rtnl,
+    socket::{Family, Socket},
+};
 
 #[test]
 fn a_burst_of_changes_is_one_notice_within_a_tenth_of_a_second() {
@@ -23,16 +27,16 @@ fn what_is_no_longer_followed_is_not_told() {
     let mut watch = Watch::start(&directory).unwrap();
     let netns = Netns::create().unwrap();
     let network = NonZeroU16::MIN;
-    let raise = |state| {
-        crate::links::within(&netns, async |links| links.set("lo", state).await).unwrap();
-    };
+    let [socket] = Socket::open(&netns, [Family::Route]).unwrap();
+    let mut rtnl = Rtnl::new(socket);
+    let index = rtnl.link("lo").unwrap().unwrap().index;
     watch.follow(network, &netns, None).unwrap();
-    raise(crate::links::State::Up);
+    rtnl.raise(index).unwrap();
     let notices = watch.notices();
     let told = notices.recv_timeout(Duration::from_secs(2));
     assert_eq!(told, Ok(Notice::Network(network)));
     while notices.recv_timeout(2 * GATHERING).is_ok() {}
     watch.unfollow(network);
-    raise(crate::links::State::Down);
+    rtnl.lower(index).unwrap();
     assert!(notices.recv_timeout(2 * GATHERING).is_err());
 }
