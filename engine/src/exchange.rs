@@ -32,7 +32,7 @@ use crate::{
     exchange::{
         attempt::{Answered, Attempt, Failure},
         connection::Connection,
-        http2::{content::Source, near::NearStream, replay::Replay},
+        http2::{body_copy::Source, downstream::Http2Downstream, replay::Replay},
         open::{Dispatch, Far, Opened, Targets},
         patience::Patience,
         trace::{ByteCounts, RequestTrace},
@@ -115,7 +115,7 @@ pub(crate) enum Arrival<'a> {
     /// A connection of HTTP/1. The content begins with these bytes.
     Connection(&'a mut ReadAhead),
     /// A stream of HTTP/2.
-    Stream(&'a NearStream, Source<'a>),
+    Stream(&'a Http2Downstream, Source<'a>),
 }
 
 /// Passes a request on, and its response back. `head` is the request's, as an upstream of HTTP/1

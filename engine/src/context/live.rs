@@ -50,7 +50,7 @@ pub(crate) struct Slot {
     /// Nothing is asked of the gateway at the moment: it may end without anybody missing anything.
     at_rest: Cell<bool>,
     /// It tells its client before it ends, so it is woken rather than ended.
-    says_goodbye: Cell<bool>,
+    closes_gracefully: Cell<bool>,
     /// Longest time without a byte that the stage going on waits, in seconds; 0 where it waits for
     /// ever.
     patience: Cell<u32>,
@@ -139,11 +139,11 @@ impl Live {
         self.now.get()
     }
 
-    /// Ends every connection that is at rest, and wakes those that say goodbye first.
+    /// Ends every connection that is at rest, and wakes those that send GOAWAY first.
     pub(crate) fn end_at_rest(&self) {
         self.end_where(Outcome::Done, |slot| slot.at_rest.get());
         for (_, slot) in &*self.slots.borrow() {
-            if slot.says_goodbye.get() {
+            if slot.closes_gracefully.get() {
                 slot.wake();
             }
         }
@@ -181,7 +181,7 @@ impl Live {
     /// Ends all that do not tell their client before they end: requests that share a connection, and
     /// connections of one request. Those that do can say how their requests ended.
     pub(crate) fn end_requests(&self) {
-        self.end_where(Outcome::Drained, |slot| !slot.says_goodbye.get());
+        self.end_where(Outcome::Drained, |slot| !slot.closes_gracefully.get());
     }
 
     /// Ends all of them.
@@ -252,8 +252,8 @@ impl Slot {
     }
 
     /// The connection's task looks itself whether the worker has stopped, and ends in order.
-    pub(crate) fn says_goodbye(&self) {
-        self.says_goodbye.set(true);
+    pub(crate) fn closes_gracefully(&self) {
+        self.closes_gracefully.set(true);
     }
 
     /// Waits, but not while no byte has moved for longer than `patience`, which is good to a second:

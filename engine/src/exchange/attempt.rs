@@ -26,7 +26,7 @@ use crate::{
     exchange::{
         AttemptProgress, Exchange, Plan,
         attempt::answer::Answer,
-        body::{Cut, send_all, send_content},
+        body::{BodyError, send_all, send_content},
         patience::{Patience, Stage},
         trace::{ByteCounts, RequestTrace},
         watch::{Place, Watch},
@@ -202,7 +202,9 @@ impl<'a> Attempt<'a> {
                 return Poll::Ready(match end {
                     Ok(()) => Ok(First::Sent { all: true }),
                     // The upstream wants no more: it may say why.
-                    Err(Cut::Broken(Outcome::UpstreamReset)) => Ok(First::Sent { all: false }),
+                    Err(BodyError::Broken(Outcome::UpstreamReset)) => {
+                        Ok(First::Sent { all: false })
+                    }
                     Err(cut) => Err(cut.into()),
                 });
             }
@@ -305,15 +307,15 @@ impl From<Outcome> for Failure {
     }
 }
 
-impl From<Cut> for Failure {
-    fn from(cut: Cut) -> Self {
+impl From<BodyError> for Failure {
+    fn from(cut: BodyError) -> Self {
         match cut {
-            Cut::Broken(outcome) => outcome.into(),
-            Cut::Refused(refusal) => Self {
+            BodyError::Broken(outcome) => outcome.into(),
+            BodyError::Refused(refusal) => Self {
                 outcome: Outcome::BadRequest,
                 refusal: Some(refusal),
             },
-            Cut::TooLong => Self {
+            BodyError::TooLong => Self {
                 outcome: Outcome::TooLarge,
                 refusal: None,
             },

@@ -26,7 +26,7 @@ const GATHERED_BYTES: usize = 64 << 10;
 
 /// Why content did not reach its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cut {
+pub(crate) enum BodyError {
     /// One side broke the connection.
     Broken(Outcome),
     /// The sender's framing is malformed.
@@ -63,7 +63,7 @@ pub(crate) async fn send_content(
     framing: facts::Framing,
     ahead: &mut ReadAhead,
     (length_max, edits): (u64, &FieldEdits),
-) -> Result<(), Cut> {
+) -> Result<(), BodyError> {
     match framing {
         facts::Framing::None => Ok(()),
         facts::Framing::Length(length) => {
@@ -99,7 +99,7 @@ pub(crate) async fn take_content(
         place,
         edits,
     }: Receiver<'_>,
-) -> Result<(), Cut> {
+) -> Result<(), BodyError> {
     match framing {
         response::Framing::None => measured(wire, Direction::Out, mem::take(head), ahead, 0).await,
         response::Framing::Length(length) => {
@@ -108,7 +108,7 @@ pub(crate) async fn take_content(
         response::Framing::UntilClose => {
             let first = ahead.take_behind(mem::take(head), u64::MAX);
             let carried = carry_rest(wire, Direction::Out, first).await;
-            carried.map_err(Cut::Broken)
+            carried.map_err(BodyError::Broken)
         }
         response::Framing::Chunked => {
             let lane = Chunks {
@@ -130,12 +130,12 @@ async fn measured(
     head: Vec<u8>,
     ahead: &mut ReadAhead,
     length: u64,
-) -> Result<(), Cut> {
+) -> Result<(), BodyError> {
     let before = ahead.unused().len() as u64;
     let first = ahead.take_behind(head, length);
     let left = length.saturating_sub(before);
     let carried = carry(wire, direction, first, left).await;
-    carried.map_err(Cut::Broken)
+    carried.map_err(BodyError::Broken)
 }
 
 /// Chunked content on its way.
@@ -158,7 +158,7 @@ impl Chunks<'_> {
         mut decoder: Decoder,
         head: &mut Vec<u8>,
         ahead: &mut ReadAhead,
-    ) -> Result<(), Cut> {
+    ) -> Result<(), BodyError> {
         let (from, to) = self.wire.sides(self.direction);
         let mut content = 0;
         // The head was counted by whoever read it.
@@ -173,7 +173,7 @@ impl Chunks<'_> {
             if !framed.is_empty() {
                 send_all(to, &framed)
                     .await
-                    .map_err(|_| Cut::Broken(self.wire.receiver_broke(self.direction)))?;
+                    .map_err(|_| BodyError::Broken(self.wire.receiver_broke(self.direction)))?;
                 self.wire
                     .count(self.direction, (framed.len() - counted) as u64);
                 counted = 0;
@@ -203,15 +203,15 @@ impl Chunks<'_> {
         bytes: &[u8],
         content: &mut u64,
         framed: &mut Vec<u8>,
-    ) -> Result<usize, Cut> {
+    ) -> Result<usize, BodyError> {
         let mut used = 0;
         while framed.len() < GATHERED_BYTES {
-            let (read, piece) = decoder.read(&bytes[used..]).map_err(Cut::Refused)?;
+            let (read, piece) = decoder.read(&bytes[used..]).map_err(BodyError::Refused)?;
             match piece {
                 Piece::Data(range) => {
                     *content += range.len() as u64;
                     if *content > self.length_max {
-                        return Err(Cut::TooLong);
+                        return Err(BodyError::TooLong);
                     }
                     self.put(&bytes[used..][range], framed);
                 }
@@ -239,17 +239,17 @@ impl Chunks<'_> {
         }
     }
 
-    async fn receive(&self, ahead: &mut ReadAhead, from: &End) -> Result<(), Cut> {
+    async fn receive(&self, ahead: &mut ReadAhead, from: &End) -> Result<(), BodyError> {
         let worker = self.wire.connection.worker;
         loop {
             match ahead.receive(worker, from) {
-                Ok(0) => return Err(Cut::Broken(self.wire.sender_ended(self.direction))),
+                Ok(0) => return Err(BodyError::Broken(self.wire.sender_ended(self.direction))),
                 Ok(_) => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return Err(Cut::Broken(self.wire.sender_broke(self.direction))),
+                Err(_) => return Err(BodyError::Broken(self.wire.sender_broke(self.direction))),
             }
             let readable = from.readable().await;
-            readable.map_err(|_| Cut::Broken(Outcome::GatewayError))?;
+            readable.map_err(|_| BodyError::Broken(Outcome::GatewayError))?;
         }
     }
 }

@@ -5,9 +5,9 @@
 //!      content ►───────────┘ (at the same time)
 //! ```
 
-pub(crate) mod content;
+pub(crate) mod body_copy;
+pub(crate) mod downstream;
 pub(crate) mod heads;
-pub(crate) mod near;
 pub(crate) mod over_connection;
 pub(crate) mod over_stream;
 pub(crate) mod replay;
@@ -30,11 +30,11 @@ use crate::{
     exchange::{
         Arrival, AttemptProgress, Exchange as Work, Plan,
         attempt::{Answered, Failure},
-        body::Cut,
+        body::BodyError,
         connection::Connection,
         http2::{
-            content::{Arriving, Extent, Pump, Sink, Source},
-            near::{Head, Near, NearConnection},
+            body_copy::{BodyCopy, Extent, Http1Source, Sink, Source},
+            downstream::{Downstream, Head, Http1Downstream},
             over_connection::OverConnection,
             over_stream::OverStream,
             replay::Replay,
@@ -63,7 +63,7 @@ pub(crate) struct Attempt<'a> {
 /// What an attempt works with, now that both sides are known.
 pub(crate) struct Exchange<'a> {
     pub(crate) work: &'a Work<'a>,
-    pub(crate) near: &'a Near<'a>,
+    pub(crate) downstream: &'a Downstream<'a>,
     pub(crate) progress: &'a AttemptProgress,
     pub(crate) replay: &'a Replay,
     pub(crate) patience: &'a Patience,
@@ -111,14 +111,15 @@ impl Attempt<'_> {
             ..
         } = *self.work;
         match from {
-            Arrival::Stream(near, content) => {
-                self.pass(head, far, (&Near::Stream(near, trace), content))
+            Arrival::Stream(downstream, content) => {
+                self.pass(head, far, (&Downstream::Http2(downstream, trace), content))
                     .await
             }
             Arrival::Connection(ahead) => {
                 let client = &connection.streams.client;
-                let near = Near::Connection(NearConnection::new(client, trace, plan.version));
-                let mut content = Source::Connection(Arriving {
+                let downstream =
+                    Downstream::Http1(Http1Downstream::new(client, trace, plan.version));
+                let mut content = Source::Http1(Http1Source {
                     worker: connection.worker,
                     end: client,
                     ahead,
@@ -128,8 +129,8 @@ impl Attempt<'_> {
                         facts::Framing::Chunked => Extent::Chunks(Box::default()),
                     }),
                 });
-                let passed = self.pass(head, far, (&near, &mut content)).await;
-                if let Source::Connection(arriving) = &mut content {
+                let passed = self.pass(head, far, (&downstream, &mut content)).await;
+                if let Source::Http1(arriving) = &mut content {
                     self.replay.leave(&mut arriving.extent);
                 }
                 passed
@@ -141,13 +142,13 @@ impl Attempt<'_> {
         &self,
         head: &[u8],
         far: &Far,
-        (near, content): (&Near<'_>, &mut Source<'_>),
+        (downstream, content): (&Downstream<'_>, &mut Source<'_>),
     ) -> Result<Answered, Failure> {
         let plan = self.work.plan;
         let now = self.work.connection.worker.live.now();
         let exchange = Exchange {
             work: self.work,
-            near,
+            downstream,
             progress: self.progress,
             replay: self.replay,
             patience: self.patience,
@@ -180,7 +181,7 @@ impl Attempt<'_> {
         self.work.trace.answered_at.set(Some(Instant::now()));
         Ok(Answered {
             upstream_rests: passed.upstream_rests,
-            client_goes_on: plan.keep_alive && !exchange.content_left.get() && !near.closes(),
+            client_goes_on: plan.keep_alive && !exchange.content_left.get() && !downstream.closes(),
             outcome: passed.outcome,
         })
     }
@@ -226,7 +227,7 @@ impl<'a> Exchange<'a> {
         if !passes.map_err(|refusal| bad_response(Some(refusal)))? {
             return Ok(());
         }
-        let told = self.near.inform(response, self.work.plan).await;
+        let told = self.downstream.inform(response, self.work.plan).await;
         told.map_err(|_| Outcome::ClientReset.into())
     }
 
@@ -271,7 +272,7 @@ impl<'a> Exchange<'a> {
     /// Why it ended early: one of them, the client's wish, or a limit of time.
     pub(crate) async fn both_ways<T>(
         &self,
-        mut content: Pin<&mut impl Future<Output = Cut>>,
+        mut content: Pin<&mut impl Future<Output = BodyError>>,
         mut answer: Pin<&mut impl Future<Output = Result<T, Failure>>>,
     ) -> Result<T, Failure> {
         let sends = self.has_content();
@@ -281,7 +282,7 @@ impl<'a> Exchange<'a> {
             self.content_begins();
         }
         poll_fn(|cx| {
-            if self.near.poll_gone(cx).is_ready() || self.has_client_reset() {
+            if self.downstream.poll_gone(cx).is_ready() || self.has_client_reset() {
                 return Poll::Ready(Err(Outcome::ClientReset.into()));
             }
             if let Poll::Ready(cut) = content.as_mut().poll(cx) {
@@ -304,7 +305,7 @@ impl<'a> Exchange<'a> {
     /// Whether a client of HTTP/1 has reset its connection, which nobody reads while the upstream does
     /// not take its content. Looks once a second.
     fn has_client_reset(&self) -> bool {
-        if !self.sends.get() || matches!(self.near, Near::Stream(..)) {
+        if !self.sends.get() || matches!(self.downstream, Downstream::Http2(..)) {
             return false;
         }
         let FlowContext { worker, .. } = self.work.connection.flow;
@@ -317,7 +318,8 @@ impl<'a> Exchange<'a> {
     /// Waits until a client of HTTP/1 is gone, which one of HTTP/2 says by itself. It is only watched
     /// when the answer takes its time.
     async fn client_gone(&self, content: &mut Source<'_>) {
-        let (Near::Connection(near), Source::Connection(arriving)) = (self.near, content) else {
+        let (Downstream::Http1(downstream), Source::Http1(arriving)) = (self.downstream, content)
+        else {
             return pending().await;
         };
         let since = Instant::now();
@@ -331,7 +333,7 @@ impl<'a> Exchange<'a> {
         let watch = Watch {
             connection: self.work.connection,
             flow: &self.moved.flow,
-            place: near.place(),
+            place: downstream.place(),
             since,
         };
         watch.gone(arriving.ahead).await;
@@ -341,7 +343,7 @@ impl<'a> Exchange<'a> {
     fn judge<T>(&self, sends: bool) -> Poll<Result<T, Failure>> {
         let FlowContext { worker, slot, .. } = self.work.connection.flow;
         let sent = self.moved.flow.bytes_in.get();
-        let stage = || match (self.near.is_answered(), sends) {
+        let stage = || match (self.downstream.is_answered(), sends) {
             (true, _) => Stage::Answered,
             (false, true) => Stage::Sending {
                 is_quiet: self.is_asked_on.get() && self.is_awaited.get(),
@@ -363,9 +365,9 @@ impl<'a> Exchange<'a> {
     /// Moves the request's content to the upstream, and then waits for the client to leave.
     ///
     /// Says what was in the content's way, or that the client has left.
-    pub(crate) async fn send_content(&self, content: &mut Source<'_>, sink: Sink<'_>) -> Cut {
+    pub(crate) async fn send_content(&self, content: &mut Source<'_>, sink: Sink<'_>) -> BodyError {
         if self.has_content() {
-            let pump = Pump {
+            let copy = BodyCopy {
                 direction: Direction::In,
                 length_max: self.work.plan.policy.body_max.unwrap_or(u64::MAX),
                 edits: &self.work.plan.policy.request_edits,
@@ -375,28 +377,28 @@ impl<'a> Exchange<'a> {
                 replay: Some(self.replay),
                 sink,
             };
-            let end = pump.run(content).await;
+            let end = copy.run(content).await;
             self.content_left.set(end.is_err());
             match end {
                 // The upstream wants no more: it may say why.
-                Ok(()) | Err(Cut::Broken(Outcome::UpstreamReset)) => {}
+                Ok(()) | Err(BodyError::Broken(Outcome::UpstreamReset)) => {}
                 Err(cut) => return cut,
             }
         }
         self.sends.set(false);
         self.client_gone(content).await;
-        Cut::Broken(Outcome::ClientReset)
+        BodyError::Broken(Outcome::ClientReset)
     }
 
     /// Moves the response's content to the client.
     ///
     /// # Errors
     /// Says what was in its way.
-    pub(crate) async fn take_content(&self, source: &mut Source<'_>) -> Result<(), Cut> {
-        let Some(sink) = self.near.sink() else {
+    pub(crate) async fn take_content(&self, source: &mut Source<'_>) -> Result<(), BodyError> {
+        let Some(sink) = self.downstream.sink() else {
             return Ok(());
         };
-        let pump = Pump {
+        let copy = BodyCopy {
             direction: Direction::Out,
             length_max: u64::MAX,
             edits: &self.work.plan.policy.response_edits,
@@ -406,15 +408,15 @@ impl<'a> Exchange<'a> {
             replay: None,
             sink,
         };
-        pump.run(source).await
+        copy.run(source).await
     }
 }
 
 /// What an exchange ends with when the upstream broke off its content.
-pub(crate) fn of_upstream(cut: Cut) -> Failure {
+pub(crate) fn of_upstream(cut: BodyError) -> Failure {
     match cut {
-        Cut::Refused(refusal) => bad_response(Some(refusal)),
-        cut @ (Cut::Broken(_) | Cut::TooLong) => cut.into(),
+        BodyError::Refused(refusal) => bad_response(Some(refusal)),
+        cut @ (BodyError::Broken(_) | BodyError::TooLong) => cut.into(),
     }
 }
 

@@ -52,14 +52,14 @@ enum Next {
     /// Another one may.
     Request,
     /// The end of the connection.
-    End(Outcome, Farewell),
+    End(Outcome, Closing),
 }
 
-/// How a client is parted from. It is when its last request is accounted, and nothing of it is kept.
+/// How a client's connection is closed. It is when its last request is accounted, and nothing of it is kept.
 #[derive(Clone, Copy, Debug)]
-enum Farewell {
+enum Closing {
     /// At once.
-    None,
+    AtOnce,
     /// When it has taken a whole response, and gone.
     Linger(Linger),
     /// When it has what came of a response, and sees by length or chunks that something is missing.
@@ -104,8 +104,8 @@ pub(crate) async fn serve(
         // Apart, so that a connection that waits for its next request is small.
         match Box::pin(serve_request(connection, &client_info, &mut ahead)).await {
             Next::Request => {}
-            Next::End(outcome, farewell) => {
-                Box::pin(part(connection, farewell)).await;
+            Next::End(outcome, closing) => {
+                Box::pin(part(connection, closing)).await;
                 return Ok(outcome);
             }
         }
@@ -113,18 +113,18 @@ pub(crate) async fn serve(
 }
 
 /// Parts from a client.
-async fn part(connection: &Connection<'_>, farewell: Farewell) {
-    let parting = match farewell {
-        Farewell::None => return,
-        Farewell::Linger(bounds) => {
+async fn part(connection: &Connection<'_>, closing: Closing) {
+    let parting = match closing {
+        Closing::AtOnce => return,
+        Closing::Linger(bounds) => {
             linger(connection, bounds).await;
             Parting::InOrder
         }
-        Farewell::BreakOff => {
+        Closing::BreakOff => {
             linger(connection, Linger::LONG).await;
             Parting::InOrder
         }
-        Farewell::Cut => {
+        Closing::Cut => {
             delivered(connection).await;
             Parting::Cut
         }
@@ -311,18 +311,12 @@ async fn pass_on<'a>(
     // Such a client sends no more (RFC 9112 section 9.6). Unread bytes would make a reset of the close.
     let client = &connection.streams.client;
     let is_last = !plan.keep_alive && plan.has_no_content() && ahead.is_empty();
-    let farewell = match plan.has_no_content() {
-        true if is_last && client.as_plain().is_some() && client.is_quiet() => Farewell::None,
-        true => Farewell::Linger(Linger::SHORT),
-        false => Farewell::Linger(Linger::LONG),
+    let closing = match plan.has_no_content() {
+        true if is_last && client.as_plain().is_some() && client.is_quiet() => Closing::AtOnce,
+        true => Closing::Linger(Linger::SHORT),
+        false => Closing::Linger(Linger::LONG),
     };
-    finish(
-        connection,
-        (responder, pages),
-        trace,
-        (&exchanged, farewell),
-    )
-    .await
+    finish(connection, (responder, pages), trace, (&exchanged, closing)).await
 }
 
 /// What is answered to an ACME directory, before any rule.
@@ -334,12 +328,12 @@ fn proof(connection: &Connection<'_>, request: &request::Request<'_>) -> Option<
     challenges.find(request.host?.text(), request.target.path)
 }
 
-/// Ends a request, and answers it where nobody has begun to. `farewell` is for after a whole response.
+/// Ends a request, and answers it where nobody has begun to. `closing` is for after a whole response.
 async fn finish(
     connection: &Connection<'_>,
     (responder, pages): (&Responder, Option<&Pages>),
     trace: &RequestTrace<'_>,
-    (exchanged, farewell): (&Exchanged, Farewell),
+    (exchanged, closing): (&Exchanged, Closing),
 ) -> Next {
     let outcome = exchanged.outcome;
     if let Some(refusal) = exchanged.refusal {
@@ -362,13 +356,13 @@ async fn finish(
         clippy::wildcard_enum_match_arm,
         reason = "all others end in the middle"
     )]
-    let farewell = match outcome {
-        Outcome::Done => farewell,
-        Outcome::ClientReset => Farewell::None,
-        _ if trace.ends_by_close.get() => Farewell::Cut,
-        _ => Farewell::BreakOff,
+    let closing = match outcome {
+        Outcome::Done => closing,
+        Outcome::ClientReset => Closing::AtOnce,
+        _ if trace.ends_by_close.get() => Closing::Cut,
+        _ => Closing::BreakOff,
     };
-    Next::End(outcome, farewell)
+    Next::End(outcome, closing)
 }
 
 /// Answers a request by itself.
@@ -386,13 +380,13 @@ async fn answer(
     if own.keeps_alive() {
         return Next::Request;
     }
-    Next::End(outcome, Farewell::Linger(Linger::LONG))
+    Next::End(outcome, Closing::Linger(Linger::LONG))
 }
 
 /// Ends a request that nobody is there to get an answer to.
 fn end(trace: &RequestTrace<'_>, outcome: Outcome) -> Next {
     trace.outcome.set(Some(outcome));
-    Next::End(outcome, Farewell::None)
+    Next::End(outcome, Closing::AtOnce)
 }
 
 /// Receives more of a head that has begun.

@@ -25,7 +25,7 @@ use crate::{
     transport::{
         http2::{
             SEND_BUFFER_BYTES, Transport,
-            census::{Allowance, Side},
+            control_frames::{Allowance, Side},
             held::Held,
         },
         linger::{Linger, linger},
@@ -48,7 +48,7 @@ pub(crate) async fn serve(
     let streams = connection.streams;
     // The waits below have deadlines of their own, and requests have theirs.
     slot.watch_idle(&worker.live, std::time::Duration::MAX);
-    slot.says_goodbye();
+    slot.closes_gracefully();
     let mut transport = Transport::new(Rc::clone(&streams.client), ahead);
     let flood = Rc::default();
     let allowance = Allowance::of(&worker.shared.limits.http2);

@@ -3,7 +3,7 @@
 //! h2 reads for as long as there is something, and writes frame by frame. Here a busy connection
 //! gives way after a turn, and frames leave together.
 
-pub(crate) mod census;
+pub(crate) mod control_frames;
 pub(crate) mod held;
 pub(crate) mod left;
 
@@ -23,7 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::transport::{
     End,
     http2::{
-        census::{Allowance, Census, Side, kind},
+        control_frames::{Allowance, ControlFrames, Side, kind},
         held::Held,
         left::Left,
     },
@@ -65,7 +65,7 @@ pub(crate) struct Transport {
     gathered: Vec<u8>,
     sent: usize,
     /// Set once the other side's frames are counted.
-    census: Option<Watched>,
+    control_frames: Option<Watched>,
     /// What has left of the streams.
     left: Rc<Left>,
     /// What is held of the other side's content, where that is counted.
@@ -74,7 +74,7 @@ pub(crate) struct Transport {
 
 /// The other side's frames.
 struct Watched {
-    census: Census,
+    control_frames: ControlFrames,
     /// Set when there are too many, with their kind: from then on nothing more is received.
     flood: Rc<Cell<Option<Refusal>>>,
 }
@@ -90,7 +90,7 @@ impl Transport {
             is_drained: false,
             gathered: Vec::new(),
             sent: 0,
-            census: None,
+            control_frames: None,
             left: Rc::default(),
             held: None,
         }
@@ -102,8 +102,8 @@ impl Transport {
         (side, allowance): (Side, Allowance),
         flood: Rc<Cell<Option<Refusal>>>,
     ) {
-        self.census = Some(Watched {
-            census: Census::new(side, allowance, Instant::now()),
+        self.control_frames = Some(Watched {
+            control_frames: ControlFrames::new(side, allowance, Instant::now()),
             flood,
         });
     }
@@ -120,7 +120,11 @@ impl Transport {
 
     /// Counts what was received. False when it is too much.
     fn is_bearable(&mut self, bytes: &[u8]) -> bool {
-        let Some(Watched { census, flood }) = &mut self.census else {
+        let Some(Watched {
+            control_frames,
+            flood,
+        }) = &mut self.control_frames
+        else {
             return true;
         };
         if flood.get().is_none() {
@@ -130,7 +134,7 @@ impl Transport {
                     held.count(frame);
                 }
             };
-            flood.set(census.take(bytes, Instant::now(), each).err());
+            flood.set(control_frames.take(bytes, Instant::now(), each).err());
         }
         flood.get().is_none()
     }
@@ -235,8 +239,8 @@ impl AsyncWrite for Transport {
             this.gathered = SPARE.take();
         }
         this.gathered.extend_from_slice(bytes);
-        if let Some(watched) = &mut this.census {
-            watched.census.sent(bytes, |frame| {
+        if let Some(watched) = &mut this.control_frames {
+            watched.control_frames.sent(bytes, |frame| {
                 this.left.count(frame);
                 if let Some(held) = &this.held
                     && frame.kind == kind::RST_STREAM

@@ -15,7 +15,7 @@ use crate::transport::{
     End,
     http2::{
         Transport,
-        census::{Allowance, Side},
+        control_frames::{Allowance, Side},
     },
     read_ahead::ReadAhead,
 };

@@ -37,7 +37,7 @@ use crate::{
         End,
         http2::{
             SEND_BUFFER_BYTES, Transport,
-            census::{Allowance, Side},
+            control_frames::{Allowance, Side},
         },
         read_ahead::ReadAhead,
     },
@@ -218,7 +218,7 @@ impl Upstreams {
     }
 
     fn keep(&self, mut keeps: impl FnMut(&Key, &Upstream) -> bool) {
-        // A connection that no sender is left of says goodbye and ends.
+        // A connection that no sender is left of sends GOAWAY and ends.
         self.by_key.borrow_mut().retain(|key, upstreams| {
             upstreams.retain(|upstream| keeps(key, upstream));
             !upstreams.is_empty()

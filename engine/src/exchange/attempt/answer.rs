@@ -17,7 +17,7 @@ use crate::{
     exchange::{
         Plan,
         attempt::{Attempt, Failure},
-        body::{Cut, Receiver, Towards, send_all, take_content},
+        body::{BodyError, Receiver, Towards, send_all, take_content},
         interim::Interims,
         watch::Place,
     },
@@ -158,8 +158,8 @@ impl Attempt<'_> {
             self.trace.status.set(None);
         }
         taken.map_err(|cut| match cut {
-            Cut::Refused(refusal) => bad_response(refusal),
-            cut @ (Cut::Broken(_) | Cut::TooLong) => cut.into(),
+            BodyError::Refused(refusal) => bad_response(refusal),
+            cut @ (BodyError::Broken(_) | BodyError::TooLong) => cut.into(),
         })?;
         Ok(match then.client_closes {
             true => Answer::UntilClose,

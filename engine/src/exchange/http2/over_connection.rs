@@ -21,10 +21,10 @@ use crate::{
     context::FlowContext,
     exchange::{
         attempt::Failure,
-        body::{Cut, send_all},
+        body::{BodyError, send_all},
         http2::{
             Exchange, Passed, bad_response,
-            content::{Arriving, Extent, Pump, Sink, Source},
+            body_copy::{BodyCopy, Extent, Http1Source, Sink, Source},
             of_upstream,
         },
     },
@@ -61,7 +61,7 @@ impl OverConnection<'_> {
         self.exchange.count_head(Direction::In, head.len());
         let mut gave = ReadAhead::default();
         let begun = {
-            let sink = Sink::Connection {
+            let sink = Sink::Http1 {
                 end: self.end,
                 is_chunked: self.exchange.plan().framing == facts::Framing::Chunked,
                 place: None,
@@ -108,7 +108,7 @@ impl OverConnection<'_> {
         if begun.is_end || begun.is_upgrade {
             return Ok(begun);
         }
-        let mut source = Source::Connection(Arriving {
+        let mut source = Source::Http1(Http1Source {
             worker: connection.worker,
             end: self.end,
             ahead: gave,
@@ -124,7 +124,7 @@ impl OverConnection<'_> {
 
     /// Passes a head on; gives what follows it, if it is the last one.
     async fn pass_head(&self, response: &Response<'_>) -> Result<Option<Begun>, Failure> {
-        let (near, plan) = (self.exchange.near, self.exchange.plan());
+        let (downstream, plan) = (self.exchange.downstream, self.exchange.plan());
         self.exchange.progress.rests_for.set(response.rests_for);
         let gone = |_: io::Error| Failure::from(Outcome::ClientReset);
         if response.is_interim() {
@@ -145,7 +145,7 @@ impl OverConnection<'_> {
         };
         let mut cookie = Vec::new();
         let told = self.exchange.head(is_end, &mut cookie);
-        near.respond(response, &told).await.map_err(gone)?;
+        downstream.respond(response, &told).await.map_err(gone)?;
         Ok(Some(Begun {
             extent,
             is_end,
@@ -177,7 +177,7 @@ impl OverConnection<'_> {
 
     /// Goes on with whatever protocol both sides have agreed on, inside the stream (RFC 8441).
     async fn tunnel(&self, content: &mut Source<'_>, gave: &mut ReadAhead) -> Outcome {
-        let pump_in = Pump {
+        let copy_in = BodyCopy {
             direction: Direction::In,
             length_max: u64::MAX,
             edits: &self.exchange.plan().policy.request_edits,
@@ -185,18 +185,18 @@ impl OverConnection<'_> {
             is_awaited: &Cell::new(false),
             is_begun: &Cell::new(true),
             replay: None,
-            sink: Sink::Connection {
+            sink: Sink::Http1 {
                 end: self.end,
                 is_chunked: false,
                 place: None,
             },
         };
         let mut lane_in = pin!(async {
-            pump_in.run(content).await?;
+            copy_in.run(content).await?;
             let ended = self.end.end().await;
-            ended.map_err(|_| Cut::Broken(Outcome::UpstreamReset))
+            ended.map_err(|_| BodyError::Broken(Outcome::UpstreamReset))
         });
-        let mut source = Source::Connection(Arriving {
+        let mut source = Source::Http1(Http1Source {
             worker: self.exchange.connection().worker,
             end: self.end,
             ahead: gave,
@@ -205,7 +205,7 @@ impl OverConnection<'_> {
         let mut lane_out = pin!(self.exchange.take_content(&mut source));
         let (mut in_ended, mut out_ended) = (false, false);
         poll_fn(|cx| {
-            if self.exchange.near.poll_gone(cx).is_ready() {
+            if self.exchange.downstream.poll_gone(cx).is_ready() {
                 return Poll::Ready(Outcome::ClientReset);
             }
             if !in_ended && let Poll::Ready(ended) = lane_in.as_mut().poll(cx) {

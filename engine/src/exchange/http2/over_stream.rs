@@ -15,10 +15,10 @@ use crate::{
     context::FlowContext,
     exchange::{
         attempt::Failure,
-        body::Cut,
+        body::BodyError,
         http2::{
             Exchange, Passed, bad_response,
-            content::{Incoming, Outgoing, Sink, Source},
+            body_copy::{Http2Sink, Http2Source, Sink, Source},
             heads, of_upstream,
         },
     },
@@ -53,8 +53,8 @@ impl OverStream<'_> {
         let has_content = self.exchange.has_content();
         let (mut response, stream) = self.open(request, !has_content).await?;
         self.exchange.count_head(Direction::In, head.len());
-        let stream = Outgoing::new(stream);
-        let content = pin!(self.exchange.send_content(content, Sink::Stream(&stream)));
+        let stream = Http2Sink::new(stream);
+        let content = pin!(self.exchange.send_content(content, Sink::Http2(&stream)));
         let answer = pin!(self.take_answer(&mut response));
         self.exchange.both_ways(content, answer).await?;
         Ok(Passed {
@@ -102,7 +102,7 @@ impl OverStream<'_> {
     /// Takes the response, and passes all of it on.
     async fn take_answer(&self, response: &mut ResponseFuture) -> Result<(), Failure> {
         let (connection, plan) = (self.exchange.connection(), self.exchange.plan());
-        let near = self.exchange.near;
+        let downstream = self.exchange.downstream;
         let worker = connection.worker;
         let limits = &worker.shared.limits.http_head;
         let gone = |_: io::Error| Failure::from(Outcome::ClientReset);
@@ -140,23 +140,23 @@ impl OverStream<'_> {
         read.reason = parts.status.canonical_reason().unwrap_or_default();
         self.exchange.progress.is_heard.set(true);
         self.exchange.replay.give_up();
-        let weight = lines.fields().lines().len();
-        self.exchange.count_head(Direction::Out, weight);
+        let wire_size = lines.fields().lines().len();
+        self.exchange.count_head(Direction::Out, wire_size);
         let is_end = is_end || read.framing == Framing::None;
         let mut cookie = Vec::new();
         let told = self.exchange.head(is_end, &mut cookie);
-        let answered = near.respond(&read, &told).await;
+        let answered = downstream.respond(&read, &told).await;
         answered.map_err(gone)?;
         if is_end {
             return Ok(());
         }
-        let mut source = Source::Stream(Incoming {
+        let mut source = Source::Http2(Http2Source {
             stream: content,
             holding: None,
         });
         let taken = self.exchange.take_content(&mut source).await;
         taken.map_err(|cut| match (cut, self.lease.flood()) {
-            (Cut::Broken(Outcome::UpstreamReset), Some(kind)) => bad_response(Some(kind)),
+            (BodyError::Broken(Outcome::UpstreamReset), Some(kind)) => bad_response(Some(kind)),
             (cut, _) => of_upstream(cut),
         })
     }
@@ -167,7 +167,7 @@ impl OverStream<'_> {
             return bad_response(Some(kind));
         }
         if let Some(error) = error {
-            // Beyond what the upstream's goodbye names, and refused: it has not begun (RFC 9113
+            // Beyond what the upstream's GOAWAY names, and refused: it has not begun (RFC 9113
             // section 8.7).
             if !error.is_reset() {
                 self.lease.distrust();

@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 
-use crate::exchange::http2::content::{Extent, Piece};
+use crate::exchange::http2::body_copy::{Chunk, Extent};
 
 /// Most content that is kept for another attempt, in bytes. With more, a request that was refused is
 /// given back to its client.
@@ -20,7 +20,7 @@ const KEPT_BYTES_MAX: usize = 16 << 10;
 /// What was taken of a request's content, over its attempts.
 #[derive(Default)]
 pub(crate) struct Replay {
-    kept: RefCell<Vec<Piece>>,
+    kept: RefCell<Vec<Chunk>>,
     size: Cell<usize>,
     /// More was taken than is kept, or the target has begun.
     is_lost: Cell<bool>,
@@ -40,22 +40,22 @@ impl Replay {
         self.kept.take();
     }
 
-    /// A piece was taken.
-    pub(crate) fn keep(&self, piece: &Piece) {
+    /// A chunk was taken.
+    pub(crate) fn keep(&self, chunk: &Chunk) {
         if self.is_lost.get() {
             return;
         }
-        self.size.set(self.size.get() + piece.size());
+        self.size.set(self.size.get() + chunk.size());
         if self.size.get() > KEPT_BYTES_MAX {
             self.give_up();
             return;
         }
-        self.kept.borrow_mut().push(piece.copy());
+        self.kept.borrow_mut().push(chunk.copy());
     }
 
     /// What an earlier attempt has taken.
-    pub(crate) fn pieces(&self) -> Vec<Piece> {
-        self.kept.borrow().iter().map(Piece::copy).collect()
+    pub(crate) fn chunks(&self) -> Vec<Chunk> {
+        self.kept.borrow().iter().map(Chunk::copy).collect()
     }
 
     /// Remembers where a client's content goes on.
@@ -70,7 +70,7 @@ impl Replay {
     }
 }
 
-impl Piece {
+impl Chunk {
     fn size(&self) -> usize {
         match self {
             Self::Data { bytes, .. } => bytes.len(),
@@ -78,22 +78,25 @@ impl Piece {
         }
     }
 
-    /// The same, of bytes that take no more room than they are long: a piece may be a small part of what
+    /// The same, of bytes that take no more room than they are long: a chunk may be a small part of what
     /// was received at once.
     fn copy(&self) -> Self {
         match self {
             Self::Data {
                 bytes,
-                weight,
+                wire_size,
                 is_last,
             } => Self::Data {
                 bytes: Bytes::copy_from_slice(bytes),
-                weight: *weight,
+                wire_size: *wire_size,
                 is_last: *is_last,
             },
-            Self::End { trailers, weight } => Self::End {
+            Self::End {
+                trailers,
+                wire_size,
+            } => Self::End {
                 trailers: trailers.clone(),
-                weight: *weight,
+                wire_size: *wire_size,
             },
         }
     }

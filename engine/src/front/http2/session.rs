@@ -19,7 +19,9 @@ use h2::{
 
 use crate::{
     context::{WorkerContext, account::ListenerTally, config::Listener, live::Slot, room::Level},
-    exchange::{client_info::ClientInfo, connection::Connection, http2::near::NearStream},
+    exchange::{
+        client_info::ClientInfo, connection::Connection, http2::downstream::Http2Downstream,
+    },
     front::http2::{stream, window::Window},
     rt,
     transport::{
@@ -65,7 +67,7 @@ pub(crate) struct Session {
 
 /// A stream that is to be reset.
 struct Reset {
-    near: NearStream,
+    downstream: Http2Downstream,
     reason: Reason,
     /// When at the latest, in [`crate::context::live::Live::now`].
     due: u32,
@@ -124,16 +126,16 @@ impl Session {
     ) -> Outcome {
         let slot = connection.slot;
         let live = &self.worker.live;
-        let mut says_goodbye = false;
+        let mut has_sent_goaway = false;
         loop {
             let is_idle = self.is_idle();
-            let patience = match says_goodbye {
+            let patience = match has_sent_goaway {
                 true => GOODBYE,
                 false => connection.listener.keep_alive_timeout,
             };
             let next = poll_fn(|cx| {
                 self.fit((driver, window), slot);
-                let polled = self.poll((driver, slot), is_idle, says_goodbye, cx);
+                let polled = self.poll((driver, slot), is_idle, has_sent_goaway, cx);
                 self.fit((driver, window), slot);
                 polled
             });
@@ -153,15 +155,15 @@ impl Session {
                     return Outcome::Flood;
                 }
                 Ok(Event::End(None)) => return Outcome::Done,
-                // Between requests a reset is only a rude goodbye.
+                // Between requests a reset is only a rude end.
                 Ok(Event::End(Some(error))) if error.is_io() && self.streams.get() == 0 => {
                     return Outcome::Done;
                 }
                 Ok(Event::End(Some(error))) => return self.outcome_of(&error),
-                Err(_) if says_goodbye => return Outcome::Done,
+                Err(_) if has_sent_goaway => return Outcome::Done,
                 Ok(Event::Stopped) | Err(_) => {
                     driver.graceful_shutdown();
-                    says_goodbye = true;
+                    has_sent_goaway = true;
                 }
             }
         }
@@ -183,7 +185,7 @@ impl Session {
         &self,
         (driver, slot): (&mut Driver<Transport, Bytes>, &Slot),
         was_idle: bool,
-        says_goodbye: bool,
+        has_sent_goaway: bool,
         cx: &mut Context<'_>,
     ) -> Poll<Event> {
         match driver.poll_accept(cx) {
@@ -205,7 +207,7 @@ impl Session {
         // The client is to come back on a connection of the terms that are in force.
         let tls_info = self.client_info.tls_info.as_ref();
         let is_outdated = tls_info.is_some_and(|tls_info| tls_info.is_outdated());
-        if (self.worker.stopped().is_stopped() || is_outdated) && !says_goodbye {
+        if (self.worker.stopped().is_stopped() || is_outdated) && !has_sent_goaway {
             return Poll::Ready(Event::Stopped);
         }
         if was_idle != self.is_idle() {
@@ -222,15 +224,19 @@ impl Session {
     ///
     /// No more of them wait than there may be requests: a client that takes nothing does not have them
     /// pile up.
-    pub(crate) fn reset(&self, near: NearStream, reason: Reason) {
+    pub(crate) fn reset(&self, downstream: Http2Downstream, reason: Reason) {
         let due = self.worker.live.now() + LEAVING;
         let mut resets = self.resets.borrow_mut();
         if resets.len() >= self.streams_max()
             && let Some(reset) = resets.pop_front()
         {
-            reset.near.reset(reset.reason);
+            reset.downstream.reset(reset.reason);
         }
-        resets.push_back(Reset { near, reason, due });
+        resets.push_back(Reset {
+            downstream,
+            reason,
+            due,
+        });
         drop(resets);
         if let Some(task) = self.task.take() {
             task.wake();
@@ -243,13 +249,13 @@ impl Session {
         let now = self.worker.live.now();
         let mut resets = self.resets.borrow_mut();
         resets.retain(|reset| {
-            let has_left = reset.near.has_left();
+            let has_left = reset.downstream.has_left();
             if has_left || reset.due <= now {
-                reset.near.reset(reset.reason);
+                reset.downstream.reset(reset.reason);
                 return false;
             }
             // What the client has reset meanwhile never leaves.
-            reset.near.poll_gone(cx).is_pending()
+            reset.downstream.poll_gone(cx).is_pending()
         });
         if let Some(first) = resets.front() {
             slot.wake_by(first.due);
@@ -277,7 +283,7 @@ impl Session {
             return Outcome::ClientReset;
         }
         match error.reason() {
-            // The client's goodbye.
+            // The client's GOAWAY.
             Some(Reason::NO_ERROR) | None => Outcome::Done,
             Some(_) if error.is_remote() => Outcome::ClientReset,
             Some(reason) => {

@@ -17,9 +17,9 @@ use crate::{
         decide::{DecideInput, Decision, decide},
         exchange,
         http2::{
-            content::{Incoming, Source},
+            body_copy::{Http2Source, Source},
+            downstream::{Ending, Http2Downstream},
             heads,
-            near::{Ending, NearStream},
         },
         trace::RequestTrace,
     },
@@ -53,7 +53,7 @@ pub(crate) async fn serve(
         pools: &session.pools,
     };
     let holding = Holding::of(&session.held, respond.stream_id().as_u32());
-    let near = NearStream::new(respond, &session.left);
+    let downstream = Http2Downstream::new(respond, &session.left);
     // It accounts the request when it is dropped.
     let trace = RequestTrace::new(&connection, session.client_info.endpoints.client, began);
     let is_whole = Cell::new(false);
@@ -61,7 +61,7 @@ pub(crate) async fn serve(
     let passing = Passing {
         connection: &connection,
         client_info: &session.client_info,
-        near: &near,
+        downstream: &downstream,
         holding: &holding,
         trace: &trace,
         is_whole: &is_whole,
@@ -74,7 +74,7 @@ pub(crate) async fn serve(
     trace.outcome.set(Some(outcome));
     if !is_whole.get() {
         let reason = reason.get().unwrap_or(reason_of(outcome));
-        session.reset(near, reason);
+        session.reset(downstream, reason);
     }
 }
 
@@ -83,7 +83,7 @@ pub(crate) async fn serve(
 struct Passing<'a> {
     connection: &'a Connection<'a>,
     client_info: &'a ClientInfo,
-    near: &'a NearStream,
+    downstream: &'a Http2Downstream,
     /// What is held of its content.
     holding: &'a Holding,
     trace: &'a RequestTrace<'a>,
@@ -112,7 +112,7 @@ impl Passing<'_> {
         };
         match read {
             Ok(request) => {
-                let content = Incoming {
+                let content = Http2Source {
                     stream: content,
                     holding: Some(self.holding),
                 };
@@ -131,11 +131,15 @@ impl Passing<'_> {
     }
 
     /// Decides what is done with it, and does it.
-    async fn pass(&self, request: &Request<'_>, content: Incoming<'_>) -> Result<Outcome, Outcome> {
+    async fn pass(
+        &self,
+        request: &Request<'_>,
+        content: Http2Source<'_>,
+    ) -> Result<Outcome, Outcome> {
         let Self {
             connection,
             client_info,
-            near,
+            downstream,
             trace,
             ..
         } = *self;
@@ -182,7 +186,7 @@ impl Passing<'_> {
             plan: &plan,
             trace,
         };
-        let mut from = Arrival::Stream(near, Source::Stream(content));
+        let mut from = Arrival::Stream(downstream, Source::Http2(content));
         let exchanged = exchange(&work, &head, &mut from).await;
         let outcome = exchanged.outcome;
         if let Some(refusal) = exchanged.refusal {
@@ -225,7 +229,10 @@ impl Passing<'_> {
         }
         self.reason.set(Some(Reason::PROTOCOL_ERROR));
         self.trace.status.set(Some(own.status()));
-        let sent = self.near.answer(own.bytes(), is_head, Ending::Open).await;
+        let sent = self
+            .downstream
+            .answer(own.bytes(), is_head, Ending::Open)
+            .await;
         sent.map_err(|_| Outcome::ClientReset)?;
         Ok(outcome)
     }
@@ -238,7 +245,10 @@ impl Passing<'_> {
         outcome: Outcome,
     ) -> Result<Outcome, Outcome> {
         self.trace.status.set(Some(own.status()));
-        let sent = self.near.answer(own.bytes(), is_head, Ending::Whole).await;
+        let sent = self
+            .downstream
+            .answer(own.bytes(), is_head, Ending::Whole)
+            .await;
         sent.map_err(|_| Outcome::ClientReset)?;
         self.is_whole.set(true);
         Ok(outcome)

@@ -122,7 +122,7 @@ impl Drop for Window {
 mod tests {
     use super::*;
     use crate::transport::http2::{
-        census::{Frame, kind},
+        control_frames::{Frame, kind},
         held::Holding,
     };
 

@@ -13,7 +13,7 @@ use ahash::RandomState;
 
 use crate::{
     context::room::Room,
-    transport::http2::census::{Frame, kind},
+    transport::http2::control_frames::{Frame, kind},
 };
 
 /// What a frame takes beside its content.

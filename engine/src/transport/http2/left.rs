@@ -8,7 +8,7 @@ use std::{cell::RefCell, collections::HashMap, rc::Rc};
 
 use ahash::RandomState;
 
-use crate::transport::http2::census::{Frame, kind};
+use crate::transport::http2::control_frames::{Frame, kind};
 
 /// The streams of a connection that somebody asks about.
 #[derive(Debug, Default)]

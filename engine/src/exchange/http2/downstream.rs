@@ -22,7 +22,7 @@ use crate::{
         Plan,
         body::send_all,
         http2::{
-            content::{Outgoing, Sink},
+            body_copy::{Http2Sink, Sink},
             heads,
         },
         trace::RequestTrace,
@@ -35,19 +35,19 @@ use crate::{
 };
 
 /// The client's side of a request.
-pub(crate) enum Near<'a> {
+pub(crate) enum Downstream<'a> {
     /// A stream of HTTP/2.
-    Stream(&'a NearStream, &'a RequestTrace<'a>),
+    Http2(&'a Http2Downstream, &'a RequestTrace<'a>),
     /// A connection of HTTP/1.
-    Connection(NearConnection<'a>),
+    Http1(Http1Downstream<'a>),
 }
 
 /// A stream that a request came on.
 ///
 /// Several futures of one task use it, each between two waits.
-pub(crate) struct NearStream {
+pub(crate) struct Http2Downstream {
     respond: RefCell<SendResponse<Bytes>>,
-    stream: OnceCell<Outgoing>,
+    stream: OnceCell<Http2Sink>,
     /// Heads that h2 was handed, and what has left of them and of the content.
     heads: Cell<u64>,
     left: Counted,
@@ -63,7 +63,7 @@ pub(crate) enum Ending {
 }
 
 /// A connection of HTTP/1 that a request came on.
-pub(crate) struct NearConnection<'a> {
+pub(crate) struct Http1Downstream<'a> {
     end: &'a End,
     trace: &'a RequestTrace<'a>,
     is_chunked: Cell<bool>,
@@ -86,21 +86,21 @@ pub(crate) struct Head<'a> {
     pub(crate) date: HttpDate,
 }
 
-impl Near<'_> {
+impl Downstream<'_> {
     /// Whether a final head was sent: from then on nobody else can answer.
     pub(crate) fn is_answered(&self) -> bool {
         match self {
-            Self::Stream(near, _) => near.stream.get().is_some(),
-            Self::Connection(near) => near.trace.status.get().is_some(),
+            Self::Http2(downstream, _) => downstream.stream.get().is_some(),
+            Self::Http1(downstream) => downstream.trace.status.get().is_some(),
         }
     }
 
     /// Whether the client has taken its request back, or is gone.
     pub(crate) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
-            Self::Stream(near, _) => near.poll_gone(cx),
+            Self::Http2(downstream, _) => downstream.poll_gone(cx),
             // It is watched by whoever has sent its content.
-            Self::Connection(_) => Poll::Pending,
+            Self::Http1(_) => Poll::Pending,
         }
     }
 
@@ -110,20 +110,20 @@ impl Near<'_> {
     /// When the client is gone.
     pub(crate) async fn inform(&self, response: &Response<'_>, plan: &Plan<'_>) -> io::Result<()> {
         match self {
-            Self::Stream(near, _) => {
-                let mut respond = near.respond.borrow_mut();
+            Self::Http2(downstream, _) => {
+                let mut respond = downstream.respond.borrow_mut();
                 let sent = respond.send_informational(heads::interim(response));
                 sent.map_err(io::Error::other)?;
-                near.heads.set(near.heads.get() + 1);
+                downstream.heads.set(downstream.heads.get() + 1);
                 Ok(())
             }
-            Self::Connection(_) if plan.version == Version::Http10 => Ok(()),
-            Self::Connection(near) => {
+            Self::Http1(_) if plan.version == Version::Http10 => Ok(()),
+            Self::Http1(downstream) => {
                 let mut head = Vec::new();
                 write_interim(response, &mut head);
-                let place = near.place.replace(Place::Within);
-                send_all(near.end, &head).await?;
-                near.place.set(place);
+                let place = downstream.place.replace(Place::Within);
+                send_all(downstream.end, &head).await?;
+                downstream.place.set(place);
                 Ok(())
             }
         }
@@ -135,23 +135,23 @@ impl Near<'_> {
     /// When the client is gone.
     pub(crate) async fn respond(&self, response: &Response<'_>, told: &Head<'_>) -> io::Result<()> {
         let trace = match self {
-            Self::Stream(_, trace) => *trace,
-            Self::Connection(near) => near.trace,
+            Self::Http2(_, trace) => *trace,
+            Self::Http1(downstream) => downstream.trace,
         };
         trace.headed_at.set(Some(Instant::now()));
         match self {
-            Self::Stream(near, _) => {
-                let head = near.head(response, told);
+            Self::Http2(downstream, _) => {
+                let head = downstream.head(response, told);
                 trace.status.set(Some(head.status().as_u16()));
-                near.respond(head, told.is_end).map(drop)
+                downstream.respond(head, told.is_end).map(drop)
             }
-            Self::Connection(near) => {
-                let head = near.head(response, told);
+            Self::Http1(downstream) => {
+                let head = downstream.head(response, told);
                 trace.status.set(Some(response.status));
-                near.place.set(Place::Within);
-                send_all(near.end, &head).await?;
-                if near.is_chunked.get() {
-                    near.place.set(Place::BetweenChunks);
+                downstream.place.set(Place::Within);
+                send_all(downstream.end, &head).await?;
+                if downstream.is_chunked.get() {
+                    downstream.place.set(Place::BetweenChunks);
                 }
                 Ok(())
             }
@@ -161,19 +161,19 @@ impl Near<'_> {
     /// Whether the client was told that the connection ends.
     pub(crate) fn closes(&self) -> bool {
         match self {
-            Self::Stream(..) => false,
-            Self::Connection(near) => near.closes.get(),
+            Self::Http2(..) => false,
+            Self::Http1(downstream) => downstream.closes.get(),
         }
     }
 
     /// Where the content of the response goes to, once its head was sent.
     pub(crate) fn sink(&self) -> Option<Sink<'_>> {
         match self {
-            Self::Stream(near, _) => near.stream.get().map(Sink::Stream),
-            Self::Connection(near) => Some(Sink::Connection {
-                end: near.end,
-                is_chunked: near.is_chunked.get(),
-                place: Some(&near.place),
+            Self::Http2(downstream, _) => downstream.stream.get().map(Sink::Http2),
+            Self::Http1(downstream) => Some(Sink::Http1 {
+                end: downstream.end,
+                is_chunked: downstream.is_chunked.get(),
+                place: Some(&downstream.place),
             }),
         }
     }
@@ -194,7 +194,7 @@ fn forwarding<'a>(told: &Head<'a>, framing: Framing, keep_alive: bool) -> Respon
     }
 }
 
-impl NearStream {
+impl Http2Downstream {
     pub(crate) fn new(respond: SendResponse<Bytes>, left: &Rc<Left>) -> Self {
         let left = Counted::begin(left, respond.stream_id().as_u32());
         Self {
@@ -224,11 +224,11 @@ impl NearStream {
         head
     }
 
-    fn respond(&self, head: http::Response<()>, is_end: bool) -> io::Result<&Outgoing> {
+    fn respond(&self, head: http::Response<()>, is_end: bool) -> io::Result<&Http2Sink> {
         let stream = self.respond.borrow_mut().send_response(head, is_end);
         let stream = stream.map_err(io::Error::other)?;
         self.heads.set(self.heads.get() + 1);
-        Ok(self.stream.get_or_init(|| Outgoing::new(stream)))
+        Ok(self.stream.get_or_init(|| Http2Sink::new(stream)))
     }
 
     /// Whether all that was sent on it has left for the client: h2 holds none of it.
@@ -266,7 +266,7 @@ impl NearStream {
     }
 }
 
-impl<'a> NearConnection<'a> {
+impl<'a> Http1Downstream<'a> {
     pub(crate) fn new(end: &'a End, trace: &'a RequestTrace<'a>, version: Version) -> Self {
         Self {
             place: Cell::new(Place::before(version)),

@@ -1,7 +1,7 @@
-//! The content of messages, where one side speaks HTTP/2: pieces from a source to a sink.
+//! The body of messages, where one side speaks HTTP/2: chunks from a source to a sink.
 //!
-//! A piece is taken from the source only when the sink took the one before, so a message holds one
-//! piece, and back-pressure passes through. Room in the connection's window is asked for when there
+//! A chunk is taken from the source only when the sink took the one before, so a message holds one
+//! chunk, and back-pressure passes through. Room in the connection's window is asked for when there
 //! is something to send: what waits for its source takes none from other streams.
 
 use std::{
@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use engine_core::outcome::Outcome;
 use engine_http::{
-    chunked::{self, Decoder, Piece as Chunk},
+    chunked::{self, Decoder, Piece as Decoded},
     edit::FieldEdits,
     refusal::Refusal,
 };
@@ -22,7 +22,7 @@ use h2::{RecvStream, SendStream};
 use crate::{
     context::WorkerContext,
     exchange::{
-        body::{Cut, send_all},
+        body::{BodyError, send_all},
         http2::{heads, replay::Replay},
         watch::Place,
     },
@@ -30,26 +30,26 @@ use crate::{
     transport::{End, http2::held::Holding, read_ahead::ReadAhead},
 };
 
-/// The largest piece that is taken from a connection of HTTP/1: four frames.
-const PIECE_BYTES: usize = 64 << 10;
+/// The largest chunk that is taken from a connection of HTTP/1: four frames.
+const CHUNK_BYTES: usize = 64 << 10;
 
 /// Where content comes from.
 pub(crate) enum Source<'a> {
     /// A stream of HTTP/2.
-    Stream(Incoming<'a>),
+    Http2(Http2Source<'a>),
     /// A connection of HTTP/1.
-    Connection(Arriving<'a>),
+    Http1(Http1Source<'a>),
 }
 
 /// Content that arrives on a stream of HTTP/2.
-pub(crate) struct Incoming<'a> {
+pub(crate) struct Http2Source<'a> {
     pub(crate) stream: RecvStream,
     /// Where it is counted what is held of it.
     pub(crate) holding: Option<&'a Holding>,
 }
 
 /// Content that arrives on a connection of HTTP/1.
-pub(crate) struct Arriving<'a> {
+pub(crate) struct Http1Source<'a> {
     pub(crate) worker: &'a WorkerContext,
     pub(crate) end: &'a End,
     pub(crate) ahead: &'a mut ReadAhead,
@@ -66,21 +66,21 @@ pub(crate) enum Extent {
     Close,
 }
 
-/// A part of some content.
-pub(crate) enum Piece {
+/// A part of a body.
+pub(crate) enum Chunk {
     Data {
         bytes: Bytes,
         /// What it took of the source, framing included.
-        weight: u64,
+        wire_size: u64,
         /// Nothing follows, not even trailers.
         is_last: bool,
     },
     /// The end, with the lines of the trailers.
-    End { trailers: Vec<u8>, weight: u64 },
+    End { trailers: Vec<u8>, wire_size: u64 },
 }
 
 /// A stream of HTTP/2 that content goes to.
-pub(crate) struct Outgoing {
+pub(crate) struct Http2Sink {
     pub(crate) stream: RefCell<SendStream<Bytes>>,
     /// Bytes of content that h2 was handed.
     pub(crate) handed: Cell<u64>,
@@ -89,9 +89,9 @@ pub(crate) struct Outgoing {
 /// Where content goes to.
 pub(crate) enum Sink<'a> {
     /// A stream of HTTP/2.
-    Stream(&'a Outgoing),
+    Http2(&'a Http2Sink),
     /// A connection of HTTP/1.
-    Connection {
+    Http1 {
         end: &'a End,
         is_chunked: bool,
         /// Where a response is, for whoever watches its client.
@@ -100,7 +100,7 @@ pub(crate) enum Sink<'a> {
 }
 
 /// What happened to a source or a sink.
-pub(crate) enum Fault {
+pub(crate) enum SourceError {
     /// It broke.
     Broken,
     /// It ended early.
@@ -109,8 +109,8 @@ pub(crate) enum Fault {
     Refused(Refusal),
 }
 
-/// Moves content to its end.
-pub(crate) struct Pump<'a, F> {
+/// Copies a body from its source to its sink.
+pub(crate) struct BodyCopy<'a, F> {
     pub(crate) direction: Direction,
     /// The most that is passed on.
     pub(crate) length_max: u64,
@@ -127,24 +127,24 @@ pub(crate) struct Pump<'a, F> {
     pub(crate) sink: Sink<'a>,
 }
 
-impl<F: Fn(u64)> Pump<'_, F> {
-    /// Moves it.
+impl<F: Fn(u64)> BodyCopy<'_, F> {
+    /// Copies it to its end.
     ///
     /// # Errors
     /// Says what was in its way. The receiver has then a part of a message.
-    pub(crate) async fn run(&self, source: &mut Source<'_>) -> Result<(), Cut> {
+    pub(crate) async fn run(&self, source: &mut Source<'_>) -> Result<(), BodyError> {
         let mut length: u64 = 0;
-        // Of chunks, parts of their framing may be used up before there is a piece.
-        if matches!(source, Source::Connection(_)) {
+        // Of chunks, parts of their framing may be used up before there is a chunk.
+        if matches!(source, Source::Http1(_)) {
             self.is_begun.set(true);
         }
-        for piece in self.replay.map(Replay::pieces).unwrap_or_default() {
-            if self.pass(piece, &mut length).await?.is_none() {
+        for chunk in self.replay.map(Replay::chunks).unwrap_or_default() {
+            if self.pass(chunk, &mut length).await?.is_none() {
                 return Ok(());
             }
         }
         // A connection of HTTP/1 does not say whether a request was begun.
-        if let (Some(replay), Sink::Connection { .. }) = (self.replay, &self.sink) {
+        if let (Some(replay), Sink::Http1 { .. }) = (self.replay, &self.sink) {
             replay.give_up();
         }
         loop {
@@ -152,39 +152,42 @@ impl<F: Fn(u64)> Pump<'_, F> {
             let next = source.next().await;
             self.is_awaited.set(false);
             self.is_begun.set(true);
-            let piece = next.map_err(|fault| self.source_cut(fault))?;
+            let chunk = next.map_err(|error| self.source_error(error))?;
             if let Some(replay) = self.replay {
-                replay.keep(&piece);
+                replay.keep(&chunk);
             }
-            match self.pass(piece, &mut length).await? {
+            match self.pass(chunk, &mut length).await? {
                 Some(size) => source.release(size),
                 None => return Ok(()),
             }
         }
     }
 
-    /// Passes a piece on; gives how much content it was, and `None` after the last one.
-    async fn pass(&self, piece: Piece, length: &mut u64) -> Result<Option<usize>, Cut> {
-        match piece {
-            Piece::Data {
+    /// Passes a chunk on; gives how much content it was, and `None` after the last one.
+    async fn pass(&self, chunk: Chunk, length: &mut u64) -> Result<Option<usize>, BodyError> {
+        match chunk {
+            Chunk::Data {
                 bytes,
-                weight,
+                wire_size,
                 is_last,
             } => {
                 let size = bytes.len();
                 *length += size as u64;
                 if *length > self.length_max {
-                    return Err(Cut::TooLong);
+                    return Err(BodyError::TooLong);
                 }
                 let sent = self.sink.put(bytes, is_last).await;
-                let sent = sent.map_err(|_| self.sink_cut())?;
-                self.count(weight, sent);
+                let sent = sent.map_err(|_| self.sink_error())?;
+                self.count(wire_size, sent);
                 Ok((!is_last).then_some(size))
             }
-            Piece::End { trailers, weight } => {
+            Chunk::End {
+                trailers,
+                wire_size,
+            } => {
                 let sent = self.sink.end(&self.edits.trailers(&trailers)).await;
-                let sent = sent.map_err(|_| self.sink_cut())?;
-                self.count(weight, sent);
+                let sent = sent.map_err(|_| self.sink_error())?;
+                self.count(wire_size, sent);
                 Ok(None)
             }
         }
@@ -197,17 +200,19 @@ impl<F: Fn(u64)> Pump<'_, F> {
         });
     }
 
-    fn source_cut(&self, fault: Fault) -> Cut {
-        match (fault, self.direction) {
-            (Fault::Refused(refusal), _) => Cut::Refused(refusal),
-            (Fault::Broken, Direction::In) => Cut::Broken(Outcome::ClientReset),
-            (Fault::Ended, Direction::In) => Cut::Broken(Outcome::Truncated),
-            (Fault::Broken | Fault::Ended, Direction::Out) => Cut::Broken(Outcome::UpstreamReset),
+    fn source_error(&self, error: SourceError) -> BodyError {
+        match (error, self.direction) {
+            (SourceError::Refused(refusal), _) => BodyError::Refused(refusal),
+            (SourceError::Broken, Direction::In) => BodyError::Broken(Outcome::ClientReset),
+            (SourceError::Ended, Direction::In) => BodyError::Broken(Outcome::Truncated),
+            (SourceError::Broken | SourceError::Ended, Direction::Out) => {
+                BodyError::Broken(Outcome::UpstreamReset)
+            }
         }
     }
 
-    fn sink_cut(&self) -> Cut {
-        Cut::Broken(match self.direction {
+    fn sink_error(&self) -> BodyError {
+        BodyError::Broken(match self.direction {
             Direction::In => Outcome::UpstreamReset,
             Direction::Out => Outcome::ClientReset,
         })
@@ -215,16 +220,16 @@ impl<F: Fn(u64)> Pump<'_, F> {
 }
 
 impl Source<'_> {
-    async fn next(&mut self) -> Result<Piece, Fault> {
+    async fn next(&mut self) -> Result<Chunk, SourceError> {
         match self {
-            Self::Stream(incoming) => next_of_stream(&mut incoming.stream).await,
-            Self::Connection(arriving) => arriving.next().await,
+            Self::Http2(incoming) => next_of_stream(&mut incoming.stream).await,
+            Self::Http1(arriving) => arriving.next().await,
         }
     }
 
     /// The sink took so much: the sender may send as much again.
     fn release(&mut self, size: usize) {
-        if let Self::Stream(incoming) = self {
+        if let Self::Http2(incoming) = self {
             // Fails only when more is released than was received.
             let _ = incoming.stream.flow_control().release_capacity(size);
             if let Some(holding) = incoming.holding {
@@ -234,47 +239,50 @@ impl Source<'_> {
     }
 }
 
-async fn next_of_stream(stream: &mut RecvStream) -> Result<Piece, Fault> {
+async fn next_of_stream(stream: &mut RecvStream) -> Result<Chunk, SourceError> {
     match stream.data().await {
-        Some(Ok(bytes)) => Ok(Piece::Data {
-            weight: bytes.len() as u64,
+        Some(Ok(bytes)) => Ok(Chunk::Data {
+            wire_size: bytes.len() as u64,
             is_last: stream.is_end_stream(),
             bytes,
         }),
-        Some(Err(_)) => Err(Fault::Broken),
+        Some(Err(_)) => Err(SourceError::Broken),
         None => {
-            let trailers = stream.trailers().await.map_err(|_| Fault::Broken)?;
+            let trailers = stream.trailers().await.map_err(|_| SourceError::Broken)?;
             let trailers = trailers.map_or(Ok(Vec::new()), |map| heads::trailer_lines(&map));
-            let trailers = trailers.map_err(Fault::Refused)?;
-            let weight = trailers.len() as u64;
-            Ok(Piece::End { trailers, weight })
+            let trailers = trailers.map_err(SourceError::Refused)?;
+            let wire_size = trailers.len() as u64;
+            Ok(Chunk::End {
+                trailers,
+                wire_size,
+            })
         }
     }
 }
 
-impl Arriving<'_> {
-    async fn next(&mut self) -> Result<Piece, Fault> {
+impl Http1Source<'_> {
+    async fn next(&mut self) -> Result<Chunk, SourceError> {
         loop {
-            if let Some(piece) = self.piece()? {
-                return Ok(piece);
+            if let Some(chunk) = self.chunk()? {
+                return Ok(chunk);
             }
             if !self.receive().await? {
-                return Ok(Piece::End {
+                return Ok(Chunk::End {
                     trailers: Vec::new(),
-                    weight: 0,
+                    wire_size: 0,
                 });
             }
         }
     }
 
-    /// The next piece of what was received already.
-    fn piece(&mut self) -> Result<Option<Piece>, Fault> {
+    /// The next chunk of what was received already.
+    fn chunk(&mut self) -> Result<Option<Chunk>, SourceError> {
         let unused = self.ahead.unused();
         let (bytes, used) = match &mut self.extent {
             Extent::Left(0) => {
-                return Ok(Some(Piece::End {
+                return Ok(Some(Chunk::End {
                     trailers: Vec::new(),
-                    weight: 0,
+                    wire_size: 0,
                 }));
             }
             _ if unused.is_empty() => return Ok(None),
@@ -286,16 +294,19 @@ impl Arriving<'_> {
             }
             Extent::Close => (Bytes::copy_from_slice(unused), unused.len()),
             Extent::Chunks(decoder) => {
-                let (used, chunk) = decoder.read(unused).map_err(Fault::Refused)?;
+                let (used, chunk) = decoder.read(unused).map_err(SourceError::Refused)?;
                 let range = match chunk {
-                    Chunk::Data(range) => range,
-                    Chunk::End => {
+                    Decoded::Data(range) => range,
+                    Decoded::End => {
                         let trailers = decoder.trailers().to_vec();
                         self.ahead.consume(used);
-                        let weight = used as u64;
-                        return Ok(Some(Piece::End { trailers, weight }));
+                        let wire_size = used as u64;
+                        return Ok(Some(Chunk::End {
+                            trailers,
+                            wire_size,
+                        }));
                     }
-                    Chunk::NeedMore => {
+                    Decoded::NeedMore => {
                         self.ahead.consume(used);
                         return Ok(None);
                     }
@@ -304,38 +315,38 @@ impl Arriving<'_> {
             }
         };
         self.ahead.consume(used);
-        Ok(Some(Piece::Data {
+        Ok(Some(Chunk::Data {
             bytes,
-            weight: used as u64,
+            wire_size: used as u64,
             is_last: matches!(self.extent, Extent::Left(0)),
         }))
     }
 
     /// Receives more. False where the content ends with the connection, and it ended.
-    async fn receive(&mut self) -> Result<bool, Fault> {
+    async fn receive(&mut self) -> Result<bool, SourceError> {
         loop {
-            match self.ahead.receive_up_to(PIECE_BYTES, self.worker, self.end) {
+            match self.ahead.receive_up_to(CHUNK_BYTES, self.worker, self.end) {
                 Ok(0) if matches!(self.extent, Extent::Close) => return Ok(false),
-                Ok(0) => return Err(Fault::Ended),
+                Ok(0) => return Err(SourceError::Ended),
                 Ok(_) => return Ok(true),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return Err(Fault::Broken),
+                Err(_) => return Err(SourceError::Broken),
             }
-            self.end.readable().await.map_err(|_| Fault::Broken)?;
+            self.end.readable().await.map_err(|_| SourceError::Broken)?;
         }
     }
 }
 
 impl Sink<'_> {
-    /// Passes a piece on; gives what that took, framing included.
+    /// Passes a chunk on; gives what that took, framing included.
     async fn put(&self, bytes: Bytes, is_last: bool) -> io::Result<u64> {
         match *self {
-            Self::Stream(to) => {
+            Self::Http2(to) => {
                 let size = bytes.len() as u64;
                 to.send(bytes, is_last).await?;
                 Ok(size)
             }
-            Self::Connection {
+            Self::Http1 {
                 end,
                 is_chunked,
                 place,
@@ -368,7 +379,7 @@ impl Sink<'_> {
     /// Ends the content; gives what that took.
     async fn end(&self, trailers: &[u8]) -> io::Result<u64> {
         match *self {
-            Self::Stream(to) => {
+            Self::Http2(to) => {
                 let mut stream = to.stream.borrow_mut();
                 let ended = match heads::trailer_map(trailers) {
                     Some(map) => stream.send_trailers(map),
@@ -377,7 +388,7 @@ impl Sink<'_> {
                 ended.map_err(io::Error::other)?;
                 Ok(trailers.len() as u64)
             }
-            Self::Connection {
+            Self::Http1 {
                 end,
                 is_chunked,
                 place,
@@ -396,7 +407,7 @@ impl Sink<'_> {
     }
 }
 
-impl Outgoing {
+impl Http2Sink {
     pub(crate) fn new(stream: SendStream<Bytes>) -> Self {
         Self {
             stream: RefCell::new(stream),

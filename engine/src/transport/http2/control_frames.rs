@@ -71,9 +71,9 @@ pub(crate) enum Side {
     Upstream,
 }
 
-/// The frames of one connection.
+/// What the control frames of one connection may still cost.
 #[derive(Debug)]
-pub(crate) struct Census {
+pub(crate) struct ControlFrames {
     allowance: Allowance,
     /// What is left of it, in frames.
     left: u64,
@@ -114,7 +114,7 @@ pub(crate) struct Frame {
     pub(crate) stream: u32,
 }
 
-impl Census {
+impl ControlFrames {
     /// Counts the frames of one side from the first byte on.
     pub(crate) fn new(side: Side, allowance: Allowance, now: Instant) -> Self {
         let (came, sent) = match side {
@@ -294,30 +294,33 @@ mod tests {
         frame
     }
 
-    fn census(now: Instant) -> Census {
+    fn control_frames(now: Instant) -> ControlFrames {
         let allowance = Allowance {
             burst: 10,
             per_second: 2,
         };
-        let mut census = Census::new(Side::Client, allowance, now);
-        assert_eq!(census.take(PREFACE, now, |_| {}), Ok(()));
-        census
+        let mut control_frames = ControlFrames::new(Side::Client, allowance, now);
+        assert_eq!(control_frames.take(PREFACE, now, |_| {}), Ok(()));
+        control_frames
     }
 
     #[test]
     fn more_than_the_burst_is_too_much_and_time_makes_up_for_it() {
         let begin = Instant::now();
-        let mut census = census(begin);
+        let mut control_frames = control_frames(begin);
         let ping = frame(kind::PING, 0, 8);
         let too_many = Err(Refusal::FloodOfPings);
-        assert_eq!(census.take(&ping.repeat(10), begin, |_| {}), Ok(()));
-        assert_eq!(census.take(&ping, begin, |_| {}), too_many);
+        assert_eq!(control_frames.take(&ping.repeat(10), begin, |_| {}), Ok(()));
+        assert_eq!(control_frames.take(&ping, begin, |_| {}), too_many);
         let second = begin + Duration::from_secs(1);
-        assert_eq!(census.take(&ping.repeat(2), second, |_| {}), Ok(()));
+        assert_eq!(control_frames.take(&ping.repeat(2), second, |_| {}), Ok(()));
         let soon = second + Duration::from_millis(100);
-        assert_eq!(census.take(&ping, soon, |_| {}), too_many);
+        assert_eq!(control_frames.take(&ping, soon, |_| {}), too_many);
         let hour = begin + Duration::from_secs(3600);
-        assert_eq!(census.take(&ping.repeat(11), hour, |_| {}), too_many);
+        assert_eq!(
+            control_frames.take(&ping.repeat(11), hour, |_| {}),
+            too_many
+        );
     }
 
     #[test]
@@ -331,29 +334,29 @@ mod tests {
         ]
         .concat();
         for size in 1..bytes.len() {
-            let mut census = census(begin);
+            let mut control_frames = control_frames(begin);
             for piece in bytes.chunks(size) {
-                assert_eq!(census.take(piece, begin, |_| {}), Ok(()));
+                assert_eq!(control_frames.take(piece, begin, |_| {}), Ok(()));
             }
-            assert_eq!(census.left, 8, "pieces of {size}");
+            assert_eq!(control_frames.left, 8, "pieces of {size}");
         }
     }
 
     #[test]
     fn content_is_free_and_empty_content_is_not() {
         let begin = Instant::now();
-        let mut census = census(begin);
+        let mut control_frames = control_frames(begin);
         assert_eq!(
-            census.take(&frame(0, 0, 1).repeat(1000), begin, |_| {}),
+            control_frames.take(&frame(0, 0, 1).repeat(1000), begin, |_| {}),
             Ok(())
         );
         assert_eq!(
-            census.take(&frame(0, 1, 0).repeat(1000), begin, |_| {}),
+            control_frames.take(&frame(0, 1, 0).repeat(1000), begin, |_| {}),
             Ok(())
         );
         let empty = frame(0, 0, 0).repeat(11);
         assert_eq!(
-            census.take(&empty, begin, |_| {}),
+            control_frames.take(&empty, begin, |_| {}),
             Err(Refusal::FloodOfData)
         );
     }
@@ -389,15 +392,18 @@ mod tests {
             (&frame(kind::DATA, 1, 0), &update, 0),
         ] {
             for size in [1, 7, sent.len()] {
-                let mut census = census(begin);
+                let mut control_frames = control_frames(begin);
                 for piece in sent.chunks(size) {
-                    census.sent(piece, |_| {});
+                    control_frames.sent(piece, |_| {});
                 }
                 assert_eq!(
-                    census.take(&answer.repeat(answers + 10), begin, |_| {}),
+                    control_frames.take(&answer.repeat(answers + 10), begin, |_| {}),
                     Ok(())
                 );
-                assert!(census.take(answer, begin, |_| {}).is_err(), "{answer:?}");
+                assert!(
+                    control_frames.take(answer, begin, |_| {}).is_err(),
+                    "{answer:?}"
+                );
             }
         }
     }
@@ -405,13 +411,16 @@ mod tests {
     #[test]
     fn a_large_frame_pays_for_each_of_its_parts() {
         let begin = Instant::now();
-        let mut census = census(begin);
-        census.sent(&[1, 0, 0, kind::DATA, 0, 0, 0, 0, 1], |_| {});
-        census.sent(&[0; 1 << 16], |_| {});
+        let mut control_frames = control_frames(begin);
+        control_frames.sent(&[1, 0, 0, kind::DATA, 0, 0, 0, 0, 1], |_| {});
+        control_frames.sent(&[0; 1 << 16], |_| {});
         let update = frame(kind::WINDOW_UPDATE, 0, 4);
-        assert_eq!(census.take(&update.repeat(16 + 10), begin, |_| {}), Ok(()));
         assert_eq!(
-            census.take(&update, begin, |_| {}),
+            control_frames.take(&update.repeat(16 + 10), begin, |_| {}),
+            Ok(())
+        );
+        assert_eq!(
+            control_frames.take(&update, begin, |_| {}),
             Err(Refusal::FloodOfWindows)
         );
     }
@@ -423,12 +432,15 @@ mod tests {
             burst: 1,
             per_second: 0,
         };
-        let mut census = Census::new(Side::Upstream, allowance, now);
-        census.sent(PREFACE, |_| {});
-        census.sent(&frame(kind::SETTINGS, 0, 6), |_| {});
+        let mut control_frames = ControlFrames::new(Side::Upstream, allowance, now);
+        control_frames.sent(PREFACE, |_| {});
+        control_frames.sent(&frame(kind::SETTINGS, 0, 6), |_| {});
         let settings = [frame(kind::SETTINGS, 0, 0), frame(kind::SETTINGS, 1, 0)].concat();
-        assert_eq!(census.take(&settings, now, |_| {}), Ok(()));
+        assert_eq!(control_frames.take(&settings, now, |_| {}), Ok(()));
         let ping = frame(kind::PING, 0, 8);
-        assert_eq!(census.take(&ping, now, |_| {}), Err(Refusal::FloodOfPings));
+        assert_eq!(
+            control_frames.take(&ping, now, |_| {}),
+            Err(Refusal::FloodOfPings)
+        );
     }
 }
