@@ -6,6 +6,7 @@ pub(crate) mod body;
 pub(crate) mod client_info;
 pub(crate) mod connection;
 pub(crate) mod decide;
+pub(crate) mod head;
 pub(crate) mod http2;
 pub(crate) mod interim;
 pub(crate) mod open;
@@ -32,6 +33,7 @@ use crate::{
     exchange::{
         attempt::{Answered, Attempt, Failure},
         connection::Connection,
+        head::RequestHead,
         http2::{body_copy::Source, downstream::Http2Downstream, replay::Replay},
         open::{Dispatch, Far, Opened, Targets},
         patience::Patience,
@@ -118,11 +120,10 @@ pub(crate) enum Arrival<'a> {
     Stream(&'a Http2Downstream, Source<'a>),
 }
 
-/// Passes a request on, and its response back. `head` is the request's, as an upstream of HTTP/1
-/// is to get it.
+/// Passes a request on, and its response back.
 pub(crate) async fn exchange(
     work: &Exchange<'_>,
-    head: &[u8],
+    head: &RequestHead<'_>,
     from: &mut Arrival<'_>,
 ) -> Exchanged {
     let (connection, permit, plan, trace) = (work.connection, work.permit, work.plan, work.trace);
@@ -221,7 +222,11 @@ struct AttemptContext<'a> {
 }
 
 impl AttemptContext<'_> {
-    async fn run(&self, head: &[u8], from: &mut Arrival<'_>) -> Result<Answered, Failure> {
+    async fn run(
+        &self,
+        head: &RequestHead<'_>,
+        from: &mut Arrival<'_>,
+    ) -> Result<Answered, Failure> {
         let Self {
             work,
             opened,
@@ -239,7 +244,7 @@ impl AttemptContext<'_> {
                     flow: &moved.flow,
                 };
                 let attempt = Attempt::new(work, &wire, moved, (patience, progress), opened.id);
-                attempt.run(head, ahead).await
+                attempt.run(&head.http1(), ahead).await
             }
             (far, from) => {
                 let attempt = http2::Attempt {

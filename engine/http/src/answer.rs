@@ -8,18 +8,19 @@ use crate::{
     field::Fields,
     forward::{Lines, Sink},
     method::{Method, Version},
-    octet,
     request::Request,
     rules::{Denied, Redirect},
 };
 
 mod accept;
+mod reply;
 
 pub use crate::{
     code::Code,
     pages::{Page, PageError, Pages},
 };
 pub use accept::{Form, negotiate};
+pub use reply::Reply;
 
 /// The interim response to a client that expects one (RFC 9110 section 10.1.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -97,29 +98,24 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// Appends the whole answer as HTTP/1.1.
-    pub fn write(&self, ending: Ending, out: &mut Vec<u8>) {
-        let body = self.body();
-        write_status_line(self.code.status(), self.code.reason(), out);
-        self.fields(body.len(), &mut Lines(out));
-        ending.write(out);
-        out.extend_from_slice(b"\r\n");
-        if !self.head {
-            out.extend_from_slice(&body);
-        }
+    /// The whole response.
+    pub fn reply(&self) -> Reply {
+        self.with_body(self.body())
     }
 
-    /// Writes the fields, Content-Length of a body of so many bytes among them.
-    pub fn fields(&self, body_len: usize, sink: &mut impl Sink) {
-        sink.field(b"Content-Type", self.content_type().as_bytes());
-        number(b"Content-Length", body_len as u64, sink);
-        sink.field(b"Cache-Control", b"no-store");
-        sink.field(b"X-Request-Id", self.request_id.as_bytes());
-        if let Some(seconds) = self.retry_after {
-            number(b"Retry-After", seconds, sink);
-        }
-        if let Some(challenge) = self.challenge {
-            sink.field(b"WWW-Authenticate", challenge.as_bytes());
+    fn with_body(&self, body: Vec<u8>) -> Reply {
+        let reply = Reply::new(self.code.status(), self.code.reason(), body, self.head)
+            .with(b"Content-Type", self.content_type().as_bytes())
+            .with_length()
+            .with(b"Cache-Control", b"no-store")
+            .with(b"X-Request-Id", self.request_id.as_bytes());
+        let reply = match self.retry_after {
+            Some(seconds) => reply.with_number(b"Retry-After", seconds),
+            None => reply,
+        };
+        match self.challenge {
+            Some(challenge) => reply.with(b"WWW-Authenticate", challenge.as_bytes()),
+            None => reply,
         }
     }
 
@@ -166,68 +162,34 @@ fn html(code: Code, request_id: &str) -> String {
     )
 }
 
-/// Appends a redirect as HTTP/1.1, without body.
-pub fn write_redirect(
-    redirect: &Redirect,
-    request: &Request<'_>,
-    request_id: &str,
-    ending: Ending,
-    out: &mut Vec<u8>,
-) {
+/// A redirect, without body.
+pub fn redirect(redirect: &Redirect, request: &Request<'_>, request_id: &str) -> Reply {
     let status = redirect.status();
-    write_status_line(status.code(), status.reason(), out);
-    redirect_fields(redirect, request, request_id, &mut Lines(out));
-    ending.write(out);
-    out.extend_from_slice(b"\r\n");
-}
-
-/// Writes the fields of a redirect.
-pub fn redirect_fields(
-    redirect: &Redirect,
-    request: &Request<'_>,
-    request_id: &str,
-    sink: &mut impl Sink,
-) {
     let mut location = Vec::new();
     redirect.write_location(request, &mut location);
-    sink.field(b"Location", &location);
-    sink.field(b"Content-Length", b"0");
-    sink.field(b"X-Request-Id", request_id.as_bytes());
+    Reply::new(status.code(), status.reason(), Vec::new(), false)
+        .with(b"Location", &location)
+        .with_length()
+        .with(b"X-Request-Id", request_id.as_bytes())
 }
 
-/// Appends what an ACME directory looks for, as HTTP/1.1 (RFC 8555 section 8.3).
-pub fn write_proof(
-    proof: &str,
-    is_head: bool,
-    request_id: &str,
-    ending: Ending,
-    out: &mut Vec<u8>,
-) {
-    write_status_line(200, "OK", out);
-    let mut lines = Lines(out);
-    lines.field(b"Content-Type", b"application/octet-stream");
-    number(b"Content-Length", proof.len() as u64, &mut lines);
-    lines.field(b"Cache-Control", b"no-store");
-    lines.field(b"X-Request-Id", request_id.as_bytes());
-    ending.write(out);
-    out.extend_from_slice(b"\r\n");
-    if !is_head {
-        out.extend_from_slice(proof.as_bytes());
-    }
+/// What an ACME directory looks for (RFC 8555 section 8.3).
+pub fn proof(proof: &str, is_head: bool, request_id: &str) -> Reply {
+    Reply::new(200, "OK", proof.as_bytes().to_vec(), is_head)
+        .with(b"Content-Type", b"application/octet-stream")
+        .with_length()
+        .with(b"Cache-Control", b"no-store")
+        .with(b"X-Request-Id", request_id.as_bytes())
 }
 
 /// What a client is told that speaks HTTP where TLS is spoken.
 const TLS_HINT: &str = "This port speaks TLS: use https:// in place of http://";
 
-/// Appends the answer to HTTP where TLS is spoken, as HTTP/1.1.
-pub fn write_tls_hint(request_id: &str, ending: Ending, out: &mut Vec<u8>) {
+/// The answer to HTTP where TLS is spoken.
+pub fn tls_hint(request_id: &str) -> Reply {
     let code = Code::BadRequest;
     let body = json(TLS_HINT, code, request_id);
-    write_status_line(code.status(), code.reason(), out);
-    Answer::to_unread(code, request_id).fields(body.len(), &mut Lines(out));
-    ending.write(out);
-    out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(body.as_bytes());
+    Answer::to_unread(code, request_id).with_body(body.into_bytes())
 }
 
 fn json(message: &str, code: Code, request_id: &str) -> String {
@@ -236,20 +198,6 @@ fn json(message: &str, code: Code, request_id: &str) -> String {
         code.label(),
         serde_json::Value::from(request_id)
     )
-}
-
-fn write_status_line(status: u16, reason: &str, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"HTTP/1.1 ");
-    octet::write_decimal(out, status.into());
-    out.push(b' ');
-    out.extend_from_slice(reason.as_bytes());
-    out.extend_from_slice(b"\r\n");
-}
-
-fn number(name: &[u8], number: u64, sink: &mut impl Sink) {
-    let mut digits = Vec::with_capacity(20);
-    octet::write_decimal(&mut digits, number);
-    sink.field(name, &digits);
 }
 
 /// Whether a request id that a trusted client sent is taken over: visible ASCII, as short as any

@@ -4,7 +4,8 @@ use std::{cell::Cell, io};
 
 use engine_core::outcome::Outcome;
 use engine_http::{
-    answer::{Answer, Code, Ending, Form, Pages, write_proof, write_redirect},
+    answer::{self, Answer, Code, Ending, Form, Pages, Reply},
+    date::HttpDate,
     method::{Method, Version},
     refusal::Refusal,
     request::Request,
@@ -28,9 +29,8 @@ pub(crate) struct Responder {
 /// An answer of the gateway, whole.
 #[derive(Debug)]
 pub(crate) struct LocalReply {
-    bytes: Vec<u8>,
-    status: u16,
-    keeps_alive: bool,
+    reply: Reply,
+    ending: Ending,
 }
 
 /// Seconds after which a client may try again when no target is there for it.
@@ -56,11 +56,11 @@ impl Responder {
         }
     }
 
-    /// Whom to answer of whom nothing is known.
-    pub(crate) fn unread(worker: &WorkerContext) -> Self {
+    /// Whom to answer of whom nothing is known, but that the method was HEAD (`is_head`).
+    pub(crate) fn unread(worker: &WorkerContext, is_head: bool) -> Self {
         Self {
             form: Form::Json,
-            is_head: false,
+            is_head,
             ending: Cell::new(Ending {
                 version: Version::Http11,
                 keep_alive: false,
@@ -110,24 +110,12 @@ impl Responder {
     }
 
     pub(crate) fn redirected(&self, redirect: &Redirect, request: &Request<'_>) -> LocalReply {
-        let mut bytes = Vec::new();
-        write_redirect(redirect, request, &self.id, self.ending.get(), &mut bytes);
-        LocalReply {
-            bytes,
-            status: redirect.status().code(),
-            keeps_alive: self.ending.get().keep_alive,
-        }
+        self.whole(answer::redirect(redirect, request, &self.id))
     }
 
     /// What an ACME directory looks for.
     pub(crate) fn proved(&self, proof: &str) -> LocalReply {
-        let mut bytes = Vec::new();
-        write_proof(proof, self.is_head, &self.id, self.ending.get(), &mut bytes);
-        LocalReply {
-            bytes,
-            status: 200,
-            keeps_alive: self.ending.get().keep_alive,
-        }
+        self.whole(answer::proof(proof, self.is_head, &self.id))
     }
 
     fn answer(&self, code: Code, challenge: Option<&str>, pages: Option<&Pages>) -> LocalReply {
@@ -140,12 +128,13 @@ impl Responder {
             challenge,
             ..Answer::to_unread(code, &self.id)
         };
-        let mut bytes = Vec::new();
-        answer.write(self.ending.get(), &mut bytes);
+        self.whole(answer.reply())
+    }
+
+    fn whole(&self, reply: Reply) -> LocalReply {
         LocalReply {
-            bytes,
-            status: code.status(),
-            keeps_alive: self.ending.get().keep_alive,
+            reply,
+            ending: self.ending.get(),
         }
     }
 }
@@ -153,27 +142,34 @@ impl Responder {
 impl LocalReply {
     /// The status that it has.
     pub(crate) fn status(&self) -> u16 {
-        self.status
+        self.reply.status()
     }
 
     /// Whether another request may follow.
     pub(crate) fn keeps_alive(&self) -> bool {
-        self.keeps_alive
+        self.ending.keep_alive
     }
 
-    /// It, as in HTTP/1.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes
+    /// Its fields and its body.
+    pub(crate) fn reply(&self) -> &Reply {
+        &self.reply
     }
 
-    /// Sends it.
+    /// When it was made.
+    pub(crate) fn date(&self) -> HttpDate {
+        self.ending.date
+    }
+
+    /// Sends it to a client of HTTP/1.
     ///
     /// # Errors
     /// When the client is gone.
     pub(crate) async fn send(&self, connection: &Connection<'_>) -> io::Result<()> {
         let client = &connection.streams.client;
-        send_all(client, &self.bytes).await?;
-        client.add_moved(0, self.bytes.len() as u64);
+        let mut bytes = Vec::with_capacity(512);
+        self.reply.write(self.ending, &mut bytes);
+        send_all(client, &bytes).await?;
+        client.add_moved(0, bytes.len() as u64);
         Ok(())
     }
 }

@@ -13,8 +13,7 @@ use engine_core::{
 use engine_http::{
     balance,
     facts::Framing,
-    forward::{Client, Forwarding, Outgoing, write_request},
-    method::Version,
+    forward::Client,
     path::Path,
     request::Request,
     response::Asked,
@@ -30,19 +29,23 @@ use crate::{
         answer::{LocalReply, Responder},
         client_info::ClientInfo,
         connection::Connection,
+        head::UnwrittenHead,
         open::Dispatch,
         trace::RequestTrace,
-        websocket,
     },
 };
 
 /// What is done with a request.
-pub(crate) enum Decision<'a> {
+#[allow(
+    clippy::large_enum_variant,
+    reason = "it is taken apart as soon as it is made"
+)]
+pub(crate) enum Decision<'a, 'r> {
     /// It is passed on.
     Pass {
         plan: Plan<'a>,
-        /// Its head, as the upstream gets it.
-        head: Vec<u8>,
+        /// Its head, which the upstream is to get.
+        head: UnwrittenHead<'r>,
         /// The route that leads there. The trace has its counters once it is admitted.
         route: &'a Arc<Route>,
         dispatch: Dispatch<'a>,
@@ -72,11 +75,11 @@ struct Origin {
 /// How requests are treated that no rule says anything of.
 static PLAIN: LazyLock<Policy> = LazyLock::new(Policy::default);
 
-/// Room for what the gateway adds to a head.
-const HEAD_GROWTH: usize = 512;
-
 /// Decides what is done with a request.
-pub(crate) fn decide<'a>(input: DecideInput<'a>, request: &Request<'_>) -> Decision<'a> {
+pub(crate) fn decide<'a: 'r, 'r>(
+    input: DecideInput<'a>,
+    request: &'r Request<'r>,
+) -> Decision<'a, 'r> {
     let DecideInput {
         connection,
         client_info,
@@ -124,7 +127,7 @@ pub(crate) fn decide<'a>(input: DecideInput<'a>, request: &Request<'_>) -> Decis
     }
     let (own, reason) = match &found.rule.action {
         Action::Proxy => {
-            let path = (found.path.as_str(), found.prefix_len);
+            let path = (found.path, found.prefix_len);
             return pass(input, request, (route, policy), path, &origin);
         }
         Action::Redirect(redirect) => (responder.redirected(redirect, request), "redirect"),
@@ -139,7 +142,11 @@ pub(crate) fn decide<'a>(input: DecideInput<'a>, request: &Request<'_>) -> Decis
 }
 
 /// What is done with a request for a host that nobody declared: the listener's default has it.
-fn undeclared<'a>(input: DecideInput<'a>, request: &Request<'_>, origin: &Origin) -> Decision<'a> {
+fn undeclared<'a: 'r, 'r>(
+    input: DecideInput<'a>,
+    request: &'r Request<'r>,
+    origin: &Origin,
+) -> Decision<'a, 'r> {
     let DecideInput {
         connection,
         published,
@@ -154,10 +161,7 @@ fn undeclared<'a>(input: DecideInput<'a>, request: &Request<'_>, origin: &Origin
         Ok(route) if is_anothers(input, request, route) => refused(Outcome::Misdirected, None),
         // What a path may not be, it may not be here either.
         Ok(route) => match Path::read(request.target.path) {
-            Ok(path) => {
-                let path = (path.as_str(), 0);
-                pass(input, request, (route, &PLAIN), path, origin)
-            }
+            Ok(path) => pass(input, request, (route, &PLAIN), (path, 0), origin),
             Err(refusal) => refused(Outcome::BadRequest, Some(refusal)),
         },
         Err(NoRoute::UnknownName | NoRoute::NoName) if request.host.is_some() => {
@@ -174,12 +178,12 @@ fn is_anothers(input: DecideInput<'_>, request: &Request<'_>, route: &Route) -> 
 }
 
 /// Lets a request in, or gives what it is answered.
-fn let_in<'a>(
+fn let_in<'a, 'r>(
     input: DecideInput<'a>,
     request: &Request<'_>,
     rule: &Rule,
     origin: &Origin,
-) -> Option<Decision<'a>> {
+) -> Option<Decision<'a, 'r>> {
     let DecideInput {
         connection,
         client_info,
@@ -236,13 +240,13 @@ fn parent_of(input: DecideInput<'_>, request: &Request<'_>) -> Option<(TracePare
     Some(parsed.map_or_else(made, |parent| (parent, true)))
 }
 
-fn pass<'a>(
+fn pass<'a: 'r, 'r>(
     input: DecideInput<'a>,
-    request: &Request<'_>,
+    request: &'r Request<'r>,
     (route, policy): (&'a Arc<Route>, &'a Policy),
-    (path, matched): (&str, usize),
+    (path, matched): (Path<'r>, usize),
     origin: &Origin,
-) -> Decision<'a> {
+) -> Decision<'a, 'r> {
     let DecideInput {
         client_info,
         responder,
@@ -276,7 +280,18 @@ fn pass<'a>(
             policy,
             scheme: client_info.scheme,
         },
-        head: head(input, request, policy, (path, matched), origin),
+        head: UnwrittenHead {
+            request,
+            client_info,
+            real: origin.client,
+            policy,
+            request_id: responder.id(),
+            begun: origin
+                .parent
+                .and_then(|(parent, is_given)| (!is_given).then_some(parent)),
+            path,
+            matched,
+        },
         route,
         dispatch: Dispatch {
             published: input.published,
@@ -300,60 +315,4 @@ fn host_for(published: &Published, route: &Route, request: &Request<'_>) -> Opti
         return None;
     }
     request.host?.to_proved().map(Rc::from)
-}
-
-/// The head as the upstream gets it.
-fn head(
-    input: DecideInput<'_>,
-    request: &Request<'_>,
-    policy: &Policy,
-    (path, matched): (&str, usize),
-    origin: &Origin,
-) -> Vec<u8> {
-    let DecideInput {
-        client_info,
-        responder,
-        ..
-    } = input;
-    let made = origin.parent.filter(|(_, is_given)| !is_given);
-    let made = made.map(|(parent, _)| parent.encode());
-    let vouched = client_info
-        .tls_info
-        .as_ref()
-        .map(|tls_info| tls_info.vouched());
-    let vouched: Vec<_> = vouched
-        .unwrap_or_default()
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
-    let forwarding = Forwarding {
-        client: &client_info.client,
-        real: &origin.client,
-        local: client_info.local,
-        scheme: client_info.scheme,
-        trusted: client_info.is_trusted,
-        request_id: responder.id(),
-        traceparent: made
-            .as_ref()
-            .and_then(|made| std::str::from_utf8(made).ok()),
-        vouched: &vouched,
-    };
-    let opens_websocket = request.version == Version::Http2
-        && request
-            .upgrade
-            .is_some_and(|upgrade| upgrade.is_websocket());
-    let websocket_key = opens_websocket.then(websocket::key);
-    let outgoing = Outgoing {
-        path,
-        matched,
-        rewrite: &policy.rewrite,
-        edits: &policy.request_edits,
-        framing: request.framing,
-        expect: true,
-        keep_alive: true,
-        websocket_key: websocket_key.as_deref(),
-    };
-    let mut head = Vec::with_capacity(request.head_len + HEAD_GROWTH);
-    write_request(request, &forwarding, &outgoing, &mut head);
-    head
 }

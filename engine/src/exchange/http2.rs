@@ -32,6 +32,7 @@ use crate::{
         attempt::{Answered, Failure},
         body::BodyError,
         connection::Connection,
+        head::RequestHead,
         http2::{
             body_copy::{BodyCopy, Extent, Http1Source, Sink, Source},
             downstream::{Downstream, Head, Http1Downstream},
@@ -93,14 +94,13 @@ pub(crate) struct Passed {
 }
 
 impl Attempt<'_> {
-    /// Passes a request on, and its response back. `head` is the request's, as an upstream of
-    /// HTTP/1 is to get it.
+    /// Passes a request on, and its response back.
     ///
     /// # Errors
     /// Why it ended early.
     pub(crate) async fn run(
         &self,
-        head: &[u8],
+        head: &RequestHead<'_>,
         far: &Far,
         from: &mut Arrival<'_>,
     ) -> Result<Answered, Failure> {
@@ -140,7 +140,7 @@ impl Attempt<'_> {
 
     async fn pass(
         &self,
-        head: &[u8],
+        head: &RequestHead<'_>,
         far: &Far,
         (downstream, content): (&Downstream<'_>, &mut Source<'_>),
     ) -> Result<Answered, Failure> {
@@ -168,7 +168,7 @@ impl Attempt<'_> {
                     exchange: &exchange,
                     end,
                 };
-                over.run(head, content).await?
+                over.run(&head.http1(), content).await?
             }
             Far::Stream(lease) => {
                 let over = OverStream {

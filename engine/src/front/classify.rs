@@ -6,7 +6,7 @@ use engine_core::{
     proxy_protocol::{self, Reading},
 };
 use engine_http::{
-    answer::{Ending, write_tls_hint},
+    answer::{Ending, tls_hint},
     method::Version,
 };
 
@@ -99,7 +99,7 @@ async fn hint(connection: &ClientFlow<'_>) {
         date: worker.date(),
     };
     let mut answer = Vec::new();
-    write_tls_hint(&worker.next_request_id(), ending, &mut answer);
+    tls_hint(&worker.next_request_id()).write(ending, &mut answer);
     if connection.streams.client.send(&answer).is_ok() {
         linger(connection, Linger::SHORT).await;
     }

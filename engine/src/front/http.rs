@@ -33,6 +33,7 @@ use crate::{
         connection::Connection,
         decide::{DecideInput, Decision, decide},
         exchange,
+        head::RequestHead,
         open::Dispatch,
         tls_info::TlsInfo,
         trace::RequestTrace,
@@ -222,7 +223,7 @@ async fn serve_request(
             },
         };
         if let Some((outcome, refusal)) = refused {
-            let responder = Responder::unread(worker);
+            let responder = Responder::unread(worker, false);
             trace.learn_id(responder.id());
             let own = responder.failed(outcome, refusal, None);
             return answer(connection, &trace, &own, outcome).await;
@@ -246,19 +247,19 @@ async fn serve_request(
         responder: &responder,
         trace: &trace,
     };
-    let decision = decide(input, &request);
-    ahead.consume(head_len);
-    let (plan, head, route, dispatch) = match decision {
+    let (plan, head, route, dispatch) = match decide(input, &request) {
         Decision::Pass {
             plan,
             head,
             route,
             dispatch,
-        } => (plan, head, route, dispatch),
+        } => (plan, RequestHead::Written(head.write()), route, dispatch),
         Decision::Answer { own, outcome } => {
+            ahead.consume(head_len);
             return answer(connection, &trace, &own, outcome).await;
         }
     };
+    ahead.consume(head_len);
     let passing = Passing {
         trace: &trace,
         responder: &responder,
@@ -273,7 +274,7 @@ struct Passing<'a> {
     trace: &'a RequestTrace<'a>,
     responder: &'a Responder,
     plan: &'a Plan<'a>,
-    head: &'a [u8],
+    head: &'a RequestHead<'a>,
 }
 
 /// Passes a request on, if its route has room for it.

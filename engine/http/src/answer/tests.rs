@@ -76,7 +76,7 @@ fn an_error_has_a_body_of_its_length_and_is_not_cached() {
         ..Answer::to(&request, Code::NoBackend, "id-1")
     };
     let mut out = Vec::new();
-    answer.write(ending(), &mut out);
+    answer.reply().write(ending(), &mut out);
     let body = "{\"error\":\"No backend server is available\",\"code\":\"NO_BACKEND\",\
                 \"request_id\":\"id-1\"}\n";
     assert_eq!(
@@ -99,7 +99,7 @@ fn an_answer_to_head_has_the_length_of_the_body_and_no_body() {
         keep_alive: false,
         ..ending()
     };
-    answer.write(ending, &mut out);
+    answer.reply().write(ending, &mut out);
     let text = String::from_utf8(out).unwrap();
     let length = format!("Content-Length: {}\r\n", answer.body().len());
     assert!(
@@ -140,7 +140,7 @@ fn a_network_puts_pages_of_its_own_in_place() {
         ..Answer::to_unread(Code::NoBackend, "id")
     };
     let mut out = Vec::new();
-    answer.write(ending(), &mut out);
+    answer.reply().write(ending(), &mut out);
     let text = String::from_utf8(out).unwrap();
     assert!(text.contains("Content-Type: text/plain\r\nContent-Length: 12\r\n"));
     assert!(text.ends_with("\r\n\r\ngone fishing"));
@@ -173,7 +173,7 @@ fn a_redirect_leads_where_its_template_says_and_never_to_another_host() {
     ] {
         let head = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n");
         let mut out = Vec::new();
-        write_redirect(redirect, &request(&head), "id", ending(), &mut out);
+        super::redirect(redirect, &request(&head), "id").write(ending(), &mut out);
         let text = String::from_utf8(out).unwrap();
         let line = format!("\r\nLocation: {location}\r\n");
         assert!(text.contains(&line), "{text}");

@@ -20,6 +20,7 @@ use h2::{Reason, server::SendResponse};
 use crate::{
     exchange::{
         Plan,
+        answer::LocalReply,
         body::send_all,
         http2::{
             body_copy::{Http2Sink, Sink},
@@ -237,20 +238,15 @@ impl Http2Downstream {
         self.left.so_far() >= self.heads.get() + content
     }
 
-    /// Sends an answer of the gateway's own, as [`heads::own`] takes it.
+    /// Sends a response of the gateway's own.
     ///
     /// # Errors
     /// When the client is gone.
-    pub(crate) async fn answer(
-        &self,
-        answer: &[u8],
-        is_head: bool,
-        ending: Ending,
-    ) -> io::Result<()> {
-        let (head, content) = heads::own(answer, is_head).ok_or(io::ErrorKind::InvalidData)?;
+    pub(crate) async fn answer(&self, own: &LocalReply, ending: Ending) -> io::Result<()> {
+        let content = Bytes::copy_from_slice(own.reply().body());
         let is_whole = ending == Ending::Whole;
         let is_end = content.is_empty() && is_whole;
-        let stream = self.respond(head, is_end)?;
+        let stream = self.respond(heads::own(own), is_end)?;
         if is_end {
             return Ok(());
         }

@@ -6,16 +6,21 @@ use engine_http::{
     decoded::{self, FieldLines, RequestHead},
     facts,
     field::{Fields, Known},
-    forward::{self, ResponseForwarding},
+    forward::{self, Forwarding, Outgoing, ResponseForwarding, Sink as _},
     limits::{FIELDS_MAX, Limits},
     reading::Reading,
     refusal::Refusal,
     request::{self, Request},
-    response::{self, Asked, Framing, Response},
+    response::{Framing, Response},
     scan::Scan,
 };
 use h2::ext::Protocol;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, uri::Scheme};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, StatusCode, header,
+    uri::{Authority, PathAndQuery, Scheme},
+};
+
+use crate::exchange::answer::LocalReply;
 
 /// Writes the fields of a head out as checked lines.
 ///
@@ -42,13 +47,41 @@ pub(crate) fn request<'a>(
     let path = parts.uri.path_and_query();
     let head = RequestHead {
         method: parts.method.as_str(),
-        authority: parts.uri.authority().map(http::uri::Authority::as_str),
-        path: path.map_or("/", http::uri::PathAndQuery::as_str),
+        authority: parts.uri.authority().map(Authority::as_str),
+        path: path.map_or("/", PathAndQuery::as_str),
         protocol: parts.extensions.get::<Protocol>().map(Protocol::as_str),
         fields: lines.fields(),
         is_end,
     };
     decoded::request(&head, limits)
+}
+
+/// The head of a request as an upstream of HTTP/2 gets it, and its size as HTTP/1 would write it, in
+/// bytes. `None` where it cannot be written so.
+pub(crate) fn forwarded(
+    request: &Request<'_>,
+    forwarding: &Forwarding<'_>,
+    outgoing: &Outgoing<'_>,
+    is_tls: bool,
+) -> Option<(http::Request<()>, usize)> {
+    let (mut path, mut authority) = (Vec::new(), Vec::new());
+    forward::write_target(request, outgoing, &mut path);
+    forward::write_host(request, forwarding, outgoing, &mut authority);
+    let method = request.method.as_str();
+    let line = method.len() + path.len() + "  HTTP/1.1\r\n".len();
+    let host = "Host: \r\n".len() + authority.len();
+    let mut map = HeaderMap::with_capacity(32);
+    let mut sink = MapSink::new(&mut map);
+    forward::request_fields(request, forwarding, outgoing, &mut sink);
+    if request.takes_trailers {
+        sink.field(b"te", b"trailers");
+    }
+    if let facts::Framing::Length(length) = outgoing.framing {
+        sink.field(b"content-length", length.to_string().as_bytes());
+    }
+    let size = line + host + sink.size + "\r\n".len();
+    let uri = uri(is_tls, authority, path)?;
+    Some((with_line(method, uri, map)?, size))
 }
 
 /// The head of a request, which is written as in HTTP/1, as an upstream of HTTP/2 gets it. `None`
@@ -78,13 +111,23 @@ pub(crate) fn outgoing(head: &[u8], is_tls: bool) -> Option<http::Request<()>> {
         path.push('?');
         path.push_str(query);
     }
+    let authority = read.host?.as_str().to_owned();
+    let uri = uri(is_tls, authority.into_bytes(), path.into_bytes())?;
+    with_line(read.method.as_str(), uri, map)
+}
+
+fn uri(is_tls: bool, authority: Vec<u8>, path: Vec<u8>) -> Option<http::Uri> {
     let mut uri = http::uri::Parts::default();
     uri.scheme = Some(if is_tls { Scheme::HTTPS } else { Scheme::HTTP });
-    uri.authority = Some(read.host?.as_str().parse().ok()?);
-    uri.path_and_query = Some(path.parse().ok()?);
+    uri.authority = Some(Authority::from_maybe_shared(Bytes::from(authority)).ok()?);
+    uri.path_and_query = Some(PathAndQuery::from_maybe_shared(Bytes::from(path)).ok()?);
+    http::Uri::from_parts(uri).ok()
+}
+
+fn with_line(method: &str, uri: http::Uri, map: HeaderMap) -> Option<http::Request<()>> {
     let mut request = http::Request::new(());
-    *request.method_mut() = http::Method::from_bytes(read.method.as_str().as_bytes()).ok()?;
-    *request.uri_mut() = http::Uri::from_parts(uri).ok()?;
+    *request.method_mut() = http::Method::from_bytes(method.as_bytes()).ok()?;
+    *request.uri_mut() = uri;
     *request.version_mut() = http::Version::HTTP_2;
     *request.headers_mut() = map;
     Some(request)
@@ -117,23 +160,14 @@ pub(crate) fn interim(response: &Response<'_>) -> http::Response<()> {
     with_status(response.status, map)
 }
 
-/// An answer of the gateway's own, which is written as in HTTP/1. `None` where it is no answer.
-pub(crate) fn own(answer: &[u8], is_head: bool) -> Option<(http::Response<()>, Bytes)> {
-    let asked = Asked {
-        head: is_head,
-        upgrade: false,
-    };
-    let reading = response::read(answer, asked, &Limits::default(), &mut Scan::default());
-    let Reading::Head(response) = reading else {
-        return None;
-    };
+/// The head of a response of the gateway's own.
+pub(crate) fn own(own: &LocalReply) -> http::Response<()> {
     let mut map = HeaderMap::with_capacity(8);
-    copy_fields(response.fields, &mut map);
-    if let Some(length) = response.length {
-        map.insert(header::CONTENT_LENGTH, length.into());
+    for field in own.reply().fields() {
+        append(&mut map, field.name, field.value);
     }
-    let content = Bytes::copy_from_slice(answer.get(response.head_len..)?);
-    Some((with_status(response.status, map), content))
+    append(&mut map, b"date", own.date().as_bytes());
+    with_status(own.status(), map)
 }
 
 /// The trailers of a message as lines, without those that may not come there.
@@ -204,11 +238,16 @@ fn append(map: &mut HeaderMap, name: &[u8], value: &[u8]) {
     }
 }
 
+/// What a field line has beside its name and its value: `: ` and CR LF.
+const LINE_BYTES: usize = 4;
+
 /// Writes fields into a map.
 struct MapSink<'a> {
     map: &'a mut HeaderMap,
     name: Option<HeaderName>,
     value: Vec<u8>,
+    /// Bytes of the fields so far, as lines.
+    size: usize,
 }
 
 impl<'a> MapSink<'a> {
@@ -217,6 +256,7 @@ impl<'a> MapSink<'a> {
             map,
             name: None,
             value: Vec::new(),
+            size: 0,
         }
     }
 }
@@ -232,13 +272,16 @@ impl forward::Sink for MapSink<'_> {
 
     fn end(&mut self) {
         let value = HeaderValue::from_bytes(&self.value);
+        let size = self.value.len() + LINE_BYTES;
         self.value.clear();
         if let (Some(name), Ok(value)) = (self.name.take(), value) {
+            self.size += name.as_str().len() + size;
             let _ = self.map.try_append(name, value);
         }
     }
 
     fn field(&mut self, name: &[u8], value: &[u8]) {
+        self.size += name.len() + value.len() + LINE_BYTES;
         append(self.map, name, value);
     }
 }

@@ -16,6 +16,7 @@ use crate::{
     exchange::{
         attempt::Failure,
         body::BodyError,
+        head::RequestHead,
         http2::{
             Exchange, Passed, bad_response,
             body_copy::{Http2Sink, Http2Source, Sink, Source},
@@ -39,20 +40,20 @@ enum Head {
 }
 
 impl OverStream<'_> {
-    /// Passes a request on, and its response back. `head` is the request's, as in HTTP/1.
+    /// Passes a request on, and its response back.
     ///
     /// # Errors
     /// Why it ended early.
     pub(crate) async fn run(
         &self,
-        head: &[u8],
+        head: &RequestHead<'_>,
         content: &mut Source<'_>,
     ) -> Result<Passed, Failure> {
-        let request = heads::outgoing(head, self.lease.is_tls());
-        let request = request.ok_or(Failure::from(Outcome::GatewayError))?;
+        let written = head.http2(self.lease.is_tls());
+        let (request, size) = written.ok_or(Failure::from(Outcome::GatewayError))?;
         let has_content = self.exchange.has_content();
         let (mut response, stream) = self.open(request, !has_content).await?;
-        self.exchange.count_head(Direction::In, head.len());
+        self.exchange.count_head(Direction::In, size);
         let stream = Http2Sink::new(stream);
         let content = pin!(self.exchange.send_content(content, Sink::Http2(&stream)));
         let answer = pin!(self.take_answer(&mut response));

@@ -4,7 +4,7 @@ use std::{cell::Cell, pin::pin, rc::Rc, time::Instant};
 
 use bytes::Bytes;
 use engine_core::outcome::{Fault, Outcome};
-use engine_http::{method::Method, refusal::Refusal, request::Request};
+use engine_http::{refusal::Refusal, request::Request};
 use h2::{Reason, RecvStream, server::SendResponse};
 
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
         connection::Connection,
         decide::{DecideInput, Decision, decide},
         exchange,
+        head::RequestHead,
         http2::{
             body_copy::{Http2Source, Source},
             downstream::{Ending, Http2Downstream},
@@ -119,13 +120,13 @@ impl Passing<'_> {
                 self.pass(&request, content).await
             }
             Err(refusal) => {
-                let responder = Responder::unread(worker);
+                let is_head = parts.method == http::Method::HEAD;
+                let responder = Responder::unread(worker, is_head);
                 self.trace.learn_id(responder.id());
                 self.refused(refusal);
                 let own = responder.failed(Outcome::BadRequest, Some(refusal), None);
-                let is_head = parts.method == http::Method::HEAD;
                 let failed = (Outcome::BadRequest, Some(refusal));
-                self.fail(&own, is_head, failed).await
+                self.fail(&own, failed).await
             }
         }
     }
@@ -144,7 +145,6 @@ impl Passing<'_> {
             ..
         } = *self;
         let worker = connection.worker;
-        let is_head = request.method == Method::Head;
         let id = client_info
             .trusted_id(request)
             .unwrap_or_else(|| worker.next_request_id());
@@ -165,7 +165,7 @@ impl Passing<'_> {
                 dispatch,
             } => (plan, head, route, dispatch),
             Decision::Answer { own, outcome } => {
-                return self.answer(&own, is_head, outcome).await;
+                return self.answer(&own, outcome).await;
             }
         };
         let pages = plan.policy.pages.as_deref();
@@ -174,7 +174,7 @@ impl Passing<'_> {
             Err(outcome) => {
                 trace.routed(worker.ledger.route(route));
                 let own = responder.failed(outcome, None, pages);
-                return self.answer(&own, is_head, outcome).await;
+                return self.answer(&own, outcome).await;
             }
         };
         trace.routed(Rc::clone(&permit.route));
@@ -187,6 +187,7 @@ impl Passing<'_> {
             trace,
         };
         let mut from = Arrival::Stream(downstream, Source::Http2(content));
+        let head = RequestHead::Unwritten(head);
         let exchanged = exchange(&work, &head, &mut from).await;
         let outcome = exchanged.outcome;
         if let Some(refusal) = exchanged.refusal {
@@ -200,7 +201,7 @@ impl Passing<'_> {
         if trace.status.get().is_none() && outcome != Outcome::ClientReset {
             let own = responder.failed(outcome, exchanged.refusal, pages);
             let failed = (outcome, exchanged.refusal);
-            return self.fail(&own, is_head, failed).await;
+            return self.fail(&own, failed).await;
         }
         self.is_whole.set(outcome == Outcome::Done);
         Ok(outcome)
@@ -219,36 +220,24 @@ impl Passing<'_> {
     async fn fail(
         &self,
         own: &LocalReply,
-        is_head: bool,
         (outcome, refusal): (Outcome, Option<Refusal>),
     ) -> Result<Outcome, Outcome> {
         let is_malformed = outcome == Outcome::BadRequest
             && refusal.is_some_and(|refusal| refusal.status() == 400);
         if !is_malformed {
-            return self.answer(own, is_head, outcome).await;
+            return self.answer(own, outcome).await;
         }
         self.reason.set(Some(Reason::PROTOCOL_ERROR));
         self.trace.status.set(Some(own.status()));
-        let sent = self
-            .downstream
-            .answer(own.bytes(), is_head, Ending::Open)
-            .await;
+        let sent = self.downstream.answer(own, Ending::Open).await;
         sent.map_err(|_| Outcome::ClientReset)?;
         Ok(outcome)
     }
 
     /// Answers a request by itself.
-    async fn answer(
-        &self,
-        own: &LocalReply,
-        is_head: bool,
-        outcome: Outcome,
-    ) -> Result<Outcome, Outcome> {
+    async fn answer(&self, own: &LocalReply, outcome: Outcome) -> Result<Outcome, Outcome> {
         self.trace.status.set(Some(own.status()));
-        let sent = self
-            .downstream
-            .answer(own.bytes(), is_head, Ending::Whole)
-            .await;
+        let sent = self.downstream.answer(own, Ending::Whole).await;
         sent.map_err(|_| Outcome::ClientReset)?;
         self.is_whole.set(true);
         Ok(outcome)
