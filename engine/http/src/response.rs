@@ -261,7 +261,7 @@ pub(crate) fn judge<'a>(
 #[cold]
 fn refusal_of(head: &[u8], line_len: usize) -> Refusal {
     let (line, fields) = head.split_at(line_len.min(head.len()));
-    match StatusLine::read(line) {
+    match StatusLine::read(line).filter(|line| STATUSES.contains(&line.status)) {
         Some(_) => lines::refusal_of_fields(fields),
         None => Refusal::StatusLine,
     }
