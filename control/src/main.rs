@@ -19,6 +19,7 @@ mod files;
 mod help;
 mod logs;
 mod named;
+mod ports;
 mod priority;
 mod reconcile;
 mod record_log;

@@ -48,7 +48,7 @@ use control_api::{
 };
 use control_http::{ChangeRefused, Reconciles, View};
 use control_kernel::{Linux, linux::Notice};
-use control_plan::{actual::Backend, plan::place_of};
+use control_plan::{PlannedListener, actual::Backend, plan::place_of};
 use control_store::Store;
 use crossbeam_channel::{never, select, tick};
 use engine::{Counters, Drained, Engine, Publication};
@@ -66,8 +66,9 @@ use self::{
 pub(crate) use self::{
     clock::unix_now,
     left_out::{LeftOut, Stored},
-    order::{CHANGES_MAX, Desk, Drain, Order, Waiting},
+    order::{CHANGES_MAX, Desk, Drain, Order, Taken, Waiting},
 };
+use crate::ports::Ports;
 
 /// How often peers are looked at, failed networks tried again and totals written.
 const TICK: Duration = Duration::from_secs(1);
@@ -120,6 +121,8 @@ pub(crate) struct Setting {
     pub(crate) kernel: Linux,
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) heartbeat: Arc<Heartbeat>,
+    /// Those of the boot file's listeners, which are open already.
+    pub(crate) ports: Ports,
     /// What TLS is ended with; whoever gets certificates puts them in.
     pub(crate) certificates: Certificates,
     /// How the certificates are.
@@ -201,13 +204,14 @@ impl Reconciler {
             kernel,
             events,
             heartbeat,
+            ports,
             certificates,
             certificates_view,
         } = setting;
         let started = unix_now();
         let hello_bytes_max = boot.limits.hello_bytes_max.in_memory();
         let tls = Tls::new(certificates.clone(), hello_bytes_max)?;
-        let mut publisher = Publisher::start(tls, &store)?;
+        let mut publisher = Publisher::start(tls, &store, ports)?;
         let prepared = publisher
             .prepare(&desired, &left_out, &boot.listeners, None)
             .map_err(|problems| misfit(&problems))?;
@@ -257,6 +261,11 @@ impl Reconciler {
     /// The running engine.
     pub(crate) fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// The listeners that are declared.
+    pub(crate) fn listeners(&self) -> &[PlannedListener] {
+        self.publisher.listeners()
     }
 
     /// Works until it is told to drain and that is over.
@@ -357,6 +366,7 @@ impl Reconciler {
         self.end_withdrawn();
         self.publisher.rotate_tickets();
         self.republish_if_stale();
+        self.republish_if_freed();
         if self.running != self.generation {
             // A worker did not answer in time.
             self.republish();

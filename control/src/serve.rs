@@ -10,7 +10,6 @@ pub(crate) mod engine_config;
 mod inherited;
 mod lock;
 mod notices;
-mod probe;
 mod reload;
 pub(crate) mod results;
 mod start;

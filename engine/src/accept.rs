@@ -1,6 +1,9 @@
 //! Takes connections off a listener's queue, in bounded batches.
 
 use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    io,
     net::SocketAddr,
     os::fd::{AsFd, OwnedFd},
     pin::pin,
@@ -14,7 +17,11 @@ use futures::future::{Either, select};
 
 use crate::{
     connection::{self, Accepted},
-    context::{WorkerContext, stop},
+    context::{
+        WorkerContext,
+        listener::Listening,
+        stop::{self, Stop},
+    },
     rt::{self, Readiness},
     upstream::Pools,
 };
@@ -22,21 +29,92 @@ use crate::{
 /// How long accepting rests when no descriptor is left. Meanwhile the queue holds the clients.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(10);
 
-/// Accepts until the worker stops, then takes what still waits in the queue, because closing a
+/// How often it is looked whether listeners that go have taken their queues.
+const LOOK_INTERVAL: Duration = Duration::from_millis(1);
+
+/// What takes connections off the queues of a worker's listeners.
+#[derive(Debug, Default)]
+pub(crate) struct Acceptors(RefCell<HashMap<ListenerId, Rc<Acceptor>>>);
+
+/// What takes connections off one listener's queue.
+#[derive(Debug)]
+struct Acceptor {
+    /// Replaced by publications; what was accepted before keeps what it was accepted under.
+    listening: RefCell<Rc<Listening>>,
+    stop: Stop,
+    has_ended: Cell<bool>,
+}
+
+impl Acceptors {
+    /// Takes over what a publication says of a listener; with a socket, accepts from that.
+    ///
+    /// # Errors
+    /// When the socket cannot be waited for. Nothing is accepted from it then.
+    pub(crate) fn put(
+        &self,
+        (worker, pools): (&Rc<WorkerContext>, &Rc<Pools>),
+        listening: &Listening,
+        socket: Option<OwnedFd>,
+    ) -> io::Result<()> {
+        let own = Rc::new(listening.clone());
+        let Some(socket) = socket else {
+            if let Some(acceptor) = self.0.borrow().get(&listening.id) {
+                acceptor.listening.replace(own);
+            }
+            return Ok(());
+        };
+        let socket = Readiness::new(socket)?;
+        let acceptor = Rc::new(Acceptor {
+            listening: RefCell::new(own),
+            stop: Stop::default(),
+            has_ended: Cell::new(false),
+        });
+        let running = Rc::clone(&acceptor);
+        rt::spawn(run((Rc::clone(worker), Rc::clone(pools)), running, socket));
+        if let Some(before) = self.0.borrow_mut().insert(listening.id, acceptor) {
+            before.stop.stop();
+        }
+        Ok(())
+    }
+
+    /// Ends listeners: each takes what waits in its queue, and closes. The answer is over when what
+    /// they took has had its first turn, so that what leads to one place is on its way there.
+    pub(crate) fn retire(&self, ids: &[ListenerId]) -> impl Future<Output = ()> + use<> {
+        let mut acceptors = self.0.borrow_mut();
+        let going: Vec<Rc<Acceptor>> = ids.iter().filter_map(|id| acceptors.remove(id)).collect();
+        going.iter().for_each(|acceptor| acceptor.stop.stop());
+        async move {
+            while !going.iter().all(|acceptor| acceptor.has_ended.get()) {
+                rt::sleep(LOOK_INTERVAL).await;
+            }
+            rt::sleep(LOOK_INTERVAL).await;
+        }
+    }
+
+    /// Ends all of them.
+    pub(crate) fn stop(&self) {
+        for acceptor in self.0.take().into_values() {
+            acceptor.stop.stop();
+        }
+    }
+}
+
+/// Accepts until it is stopped, then takes what still waits in the queue, because closing a
 /// listener resets it.
-pub(crate) async fn run(
+async fn run(
     (worker, pools): (Rc<WorkerContext>, Rc<Pools>),
-    id: ListenerId,
+    acceptor: Rc<Acceptor>,
     listener: Readiness,
 ) {
     let batch_max = worker.shared.limits.accept_batch_max;
     loop {
         let is_stopped = {
             let readable = pin!(listener.readable());
-            let stopped = pin!(worker.stopped().wait(id));
+            let stopped = pin!(acceptor.stop.wait());
             matches!(select(readable, stopped).await, Either::Right(_))
         };
         let woken_at = Instant::now();
+        let listening = Rc::clone(&acceptor.listening.borrow());
         let mut left = if is_stopped {
             worker.shared.limits.backlog
         } else {
@@ -46,41 +124,42 @@ pub(crate) async fn run(
             left -= 1;
             match socket::accept(listener.as_fd()) {
                 Ok((client, peer)) => {
-                    let accepted = (id, client, peer, woken_at);
-                    start(&worker, &pools, accepted);
+                    start((&worker, &pools), &listening, (client, peer, woken_at));
                 }
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EAGAIN) => break,
                     Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
-                        shed(&worker, id, &listener);
+                        shed(&worker, listening.id, &listener);
                         rt::sleep(EXHAUSTED_PAUSE).await;
                         break;
                     }
                     // Errors that the connection brought with it (accept(2)): it is off the queue.
                     _ => worker
                         .ledger
-                        .count_listener(id, |tally| tally.accept_errors += 1),
+                        .count_listener(listening.id, |tally| tally.accept_errors += 1),
                 },
             }
         }
         if is_stopped {
+            drop(listener);
+            acceptor.has_ended.set(true);
             return;
         }
     }
 }
 
 fn start(
-    worker: &Rc<WorkerContext>,
-    pools: &Rc<Pools>,
-    (id, socket, peer, woken_at): (ListenerId, OwnedFd, SocketAddr, Instant),
+    (worker, pools): (&Rc<WorkerContext>, &Rc<Pools>),
+    listening: &Rc<Listening>,
+    (socket, peer, woken_at): (OwnedFd, SocketAddr, Instant),
 ) {
-    worker
-        .ledger
-        .count_listener(id, |tally| tally.accepted += 1);
     match Readiness::new(socket) {
         Ok(client) => {
+            worker
+                .ledger
+                .count_listener(listening.id, |tally| tally.accepted += 1);
             let accepted = Accepted {
-                listener: id,
+                listener: Rc::clone(listening),
                 client,
                 peer,
                 woken_at,
@@ -90,7 +169,7 @@ fn start(
         }
         Err(_) => worker
             .ledger
-            .count_listener(id, |tally| tally.accept_errors += 1),
+            .count_listener(listening.id, |tally| tally.accept_errors += 1),
     }
 }
 

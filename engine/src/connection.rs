@@ -8,14 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use engine_core::{classify::Hello, ids::ListenerId, outcome::Outcome};
+use engine_core::{classify::Hello, outcome::Outcome};
 use engine_tls::Terms;
 
 use crate::{
     context::{
         FlowContext, WorkerContext,
         admit::{admit_network, admit_source, take_seat},
-        config::Protocol,
+        listener::{Listening, Protocol},
         record::Trace,
     },
     exchange::connection::Connection,
@@ -37,7 +37,7 @@ use crate::{
 /// A connection as it comes off the queue.
 #[derive(Debug)]
 pub(crate) struct Accepted {
-    pub(crate) listener: ListenerId,
+    pub(crate) listener: Rc<Listening>,
     pub(crate) client: Readiness,
     pub(crate) peer: SocketAddr,
     pub(crate) woken_at: Instant,
@@ -52,7 +52,7 @@ pub(crate) fn serve(
     accepted: Accepted,
 ) -> impl Future<Output = ()> {
     let Accepted {
-        listener: id,
+        listener,
         client,
         peer,
         woken_at,
@@ -66,8 +66,7 @@ pub(crate) fn serve(
                 client: ClientFlow {
                     flow: FlowContext {
                         worker: &worker,
-                        listener: &worker.shared.listeners[usize::from(id.0)],
-                        id,
+                        listener: &listener,
                         slot: place.slot(),
                     },
                     streams: &streams,
@@ -85,7 +84,7 @@ pub(crate) fn serve(
         trace.flow.add(received, sent);
         trace.cause = streams.cause.get();
         drop(streams);
-        worker.account(id, trace, outcome);
+        worker.account(&listener, trace, outcome);
     }
 }
 

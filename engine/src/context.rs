@@ -10,6 +10,7 @@ pub(crate) mod checked;
 pub(crate) mod config;
 pub(crate) mod failure;
 pub(crate) mod http2_limits;
+pub(crate) mod listener;
 pub(crate) mod live;
 pub(crate) mod pipes;
 pub(crate) mod record;
@@ -32,18 +33,14 @@ use std::{
 };
 
 use crossbeam_channel::{Sender, TrySendError};
-use engine_core::{
-    admit::Sources,
-    balance::Load,
-    ids::{ListenerId, WorkerId},
-    outcome::Outcome,
-};
+use engine_core::{admit::Sources, balance::Load, ids::WorkerId, outcome::Outcome};
 use engine_http::date::HttpDate;
 
 use crate::context::{
     account::{Ledger, Report, WorkerState},
     challenge::Challenges,
-    config::{Limits, Listener, Stranger},
+    config::{Limits, Stranger},
+    listener::Listening,
     live::{Live, Slot},
     pipes::Pipes,
     record::{Record, Trace},
@@ -52,7 +49,6 @@ use crate::context::{
     room::Room,
     scratch::Scratch,
     snapshot::{Current, Published},
-    stop::Stop,
     told::Told,
 };
 
@@ -63,8 +59,6 @@ const CLOCK_BEGIN: Duration = Duration::from_secs(3600);
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) limits: Limits,
-    pub(crate) listeners: Vec<Listener>,
-    pub(crate) listener_loads: Vec<Load>,
     pub(crate) gateway_load: Load,
     pub(crate) sources: Sources,
     pub(crate) started_at: Instant,
@@ -104,15 +98,14 @@ pub(crate) struct WorkerContext {
     /// A descriptor that is given up when no other is left.
     pub(crate) spare: RefCell<Option<OwnedFd>>,
     current: RefCell<Rc<Current>>,
-    stopped: Stop,
+    is_stopped: Cell<bool>,
 }
 
 /// What every stage of one flow works with: a connection, or a request on a shared one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FlowContext<'a> {
     pub(crate) worker: &'a Rc<WorkerContext>,
-    pub(crate) listener: &'a Listener,
-    pub(crate) id: ListenerId,
+    pub(crate) listener: &'a Rc<Listening>,
     pub(crate) slot: &'a Slot,
 }
 
@@ -132,7 +125,7 @@ impl WorkerContext {
         Self {
             id,
             live: Live::default(),
-            ledger: Ledger::new(shared.listeners.len(), limits.accounted_clients_max),
+            ledger: Ledger::new(limits.accounted_clients_max),
             scratch: Scratch::new(limits.scratch_bytes, limits.held_bytes_max),
             room: Rc::new(Room::new(limits.held_bytes_max)),
             pipes: Pipes::new(limits.pipe_bytes, limits.pipes_idle_max),
@@ -144,7 +137,7 @@ impl WorkerContext {
             mode: Cell::new(None),
             spare: RefCell::new(stop::spare().ok()),
             current: RefCell::new(Rc::new(Current(published))),
-            stopped: Stop::default(),
+            is_stopped: Cell::new(false),
             shared,
         }
     }
@@ -173,8 +166,13 @@ impl WorkerContext {
     }
 
     /// Whether it accepts connections no longer.
-    pub(crate) fn stopped(&self) -> &Stop {
-        &self.stopped
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.is_stopped.get()
+    }
+
+    /// From now on it accepts no connections.
+    pub(crate) fn stop(&self) {
+        self.is_stopped.set(true);
     }
 
     /// A number that no other request has, in any run: it names the request in logs.
@@ -216,7 +214,7 @@ impl WorkerContext {
     }
 
     /// Counts and records a connection that ended: the only place that does.
-    pub(crate) fn account(&self, id: ListenerId, trace: Trace, outcome: Outcome) {
+    pub(crate) fn account(&self, listener: &Listening, trace: Trace, outcome: Outcome) {
         if let Some(route) = &trace.route {
             let first_byte = trace.flow.first_byte_at.get();
             self.ledger.count(route, |tally| {
@@ -230,11 +228,10 @@ impl WorkerContext {
         if let Some(client) = trace.flow.client.get() {
             self.ledger.close_client(client);
         }
-        self.ledger.count_listener(id, |tally| {
+        self.ledger.count_listener(listener.id, |tally| {
             tally.outcomes[outcome.index()] += 1;
             tally.ech += u64::from(trace.ech);
         });
-        let listener = &self.shared.listeners[usize::from(id.0)];
         tracing::debug!(
             listener = &*listener.name,
             client = %trace.client,

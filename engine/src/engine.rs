@@ -2,6 +2,7 @@
 
 pub(crate) mod counters;
 pub(crate) mod listen;
+pub(crate) mod listeners;
 pub(crate) mod start;
 
 use std::{
@@ -15,7 +16,7 @@ use std::{
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use engine_core::{
-    ids::{Generation, NetnsId, NetworkId, RouteId},
+    ids::{Generation, ListenerId, NetnsId, NetworkId, RouteId},
     snapshot::Snapshot,
 };
 use engine_sys::{netns::Identity, probe::Abilities};
@@ -32,7 +33,10 @@ use crate::{
         snapshot::Publication,
         snapshot::{Gone, Published},
     },
-    engine::counters::{ClientTraffic, ClientsTraffic, Counters},
+    engine::{
+        counters::{ClientTraffic, ClientsTraffic, Counters},
+        listeners::{Listeners, share_out},
+    },
     rt::Driver,
     worker::{Command, Withdrawn},
 };
@@ -44,7 +48,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Engine {
     workers: Vec<WorkerThread>,
-    addresses: Vec<(Arc<str>, SocketAddr)>,
+    listeners: Listeners,
     abilities: Abilities,
     driver: Driver,
     shared: Arc<Shared>,
@@ -100,9 +104,10 @@ struct WorkerThread {
 }
 
 impl Engine {
-    /// Where the listeners listen, with the ports that the kernel chose for port 0.
-    pub fn addresses(&self) -> &[(Arc<str>, SocketAddr)] {
-        &self.addresses
+    /// Where a listener listens, with the port that the kernel chose for port 0; `None` where it is in no
+    /// publication, or never had sockets.
+    pub fn address(&self, listener: ListenerId) -> Option<SocketAddr> {
+        self.listeners.address(listener)
     }
 
     /// What the kernel allows.
@@ -126,26 +131,33 @@ impl Engine {
     }
 
     /// Makes every worker route by a new snapshot, and waits until they do. Live connections go on;
-    /// those of networks that the new snapshot does not have are reset.
+    /// those of networks that the new snapshot does not have are reset. Listeners that it does not have, or
+    /// that get other sockets, take what waits in their queues first, so that it is still routed by the
+    /// snapshot before.
     ///
     /// # Errors
     /// When it is older than the running one, or a worker does not answer in time.
-    pub fn publish(&mut self, publication: Publication) -> Result<(), PublishError> {
+    pub fn publish(&mut self, mut publication: Publication) -> Result<(), PublishError> {
         let offered = publication.snapshot.generation();
         let running = self.current.snapshot.generation();
         if offered < running {
             return Err(PublishError::Stale { offered, running });
         }
-        let checks = &self.current.checks;
-        let published = Published::after(checks, publication, self.workers.len());
+        let sockets = mem::take(&mut publication.sockets);
+        let published = Published::after(Some(&self.current), publication, self.workers.len());
         let published = Arc::new(published);
+        let both = (Some(&*self.current), &*published);
+        let changes = self.listeners.take_up(both, &sockets, &mut self.counters);
+        self.retire(&changes.retired);
+        let shares = share_out(&changes.came, sockets, self.workers.len());
         let gone = Arc::new(gone(&self.current, &published));
         forget_requests(&published, &gone.moved_routes);
         let (done, answers) = bounded(self.workers.len());
-        for worker in &self.workers {
+        for (worker, came) in self.workers.iter().zip(shares) {
             worker.send(Command::Publish {
                 published: Arc::clone(&published),
                 gone: Arc::clone(&gone),
+                came,
                 done: done.clone(),
             });
         }
@@ -163,6 +175,23 @@ impl Engine {
         } else {
             Ok(())
         }
+    }
+
+    /// Has listeners take what waits in their queues, and close. A worker that does not answer in time is
+    /// asked to publish all the same: it will do both in order.
+    fn retire(&self, listeners: &Arc<[ListenerId]>) {
+        if listeners.is_empty() {
+            return;
+        }
+        let (done, answers) = bounded(self.workers.len());
+        for worker in &self.workers {
+            worker.send(Command::Retire {
+                listeners: Arc::clone(listeners),
+                done: done.clone(),
+            });
+        }
+        drop(done);
+        collect(&answers, self.workers.len(), ANSWER_TIMEOUT);
     }
 
     /// What every client moved since the last time, exact up to the last [`Engine::counters`]. It
@@ -192,8 +221,10 @@ impl Engine {
         &self.counters
     }
 
-    /// Lets go of the counters of routes that are gone, when their last connection has ended.
+    /// Lets go of the counters of routes and listeners that are gone, when their last connection has
+    /// ended.
     fn forget_ended(&mut self) {
+        self.listeners.forget_ended(&mut self.counters);
         let routes = &mut self.counters.routes;
         self.gone.retain(|id| {
             let is_live = routes.get(id).is_some_and(|route| route.tally.live() > 0);
@@ -415,8 +446,10 @@ mod tests {
             http: engine_http::rules::Table::default(),
             tls: crate::context::tls::Tls::default(),
             namespaces: HashMap::new(),
+            listeners: Vec::new(),
+            sockets: HashMap::new(),
         };
-        Published::after(&[], publication, 1)
+        Published::after(None, publication, 1)
     }
 
     #[test]

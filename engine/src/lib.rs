@@ -29,12 +29,10 @@ pub use crate::{
         account::{ListenerTally, WorkerState},
         challenge::Challenges,
         checked::TargetDown,
-        config::{
-            Config, DriverChoice, HalfClose, Limits, ListenSocket, Listener, Protocol, RelayMode,
-            Stranger, Workers,
-        },
+        config::{Config, DriverChoice, Limits, Stranger, Workers},
         failure::Failure,
         http2_limits::Http2Limits,
+        listener::{HalfClose, Listener, Protocol, RelayMode, Sockets},
         record::{Durations, Record},
         request_record::RequestRecord,
         snapshot::Publication,
@@ -46,7 +44,8 @@ pub use crate::{
     },
     engine::{
         Drained, Draining, Engine, PublishError, StartError,
-        counters::{ClientTraffic, Counters, RouteCounters, WorkerCounters},
+        counters::{ClientTraffic, Counters, ListenerCounters, RouteCounters, WorkerCounters},
+        listen::{Bind, Opening},
     },
     rt::Driver,
 };

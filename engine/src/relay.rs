@@ -33,7 +33,7 @@ use crate::{
         FlowContext, Mode,
         account::clients::Moved,
         admit::Permit,
-        config::RelayMode,
+        listener::RelayMode,
         record::{Flow, RelayedBy},
     },
     rt::Readiness,

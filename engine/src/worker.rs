@@ -3,7 +3,7 @@
 
 use std::{
     cell::Cell,
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     io,
     net::IpAddr,
     os::fd::{AsFd, OwnedFd},
@@ -18,7 +18,7 @@ use engine_sys::netns::Identity;
 use nix::sys::eventfd::EventFd;
 
 use crate::{
-    accept,
+    accept::Acceptors,
     context::{
         Shared, WorkerContext,
         account::Report,
@@ -49,10 +49,16 @@ const LAST_TURNS: Duration = Duration::from_secs(2);
 /// What control asks of a worker.
 #[derive(Debug)]
 pub(crate) enum Command {
+    /// Accept no more from these listeners but what waits in their queues, and say when that is done.
+    Retire {
+        listeners: Arc<[ListenerId]>,
+        done: Sender<()>,
+    },
     /// Route by this from now on, and say so.
     Publish {
         published: Arc<Published>,
         gone: Arc<Gone>,
+        came: Came,
         done: Sender<Generation>,
     },
     /// End what leaves from addresses that are gone.
@@ -64,6 +70,13 @@ pub(crate) enum Command {
         deadline: Instant,
         done: Sender<Report>,
     },
+}
+
+/// Listeners of a publication that are new or not as they were, and the sockets that they get.
+#[derive(Debug, Default)]
+pub(crate) struct Came {
+    pub(crate) listeners: Arc<[ListenerId]>,
+    pub(crate) sockets: HashMap<ListenerId, OwnedFd>,
 }
 
 /// Addresses that a namespace has no longer.
@@ -79,7 +92,7 @@ pub(crate) struct Start {
     pub(crate) id: WorkerId,
     pub(crate) shared: Arc<Shared>,
     pub(crate) published: Arc<Published>,
-    pub(crate) sockets: Vec<(ListenerId, OwnedFd)>,
+    pub(crate) came: Came,
     pub(crate) commands: Receiver<Command>,
     pub(crate) doorbell: Arc<EventFd>,
 }
@@ -89,6 +102,7 @@ pub(crate) struct Start {
 struct Worker {
     context: Rc<WorkerContext>,
     pools: Rc<Pools>,
+    acceptors: Acceptors,
     draining_until: Cell<Option<Instant>>,
 }
 
@@ -105,12 +119,10 @@ pub(crate) fn run(driver: rt::Driver, start: Start, up: Sender<()>) -> io::Resul
         let worker = Worker {
             context: Rc::new(context),
             pools,
+            acceptors: Acceptors::default(),
             draining_until: Cell::new(None),
         };
-        for (id, socket) in start.sockets {
-            let (context, pools) = (Rc::clone(&worker.context), Rc::clone(&worker.pools));
-            rt::spawn(accept::run((context, pools), id, Readiness::new(socket)?));
-        }
+        worker.listen(start.came)?;
         rt::spawn(sweep(Rc::clone(&worker.context), Rc::clone(&worker.pools)));
         worker.start_checks(&worker.context.current().0.checks);
         let _ = up.send(());
@@ -148,12 +160,20 @@ impl Worker {
         while let Ok(command) = commands.try_recv() {
             // Whoever asked may have stopped waiting: then the answer is dropped.
             match command {
+                Command::Retire { listeners, done } => {
+                    let retired = self.acceptors.retire(&listeners);
+                    rt::spawn(async move {
+                        retired.await;
+                        let _ = done.send(());
+                    });
+                }
                 Command::Publish {
                     published,
                     gone,
+                    came,
                     done,
                 } => {
-                    let generation = self.publish(published, &gone);
+                    let generation = self.publish(published, &gone, came);
                     let _ = done.send(generation);
                 }
                 Command::EndAddresses(withdrawn) => self.end_addresses(&withdrawn),
@@ -182,7 +202,7 @@ impl Worker {
 
     /// Swaps the snapshot; an older one than the running one is refused. The one before dies on
     /// the control thread, which holds on to it until no worker does.
-    fn publish(&self, published: Arc<Published>, gone: &Arc<Gone>) -> Generation {
+    fn publish(&self, published: Arc<Published>, gone: &Arc<Gone>, came: Came) -> Generation {
         let running = self.context.current().0.snapshot.generation();
         if published.snapshot.generation() < running {
             return running;
@@ -193,6 +213,9 @@ impl Worker {
             .keep(&published.tls, &published.namespaces);
         self.start_checks(&published.checks);
         self.context.replace(published);
+        if let Err(error) = self.listen(came) {
+            tracing::error!(worker = %self.context.id, %error, "a listener cannot be waited for");
+        }
         if !gone.routes.is_empty() {
             rt::spawn(forget(Rc::clone(&self.context), Arc::clone(gone)));
         }
@@ -219,12 +242,35 @@ impl Worker {
         generation
     }
 
+    /// Takes up listeners that are new or not as they were. A worker that drains listens no more.
+    fn listen(&self, came: Came) -> io::Result<()> {
+        if self.context.is_stopped() {
+            return Ok(());
+        }
+        let Came {
+            listeners,
+            mut sockets,
+        } = came;
+        let current = self.context.current();
+        let known = listeners.iter().map(|id| current.0.listeners.get(id));
+        let mut listened = Ok(());
+        for listening in known.flatten() {
+            let socket = sockets.remove(&listening.id);
+            let put = self
+                .acceptors
+                .put((&self.context, &self.pools), listening, socket);
+            listened = listened.and(put);
+        }
+        listened
+    }
+
     fn start_checks(&self, checks: &[Arc<Checked>]) {
         health::start(&self.context, &self.pools, checks);
     }
 
     async fn drain(&self, commands: &Receiver<Command>) {
-        self.context.stopped().stop();
+        self.context.stop();
+        self.acceptors.stop();
         self.context.live.end_at_rest();
         let is_over = || {
             self.draining_until
@@ -263,7 +309,7 @@ async fn forget(worker: Rc<WorkerContext>, gone: Arc<Gone>) {
 /// and their clients leave, as any other's.
 async fn sweep(worker: Rc<WorkerContext>, pools: Rc<Pools>) {
     let started_at = Instant::now();
-    while !worker.stopped().is_stopped() || worker.live.len() > 0 {
+    while !worker.is_stopped() || worker.live.len() > 0 {
         rt::sleep(SWEEP_PERIOD).await;
         worker
             .live

@@ -16,7 +16,7 @@ use tests::{
     server::{self, Server},
     stream, tests,
     tls::{self as client, UNRECOGNIZED_NAME},
-    wait::PATIENCE,
+    wait::{PATIENCE, eventually},
 };
 
 fn main() -> ExitCode {
@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         a_drain_lets_connections_end_and_takes_no_new_ones,
         a_drain_resets_what_is_left_at_its_deadline,
         listening_sockets_may_be_handed_over,
+        a_reload_opens_and_closes_ports,
     ])
 }
 
@@ -198,12 +199,12 @@ fn a_drain_lets_connections_end_and_takes_no_new_ones(lab: &mut Lab) -> Result<(
     let mut stream = live("blue.example")?;
     gateway.signal(Signal::SIGTERM)?;
     gateway.wait_for_notice("STOPPING=1")?;
-    tests::wait::eventually("new connections are refused", || {
+    eventually("new connections are refused", || {
         stream::connect(GATEWAY).is_err().then_some(())
     })?;
     // Whoever spreads clients over gateways is told, for as long as the last of them stays.
     let status = |path| gateway.api().ask("GET", path, None);
-    tests::wait::eventually("it is not ready any more", || {
+    eventually("it is not ready any more", || {
         (status("/readyz").ok()?.status == 503).then_some(())
     })?;
     let shown = status("/api/v1/status")?.ok()?;
@@ -282,4 +283,48 @@ fn listening_sockets_may_be_handed_over(lab: &mut Lab) -> Result<()> {
     let state = tenant.state(json!({ "blue.example": ["10.0.0.2:443"] }));
     let _next = lab.gateway_after(before, stdin, tls(json!({})), state)?;
     stream::expect(&mut waiting, &hello)
+}
+
+fn a_reload_opens_and_closes_ports(lab: &mut Lab) -> Result<()> {
+    let tenant = lab.tenant(51_820)?;
+    let _server = Server::start(tenant.listen(443)?, server::echo)?;
+    let state = tenant.state(json!({ "blue.example": ["10.0.0.2:443"] }));
+    let before = tls(json!({}));
+    let gateway = lab.gateway(before.clone(), state)?;
+    let mut kept = live("blue.example")?;
+    // Somebody else has the port at first.
+    let taken = TcpListener::bind("127.0.0.1:0")?;
+    let address = taken.local_addr()?;
+    let mut more = before.clone();
+    let to = format!("netns:{}/10.0.0.2:443", tenant.name.as_str());
+    let raw = json!({ "name": "raw", "bind": address, "protocol": "tcp", "to": to });
+    more["listeners"]
+        .as_array_mut()
+        .context("no list")?
+        .push(raw);
+    gateway.expect_error("a listener cannot be bound");
+    gateway.reload(&more)?;
+    let unbound = || -> Result<bool> {
+        let status = gateway.api().get("/api/v1/status")?;
+        let list = status["degraded"].as_array().context("no list")?;
+        let mut reasons = list.iter().map(|it| &it["reason"]);
+        Ok(reasons.any(|reason| reason == "listener_not_bound"))
+    };
+    ensure!(unbound()?, "it is told");
+    still_lives(&mut kept)?;
+    drop(taken);
+    let connect = || {
+        let mut stream = stream::connect(address).ok()?;
+        still_lives(&mut stream).ok()?;
+        Some(stream)
+    };
+    let mut raw = eventually("the port is taken when it is free", connect)?;
+    eventually("it is told no longer", || {
+        unbound().is_ok_and(|is_told| !is_told).then_some(())
+    })?;
+    gateway.reload(&before)?;
+    ensure!(stream::connect(address).is_err(), "it is closed");
+    still_lives(&mut raw)?;
+    still_lives(&mut kept)?;
+    still_lives(&mut live("blue.example")?)
 }

@@ -36,7 +36,8 @@ pub use api::{
 pub use environment::{OTHER_VARIABLES, Source, VARIABLE_PREFIX};
 pub use limits::Limits;
 pub use listener::{
-    HalfClose, LISTENERS_MAX, Listener, ListenerName, Protocol, ProxyProtocol, RelayMode,
+    HalfClose, LISTENERS_MAX, Listener, ListenerName, ListenerTerms, Protocol, ProxyProtocol,
+    RelayMode,
 };
 pub use log::{Log, LogFile, LogFormat, LogLevel, RequestFormat};
 pub use reference::reference;
@@ -60,8 +61,10 @@ section! {
         /// How workers wait for events. `auto` uses io_uring if the kernel allows it, otherwise
         /// epoll.
         driver: Driver = "auto";
-        /// Where connections are accepted.
-        listeners: Vec<Listener>;
+        /// Where connections are accepted. A reload opens and closes addresses: one that cannot be
+        /// opened is tried again every second, and connections of one that goes live on. Networks of
+        /// the state document may have listeners of their own.
+        listeners: Vec<Listener>, reload;
         /// The REST API.
         api: Api;
         /// The database: desired state with its generations, accounts, certificates, audit log and

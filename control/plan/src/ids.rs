@@ -2,10 +2,13 @@
 
 use std::{collections::HashMap, hash::Hash, net::SocketAddr};
 
-use control_api::place::{NetnsName, NetworkName};
+use control_api::{
+    boot::ListenerName,
+    place::{NetnsName, NetworkName},
+};
 use engine_core::{
     hostname::HostPattern,
-    ids::{NetnsId, NetworkId, RouteId},
+    ids::{ListenerId, NetnsId, NetworkId, RouteId},
 };
 use engine_http::{method::Scheme, rules::Match};
 
@@ -25,6 +28,7 @@ pub struct Ids {
     routes: Registry<RouteKey>,
     networks: Registry<NetnsName>,
     namespaces: Registry<NetnsName>,
+    listeners: Registry<ListenerName>,
     secret: Secret,
 }
 
@@ -92,6 +96,7 @@ impl<'a> NextIds<'a> {
         next.routes.given = before.routes.given;
         next.networks.given = before.networks.given;
         next.namespaces.given = before.namespaces.given;
+        next.listeners.given = before.listeners.given;
         next.secret = before.secret.clone();
         Self { before, next }
     }
@@ -121,6 +126,11 @@ impl<'a> NextIds<'a> {
             .namespaces
             .id(name.clone(), &self.before.namespaces);
         NetnsId(FIRST_NAMED.saturating_add(id))
+    }
+
+    /// Names of listeners are unique in the gateway.
+    pub(crate) fn listener(&mut self, name: &ListenerName) -> ListenerId {
+        ListenerId(self.next.listeners.id(name.clone(), &self.before.listeners))
     }
 
     /// What is not in the snapshot is forgotten.

@@ -2,13 +2,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    net::SocketAddr,
     num::NonZeroU16,
     sync::Arc,
 };
 
 use control_api::{
     Problem, Problems, Severity,
-    boot::Listener,
+    boot::{Listener, ListenerName, ListenerTerms},
     place::{NetnsName, NetworkName, Place},
     state::{
         Desired, Namespace, Network, PoolTarget, ProxyKey, Route as Declared, Scheme, Terminated,
@@ -17,7 +18,7 @@ use control_api::{
 use engine_core::{
     balance::{Balance, Load},
     hostname::HostPattern,
-    ids::{Generation, ListenerId, NetnsId, RouteId},
+    ids::{Generation, ListenerId, NetnsId, NetworkId, RouteId},
     snapshot::{self, Route, Snapshot, SnapshotBuilder, Target},
 };
 use engine_http::{
@@ -49,6 +50,27 @@ pub struct Planned {
     pub tls: Tls,
     /// Every namespace that the snapshot names; the host's is always among them.
     pub namespaces: BTreeMap<NetnsId, NamespaceSource>,
+    /// Where connections come in.
+    pub listeners: Vec<PlannedListener>,
+}
+
+/// A listener, with all that control and the workers have to know of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedListener {
+    /// Stable over snapshots in which the name is declared.
+    pub id: ListenerId,
+    /// Unique in the gateway.
+    pub name: ListenerName,
+    /// The network that declares it, and whose names alone it serves; `None` for the boot file's.
+    pub owner: Option<NonZeroU16>,
+    /// That network as the workers know it.
+    pub network: Option<NetworkId>,
+    /// Its address.
+    pub bind: SocketAddr,
+    /// The namespace that it is an address of.
+    pub place: NamespaceSource,
+    /// What it does with connections.
+    pub terms: ListenerTerms,
 }
 
 /// Where a namespace comes from.
@@ -71,8 +93,7 @@ pub struct Held {
     pub hosts: BTreeSet<HostPattern>,
 }
 
-/// Makes the snapshot of a state document and of the listeners' own places. The position of a
-/// listener is its id. `ids` takes the new ids when, and only when, all is well.
+/// Makes the snapshot of a state document and of the listeners' own places. `ids` takes the new ids when, and only when, all is well.
 ///
 /// # Errors
 /// Every place of a listener that is in no declared network.
@@ -95,6 +116,7 @@ pub fn publish(
         networks: HashMap::new(),
         placed: HashMap::new(),
         namespaces: BTreeMap::from([(NetnsId(HOST), NamespaceSource::Host)]),
+        listeners: Vec::new(),
         problems: Problems::default(),
     };
     for network in desired.networks.values() {
@@ -128,6 +150,7 @@ struct Plan<'a> {
     /// Routes that listeners lead to: several may name one place.
     placed: HashMap<Place, RouteId>,
     namespaces: BTreeMap<NetnsId, NamespaceSource>,
+    listeners: Vec<PlannedListener>,
     problems: Problems,
 }
 
@@ -310,8 +333,16 @@ impl Plan<'_> {
     }
 
     fn listener(&mut self, index: usize, listener: &Listener) {
-        // The boot file has at most `LISTENERS_MAX` listeners.
-        let id = ListenerId(u16::try_from(index).unwrap_or(u16::MAX));
+        let id = self.ids.listener(&listener.name);
+        self.listeners.push(PlannedListener {
+            id,
+            name: listener.name.clone(),
+            owner: None,
+            network: None,
+            bind: listener.bind,
+            place: NamespaceSource::Host,
+            terms: listener.terms(),
+        });
         if let Some(to) = &listener.to
             && let Some(route) = self.place(to, index, "to")
         {
@@ -399,13 +430,14 @@ impl Plan<'_> {
         let snapshot = snapshot.map_err(|errors| contradictions(texts(errors)))?;
         let http = rules::table(self.rules, &snapshot);
         let http = http.map_err(contradictions)?;
-        let namespaces = self.namespaces;
+        let (namespaces, listeners) = (self.namespaces, self.listeners);
         Ok((
             Planned {
                 snapshot,
                 http,
                 tls: self.tls,
                 namespaces,
+                listeners,
             },
             self.ids.finish(),
         ))

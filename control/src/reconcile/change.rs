@@ -22,6 +22,7 @@ use super::{
     answers::Answer,
     clock::unix_now,
     left_out::LeftOut,
+    order::Taken,
     publication::{Prepared, publish_to},
     round::Planning,
     unserved::{BootState, Standing},
@@ -346,9 +347,8 @@ impl Reconciler {
     ///
     /// # Errors
     /// When a listener leads to a network that the desired state does not have; nothing changes.
-    pub(super) fn take_boot(&mut self, boot: Boot) -> Result<Vec<String>, Problems> {
+    pub(super) fn take_boot(&mut self, boot: Boot) -> Result<Taken, Problems> {
         let waiting = boot.restart_needed(&self.boot);
-        let boot_state = BootState::taken(&boot, &self.boot);
         let mut next = self.boot.clone();
         crate::serve::adopt(&mut next, &boot);
         let previous = Some(self.engine.snapshot());
@@ -356,13 +356,18 @@ impl Reconciler {
             self.publisher
                 .prepare(&self.desired, &self.left_out, &next.listeners, previous)?;
         self.boot = next;
-        self.boot_state = boot_state;
+        self.boot_state = BootState::default();
         self.standing = Standing::of(&self.desired, &self.boot.listeners);
         self.hand_out(prepared);
         self.networks.round(&self.desired, None);
         self.count();
         self.show();
-        Ok(waiting)
+        let unbound = self.publisher.unbound().filter(|it| it.owner.is_none());
+        let unbound = unbound.map(|it| format!("listener {}: {}", it.name, it.why));
+        Ok(Taken {
+            waiting,
+            unbound: unbound.collect(),
+        })
     }
 }
 

@@ -24,13 +24,22 @@ pub(crate) enum Order {
     Boot {
         /// The new one.
         boot: Box<Boot>,
-        /// Told the keys that wait for a restart, or the problems.
-        reply: oneshot::Sender<Result<Vec<String>, Problems>>,
+        /// Told what came of it, or the problems.
+        reply: oneshot::Sender<Result<Taken, Problems>>,
     },
     /// Show that the boot file was refused, and why: what was taken before stays.
     BootRefused(String),
     /// Accept no more, let connections end, and end. A second one only moves the deadline.
     Drain(Drain),
+}
+
+/// What came of a boot file that was taken.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    /// The keys that wait for a restart.
+    pub(crate) waiting: Vec<String>,
+    /// Its listeners that have no port, and why: one sentence each.
+    pub(crate) unbound: Vec<String>,
 }
 
 /// Until when connections may go on.

@@ -8,7 +8,7 @@ use std::{
 use anyhow::Context as _;
 use control_api::{Problems, boot::Listener, state::Desired};
 use control_kernel::{Linux, linux::Refusal};
-use control_plan::{Held, Ids, NamespaceSource, Planned, publish};
+use control_plan::{Held, Ids, NamespaceSource, Planned, PlannedListener, publish};
 use control_store::Store;
 use engine::{Engine, Publication};
 use engine_core::{ids::Generation, snapshot::Snapshot};
@@ -19,6 +19,7 @@ use super::{
     LeftOut, Reconciler,
     tls::{Failure, Tls},
 };
+use crate::ports::{Ports, Unbound};
 
 /// Publications whose desired generation is remembered. Workers answer every publication, so this
 /// many are never outstanding.
@@ -37,6 +38,9 @@ pub(crate) struct Publisher {
     held: BTreeMap<NamespaceSource, Identity>,
     /// Those that could not be had, and why.
     missing: BTreeMap<NamespaceSource, String>,
+    ports: Ports,
+    /// The listeners of the last publication, those without a port among them.
+    listeners: Vec<PlannedListener>,
     /// Those that workers hold and whose names are gone, and why they cannot be had any more.
     gone: BTreeMap<NamespaceSource, String>,
 }
@@ -54,7 +58,7 @@ impl Publisher {
     ///
     /// # Errors
     /// When the kernel has no random numbers, or the store does not answer.
-    pub(crate) fn start(tls: Tls, store: &Store) -> anyhow::Result<Self> {
+    pub(crate) fn start(tls: Tls, store: &Store, ports: Ports) -> anyhow::Result<Self> {
         let mut drawn = [0; 32];
         // Of the kernel's random numbers (getrandom(2)).
         let random = ring::default_provider().secure_random;
@@ -69,6 +73,8 @@ impl Publisher {
             generations: BTreeMap::new(),
             held: BTreeMap::new(),
             missing: BTreeMap::new(),
+            ports,
+            listeners: Vec::new(),
             gone: BTreeMap::new(),
         })
     }
@@ -131,12 +137,28 @@ impl Publisher {
         }
         self.missing = missing;
         self.gone.clear();
+        self.listeners = planned.listeners;
+        let (listeners, sockets) = self.ports.settle(&self.listeners, |place| {
+            kernel.namespace(place).map_err(why)
+        });
         Publication {
             snapshot: planned.snapshot,
             http: planned.http,
             tls: self.tls.publication(planned.tls),
             namespaces,
+            listeners,
+            sockets,
         }
+    }
+
+    /// The listeners of the last publication.
+    pub(crate) fn listeners(&self) -> &[PlannedListener] {
+        &self.listeners
+    }
+
+    /// Those of them that have no port, and why.
+    pub(crate) fn unbound(&self) -> impl Iterator<Item = &Unbound> {
+        self.ports.unbound()
     }
 
     /// Notes that what the workers run stands for another desired generation, too: nothing in it
@@ -162,6 +184,12 @@ impl Publisher {
         }
         let mut missing = self.missing.keys();
         is_stale || missing.any(|source| kernel.namespace(source).is_ok())
+    }
+
+    /// Whether a port that could not be had can be had now.
+    pub(crate) fn has_freed_port(&self, kernel: &mut Linux) -> bool {
+        self.ports
+            .has_freed(|place| kernel.namespace(place).map_err(why))
     }
 
     /// What of the TLS of the last publication could not be made, and is served to nobody.
@@ -215,6 +243,13 @@ impl Reconciler {
     /// for which that matters, and those that are done cannot take anything.
     pub(super) fn republish_if_stale(&mut self) {
         if self.draining.is_none() && self.publisher.is_stale(&mut self.networks.kernel) {
+            self.republish();
+        }
+    }
+
+    /// Takes up ports that could not be had before.
+    pub(super) fn republish_if_freed(&mut self) {
+        if self.draining.is_none() && self.publisher.has_freed_port(&mut self.networks.kernel) {
             self.republish();
         }
     }

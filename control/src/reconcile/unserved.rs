@@ -7,7 +7,7 @@ use std::{
 
 use control_api::{
     answer::{CertificateState, CertificateStatus, Degradation, Reason},
-    boot::{Boot, Listener, Protocol},
+    boot::{Listener, Protocol},
     place::NetworkName,
     state::{Desired, Terminated},
 };
@@ -23,6 +23,7 @@ use super::{
     clock::unix_now,
     tls::{Failed, Failure},
 };
+use crate::ports::Unbound;
 
 /// What only changes with the desired state and the boot file.
 #[derive(Debug, Default)]
@@ -72,7 +73,7 @@ fn unsourced(desired: &Desired) -> Vec<(NonZeroU16, Option<HostPattern>)> {
 pub(super) struct BootState {
     /// Why the last one was refused.
     pub(super) refused: Option<String>,
-    /// Listeners of the last one that are not bound, and why.
+    /// Listeners that are left out, and why.
     unbound: Vec<(String, String)>,
 }
 
@@ -84,21 +85,6 @@ impl BootState {
         Self {
             refused: None,
             unbound: unbound.map(|it| not_bound(it, why)).collect(),
-        }
-    }
-
-    /// Of one that was taken beside what a gateway was started with.
-    pub(super) fn taken(boot: &Boot, running: &Boot) -> Self {
-        let is_bound = |listener: &Listener| {
-            let mut running = running.listeners.iter();
-            running.any(|it| it.name == listener.name && it.bind == listener.bind)
-        };
-        let unbound = boot.listeners.iter().filter(|listener| !is_bound(listener));
-        Self {
-            refused: None,
-            unbound: unbound
-                .map(|it| not_bound(it, "the boot file declares it since the start"))
-                .collect(),
         }
     }
 }
@@ -121,6 +107,7 @@ impl Reconciler {
             missing: self.publisher.missing(),
             standing: &self.standing,
             boot_state: &self.boot_state,
+            unbound: self.publisher.unbound().cloned().collect(),
             certificates: &view.certificates,
             is_covered: &|host| self.is_covered(host),
             tls_failures: self.publisher.tls_failures(),
@@ -173,6 +160,8 @@ struct Scene<'a> {
     missing: BTreeMap<&'a NamespaceSource, &'a str>,
     standing: &'a Standing,
     boot_state: &'a BootState,
+    /// Listeners that have no port.
+    unbound: Vec<Unbound>,
     certificates: &'a [CertificateStatus],
     /// Whether clients of a host, or of one that nobody declared, get a certificate.
     is_covered: &'a dyn Fn(Option<&HostPattern>) -> bool,
@@ -191,6 +180,7 @@ impl Scene<'_> {
         found.extend(self.without_namespace());
         found.extend(self.standing.unserved.iter().map(without_listener));
         found.extend(self.of_the_boot_file());
+        found.extend(self.unbound.iter().map(without_port));
         found.extend(self.without_certificate());
         found.extend(self.without_tls());
         found.extend(self.without_target());
@@ -303,6 +293,11 @@ const TARGETS_SHOWN_MAX: usize = 3;
 const FAILURE_SECONDS: u64 = 300;
 /// Warnings that are shown.
 const WARNINGS_MAX: usize = 100;
+
+fn without_port(unbound: &Unbound) -> Degradation {
+    let (name, why) = (unbound.name.as_str(), unbound.why.as_str());
+    Degradation::new(Reason::ListenerNotBound, name, why).of(unbound.owner.map(NonZeroU16::get))
+}
 
 fn without_listener(unserved: &Unserved) -> Degradation {
     let why = format!(

@@ -88,7 +88,7 @@ impl Reconciler {
                 reason: self.backend_reason().to_owned(),
             },
             networks: networks.collect(),
-            listeners: self.listeners(counters),
+            listeners: self.listener_status(counters),
             workers: self.workers(counters),
             store: StoreStatus {
                 bytes: store_bytes(&self.boot.store),
@@ -110,19 +110,22 @@ impl Reconciler {
         }
     }
 
-    fn listeners(&self, counters: &Counters) -> Vec<ListenerStatus> {
-        let declared = self.boot.listeners.iter().zip(self.engine.addresses());
-        let listeners = declared.zip(&counters.listeners);
-        let status = listeners.map(|((declared, (name, bind)), tally)| ListenerStatus {
-            name: name.to_string(),
-            bind: bind.to_string(),
-            protocol: match declared.protocol {
+    fn listener_status(&self, counters: &Counters) -> Vec<ListenerStatus> {
+        let listeners = self.listeners().iter();
+        let bound = listeners.filter_map(|it| Some((it, self.engine.address(it.id)?)));
+        let status = bound.map(|(listener, address)| ListenerStatus {
+            name: listener.name.to_string(),
+            bind: address.to_string(),
+            protocol: match listener.terms.protocol {
                 Protocol::Tls => "tls".to_owned(),
                 Protocol::Tcp => "tcp".to_owned(),
                 Protocol::Http => "http".to_owned(),
                 Protocol::Https => "https".to_owned(),
             },
-            accepted: tally.accepted,
+            accepted: counters
+                .listeners
+                .get(&listener.id)
+                .map_or(0, |it| it.tally.accepted),
         });
         status.collect()
     }

@@ -2,7 +2,6 @@
 
 use std::{
     num::{NonZeroU32, NonZeroUsize},
-    sync::Arc,
     thread::available_parallelism,
 };
 
@@ -11,12 +10,7 @@ use control_api::{
     boot::{self, Boot},
 };
 use crossbeam_channel::Sender;
-use engine::{
-    Challenges, Config, DriverChoice, HalfClose, Limits, ListenSocket, Listener, Protocol, Record,
-    RelayMode, RequestRecord, Workers,
-};
-
-use super::inherited::Sockets;
+use engine::{Challenges, Config, DriverChoice, Limits, Record, RequestRecord, Workers};
 
 /// Where the engine's records go.
 #[derive(Debug)]
@@ -25,21 +19,8 @@ pub(super) struct Outlets {
     pub(super) requests: Option<Sender<RequestRecord>>,
 }
 
-/// Listeners take over the sockets that were handed over for them.
 /// `descriptors`: how many the process may have, less those that are kept back.
-pub(super) fn from_boot(
-    boot: &Boot,
-    descriptors: u64,
-    mut sockets: Sockets,
-    outlets: Outlets,
-) -> Config {
-    let listeners = boot.listeners.iter().enumerate().map(|(index, declared)| {
-        let socket = match sockets.remove(&index) {
-            Some(socket) => ListenSocket::Inherited(socket),
-            None => ListenSocket::Bind(declared.bind),
-        };
-        listener(declared, socket)
-    });
+pub(super) fn from_boot(boot: &Boot, descriptors: u64, outlets: Outlets) -> Config {
     Config {
         driver: match boot.driver {
             boot::Driver::Auto => DriverChoice::Auto,
@@ -50,7 +31,6 @@ pub(super) fn from_boot(
             boot::Workers::Auto => Workers::Auto,
             boot::Workers::Count(count) => Workers::Count(count),
         },
-        listeners: listeners.collect(),
         limits: limits(&boot.limits, descriptors),
         records: outlets.records,
         requests: outlets.requests,
@@ -64,37 +44,6 @@ pub(super) fn threads(declared: boot::Workers) -> NonZeroUsize {
     match declared {
         boot::Workers::Auto => available_parallelism().unwrap_or(NonZeroUsize::MIN),
         boot::Workers::Count(count) => count.into(),
-    }
-}
-
-fn listener(declared: &boot::Listener, socket: ListenSocket) -> Listener {
-    let accept_from = declared.proxy_protocol.as_ref();
-    Listener {
-        name: Arc::from(declared.name.as_str()),
-        socket,
-        protocol: match declared.protocol {
-            boot::Protocol::Tls => Protocol::Tls,
-            boot::Protocol::Tcp => Protocol::Tcp,
-            boot::Protocol::Http => Protocol::Http,
-            boot::Protocol::Https => Protocol::Https,
-        },
-        relay: match declared.relay {
-            boot::RelayMode::Auto => RelayMode::Auto,
-            boot::RelayMode::Copy => RelayMode::Copy,
-            boot::RelayMode::Splice => RelayMode::Splice,
-        },
-        accept_proxy_from: accept_from.map_or_else(Vec::new, |proxy| proxy.accept_from.clone()),
-        connections_max: declared.connections_max,
-        hello_timeout: declared.hello_timeout,
-        connect_timeout: declared.connect_timeout,
-        idle_timeout: declared.idle_timeout,
-        keep_alive_timeout: declared.keep_alive_timeout,
-        answer_timeout: declared.answer_timeout,
-        half_close: match declared.half_close {
-            boot::HalfClose::Abort => HalfClose::Abort,
-            boot::HalfClose::Respond => HalfClose::Respond,
-        },
-        trusted_proxies: declared.trusted_proxies.clone().unwrap_or_default(),
     }
 }
 

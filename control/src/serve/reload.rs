@@ -1,7 +1,6 @@
 //! SIGHUP: the boot file is read again, and taken whole or not at all.
 //!
-//! Taken: `to` and `default` of listeners that stay as they are, the API's tokens,
-//! `drain_timeout`, `log.level` and which files certificates are in; the connection log's file is opened again. Whatever else
+//! Taken: listeners, the API's tokens, `drain_timeout`, `log.level` and which files certificates are in; the connection log's file is opened again. Whatever else
 //! differs waits for a restart, and is named in the log. Connections go on.
 
 use std::io;
@@ -19,8 +18,11 @@ use super::{api::Api, log_problems, results::Results, start::Gateway};
 use crate::{
     check::write_lines,
     files::{self, BootFile, Found},
-    reconcile::Order,
+    reconcile::{Order, Taken},
 };
+
+/// What is said of a listener without a port.
+const RETRIED: &str = "it is tried again every second";
 
 /// What is said of keys that differ and cannot be taken.
 const RESTART: &str = "these keys only change with a restart";
@@ -43,12 +45,16 @@ impl Gateway<'_> {
         if let Err(found) = &taken {
             self.order(Order::BootRefused(first_line(found)));
         }
-        let (found, waiting) = taken.unwrap_or_else(|found| (found, Vec::new()));
+        let (found, taken) = taken.unwrap_or_else(|found| (found, Taken::default()));
+        let Taken { waiting, unbound } = taken;
         let mut lines = Vec::new();
         // Writing to memory cannot fail.
         let _ = write_lines(std::slice::from_ref(&found), &mut lines);
         let mut lines = String::from_utf8_lossy(&lines).into_owned();
         log_problems(&[found]);
+        for unbound in unbound {
+            lines += &format!("{unbound}; {RETRIED}\n");
+        }
         if !waiting.is_empty() {
             let keys = waiting.join(" ");
             lines += &format!("{RESTART}: {keys}\n");
@@ -87,7 +93,7 @@ impl Gateway<'_> {
         file: BootFile,
         api: &Api,
         watchdog: &mut Interval,
-    ) -> Result<(Found, Vec<String>), Found> {
+    ) -> Result<(Found, Taken), Found> {
         let BootFile {
             text,
             boot,
@@ -116,14 +122,14 @@ impl Gateway<'_> {
         };
         let Ok(answer) = answer else {
             // The reconcile thread has ended, and so does the gateway.
-            return Ok((found, Vec::new()));
+            return Ok((found, Taken::default()));
         };
-        let waiting = answer.map_err(|problems| refused(&problems))?;
+        let taken = answer.map_err(|problems| refused(&problems))?;
         self.drain_timeout = boot.drain_timeout;
         self.logs.set_level(boot.log.level);
         self.vault.reload(&boot);
         api.set_tokens(tokens);
-        Ok((found, waiting))
+        Ok((found, taken))
     }
 }
 
@@ -171,15 +177,7 @@ pub(crate) fn adopt(running: &mut Boot, new: &Boot) {
     running.log.level = new.log.level;
     running.tls.files.clone_from(&new.tls.files);
     running.tls.default.clone_from(&new.tls.default);
-    for listener in &mut running.listeners {
-        let same = |new: &&control_api::boot::Listener| {
-            new.name == listener.name && new.protocol == listener.protocol
-        };
-        if let Some(new) = new.listeners.iter().find(same) {
-            listener.to.clone_from(&new.to);
-            listener.default.clone_from(&new.default);
-        }
-    }
+    running.listeners.clone_from(&new.listeners);
 }
 
 #[cfg(test)]
@@ -222,17 +220,16 @@ mod tests {
             "listeners:\n- { name: a, bind: 127.0.0.1:1, protocol: tls }\n- { name: b, bind: 127.0.0.1:2, protocol: tcp, to: host/127.0.0.1:1 }",
         );
         let new = boot(
-            "listeners:\n- { name: a, bind: 127.0.0.1:1, protocol: tls, default: host/127.0.0.1:2 }\n- { name: b, bind: 127.0.0.1:2, protocol: tcp, to: host/127.0.0.1:2 }\napi: { token: a-token-that-is-long-enough }\ndrain_timeout: 1s\nlog: { level: debug }\ntls: { files: [{ certificate: a, key: b }], default: { certificate: c, key: d } }",
+            "listeners:\n- { name: a, bind: 127.0.0.1:1, protocol: http, default: host/127.0.0.1:2 }\n- { name: c, bind: 127.0.0.1:3, protocol: tcp, to: host/127.0.0.1:2 }\napi: { token: a-token-that-is-long-enough }\ndrain_timeout: 1s\nlog: { level: debug }\ntls: { files: [{ certificate: a, key: b }], default: { certificate: c, key: d } }",
         );
         assert!(new.restart_needed(&running).is_empty());
         adopt(&mut running, &new);
         assert_eq!(running, new);
         let restart = boot(
-            "workers: 1\nlisteners:\n- { name: c, bind: 127.0.0.1:1, protocol: tls }\nlimits: { backlog: 1 }\nlog: { file: f }",
+            "workers: 1\nlisteners:\n- { name: a, bind: 127.0.0.1:1, protocol: tls }\nlimits: { backlog: 1 }\nlog: { file: f }",
         );
         let before = running.clone();
         adopt(&mut running, &restart);
-        assert_eq!(running.listeners, before.listeners);
         assert_eq!(
             (running.workers, &running.limits),
             (before.workers, &before.limits)

@@ -32,11 +32,12 @@ use super::{
     lock::{lock, lock_opened},
     log_problems,
     notices::Notices,
-    probe, stored,
+    stored,
 };
 use crate::{
     files::{self, BootFile, Found},
     logs::Logs,
+    ports::{Ports, probe},
     priority::give_way,
     reconcile::{
         CHANGES_MAX, Desk, Ended, Heartbeat, Order, Reconciler, Setting, Stored, unix_now,
@@ -112,9 +113,9 @@ impl<'a> Gateway<'a> {
         let (connections, requests, outlets) =
             open_logs(&boot.log, &Guarded::of(boot_file, &boot))?;
         let certificates = force.certificates.clone();
-        let mut config = force.equip(engine_config::from_boot(&boot, room, sockets, outlets));
-        // Clients that come while the networks are made wait, and are not refused.
-        config.listen().context("opening the listeners")?;
+        let config = force.equip(engine_config::from_boot(&boot, room, outlets));
+        let ports = Ports::start(config.opening(), &boot.listeners, sockets);
+        let ports = ports.context("opening the listeners")?;
         let kernel = open_kernel(&boot)?;
         let (events, _) = broadcast::channel(EVENTS_WAITING_MAX);
         let heartbeat = Arc::new(Heartbeat::default());
@@ -125,13 +126,14 @@ impl<'a> Gateway<'a> {
             kernel,
             events: events.clone(),
             heartbeat: Arc::clone(&heartbeat),
+            ports,
             certificates,
             certificates_view: vault.view.clone(),
         };
         let (reconciler, view) = Reconciler::start(setting, |publication| {
             Engine::start(config, publication).context("starting the engine")
         })?;
-        log_start(reconciler.engine());
+        log_start(&reconciler);
         let (desk, ended) = run(reconciler).context("starting the reconcile thread")?;
         Ok(Self {
             boot_file: boot_file.to_owned(),
@@ -376,7 +378,8 @@ fn kernel_config(boot: &Boot) -> LinuxConfig {
     }
 }
 
-fn log_start(engine: &Engine) {
+fn log_start(reconciler: &Reconciler) {
+    let engine = reconciler.engine();
     let abilities = engine.abilities();
     tracing::info!(
         kernel = abilities.kernel,
@@ -390,7 +393,9 @@ fn log_start(engine: &Engine) {
     {
         tracing::warn!(reason = %missing, "an ability of the kernel is missing");
     }
-    for (listener, address) in engine.addresses() {
-        tracing::info!(%listener, %address, "listening");
+    for listener in reconciler.listeners() {
+        if let Some(address) = engine.address(listener.id) {
+            tracing::info!(listener = %listener.name, %address, "listening");
+        }
     }
 }

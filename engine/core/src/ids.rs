@@ -36,8 +36,8 @@ id!(
     NetnsId(u32)
 );
 id!(
-    /// A listener, by its position in the boot file.
-    ListenerId(u16)
+    /// A listener. It keeps its id over every publication in which it is declared.
+    ListenerId(u32)
 );
 id!(
     /// A worker thread, counted from 0.

@@ -133,18 +133,22 @@ impl Snapshot {
     }
 
     /// The route for the name that a client asked for on a listener: the exact name, else the
-    /// longest wildcard, else the listener's default.
+    /// longest wildcard, else the listener's default. On a listener that serves the names of one
+    /// network alone, `only`, a name that leads to another network counts as undeclared.
     ///
     /// # Errors
     /// Says why there is none.
     pub fn route(
         &self,
-        listener: ListenerId,
+        (listener, only): (ListenerId, Option<NetworkId>),
         name: Option<&Hostname>,
     ) -> Result<&Arc<Route>, NoRoute> {
-        name.and_then(|name| self.by_name(name))
-            .or_else(|| self.default.get(&listener))
-            .map(|&index| &self.routes[index as usize])
+        let route = |&index: &u32| &self.routes[index as usize];
+        let is_served = |route: &&Arc<Route>| only.is_none_or(|only| route.network.id == only);
+        let named = name.and_then(|name| self.by_name(name)).map(route);
+        named
+            .filter(is_served)
+            .or_else(|| self.default.get(&listener).map(route))
             .ok_or(if name.is_some() {
                 NoRoute::UnknownName
             } else {
@@ -399,10 +403,10 @@ mod tests {
         builder.build(None).unwrap()
     }
 
-    fn label(snapshot: &Snapshot, listener: u16, name: &str) -> Result<String, NoRoute> {
+    fn label(snapshot: &Snapshot, listener: u32, name: &str) -> Result<String, NoRoute> {
         let name = Hostname::parse(name.as_bytes()).ok();
         snapshot
-            .route(ListenerId(listener), name.as_ref())
+            .route((ListenerId(listener), None), name.as_ref())
             .map(|route| route.label.to_string())
     }
 
@@ -442,6 +446,19 @@ mod tests {
         assert_eq!(label(&snapshot, 0, ""), Err(NoRoute::NoName));
         assert_eq!(label(&snapshot, 1, "example").as_deref(), Ok("default"));
         assert_eq!(label(&snapshot, 1, "").as_deref(), Ok("default"));
+    }
+
+    #[test]
+    fn a_listener_of_one_network_does_not_have_the_names_of_another() {
+        let snapshot = snapshot(&["a.example"]);
+        let name = Hostname::parse(b"a.example").unwrap();
+        let route = |listener, only| {
+            let found = snapshot.route((ListenerId(listener), Some(NetworkId(only))), Some(&name));
+            found.map(|route| route.label.to_string())
+        };
+        assert_eq!(route(0, 1).as_deref(), Ok("a.example"));
+        assert_eq!(route(0, 2), Err(NoRoute::UnknownName));
+        assert_eq!(route(1, 2).as_deref(), Ok("default"));
     }
 
     #[test]

@@ -8,7 +8,11 @@
 use std::{collections::HashMap, sync::Arc};
 
 use ahash::RandomState;
-use engine_core::{hostname::Hostname, ids::RouteId, snapshot::Route};
+use engine_core::{
+    hostname::Hostname,
+    ids::{NetworkId, RouteId},
+    snapshot::Route,
+};
 
 mod auth;
 mod build;
@@ -245,6 +249,17 @@ impl Table {
         self.of_name(name).is_some()
     }
 
+    /// The network whose rules decide the requests for a host, or for none: a host has the rules of
+    /// one network only.
+    pub fn owner(&self, host: Option<Host<'_>>) -> Option<NetworkId> {
+        owner_of(self.entries(host).ok()?)
+    }
+
+    /// The network whose rules are declared for a name, by itself or by a wildcard.
+    pub fn owner_of_name(&self, name: &str) -> Option<NetworkId> {
+        owner_of(self.of_name(name)?)
+    }
+
     fn entries(&self, host: Option<Host<'_>>) -> Result<&[Entry], NoRule> {
         let named = host
             .and_then(Host::folded)
@@ -268,6 +283,10 @@ impl Table {
         dots.find_map(|(dot, _)| self.wildcard.get(&name[dot + 1..]))
             .map(|entries| &**entries)
     }
+}
+
+fn owner_of(entries: &[Entry]) -> Option<NetworkId> {
+    entries.first().map(|entry| entry.rule.route.network.id)
 }
 
 /// What entries are compared with beside the path.

@@ -32,7 +32,7 @@ pub(crate) struct Report {
     pub(crate) worker: WorkerState,
     pub(crate) routes: Vec<(Arc<RouteName>, Tally)>,
     pub(crate) clients: Vec<ClientReport>,
-    pub(crate) listeners: Vec<ListenerTally>,
+    pub(crate) listeners: Vec<(ListenerId, ListenerTally)>,
     pub(crate) records_dropped: u64,
     pub(crate) requests_dropped: u64,
     pub(crate) splices: u64,
@@ -52,7 +52,7 @@ pub struct WorkerState {
 /// What a listener counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerTally {
-    /// Connections taken off its queue.
+    /// Connections taken off its queue, but for those that accepting failed with.
     pub accepted: u64,
     /// Hellos with an `encrypted_client_hello` extension.
     pub ech: u64,
@@ -84,8 +84,14 @@ impl Default for ListenerTally {
 }
 
 impl ListenerTally {
+    /// Connections that were accepted and have not ended.
+    pub fn live(&self) -> u64 {
+        let ended: u64 = self.outcomes.iter().sum();
+        self.accepted.saturating_sub(ended)
+    }
+
     /// Adds what another one counted.
-    pub(crate) fn add(&mut self, other: &Self) {
+    pub fn add(&mut self, other: &Self) {
         self.accepted += other.accepted;
         self.ech += other.ech;
         self.exhausted += other.exhausted;
@@ -135,7 +141,7 @@ pub(crate) struct Ledger {
     routes: RefCell<HashMap<RouteId, Rc<RouteTally>, RandomState>>,
     dirty: RefCell<Vec<Rc<RouteTally>>>,
     clients: Clients,
-    listeners: RefCell<Vec<ListenerTally>>,
+    listeners: RefCell<HashMap<ListenerId, ListenerTally, RandomState>>,
     records_dropped: Cell<u64>,
     requests_dropped: Cell<u64>,
     splices: Cell<u64>,
@@ -143,12 +149,12 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     /// At most `clients_max` clients are told apart at once.
-    pub(crate) fn new(listeners: usize, clients_max: usize) -> Self {
+    pub(crate) fn new(clients_max: usize) -> Self {
         Self {
             routes: RefCell::default(),
             dirty: RefCell::default(),
             clients: Clients::new(clients_max),
-            listeners: RefCell::new(vec![ListenerTally::default(); listeners]),
+            listeners: RefCell::default(),
             records_dropped: Cell::new(0),
             requests_dropped: Cell::new(0),
             splices: Cell::new(0),
@@ -225,9 +231,7 @@ impl Ledger {
 
     /// Changes the counters of a listener.
     pub(crate) fn count_listener(&self, id: ListenerId, change: impl FnOnce(&mut ListenerTally)) {
-        if let Some(tally) = self.listeners.borrow_mut().get_mut(usize::from(id.0)) {
-            change(tally);
-        }
+        change(self.listeners.borrow_mut().entry(id).or_default());
     }
 
     /// Counts a record that found no room.
@@ -251,13 +255,11 @@ impl Ledger {
             route.is_dirty.set(false);
             (Arc::clone(&route.name), route.counted.take())
         };
-        let mut listeners = self.listeners.borrow_mut();
-        let fresh = vec![ListenerTally::default(); listeners.len()];
         Report {
             worker: WorkerState::default(),
             routes: self.dirty.take().into_iter().map(take).collect(),
             clients: self.clients.report(),
-            listeners: std::mem::replace(&mut listeners, fresh),
+            listeners: self.listeners.take().into_iter().collect(),
             records_dropped: self.records_dropped.take(),
             requests_dropped: self.requests_dropped.take(),
             splices: self.splices.take(),
@@ -294,7 +296,7 @@ mod tests {
 
     #[test]
     fn a_report_has_what_changed_since_the_last_one_and_nothing_twice() {
-        let ledger = Ledger::new(1, 8);
+        let ledger = Ledger::new(8);
         let tally = ledger.route(&route(1));
         let _quiet = ledger.route(&route(2));
         ledger.count(&tally, |tally| tally.bytes_in += 5);
@@ -309,7 +311,7 @@ mod tests {
 
     #[test]
     fn a_forgotten_route_still_reports_its_live_connections() {
-        let ledger = Ledger::new(1, 8);
+        let ledger = Ledger::new(8);
         let held = ledger.route(&route(1));
         ledger.forget(&[RouteId(1)]);
         ledger.count(&held, |tally| tally.bytes_out += 3);

@@ -44,7 +44,6 @@ pub(crate) struct Permit {
 /// The cap that it would break.
 pub(crate) fn take_seat(connection: &FlowContext<'_>) -> Result<Seat, Outcome> {
     let shared = &connection.worker.shared;
-    let index = usize::from(connection.id.0);
     let gateway = shared
         .gateway_load
         .try_occupy(shared.limits.connections_max.get())
@@ -53,9 +52,8 @@ pub(crate) fn take_seat(connection: &FlowContext<'_>) -> Result<Seat, Outcome> {
         .listener
         .connections_max
         .map(|max| {
-            shared.listener_loads[index]
-                .try_occupy(max.get())
-                .ok_or(Outcome::ListenerLimit)
+            let live = &connection.listener.live;
+            live.try_occupy(max.get()).ok_or(Outcome::ListenerLimit)
         })
         .transpose()?;
     Ok(Seat {

@@ -1,17 +1,14 @@
 //! What an engine is started with.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     num::{NonZeroU16, NonZeroU32},
-    os::fd::OwnedFd,
-    sync::Arc,
     time::Duration,
 };
 
 use crossbeam_channel::Sender;
 use engine_core::hostname::Hostname;
 use engine_sys::socket::Liveness;
-use ipnet::IpNet;
 
 use crate::context::{
     challenge::Challenges, http2_limits::Http2Limits, record::Record, request_record::RequestRecord,
@@ -24,8 +21,6 @@ pub struct Config {
     pub driver: DriverChoice,
     /// How many workers there are.
     pub workers: Workers,
-    /// Where connections come in; their positions are their [`engine_core::ids::ListenerId`]s.
-    pub listeners: Vec<Listener>,
     /// The bounds.
     pub limits: Limits,
     /// Where the record of each ended connection goes. A full channel drops records, counts them,
@@ -69,85 +64,6 @@ pub enum Workers {
     Auto,
     /// This many; pinned while there are processors left.
     Count(NonZeroU16),
-}
-
-/// One address that connections come in at.
-#[derive(Debug)]
-pub struct Listener {
-    /// As in logs and metrics.
-    pub name: Arc<str>,
-    /// Where the listening socket comes from.
-    pub socket: ListenSocket,
-    /// What is read before a connection is routed.
-    pub protocol: Protocol,
-    /// How bytes are moved.
-    pub relay: RelayMode,
-    /// Sources that must send a PROXY protocol header first. From all others it is refused.
-    pub accept_proxy_from: Vec<IpNet>,
-    /// Most connections at a time over all workers; `None` is no cap of its own.
-    pub connections_max: Option<NonZeroU32>,
-    /// Longest time from the accept to a whole hello, PROXY protocol header included; and from there
-    /// to the end of a TLS handshake.
-    pub hello_timeout: Duration,
-    /// Longest time for one target to take the connection.
-    pub connect_timeout: Duration,
-    /// Longest time without a byte either way.
-    pub idle_timeout: Duration,
-    /// Longest time from one HTTP request to the next.
-    pub keep_alive_timeout: Duration,
-    /// Longest silence of a target before it answers an HTTP request.
-    pub answer_timeout: Duration,
-    /// What a client has said by ending its stream behind an HTTP request.
-    pub half_close: HalfClose,
-    /// Proxies whose word on where an HTTP request comes from is taken.
-    pub trusted_proxies: Vec<IpNet>,
-}
-
-/// What becomes of an HTTP request whose client ends its stream before the response.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum HalfClose {
-    /// It is given up: the client has left.
-    Abort,
-    /// It is responded to, as long as the client takes what is sent to it.
-    #[default]
-    Respond,
-}
-
-/// Where a listening socket comes from.
-#[derive(Debug)]
-pub enum ListenSocket {
-    /// Every worker binds one of its own, with SO_REUSEPORT.
-    Bind(SocketAddr),
-    /// Handed over by the service manager; the workers share it.
-    Inherited(OwnedFd),
-    /// Sockets that listen already, one for each worker: see [`Config::listen`].
-    Open(Vec<OwnedFd>),
-}
-
-/// What is read of a connection before it is routed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// The TLS ClientHello: routed by its name, and passed on untouched unless the name ends its
-    /// TLS here.
-    Tls,
-    /// The TLS ClientHello. All TLS ends here, and carries HTTP.
-    Https,
-    /// Nothing: everything goes to the listener's fixed route.
-    Tcp,
-    /// The head of each HTTP request: routed by its host, path, method and fields, and proxied.
-    Http,
-}
-
-/// How bytes are moved from one socket to the other.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RelayMode {
-    /// By copy; a bulk flow by splice where that measures cheaper on the flow itself.
-    #[default]
-    Auto,
-    /// Through the worker's scratch buffer.
-    Copy,
-    /// Through a pipe, without a copy to user memory.
-    Splice,
 }
 
 /// The bounds of everything. See the field for what happens past each.

@@ -5,8 +5,10 @@ use std::{
     sync::Arc,
 };
 
+use ahash::RandomState;
 use engine_core::{
-    ids::{NetnsId, NetworkId, RouteId},
+    balance::Load,
+    ids::{ListenerId, NetnsId, NetworkId, RouteId},
     snapshot::Snapshot,
 };
 use engine_http::host::Host;
@@ -15,6 +17,7 @@ use engine_sys::netns::Netns;
 use crate::context::{
     access::AccessChanges,
     checked::{self, Checked},
+    listener::{Listener, Listening, Sockets},
     tls::Tls,
 };
 
@@ -29,6 +32,11 @@ pub struct Publication {
     pub tls: Tls,
     /// The namespaces that its networks name.
     pub namespaces: HashMap<NetnsId, Arc<Netns>>,
+    /// Where connections come in, each id once. One that is not here any more takes what waits in its
+    /// queue, and closes; connections that it accepted go on.
+    pub listeners: Vec<Listener>,
+    /// The sockets of listeners that have none yet, and of those whose sockets these replace.
+    pub sockets: HashMap<ListenerId, Sockets>,
 }
 
 /// What workers route by: a snapshot and the namespaces that it names.
@@ -38,6 +46,7 @@ pub(crate) struct Published {
     pub(crate) http: engine_http::rules::Table,
     pub(crate) tls: Tls,
     pub(crate) namespaces: HashMap<NetnsId, Arc<Netns>>,
+    pub(crate) listeners: HashMap<ListenerId, Listening, RandomState>,
     /// The targets that are checked, by whatever worker.
     pub(crate) checks: Vec<Arc<Checked>>,
 }
@@ -56,14 +65,22 @@ impl Published {
         route.network.id != network && ruled.is_none_or(|ruled| ruled.len() < passed.len())
     }
 
-    /// What `workers` workers are to route by, after something that had these checks.
-    pub(crate) fn after(checks: &[Arc<Checked>], publication: Publication, workers: usize) -> Self {
+    /// What `workers` workers are to route by, and before it they routed by `before`.
+    pub(crate) fn after(before: Option<&Self>, publication: Publication, workers: usize) -> Self {
+        let checks = before.map_or(&[][..], |before| &before.checks);
+        let live = |id: &ListenerId| before.and_then(|before| before.listeners.get(id));
+        let live = |id: &ListenerId| live(id).map_or_else(Load::default, |it| it.live.clone());
+        let listeners = publication.listeners.into_iter();
         Self {
             checks: checked::plan(
                 (&publication.http, &publication.namespaces),
                 checks,
                 workers,
             ),
+            listeners: listeners
+                .map(|it| (it.id, live(&it.id), it))
+                .map(|(id, live, it)| (id, Listening::new(it, live)))
+                .collect(),
             snapshot: publication.snapshot,
             http: publication.http,
             tls: publication.tls,

@@ -7,7 +7,7 @@ use std::{
 };
 
 use engine_core::{
-    ids::{NetworkId, RouteId},
+    ids::{ListenerId, NetworkId, RouteId},
     tally::Tally,
 };
 
@@ -23,8 +23,8 @@ pub struct Counters {
     pub routes: BTreeMap<RouteId, RouteCounters>,
     /// By network: the sum of all routes that it ever had.
     pub networks: BTreeMap<NetworkId, RouteCounters>,
-    /// By listener, in the order of the configuration.
-    pub listeners: Vec<ListenerTally>,
+    /// By listener; one that was removed stays until its last connection has ended.
+    pub listeners: BTreeMap<ListenerId, ListenerCounters>,
     /// By worker.
     pub workers: Vec<WorkerCounters>,
     /// Connection records that found no room in the log's channel.
@@ -104,6 +104,15 @@ impl ClientsTraffic {
     }
 }
 
+/// What was counted of one listener.
+#[derive(Clone, Debug, Default)]
+pub struct ListenerCounters {
+    /// The listener's name.
+    pub name: Arc<str>,
+    /// The counters.
+    pub tally: ListenerTally,
+}
+
 /// What was counted of one route or network.
 #[derive(Clone, Debug)]
 pub struct RouteCounters {
@@ -116,9 +125,8 @@ pub struct RouteCounters {
 }
 
 impl Counters {
-    pub(crate) fn new(listeners: usize, workers: usize) -> Self {
+    pub(crate) fn new(workers: usize) -> Self {
         Self {
-            listeners: vec![ListenerTally::default(); listeners],
             workers: vec![WorkerCounters::default(); workers],
             ..Self::default()
         }
@@ -128,7 +136,11 @@ impl Counters {
     pub(crate) fn add(&mut self, report: &Report) {
         if let Some(worker) = self.workers.get_mut(usize::from(report.worker.id)) {
             worker.state = report.worker;
-            worker.accepted += report.listeners.iter().map(|l| l.accepted).sum::<u64>();
+            worker.accepted += report
+                .listeners
+                .iter()
+                .map(|(_, l)| l.accepted)
+                .sum::<u64>();
             worker.bytes_in += report.routes.iter().map(|(_, t)| t.bytes_in).sum::<u64>();
             worker.bytes_out += report.routes.iter().map(|(_, t)| t.bytes_out).sum::<u64>();
         }
@@ -149,8 +161,10 @@ impl Counters {
                 .or_insert_with(|| counters(&name.network_name));
             network.tally.add(tally);
         }
-        for (mine, theirs) in self.listeners.iter_mut().zip(&report.listeners) {
-            mine.add(theirs);
+        for (id, tally) in &report.listeners {
+            if let Some(listener) = self.listeners.get_mut(id) {
+                listener.tally.add(tally);
+            }
         }
         self.records_dropped += report.records_dropped;
         self.requests_dropped += report.requests_dropped;

@@ -3,8 +3,6 @@
 use std::{
     collections::HashSet,
     io, mem,
-    net::SocketAddr,
-    os::fd::OwnedFd,
     sync::{Arc, atomic::AtomicU64},
     thread,
     time::Instant,
@@ -12,11 +10,7 @@ use std::{
 
 use core_affinity::CoreId;
 use crossbeam_channel::{bounded, unbounded};
-use engine_core::{
-    admit::Sources,
-    balance::Load,
-    ids::{ListenerId, WorkerId},
-};
+use engine_core::{admit::Sources, balance::Load, ids::WorkerId};
 use engine_sys::{
     netns::Netns,
     probe::{Missing, probe},
@@ -27,16 +21,16 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use crate::{
     context::{
         Shared,
-        config::{Config, DriverChoice, Listener, Workers},
+        config::{Config, DriverChoice, Workers},
         snapshot::{Publication, Published},
     },
     engine::{
         Engine, WorkerThread,
         counters::{ClientsTraffic, Counters},
-        listen::bind,
+        listeners::{Listeners, share_out},
     },
     rt::Driver,
-    worker::{self, Start},
+    worker::{self, Came, Start},
 };
 
 /// Why an engine does not start.
@@ -51,26 +45,6 @@ pub enum StartError {
     /// The gateway's own namespace cannot be opened.
     #[error("the gateway's own network namespace cannot be opened (is /proc mounted?)")]
     Home(#[source] io::Error),
-    /// A listener cannot be bound.
-    #[error("listener {name} cannot listen on {address}")]
-    Listen {
-        /// Its name.
-        name: Arc<str>,
-        /// What it was to bind.
-        address: SocketAddr,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
-    /// A descriptor that was handed over for a listener does not do.
-    #[error("the descriptor handed over for listener {name} is not a listening TCP socket")]
-    Inherited {
-        /// Its name.
-        name: Arc<str>,
-        /// What the kernel says of it.
-        #[source]
-        source: io::Error,
-    },
     /// A worker's thread, mailbox or ring cannot be made.
     #[error("worker {worker} cannot start")]
     Worker {
@@ -86,12 +60,12 @@ pub enum StartError {
 }
 
 impl Engine {
-    /// Binds the listeners and starts the workers.
+    /// Starts the workers, which accept from the sockets of the publication.
     ///
     /// # Errors
     /// Says what cannot be had, and for abilities of the kernel, how to get them. Nothing is left
     /// running then.
-    pub fn start(mut config: Config, publication: Publication) -> Result<Self, StartError> {
+    pub fn start(config: Config, mut publication: Publication) -> Result<Self, StartError> {
         let abilities = probe();
         let driver = match config.driver {
             DriverChoice::Epoll => Driver::Epoll,
@@ -112,27 +86,16 @@ impl Engine {
         }
         raise_descriptor_limit().map_err(StartError::DescriptorLimit)?;
         let cores = choose_cores(config.workers);
-        let sockets = mem::take(&mut config.listeners)
-            .into_iter()
-            .map(|listener| bind(listener, &config, cores.len()))
-            .collect::<Result<Vec<_>, _>>()?;
-        let mut addresses = Vec::new();
-        let mut listeners = Vec::new();
-        let mut by_worker: Vec<Vec<(ListenerId, OwnedFd)>> =
-            cores.iter().map(|_| Vec::new()).collect();
-        for (id, bound) in (0..).map(ListenerId).zip(sockets) {
-            addresses.push((Arc::clone(&bound.listener.name), bound.address));
-            for (worker, socket) in by_worker.iter_mut().zip(bound.sockets) {
-                worker.push((id, socket));
-            }
-            listeners.push(bound.listener);
-        }
-        let counters = Counters::new(listeners.len(), cores.len());
-        let shared = Arc::new(share(config, listeners));
-        let current = Arc::new(Published::after(&[], publication, cores.len()));
+        let sockets = mem::take(&mut publication.sockets);
+        let shared = Arc::new(share(config));
+        let current = Arc::new(Published::after(None, publication, cores.len()));
+        let mut counters = Counters::new(cores.len());
+        let mut listeners = Listeners::default();
+        let came = listeners.take_up((None, &current), &sockets, &mut counters);
+        let each = share_out(&came.came, sockets, cores.len());
         let mut engine = Self {
             workers: Vec::new(),
-            addresses,
+            listeners,
             abilities,
             driver,
             shared,
@@ -142,8 +105,8 @@ impl Engine {
             clients: ClientsTraffic::default(),
             gone: HashSet::new(),
         };
-        for (id, (core, sockets)) in (0..).map(WorkerId).zip(cores.into_iter().zip(by_worker)) {
-            let started = engine.start_worker(id, core, sockets);
+        for (id, (core, came)) in (0..).map(WorkerId).zip(cores.into_iter().zip(each)) {
+            let started = engine.start_worker(id, core, came);
             engine
                 .workers
                 .push(started.map_err(|source| StartError::Worker { worker: id, source })?);
@@ -155,7 +118,7 @@ impl Engine {
         &self,
         id: WorkerId,
         core: Option<CoreId>,
-        sockets: Vec<(ListenerId, OwnedFd)>,
+        came: Came,
     ) -> io::Result<WorkerThread> {
         let doorbell = Arc::new(EventFd::from_flags(
             EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC,
@@ -166,7 +129,7 @@ impl Engine {
             id,
             shared: Arc::clone(&self.shared),
             published: Arc::clone(&self.current),
-            sockets,
+            came,
             commands: received,
             doorbell: Arc::clone(&doorbell),
         };
@@ -196,11 +159,10 @@ impl Engine {
     }
 }
 
-fn share(config: Config, listeners: Vec<Listener>) -> Shared {
+fn share(config: Config) -> Shared {
     let limits = config.limits;
     let run_id = ahash::RandomState::new().hash_one(Instant::now());
     Shared {
-        listener_loads: listeners.iter().map(|_| Load::default()).collect(),
         gateway_load: Load::default(),
         sources: Sources::new(
             limits.connections_per_source_max,
@@ -214,7 +176,6 @@ fn share(config: Config, listeners: Vec<Listener>) -> Shared {
         requests: config.requests,
         challenges: config.challenges,
         strangers: config.strangers,
-        listeners,
         limits,
     }
 }

@@ -49,7 +49,7 @@ impl Responder {
             is_head: request.method == Method::Head,
             ending: Cell::new(Ending {
                 version: request.version,
-                keep_alive: request.keep_alive && !content && !worker.stopped().is_stopped(),
+                keep_alive: request.keep_alive && !content && !worker.is_stopped(),
                 date: worker.date(),
             }),
             id,

@@ -9,7 +9,7 @@ use engine_http::{
 };
 
 use crate::{
-    context::config::Listener, exchange::tls_info::TlsInfo, transport::received::Endpoints,
+    context::listener::Listener, exchange::tls_info::TlsInfo, transport::received::Endpoints,
 };
 
 /// Who sends the requests of a connection.

@@ -108,6 +108,10 @@ pub(crate) fn decide<'a: 'r, 'r>(
     }
     // What the request before was let in by says nothing of this one.
     connection.slot.admit(None);
+    let only = connection.listener.network;
+    if only.is_some() && published.http.owner(request.host) != only {
+        return undeclared(input, request, &origin);
+    }
     let found = match published.http.find(client_info.scheme, request) {
         Found::Rule(found) => found,
         Found::Refused(refusal) => return refused(Outcome::BadRequest, Some(refusal)),
@@ -141,7 +145,8 @@ pub(crate) fn decide<'a: 'r, 'r>(
     }
 }
 
-/// What is done with a request for a host that nobody declared: the listener's default has it.
+/// What is done with a request for a host that nobody declared whose names the listener serves: the
+/// listener's default has it.
 fn undeclared<'a: 'r, 'r>(
     input: DecideInput<'a>,
     request: &'r Request<'r>,
@@ -157,7 +162,7 @@ fn undeclared<'a: 'r, 'r>(
         own: responder.failed(outcome, refusal, None),
         outcome,
     };
-    match published.snapshot.route(connection.id, None) {
+    match published.snapshot.route(connection.listener.scope(), None) {
         Ok(route) if is_anothers(input, request, route) => refused(Outcome::Misdirected, None),
         // What a path may not be, it may not be here either.
         Ok(route) => match Path::read(request.target.path) {

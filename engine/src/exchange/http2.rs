@@ -260,7 +260,7 @@ impl<'a> Exchange<'a> {
             plan,
             cookie: (!cookie.is_empty()).then_some(cookie),
             is_end,
-            is_last: self.content_left.get() || connection.worker.stopped().is_stopped(),
+            is_last: self.content_left.get() || connection.worker.is_stopped(),
             date: connection.worker.date(),
         }
     }

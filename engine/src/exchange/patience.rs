@@ -9,7 +9,7 @@ use engine_core::outcome::Outcome;
 use engine_http::rules::Timeouts;
 
 use crate::context::{
-    config::Listener,
+    listener::Listener,
     live::{Live, Slot, whole_seconds},
 };
 

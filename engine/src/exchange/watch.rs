@@ -19,7 +19,7 @@ use engine_http::{answer::CONTINUE, method::Version};
 use engine_sys::socket;
 
 use crate::{
-    context::{FlowContext, config::HalfClose, record::Flow},
+    context::{FlowContext, listener::HalfClose, record::Flow},
     rt,
     transport::{read_ahead::ReadAhead, streams::ClientFlow},
 };

@@ -11,7 +11,7 @@ use engine_http::{
 };
 
 use crate::{
-    context::{config::Protocol, record::Trace},
+    context::{listener::Protocol, record::Trace},
     transport::{
         linger::{Linger, linger},
         received::{Received, Silence},

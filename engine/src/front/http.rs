@@ -155,7 +155,7 @@ async fn await_request(
     // The first request often came while its connection waited to be accepted.
     let mut may_be_there = is_first;
     while ahead.is_empty() {
-        if !is_first && worker.stopped().is_stopped() {
+        if !is_first && worker.is_stopped() {
             return Err(Outcome::Done);
         }
         if !mem::take(&mut may_be_there) {
@@ -210,9 +210,11 @@ async fn serve_request(
         let refused = match request::read(ahead.unused(), limits(connection), &mut scan) {
             Reading::Head(request) => break request,
             Reading::Refused(refusal) => {
-                worker.ledger.count_listener(connection.id, |tally| {
-                    tally.refusals[refusal.index()] += 1;
-                });
+                worker
+                    .ledger
+                    .count_listener(connection.listener.id, |tally| {
+                        tally.refusals[refusal.index()] += 1;
+                    });
                 trace.reason.set(Some(refusal.label()));
                 Some((Outcome::BadRequest, Some(refusal)))
             }
@@ -342,7 +344,7 @@ async fn finish(
         connection
             .worker
             .ledger
-            .count_listener(connection.id, count);
+            .count_listener(connection.listener.id, count);
         trace.reason.set(Some(refusal.label()));
     }
     if trace.status.get().is_none() && outcome != Outcome::ClientReset {

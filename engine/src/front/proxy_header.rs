@@ -9,7 +9,7 @@ use engine_core::{
 
 use crate::{
     context::{
-        config::{Listener, Protocol},
+        listener::{Listener, Protocol},
         record::Trace,
     },
     transport::{

@@ -8,7 +8,7 @@ use engine_core::{
     snapshot::{NoRoute, Route, Snapshot},
 };
 
-use crate::{context::config::Protocol, front::classify::refuse, transport::streams::ClientFlow};
+use crate::{context::listener::Protocol, front::classify::refuse, transport::streams::ClientFlow};
 
 /// The route by the listener's protocol: fixed for raw connections, by name for TLS.
 ///
@@ -20,13 +20,15 @@ pub(crate) async fn route<'a>(
     hello: Option<&Hello>,
 ) -> Result<&'a Arc<Route>, Outcome> {
     if connection.listener.protocol == Protocol::Tcp {
-        return snapshot.fixed(connection.id).ok_or(Outcome::NoRoute);
+        return snapshot
+            .fixed(connection.listener.id)
+            .ok_or(Outcome::NoRoute);
     }
     let name = match hello.map(|hello| &hello.name) {
         Some(ServerName::Host(name)) => Some(name),
         Some(ServerName::Absent | ServerName::IpLiteral | ServerName::Invalid(_)) | None => None,
     };
-    match snapshot.route(connection.id, name) {
+    match snapshot.route(connection.listener.scope(), name) {
         Ok(route) => Ok(route),
         Err(reason) => {
             refuse(connection, &UNRECOGNIZED_NAME).await;

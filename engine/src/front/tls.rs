@@ -14,11 +14,7 @@ use engine_tls::{
 };
 
 use crate::{
-    context::{
-        config::{Protocol, Stranger},
-        snapshot::Published,
-        tls::Termination,
-    },
+    context::{config::Stranger, listener::Protocol, snapshot::Published, tls::Termination},
     exchange::{connection::Connection, tls_info::TlsInfo},
     front::{classify::refuse, http},
     transport::{
@@ -43,7 +39,12 @@ pub(crate) async fn terms(
     published: &Published,
     hello: &Hello,
 ) -> Result<Option<Arc<Terms>>, Outcome> {
-    let Published { tls, snapshot, .. } = published;
+    let Published {
+        tls,
+        snapshot,
+        http,
+        ..
+    } = published;
     let name = name_of(hello);
     // RFC 8737 section 3: such a client is a directory, which wants a proof and nothing else. The
     // proofs that are not put up here are the tenants' own affair.
@@ -53,10 +54,13 @@ pub(crate) async fn terms(
     {
         return Ok(Some(Arc::clone(challenges)));
     }
-    let own = name.and_then(|name| tls.of(name, snapshot));
+    let only = connection.listener.network;
+    let is_served = |name: &&Hostname| only.is_none() || http.owner_of_name(name.as_str()) == only;
+    let own = name.filter(is_served);
+    let own = own.and_then(|name| tls.of(name, snapshot));
     // What no route passes through is ended by the terms for others on every listener of TLS.
     let ends_all = connection.listener.protocol == Protocol::Https
-        || snapshot.route(connection.id, name).is_err();
+        || snapshot.route(connection.listener.scope(), name).is_err();
     match own.or_else(|| tls.others().filter(|_| ends_all)) {
         Some(Termination::On(terms)) => Ok(Some(Arc::clone(terms))),
         Some(Termination::Failed) => {
@@ -122,7 +126,7 @@ async fn accept(
         connection
             .worker
             .ledger
-            .count_listener(connection.id, |tally| tally.tls.count_done(agreed));
+            .count_listener(connection.listener.id, |tally| tally.tls.count_done(agreed));
     }
     let vouched = session.peer().map(|peer| vouch(&peer));
     connection.streams.client.secure(session);
@@ -198,7 +202,9 @@ fn count_failed(connection: &Connection<'_>, cause: Cause) {
     connection
         .worker
         .ledger
-        .count_listener(connection.id, |tally| tally.tls.count_failed(cause));
+        .count_listener(connection.listener.id, |tally| {
+            tally.tls.count_failed(cause)
+        });
 }
 
 fn name_of(hello: &Hello) -> Option<&Hostname> {

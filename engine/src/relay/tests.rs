@@ -32,7 +32,8 @@ use crate::{
         FlowContext, Shared, WorkerContext,
         admit::admit_network,
         challenge::Challenges,
-        config::{Limits, Listener, RelayMode},
+        config::Limits,
+        listener::{Listener, Listening, RelayMode},
         pipes::Pipes,
         record::{RelayedBy, Trace},
         snapshot::{Publication, Published},
@@ -99,11 +100,6 @@ fn worker(relay: RelayMode) -> Rc<WorkerContext> {
     };
     let shared = Shared {
         limits,
-        listeners: vec![Listener {
-            relay,
-            ..listener()
-        }],
-        listener_loads: vec![Load::default()],
         gateway_load: Load::default(),
         sources: Sources::new(None, None, 0),
         started_at: Instant::now(),
@@ -119,13 +115,22 @@ fn worker(relay: RelayMode) -> Rc<WorkerContext> {
         http: engine_http::rules::Table::default(),
         tls: Tls::default(),
         namespaces: HashMap::new(),
+        listeners: vec![Listener {
+            relay,
+            ..listener()
+        }],
+        sockets: HashMap::new(),
     };
-    let published = Published::after(&[], publication, 1);
+    let published = Published::after(None, publication, 1);
     Rc::new(WorkerContext::new(
         WorkerId(0),
         Arc::new(shared),
         Arc::new(published),
     ))
+}
+
+fn listening(worker: &WorkerContext) -> Listening {
+    worker.current().0.listeners[&ListenerId(0)].clone()
 }
 
 fn pair() -> (TcpStream, End) {
@@ -166,10 +171,10 @@ impl Bed {
     /// Serves it as a connection is served, and closes it.
     async fn serve(self, worker: &Rc<WorkerContext>, signals: &Signals) {
         let place = worker.live.enter();
+        let listener = Rc::new(listening(worker));
         let flow = FlowContext {
             worker,
-            listener: &worker.shared.listeners[0],
-            id: ListenerId(0),
+            listener: &listener,
             slot: place.slot(),
         };
         let connection = ClientFlow {
@@ -329,7 +334,7 @@ async fn run(worker: &Rc<WorkerContext>, network: NetworkId, marks: (char, char)
     let (bed, theirs) = Bed::new(network);
     let signals = Signals::default();
     futures::join!(bed.serve(worker, &signals), theirs.talk(marks));
-    let wanted = match worker.shared.listeners[0].relay {
+    let wanted = match listening(worker).relay {
         RelayMode::Splice => RelayedBy::Splice,
         RelayMode::Copy | RelayMode::Auto => RelayedBy::Copy,
     };

@@ -57,7 +57,7 @@ const LOOK_PERIOD: Duration = Duration::from_millis(20);
 pub(crate) async fn linger(connection: &ClientFlow<'_>, bounds: Linger) {
     let FlowContext { worker, slot, .. } = connection.flow;
     // A drain need not wait for it.
-    let bounds = match worker.stopped().is_stopped() {
+    let bounds = match worker.is_stopped() {
         true => Linger::SHORT,
         false => bounds,
     };
@@ -104,7 +104,7 @@ pub(crate) async fn delivered(connection: &ClientFlow<'_>) {
     let (mut before, mut moved_at) = (left(), Instant::now());
     while before > 0 {
         let now = Instant::now();
-        let is_stopped = connection.worker.stopped().is_stopped();
+        let is_stopped = connection.worker.is_stopped();
         if now >= ends_at || now - moved_at >= Linger::LONG.silence || is_stopped {
             return;
         }

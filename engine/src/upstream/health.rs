@@ -49,7 +49,7 @@ async fn run(worker: Rc<WorkerContext>, pools: Rc<Pools>, checked: Arc<Checked>)
     let interval = checked.check.interval;
     let first = interval.min(FIRST_WITHIN);
     rt::sleep(first.mul_f64(share(worker.rng.draw()))).await;
-    while !checked.is_over() && !worker.stopped().is_stopped() {
+    while !checked.is_over() && !worker.is_stopped() {
         while worker.probes.get() >= PROBES_MAX {
             rt::sleep(CROWDED_PAUSE).await;
         }

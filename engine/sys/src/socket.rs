@@ -58,21 +58,20 @@ pub fn listen(address: SocketAddr, options: Listen) -> io::Result<OwnedFd> {
 }
 
 /// Tries whether nobody listens at an address. [`listen`] would share it with whoever set
-/// SO_REUSEPORT as well, and the kernel would give each some of the connections.
+/// SO_REUSEPORT as well, and the kernel would give each some of the connections. The answer holds the
+/// address until it is dropped, and does not listen.
 ///
 /// # Errors
 /// `EADDRINUSE` when somebody does; others of [`listen`].
-pub fn probe(address: SocketAddr) -> io::Result<()> {
+pub fn probe(address: SocketAddr) -> io::Result<OwnedFd> {
     let socket = tcp(address)?;
     // Connections that were closed a moment ago are in nobody's way.
     sock::setsockopt(&socket, sockopt::ReuseAddr, &true)?;
     if address.is_ipv6() {
         sock::setsockopt(&socket, sockopt::Ipv6V6Only, &false)?;
     }
-    Ok(sock::bind(
-        socket.as_raw_fd(),
-        &SockaddrStorage::from(address),
-    )?)
+    sock::bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
+    Ok(socket)
 }
 
 /// Sets on a listening socket that was bound elsewhere (systemd) what [`listen`] sets.

@@ -11,13 +11,13 @@ use std::{
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, bounded};
 use engine::{
-    Config, DriverChoice, Engine, Limits, ListenSocket, Listener, Origin, Protocol, Publication,
-    Record, RelayMode, RouteCounters, Speech, Tls, Workers,
+    Bind, Config, DriverChoice, Engine, Limits, Listener, Origin, Protocol, Publication, Record,
+    RelayMode, RouteCounters, Speech, Tls, Workers,
 };
 use engine_core::{
     balance::{Balance, Load},
     hostname::HostPattern,
-    ids::{Generation, NetnsId, NetworkId, RouteId},
+    ids::{Generation, ListenerId, NetnsId, NetworkId, RouteId},
     snapshot::{Network, Route, SnapshotBuilder, Target},
 };
 use engine_http::refusal::Refusal;
@@ -87,20 +87,25 @@ impl Edge {
         Self::start(Limits::default(), published)
     }
 
-    fn start(limits: Limits, publication: Publication) -> Self {
+    fn start(limits: Limits, mut publication: Publication) -> Self {
         let (sender, records) = bounded(64);
         let config = Config {
             driver: DriverChoice::Auto,
             workers: Workers::Count(NonZeroU16::MIN),
-            listeners: vec![listener()],
             limits,
             records: Some(sender),
             requests: None,
             challenges: engine::Challenges::default(),
             strangers: None,
         };
+        let bind = Bind {
+            address: "127.0.0.1:0".parse().unwrap(),
+            namespace: None,
+        };
+        let sockets = config.opening().bind(&bind, Protocol::Http).unwrap();
+        publication.sockets.insert(ListenerId(0), sockets);
         let engine = Engine::start(config, publication).unwrap();
-        let address = engine.addresses()[0].1;
+        let address = engine.address(ListenerId(0)).unwrap();
         Self {
             engine,
             address,
@@ -131,6 +136,8 @@ impl Edge {
             http: TableBuilder::new().build().unwrap(),
             namespaces: HashMap::new(),
             tls: Tls::default(),
+            listeners: vec![listener()],
+            sockets: HashMap::new(),
         };
         self.engine.publish(publication).unwrap();
     }
@@ -139,7 +146,9 @@ impl Edge {
     pub(crate) fn refuses(&mut self, reasons: &[Refusal]) {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let counters = &self.engine.counters().listeners[0].refusals;
+            let counters = &self.engine.counters().listeners[&ListenerId(0)]
+                .tally
+                .refusals;
             let counted = Refusal::ALL
                 .iter()
                 .filter(|refusal| counters[refusal.index()] > 0);
@@ -212,8 +221,9 @@ pub(crate) fn upstream() -> (TcpListener, SocketAddr) {
 
 fn listener() -> Listener {
     Listener {
+        id: ListenerId(0),
         name: "edge".into(),
-        socket: ListenSocket::Bind("127.0.0.1:0".parse().unwrap()),
+        network: None,
         protocol: Protocol::Http,
         relay: RelayMode::Auto,
         accept_proxy_from: vec![],
@@ -264,6 +274,8 @@ fn publication(
         http: table.build().unwrap(),
         namespaces: HashMap::from([(netns, Arc::new(Netns::current().unwrap()))]),
         tls,
+        listeners: vec![listener()],
+        sockets: HashMap::new(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use engine::Protocol;
-use engine_core::outcome::Outcome;
+use engine_core::{ids::ListenerId, outcome::Outcome};
 use engine_tls::{
     Cause,
     policy::{Clients, Policy},
@@ -55,7 +55,8 @@ fn a_required_certificate_is_verified_and_told_to_the_upstream() {
     assert!(error.contains("CertificateRequired"), "{error}");
     gateway.outcomes(Outcome::HandshakeFailed, 1);
     gateway.until("its cause", |counters| {
-        counters.listeners[0]
+        counters.listeners[&ListenerId(0)]
+            .tally
             .tls
             .failed
             .get(&Cause::CertificateMissing)

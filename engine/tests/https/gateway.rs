@@ -14,13 +14,13 @@ use std::{
 };
 
 use engine::{
-    Config, Counters, DriverChoice, Engine, Limits, ListenSocket, Listener, Origin, Protocol,
-    Publication, RelayMode, Speech, Termination, Tls, Workers,
+    Bind, Config, Counters, DriverChoice, Engine, Limits, Listener, Origin, Protocol, Publication,
+    RelayMode, Speech, Termination, Tls, Workers,
 };
 use engine_core::{
     balance::{Balance, Load},
     hostname::HostPattern,
-    ids::{Generation, NetnsId, NetworkId, RouteId},
+    ids::{Generation, ListenerId, NetnsId, NetworkId, RouteId},
     snapshot::{Network, Route, SnapshotBuilder, Target},
 };
 use engine_http::{
@@ -279,25 +279,32 @@ impl Setup {
             snapshot,
             tls: self.tls,
             namespaces: HashMap::from([self.netns]),
+            listeners: vec![listener(self.protocol)],
+            sockets: HashMap::new(),
         }
     }
 
     pub(crate) fn start(self) -> Gateway {
         let (driver, protocol) = (self.driver, self.protocol);
         let certificates = self.certificates.clone();
-        let publication = self.publication();
+        let mut publication = self.publication();
         let config = Config {
             driver,
             workers: Workers::Count(NonZeroU16::MIN),
-            listeners: vec![listener(protocol)],
             limits: Limits::default(),
             records: None,
             requests: None,
             challenges: engine::Challenges::default(),
             strangers: None,
         };
+        let bind = Bind {
+            address: "127.0.0.1:0".parse().unwrap(),
+            namespace: None,
+        };
+        let sockets = config.opening().bind(&bind, protocol).unwrap();
+        publication.sockets.insert(ListenerId(0), sockets);
         let engine = Engine::start(config, publication).unwrap();
-        let address = engine.addresses()[0].1;
+        let address = engine.address(ListenerId(0)).unwrap();
         Gateway {
             engine,
             certificates,
@@ -308,8 +315,9 @@ impl Setup {
 
 fn listener(protocol: Protocol) -> Listener {
     Listener {
+        id: ListenerId(0),
         name: "test".into(),
-        socket: ListenSocket::Bind("127.0.0.1:0".parse().unwrap()),
+        network: None,
         protocol,
         relay: RelayMode::Auto,
         accept_proxy_from: Vec::new(),
@@ -345,7 +353,7 @@ impl Gateway {
     pub(crate) fn outcomes(&mut self, outcome: engine_core::outcome::Outcome, count: u64) {
         let index = outcome.index();
         self.until(outcome.label(), |counters| {
-            counters.listeners[0].outcomes[index] == count
+            counters.listeners[&ListenerId(0)].tally.outcomes[index] == count
         });
     }
 }

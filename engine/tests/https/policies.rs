@@ -8,7 +8,7 @@ use std::{
 };
 
 use engine::Protocol;
-use engine_core::outcome::Outcome;
+use engine_core::{ids::ListenerId, outcome::Outcome};
 use engine_http::rules;
 use engine_tls::policy::{Clients, MinVersion, Policy, UnknownName};
 use rustls::{ClientConfig, version};
@@ -306,7 +306,11 @@ fn a_request_that_lasts_ends_when_it_would_be_let_in_no_longer() {
             // Ended connections are counted in the turn in which the publication is answered, or soon.
             thread::sleep(std::time::Duration::from_millis(50));
             let counters = gateway.engine.counters();
-            let ended: u64 = counters.listeners[0].outcomes.iter().sum();
+            let ended: u64 = counters.listeners[&ListenerId(0)]
+                .tally
+                .outcomes
+                .iter()
+                .sum();
             assert_eq!(ended, 0, "{what}");
         }
     }
@@ -419,7 +423,11 @@ fn a_request_in_clear_ends_when_its_rule_asks_who_its_clients_are() {
         } else {
             thread::sleep(std::time::Duration::from_millis(50));
             let counters = gateway.engine.counters();
-            let ended: u64 = counters.listeners[0].outcomes.iter().sum();
+            let ended: u64 = counters.listeners[&ListenerId(0)]
+                .tally
+                .outcomes
+                .iter()
+                .sum();
             assert_eq!(ended, 0);
         }
     }

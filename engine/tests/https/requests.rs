@@ -9,7 +9,7 @@ use std::{
 };
 
 use engine::{DriverChoice, Protocol};
-use engine_core::outcome::Outcome;
+use engine_core::{ids::ListenerId, outcome::Outcome};
 use engine_http::rules;
 use engine_tls::policy::{Policy, UnknownName};
 
@@ -91,7 +91,7 @@ fn sessions_are_resumed_and_handshakes_counted() {
         assert_eq!(ask(&mut stream, "a.example", "").status(), "200");
     }
     gateway.until("a new session and a resumed one", |counters| {
-        let done = &counters.listeners[0].tls.done;
+        let done = &counters.listeners[&ListenerId(0)].tally.tls.done;
         let count = |resumed| {
             let counted = done.iter().filter(|(agreed, _)| {
                 agreed.resumed == resumed
@@ -201,7 +201,8 @@ fn protocols_that_are_not_in_common_end_the_handshake() {
     assert!(error.contains("NoApplicationProtocol"), "{error}");
     gateway.outcomes(Outcome::HandshakeFailed, 1);
     gateway.until("its cause", |counters| {
-        counters.listeners[0]
+        counters.listeners[&ListenerId(0)]
+            .tally
             .tls
             .failed
             .get(&engine_tls::Cause::Protocol)

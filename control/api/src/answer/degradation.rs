@@ -28,7 +28,7 @@ pub enum Reason {
     NamespaceMissing,
     /// No listener takes what a route is for.
     ListenerMissing,
-    /// A listener of the boot file is not bound.
+    /// A listener has no port: its address cannot be bound, or its network is refused.
     ListenerNotBound,
     /// There is no certificate for a host whose TLS is terminated.
     CertificateMissing,
@@ -103,9 +103,13 @@ impl Reason {
                  every second"
             }
             Self::ListenerMissing => {
-                "declare a listener of that protocol in the boot file and restart, or remove the route"
+                "declare a listener of that protocol, in the network or in the boot file, or remove the \
+                 route"
             }
-            Self::ListenerNotBound => "restart Ringway: listeners are bound at the start alone",
+            Self::ListenerNotBound => {
+                "free the address, or give the listener another one: it is tried again every second; \
+                 reload the boot file where its network was refused and is applied again"
+            }
             Self::CertificateMissing => {
                 "declare a source in the network's `tls` or in the boot file's, or wait for the order"
             }

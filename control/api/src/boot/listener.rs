@@ -22,45 +22,93 @@ const NAME_BYTES_MAX: usize = 64;
 section! {
     /// One address that connections are accepted on.
     pub struct Listener {
-        /// The name in logs and metrics, and in `LISTEN_FDNAMES` if systemd passes the socket.
-        name: ListenerName;
+        /// The name in logs and metrics, and in `LISTEN_FDNAMES` if systemd passes the socket. Also
+        /// unique among the listeners of the state document.
+        name: ListenerName, reload;
         /// The address. `[::]` accepts IPv4 as well.
-        bind: SocketAddr;
+        bind: SocketAddr, reload;
         /// What clients speak: `tls` routes by the name in the ClientHello and passes through or
         /// terminates, `https` terminates TLS, `http` is HTTP without TLS, `tcp` is anything.
-        protocol: Protocol;
+        protocol: Protocol, reload;
         /// The destination of all connections. Required for `protocol: tcp`, and for that only.
         to: Option<Place>, reload;
         /// The destination of connections and requests for hosts that no network declares. Not for
         /// `protocol: tcp`.
         default: Option<Place>, reload;
         /// How bytes are relayed. `auto` measures copying and splicing on each flow.
-        relay: RelayMode = "auto";
+        relay: RelayMode = "auto", reload;
         /// Which sources send a PROXY protocol header.
-        proxy_protocol: Option<ProxyProtocol>;
+        proxy_protocol: Option<ProxyProtocol>, reload;
         /// Maximum concurrent connections.
-        connections_max: Option<NonZeroU32>;
+        connections_max: Option<NonZeroU32>, reload;
         /// Timeout for the ClientHello or the head of an HTTP request. A TLS handshake that is
         /// terminated has the same time again.
-        hello_timeout: Duration = "5s" in "10ms"..="5m";
+        hello_timeout: Duration = "5s" in "10ms"..="5m", reload;
         /// Timeout for connecting to one target; then the next one is tried.
-        connect_timeout: Duration = "3s" in "10ms"..="5m";
+        connect_timeout: Duration = "3s" in "10ms"..="5m", reload;
         /// Timeout for a connection on which no bytes move.
-        idle_timeout: Duration = "15m" in "1s"..="7d";
+        idle_timeout: Duration = "15m" in "1s"..="7d", reload;
         /// Timeout between two HTTP requests of a client.
-        keep_alive_timeout: Duration = "75s" in "1s"..="1d";
+        keep_alive_timeout: Duration = "75s" in "1s"..="1d", reload;
         /// Timeout for the response head of a target.
-        answer_timeout: Duration = "60s" in "1s"..="1d";
+        answer_timeout: Duration = "60s" in "1s"..="1d", reload;
         /// What happens to an HTTP request if the client ends its sending side before the response:
         /// `respond` answers it, `abort` cancels it.
-        half_close: HalfClose = "respond";
+        half_close: HalfClose = "respond", reload;
         /// Proxies in front of the gateway. Ringway trusts their `X-Forwarded-*`, `Forwarded`,
         /// `X-Real-IP` and `X-Request-Id`. The last address in `X-Forwarded-For` that is not a
         /// trusted proxy is the client's address for `allow`, `deny`, `hash:source`, logs and
         /// accounts. These headers are dropped from all other clients, as are `True-Client-IP`,
         /// `CF-Connecting-IP`, `X-Client-IP`, `X-Original-URL`, `X-Rewrite-URL` and the like.
         /// `Proxy` is dropped from all clients.
-        trusted_proxies: Option<Vec<IpNet>>;
+        trusted_proxies: Option<Vec<IpNet>>, reload;
+    }
+}
+
+/// What a listener does with connections, wherever it is declared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerTerms {
+    /// What clients speak.
+    pub protocol: Protocol,
+    /// How bytes are relayed.
+    pub relay: RelayMode,
+    /// Sources that must send a PROXY protocol header.
+    pub accept_proxy_from: Vec<IpNet>,
+    /// Maximum concurrent connections; `None` is no limit of its own.
+    pub connections_max: Option<NonZeroU32>,
+    /// Timeout for the ClientHello or the head of an HTTP request.
+    pub hello_timeout: Duration,
+    /// Timeout for connecting to one target.
+    pub connect_timeout: Duration,
+    /// Timeout for a connection on which no bytes move.
+    pub idle_timeout: Duration,
+    /// Timeout between two HTTP requests of a client.
+    pub keep_alive_timeout: Duration,
+    /// Timeout for the response head of a target.
+    pub answer_timeout: Duration,
+    /// What a client's end of sending means.
+    pub half_close: HalfClose,
+    /// Proxies in front of the gateway.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+impl Listener {
+    /// What it does with connections.
+    pub fn terms(&self) -> ListenerTerms {
+        let accept_from = self.proxy_protocol.as_ref();
+        ListenerTerms {
+            protocol: self.protocol,
+            relay: self.relay,
+            accept_proxy_from: accept_from.map_or_else(Vec::new, |it| it.accept_from.clone()),
+            connections_max: self.connections_max,
+            hello_timeout: self.hello_timeout,
+            connect_timeout: self.connect_timeout,
+            idle_timeout: self.idle_timeout,
+            keep_alive_timeout: self.keep_alive_timeout,
+            answer_timeout: self.answer_timeout,
+            half_close: self.half_close,
+            trusted_proxies: self.trusted_proxies.clone().unwrap_or_default(),
+        }
     }
 }
 
@@ -171,7 +219,7 @@ section! {
     pub struct ProxyProtocol {
         /// Sources that must send a PROXY protocol header (v1 or v2). A header from any other
         /// source is refused.
-        accept_from: Vec<IpNet>;
+        accept_from: Vec<IpNet>, reload;
     }
 }
 

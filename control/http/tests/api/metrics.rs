@@ -7,10 +7,10 @@ use control_api::answer::{
     NetworkState, NetworkStatus, PeerStatus, Reason, WorkerStatus,
 };
 use control_http::{Reconciles, View};
-use engine::{Handshake, ListenerTally, RouteCounters, TargetDown};
+use engine::{Handshake, ListenerCounters, ListenerTally, RouteCounters, TargetDown};
 use engine_core::{
     endpoint::Endpoint,
-    ids::{NetworkId, RouteId},
+    ids::{ListenerId, NetworkId, RouteId},
     outcome::Outcome,
     tally::Tally,
 };
@@ -57,7 +57,11 @@ fn busy(view: &mut View) {
         last_seconds: 0.25,
     };
     let counters = Arc::make_mut(&mut view.counters);
-    counters.listeners.push(listener());
+    let counted = ListenerCounters {
+        name: "https".into(),
+        tally: listener(),
+    };
+    counters.listeners.insert(ListenerId(0), counted);
     counters.records_dropped = 11;
     counters.splices = 12;
     counters.requests_dropped = 13;

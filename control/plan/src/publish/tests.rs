@@ -40,7 +40,10 @@ fn plan(document: &Value, list: &Value, ids: &mut Ids) -> Planned {
 /// The route of a name: network, namespace and targets.
 fn route(planned: &Planned, name: &str) -> Option<(String, u32, Vec<String>)> {
     let name = Hostname::parse(name.as_bytes()).ok();
-    let route = planned.snapshot.route(ListenerId(0), name.as_ref()).ok()?;
+    let route = planned
+        .snapshot
+        .route((ListenerId(0), None), name.as_ref())
+        .ok()?;
     Some(described(route))
 }
 
@@ -134,7 +137,7 @@ fn listeners_lead_to_their_places_and_share_the_same_one() {
         ("netns:blue".into(), 65_536, vec!["10.0.0.2:5432".into()])
     );
     assert_eq!(&*fixed(3).label, "10.0.0.2:5432");
-    let default = planned.snapshot.route(ListenerId(0), None).unwrap();
+    let default = planned.snapshot.route((ListenerId(0), None), None).unwrap();
     assert_eq!(default.id, fixed(4).id);
     assert_eq!(default.network.id, NetworkId(7));
     assert_eq!(

@@ -103,9 +103,8 @@ impl Attempt<'_> {
         };
         let worker = self.wire.connection.worker;
         // What is left of a request cannot be told from the next one (RFC 9112 section 9.6).
-        let closes = framing == Framing::UntilClose
-            || self.content_left.get()
-            || worker.stopped().is_stopped();
+        let closes =
+            framing == Framing::UntilClose || self.content_left.get() || worker.is_stopped();
         let mut cookie = Vec::new();
         if let Some(sticky) = &policy.sticky
             && self.marked != Some(self.target)

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use engine_core::{ids::ListenerId, outcome::Outcome};
+use engine_core::outcome::Outcome;
 use engine_http::refusal::Refusal;
 use h2::{
     Reason, RecvStream,
@@ -18,7 +18,9 @@ use h2::{
 };
 
 use crate::{
-    context::{WorkerContext, account::ListenerTally, config::Listener, live::Slot, room::Level},
+    context::{
+        WorkerContext, account::ListenerTally, listener::Listening, live::Slot, room::Level,
+    },
     exchange::{
         client_info::ClientInfo, connection::Connection, http2::downstream::Http2Downstream,
     },
@@ -44,7 +46,7 @@ const PIECES_CROWDED_MAX: usize = 1024;
 /// What all requests of a connection work with.
 pub(crate) struct Session {
     pub(crate) worker: Rc<WorkerContext>,
-    pub(crate) id: ListenerId,
+    pub(crate) listener: Rc<Listening>,
     pub(crate) client: Rc<End>,
     pub(crate) pools: Rc<Pools>,
     pub(crate) client_info: ClientInfo,
@@ -100,7 +102,7 @@ impl Session {
     ) -> Self {
         Self {
             worker: Rc::clone(connection.worker),
-            id: connection.id,
+            listener: Rc::clone(connection.listener),
             client: Rc::clone(&connection.streams.client),
             pools: Rc::clone(connection.pools),
             client_info,
@@ -112,10 +114,6 @@ impl Session {
             held,
             task: RefCell::default(),
         }
-    }
-
-    pub(crate) fn listener(&self) -> &Listener {
-        &self.worker.shared.listeners[usize::from(self.id.0)]
     }
 
     /// Serves requests until one of both sides has had enough.
@@ -207,7 +205,7 @@ impl Session {
         // The client is to come back on a connection of the terms that are in force.
         let tls_info = self.client_info.tls_info.as_ref();
         let is_outdated = tls_info.is_some_and(|tls_info| tls_info.is_outdated());
-        if (self.worker.stopped().is_stopped() || is_outdated) && !has_sent_goaway {
+        if (self.worker.is_stopped() || is_outdated) && !has_sent_goaway {
             return Poll::Ready(Event::Stopped);
         }
         if was_idle != self.is_idle() {
@@ -274,7 +272,7 @@ impl Session {
     /// Counts a connection that is ended because of what came.
     fn count(&self, refusal: Refusal) {
         let count = |tally: &mut ListenerTally| tally.refusals[refusal.index()] += 1;
-        self.worker.ledger.count_listener(self.id, count);
+        self.worker.ledger.count_listener(self.listener.id, count);
     }
 
     /// How a connection ended that h2 gave up.

@@ -45,8 +45,7 @@ pub(crate) async fn serve(
         client: ClientFlow {
             flow: FlowContext {
                 worker,
-                listener: session.listener(),
-                id: session.id,
+                listener: &session.listener,
                 slot: place.slot(),
             },
             streams: &streams,
@@ -209,9 +208,11 @@ impl Passing<'_> {
 
     /// Counts a message that was not taken.
     fn refused(&self, refusal: Refusal) {
-        let FlowContext { worker, id, .. } = self.connection.flow;
+        let FlowContext {
+            worker, listener, ..
+        } = self.connection.flow;
         let count = |tally: &mut ListenerTally| tally.refusals[refusal.index()] += 1;
-        worker.ledger.count_listener(id, count);
+        worker.ledger.count_listener(listener.id, count);
         self.trace.reason.set(Some(refusal.label()));
     }
 

@@ -1,5 +1,10 @@
 //! Samples of what was carried: workers, listeners, routes.
 
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, btree_map::Entry},
+};
+
 use control_api::answer::WorkerStatus;
 use engine::{ListenerTally, RouteCounters};
 use engine_core::outcome::Outcome;
@@ -33,12 +38,17 @@ pub(in crate::metrics) fn worker_generation(scene: &Scene) -> Vec<Sample> {
     workers(scene, |worker| level([&worker.worker], worker.generation))
 }
 
-/// Listeners have their names in the status and their counts in the engine, both in the order of
-/// the boot file.
-fn listeners(scene: &Scene) -> impl Iterator<Item = (&str, &ListenerTally)> {
-    let names = scene.status().listeners.iter();
-    let names = names.map(|listener| listener.name.as_str());
-    names.zip(&scene.view.counters.listeners)
+/// What listeners counted, by their names: one that goes may have connections when another one of its
+/// name comes.
+fn listeners(scene: &Scene) -> impl Iterator<Item = (&str, Cow<'_, ListenerTally>)> {
+    let mut by_name: BTreeMap<&str, Cow<'_, ListenerTally>> = BTreeMap::new();
+    for counted in scene.view.counters.listeners.values() {
+        match by_name.entry(&counted.name) {
+            Entry::Vacant(vacant) => drop(vacant.insert(Cow::Borrowed(&counted.tally))),
+            Entry::Occupied(mut known) => known.get_mut().to_mut().add(&counted.tally),
+        }
+    }
+    by_name.into_iter()
 }
 
 pub(in crate::metrics) fn listener_accepted(scene: &Scene) -> Vec<Sample> {
@@ -48,7 +58,7 @@ pub(in crate::metrics) fn listener_accepted(scene: &Scene) -> Vec<Sample> {
 }
 
 pub(in crate::metrics) fn listener_ended(scene: &Scene) -> Vec<Sample> {
-    let outcomes = |(name, tally): (&str, &ListenerTally)| {
+    let outcomes = |(name, tally): (&str, Cow<'_, ListenerTally>)| {
         let counted = Outcome::ALL.iter().zip(&tally.outcomes);
         let samples = counted.map(|(outcome, ended)| count([&name, &outcome.label()], *ended));
         samples.collect::<Vec<_>>()
@@ -63,7 +73,7 @@ pub(in crate::metrics) fn listener_ech(scene: &Scene) -> Vec<Sample> {
 }
 
 pub(in crate::metrics) fn listener_tls_handshakes(scene: &Scene) -> Vec<Sample> {
-    let done = |(name, tally): (&str, &ListenerTally)| {
+    let done = |(name, tally): (&str, Cow<'_, ListenerTally>)| {
         let samples = tally.tls.done.iter().map(|(agreed, done)| {
             let session = if agreed.resumed { "resumed" } else { "new" };
             count([&name, &agreed.version, &agreed.group, &session], *done)
@@ -74,7 +84,7 @@ pub(in crate::metrics) fn listener_tls_handshakes(scene: &Scene) -> Vec<Sample> 
 }
 
 pub(in crate::metrics) fn listener_tls_failures(scene: &Scene) -> Vec<Sample> {
-    let failed = |(name, tally): (&str, &ListenerTally)| {
+    let failed = |(name, tally): (&str, Cow<'_, ListenerTally>)| {
         let failed = tally.tls.failed.iter();
         let samples = failed.map(|(cause, failed)| count([&name, &cause.label()], *failed));
         samples.collect::<Vec<_>>()
@@ -84,7 +94,7 @@ pub(in crate::metrics) fn listener_tls_failures(scene: &Scene) -> Vec<Sample> {
 
 /// Most listeners refuse nothing for most of the reasons: those would be series without a news.
 pub(in crate::metrics) fn listener_refused(scene: &Scene) -> Vec<Sample> {
-    let refused = |(name, tally): (&str, &ListenerTally)| {
+    let refused = |(name, tally): (&str, Cow<'_, ListenerTally>)| {
         let counted = Refusal::ALL.iter().zip(&tally.refusals);
         let counted = counted.filter(|(_, refused)| **refused > 0);
         let samples = counted.map(|(reason, refused)| count([&name, &reason.label()], *refused));

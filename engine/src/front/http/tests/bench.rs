@@ -23,8 +23,8 @@ use engine_http::rules::{Action, Match, Policy, Rule, TableBuilder};
 use engine_sys::netns::Netns;
 
 use crate::{
-    Config, DriverChoice, Engine, Limits, ListenSocket, Listener, Protocol, Publication, Record,
-    RelayMode, RequestRecord, Workers,
+    Bind, Config, DriverChoice, Engine, Limits, Listener, Protocol, Publication, Record, RelayMode,
+    RequestRecord, Workers,
 };
 
 /// The longest that anything may take.
@@ -59,6 +59,7 @@ pub(crate) struct Gateway {
     pub(crate) requests: Receiver<RequestRecord>,
     /// Connections that ended.
     pub(crate) connections: Receiver<Record>,
+    listener: Listener,
     generation: u64,
 }
 
@@ -78,27 +79,35 @@ impl Gateway {
         let config = Config {
             driver: DriverChoice::Auto,
             workers: Workers::Count(std::num::NonZeroU16::MIN),
-            listeners: vec![listener],
             limits: Limits::default(),
             records: Some(ended),
             requests: Some(sender),
             challenges: crate::Challenges::default(),
             strangers: None,
         };
-        let engine = Engine::start(config, publication(1, site, None)).unwrap();
-        let address = engine.addresses()[0].1;
+        let bind = Bind {
+            address: "127.0.0.1:0".parse().unwrap(),
+            namespace: None,
+        };
+        let sockets = config.opening().bind(&bind, listener.protocol).unwrap();
+        let mut first = publication(1, site, (&listener, None));
+        first.sockets.insert(listener.id, sockets);
+        let engine = Engine::start(config, first).unwrap();
+        let address = engine.address(listener.id).unwrap();
         Self {
             engine,
             address,
             requests,
             connections,
+            listener,
             generation: 1,
         }
     }
 
     pub(crate) fn publish(&mut self, site: Site) {
         self.generation += 1;
-        let next = publication(self.generation, site, Some(self.engine.snapshot()));
+        let previous = Some(self.engine.snapshot());
+        let next = publication(self.generation, site, (&self.listener, previous));
         self.engine.publish(next).unwrap();
     }
 
@@ -163,8 +172,9 @@ pub(crate) fn body(answer: &str) -> &str {
 
 pub(crate) fn listener() -> Listener {
     Listener {
+        id: ListenerId(0),
         name: "http".into(),
-        socket: ListenSocket::Bind("127.0.0.1:0".parse().unwrap()),
+        network: None,
         protocol: Protocol::Http,
         relay: RelayMode::Auto,
         accept_proxy_from: Vec::new(),
@@ -179,7 +189,11 @@ pub(crate) fn listener() -> Listener {
     }
 }
 
-fn publication(generation: u64, site: Site, previous: Option<&Snapshot>) -> Publication {
+fn publication(
+    generation: u64,
+    site: Site,
+    (listener, previous): (&Listener, Option<&Snapshot>),
+) -> Publication {
     let network = Network {
         id: NetworkId(1),
         name: "network-1".into(),
@@ -225,6 +239,8 @@ fn publication(generation: u64, site: Site, previous: Option<&Snapshot>) -> Publ
         snapshot,
         tls: crate::Tls::default(),
         namespaces: [(NetnsId(0), Arc::new(Netns::current().unwrap()))].into(),
+        listeners: vec![listener.clone()],
+        sockets: std::collections::HashMap::new(),
     }
 }
 

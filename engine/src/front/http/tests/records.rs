@@ -1,5 +1,6 @@
 //! What is written down of requests.
 
+use engine_core::ids::ListenerId;
 use engine_http::rules::Policy;
 use serde_json::Value;
 
@@ -98,7 +99,7 @@ fn what_is_refused_leaves_a_line_with_the_reason() {
         404
     );
     assert_eq!(line(&gateway)["reason"], "unknown_name");
-    let listener = &gateway.engine.counters().listeners[0];
+    let listener = &gateway.engine.counters().listeners[&ListenerId(0)].tally;
     assert_eq!(listener.refusals.iter().sum::<u64>(), 1);
 }
 

@@ -25,7 +25,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 ///
 /// # Errors
 /// Says who does.
-pub(super) fn all<'l>(listeners: impl Iterator<Item = &'l Listener>) -> anyhow::Result<()> {
+pub(crate) fn all<'l>(listeners: impl Iterator<Item = &'l Listener>) -> anyhow::Result<()> {
     for listener in listeners.filter(|listener| listener.bind.port() != 0) {
         is_free(listener.bind).map_err(|error| {
             let (name, bind) = (&listener.name, listener.bind);
@@ -36,7 +36,7 @@ pub(super) fn all<'l>(listeners: impl Iterator<Item = &'l Listener>) -> anyhow::
 }
 
 /// What stands behind an address that is in use: the reason, and who has it.
-pub(super) fn reason(address: SocketAddr, error: &io::Error) -> String {
+pub(crate) fn reason(address: SocketAddr, error: &io::Error) -> String {
     if error.kind() != io::ErrorKind::AddrInUse {
         return error.to_string();
     }
