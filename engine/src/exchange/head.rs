@@ -6,7 +6,7 @@ use engine_http::{
     forward::{Client, Forwarding, Outgoing, write_request},
     method::Version,
     path::Path,
-    request::Request,
+    request::{Request, Upgrade},
     rules::Policy,
     trace::TraceParent,
 };
@@ -33,18 +33,49 @@ impl RequestHead<'_> {
         }
     }
 
-    /// As an upstream of HTTP/2 gets it, and its size in bytes as it would be in HTTP/1. `None` where
-    /// it cannot be written so.
+    /// As an upstream of HTTP/2 gets it. `None` where it cannot be written so.
     ///
-    /// An upgrade is left out, as every upgrade may be (RFC 9110 section 7.8).
-    pub(crate) fn http2(&self, is_tls: bool) -> Option<(http::Request<()>, usize)> {
-        match self {
-            Self::Written(head) => Some((heads::outgoing(head, is_tls)?, head.len())),
+    /// An upgrade becomes an extended CONNECT where `connects` says so (RFC 8441 section 4). Else it is
+    /// left out, as every upgrade may be (RFC 9110 section 7.8).
+    pub(crate) fn http2(&self, is_tls: bool, connects: bool) -> Option<Http2Head> {
+        let mut head = match self {
+            Self::Written(head) => heads::outgoing(head, is_tls)?,
             Self::Unwritten(head) => head.with(|forwarding, outgoing| {
                 heads::forwarded(head.request, forwarding, outgoing, is_tls)
-            }),
+            })?,
+        };
+        if connects {
+            heads::connect(&mut head.request);
         }
+        Some(head)
     }
+
+    /// Whether it opens a WebSocket.
+    pub(crate) fn opens_websocket(&self) -> bool {
+        let upgrade = match self {
+            Self::Written(head) => heads::read_written(head).and_then(|read| read.upgrade),
+            Self::Unwritten(head) => head.request.upgrade,
+        };
+        upgrade.is_some_and(Upgrade::is_websocket)
+    }
+
+    /// What shows a client of HTTP/1 that its WebSocket is open. Nothing does where the gateway's own
+    /// key is sent, or none.
+    pub(crate) fn accept_websocket(&self) -> String {
+        let Self::Written(head) = self else {
+            return String::new();
+        };
+        let read = heads::read_written(head);
+        let key = read.and_then(|read| read.fields.first("sec-websocket-key"));
+        websocket::accept(key.unwrap_or_default())
+    }
+}
+
+/// A head as an upstream of HTTP/2 gets it.
+pub(crate) struct Http2Head {
+    pub(crate) request: http::Request<()>,
+    /// Its size in bytes as it would be in HTTP/1.
+    pub(crate) size: usize,
 }
 
 /// What a head is written from.
@@ -203,11 +234,14 @@ mod tests {
                 matched: 0,
             };
             let written = RequestHead::Written(unwritten.write());
-            let (as_text, text_size) = written.http2(true).unwrap();
-            let (as_fields, size) = RequestHead::Unwritten(unwritten).http2(true).unwrap();
-            assert_eq!(as_text.method(), as_fields.method());
-            assert_eq!(as_text.uri(), as_fields.uri());
-            assert_eq!(as_text.headers(), as_fields.headers());
+            let text = written.http2(true, false).unwrap();
+            let unwritten = RequestHead::Unwritten(unwritten);
+            let fields = unwritten.http2(true, false).unwrap();
+            let (text_size, size) = (text.size, fields.size);
+            let (text, fields) = (text.request, fields.request);
+            assert_eq!(text.method(), fields.method());
+            assert_eq!(text.uri(), fields.uri());
+            assert_eq!(text.headers(), fields.headers());
             // But for what HTTP/1 says of its connection and its framing.
             assert!(text_size.abs_diff(size) <= 64, "{path}: {text_size} {size}");
         }

@@ -16,7 +16,7 @@ use std::{
     cell::Cell,
     future::{Future, pending, poll_fn},
     os::fd::AsFd as _,
-    pin::Pin,
+    pin::{Pin, pin},
     task::Poll,
     time::Instant,
 };
@@ -90,6 +90,8 @@ pub(crate) struct Exchange<'a> {
 pub(crate) struct Passed {
     /// The upstream is ready for another request.
     pub(crate) upstream_rests: bool,
+    /// The connection of the client went on with another protocol.
+    pub(crate) is_switched: bool,
     pub(crate) outcome: Outcome,
 }
 
@@ -181,7 +183,10 @@ impl Attempt<'_> {
         self.work.trace.answered_at.set(Some(Instant::now()));
         Ok(Answered {
             upstream_rests: passed.upstream_rests,
-            client_goes_on: plan.keep_alive && !exchange.content_left.get() && !downstream.closes(),
+            client_goes_on: plan.keep_alive
+                && !passed.is_switched
+                && !exchange.content_left.get()
+                && !downstream.closes(),
             outcome: passed.outcome,
         })
     }
@@ -409,6 +414,78 @@ impl<'a> Exchange<'a> {
             sink,
         };
         copy.run(source).await
+    }
+
+    /// Goes on with whatever protocol both sides have agreed on, until both have ended it. `content` is the
+    /// client's, and `sink` leads to the upstream, whose own bytes `source` has.
+    pub(crate) async fn tunnel(
+        &self,
+        content: &mut Source<'_>,
+        sink: Sink<'_>,
+        source: &mut Source<'_>,
+    ) -> Passed {
+        let FlowContext {
+            worker,
+            listener,
+            slot,
+            ..
+        } = self.connection().flow;
+        let declared = self.plan().policy.timeouts.upgraded_idle;
+        slot.watch_idle(&worker.live, declared.unwrap_or(listener.idle_timeout));
+        if let Source::Http1(client) = content {
+            client.extent = Extent::Close;
+        }
+        let copy_in = BodyCopy {
+            direction: Direction::In,
+            length_max: u64::MAX,
+            edits: &self.plan().policy.request_edits,
+            count: |bytes| self.count(Direction::In, bytes),
+            is_awaited: &Cell::new(false),
+            is_begun: &Cell::new(true),
+            replay: None,
+            sink,
+        };
+        let mut lane_in = pin!(async {
+            copy_in.run(content).await?;
+            let ended = sink.shut_down().await;
+            ended.map_err(|_| BodyError::Broken(Outcome::UpstreamReset))
+        });
+        let mut lane_out = pin!(async {
+            self.take_content(source).await?;
+            let Some(sink) = self.downstream.sink() else {
+                return Ok(());
+            };
+            let ended = sink.shut_down().await;
+            ended.map_err(|_| BodyError::Broken(Outcome::ClientReset))
+        });
+        let (mut in_ended, mut out_ended) = (false, false);
+        let outcome = poll_fn(|cx| {
+            if self.downstream.poll_gone(cx).is_ready() {
+                return Poll::Ready(Outcome::ClientReset);
+            }
+            if !in_ended && let Poll::Ready(ended) = lane_in.as_mut().poll(cx) {
+                match ended {
+                    Ok(()) => in_ended = true,
+                    Err(cut) => return Poll::Ready(Failure::from(cut).outcome),
+                }
+            }
+            if !out_ended && let Poll::Ready(ended) = lane_out.as_mut().poll(cx) {
+                match ended {
+                    Ok(()) => out_ended = true,
+                    Err(cut) => return Poll::Ready(Failure::from(cut).outcome),
+                }
+            }
+            if in_ended && out_ended {
+                Poll::Ready(Outcome::Done)
+            } else {
+                Poll::Pending
+            }
+        });
+        Passed {
+            upstream_rests: false,
+            is_switched: true,
+            outcome: outcome.await,
+        }
     }
 }
 

@@ -1,31 +1,25 @@
-//! What HTTP/1 needs for a WebSocket that HTTP/2 opened (RFC 8441 section 5).
+//! What HTTP/1 needs for a WebSocket whose other side is of HTTP/2 (RFC 8441 section 5).
 
 use std::hash::{BuildHasher as _, RandomState};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use sha1::{Digest as _, Sha1};
+
+/// What a server appends to the key that it accepts (RFC 6455 section 1.3).
+const ACCEPTS: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// A key: 16 bytes in Base64 that no other request had (RFC 6455 section 4.1). It keeps caches from
 /// answering, and proves nothing: hashes with random keys are random enough.
 pub(crate) fn key() -> String {
     let state = RandomState::new();
     let [low, high] = [0_u8, 1].map(|half| state.hash_one(half));
-    base64(&(u128::from(high) << 64 | u128::from(low)).to_be_bytes())
+    BASE64_STANDARD.encode((u128::from(high) << 64 | u128::from(low)).to_be_bytes())
 }
 
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for three in bytes.chunks(3) {
-        let at = |index: usize| u32::from(three.get(index).copied().unwrap_or(0));
-        let bits = at(0) << 16 | at(1) << 8 | at(2);
-        for place in 0..4 {
-            let digit = usize::try_from(bits >> (18 - 6 * place) & 63).unwrap_or(0);
-            text.push(if place <= three.len() {
-                char::from(DIGITS[digit])
-            } else {
-                '='
-            });
-        }
-    }
-    text
+/// What shows a client that its key was understood (RFC 6455 section 4.2.2).
+pub(crate) fn accept(key: &[u8]) -> String {
+    let digest = Sha1::new().chain_update(key).chain_update(ACCEPTS);
+    BASE64_STANDARD.encode(digest.finalize())
 }
 
 #[cfg(test)]
@@ -33,16 +27,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn base64_is_as_in_rfc_4648() {
-        for (bytes, text) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foob", "Zm9vYg=="),
-        ] {
-            assert_eq!(base64(bytes.as_bytes()), text);
-        }
+    fn a_key_is_accepted_as_in_the_example_of_rfc_6455() {
+        let accepted = accept(b"dGhlIHNhbXBsZSBub25jZQ==");
+        assert_eq!(accepted, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
 
     #[test]

@@ -23,7 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::transport::{
     End,
     http2::{
-        control_frames::{Allowance, ControlFrames, Side, kind},
+        control_frames::{Allowance, ControlFrames, Frame, Side, kind},
         held::Held,
         left::Left,
     },
@@ -77,6 +77,8 @@ struct Watched {
     control_frames: ControlFrames,
     /// Set when there are too many, with their kind: from then on nothing more is received.
     flood: Rc<Cell<Option<Refusal>>>,
+    /// Set when its settings came.
+    has_settings: Rc<Cell<bool>>,
 }
 
 impl Transport {
@@ -105,7 +107,14 @@ impl Transport {
         self.control_frames = Some(Watched {
             control_frames: ControlFrames::new(side, allowance, Instant::now()),
             flood,
+            has_settings: Rc::default(),
         });
+    }
+
+    /// Whether the other side's settings have begun to come, while its frames are counted.
+    pub(crate) fn has_settings(&self) -> Rc<Cell<bool>> {
+        let watched = self.control_frames.as_ref();
+        watched.map_or_else(Rc::default, |watched| Rc::clone(&watched.has_settings))
     }
 
     /// What leaves of the streams, while it is watched.
@@ -123,13 +132,17 @@ impl Transport {
         let Some(Watched {
             control_frames,
             flood,
+            has_settings,
         }) = &mut self.control_frames
         else {
             return true;
         };
         if flood.get().is_none() {
             let held = self.held.as_deref();
-            let each = |frame| {
+            let each = |frame: Frame| {
+                if frame.kind == kind::SETTINGS {
+                    has_settings.set(true);
+                }
                 if let Some(held) = held {
                     held.count(frame);
                 }

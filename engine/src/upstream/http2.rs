@@ -49,6 +49,11 @@ use crate::{
 const HOSTS_MAX: usize = 1024;
 const HOSTS_OF_NETWORK_MAX: usize = 128;
 
+/// How long the settings of a new connection are waited for, and how often it is looked whether they are
+/// there. They are the first that an upstream sends (RFC 9113 section 3.4).
+const SETTINGS_WITHIN: Duration = Duration::from_secs(1);
+const LOOK_INTERVAL: Duration = Duration::from_millis(2);
+
 /// The connections of one worker.
 #[derive(Debug)]
 pub(crate) struct Upstreams {
@@ -82,6 +87,8 @@ struct Upstream {
     is_over: Rc<Cell<bool>>,
     /// The kind of the last of too many frames that the upstream sent. The connection ended with it.
     flood: Rc<Cell<Option<Refusal>>>,
+    /// Its settings have begun to come.
+    has_settings: Rc<Cell<bool>>,
 }
 
 /// A request's place on a connection.
@@ -149,6 +156,7 @@ impl Upstreams {
         let flood = Rc::default();
         let allowance = Allowance::of(&self.limits);
         transport.watch((Side::Upstream, allowance), Rc::clone(&flood));
+        let has_settings = transport.has_settings();
         let windows = self.limits.upstream_windows(self.level());
         let handshake = self.builder(windows).handshake::<_, Bytes>(transport);
         let (sender, driver) = handshake.await.map_err(io::Error::other)?;
@@ -164,6 +172,7 @@ impl Upstreams {
             rests_since: Cell::new(Instant::now()),
             is_over: Rc::clone(&is_over),
             flood: Rc::clone(&flood),
+            has_settings,
         });
         rt::spawn(async move {
             let mut driver = pin!(driver);
@@ -283,6 +292,21 @@ impl Lease {
     /// Whether the connection is one of TLS.
     pub(crate) fn is_tls(&self) -> bool {
         self.upstream.is_tls
+    }
+
+    /// Whether the upstream takes protocols inside a stream (RFC 8441 section 3). Its settings say so:
+    /// those of a new connection are waited for, for at most [`SETTINGS_WITHIN`].
+    pub(crate) async fn takes_protocols(&self) -> bool {
+        let sender = &self.upstream.sender;
+        let until = Instant::now() + SETTINGS_WITHIN;
+        while !self.upstream.has_settings.get() && Instant::now() < until {
+            rt::sleep(LOOK_INTERVAL).await;
+        }
+        if !sender.is_extended_connect_protocol_enabled() {
+            // The frame may have come in parts.
+            rt::sleep(LOOK_INTERVAL).await;
+        }
+        sender.is_extended_connect_protocol_enabled()
     }
 
     /// No further request is to use the connection.

@@ -10,4 +10,5 @@ mod grpc;
 mod stalled;
 mod targets;
 mod upstream;
+mod websocket;
 mod wire;

@@ -87,6 +87,7 @@ pub(crate) struct Http2Sink {
 }
 
 /// Where content goes to.
+#[derive(Clone, Copy)]
 pub(crate) enum Sink<'a> {
     /// A stream of HTTP/2.
     Http2(&'a Http2Sink),
@@ -373,6 +374,14 @@ impl Sink<'_> {
                 }
                 Ok(framed.len() as u64)
             }
+        }
+    }
+
+    /// Ends what a connection of HTTP/1 is sent. A stream has ended with its content.
+    pub(crate) async fn shut_down(self) -> io::Result<()> {
+        match self {
+            Self::Http2(_) => Ok(()),
+            Self::Http1 { end, .. } => end.end().await,
         }
     }
 

@@ -20,7 +20,7 @@ use http::{
     uri::{Authority, PathAndQuery, Scheme},
 };
 
-use crate::exchange::answer::LocalReply;
+use crate::exchange::{answer::LocalReply, head::Http2Head};
 
 /// Writes the fields of a head out as checked lines.
 ///
@@ -56,14 +56,13 @@ pub(crate) fn request<'a>(
     decoded::request(&head, limits)
 }
 
-/// The head of a request as an upstream of HTTP/2 gets it, and its size as HTTP/1 would write it, in
-/// bytes. `None` where it cannot be written so.
+/// The head of a request as an upstream of HTTP/2 gets it. `None` where it cannot be written so.
 pub(crate) fn forwarded(
     request: &Request<'_>,
     forwarding: &Forwarding<'_>,
     outgoing: &Outgoing<'_>,
     is_tls: bool,
-) -> Option<(http::Request<()>, usize)> {
+) -> Option<Http2Head> {
     let (mut path, mut authority) = (Vec::new(), Vec::new());
     forward::write_target(request, outgoing, &mut path);
     forward::write_host(request, forwarding, outgoing, &mut authority);
@@ -81,22 +80,27 @@ pub(crate) fn forwarded(
     }
     let size = line + host + sink.size + "\r\n".len();
     let uri = uri(is_tls, authority, path)?;
-    Some((with_line(method, uri, map)?, size))
+    let request = with_line(method, uri, map)?;
+    Some(Http2Head { request, size })
 }
 
-/// The head of a request, which is written as in HTTP/1, as an upstream of HTTP/2 gets it. `None`
-/// where it cannot be written so.
-///
-/// An upgrade is left out, as every upgrade may be (RFC 9110 section 7.8).
-pub(crate) fn outgoing(head: &[u8], is_tls: bool) -> Option<http::Request<()>> {
+/// Reads a head that was written as in HTTP/1.
+pub(crate) fn read_written(head: &[u8]) -> Option<Request<'_>> {
     let limits = Limits {
         head_bytes_max: usize::MAX,
         target_bytes_max: head.len(),
         fields_max: FIELDS_MAX,
     };
-    let Reading::Head(read) = request::read(head, &limits, &mut Scan::default()) else {
-        return None;
-    };
+    match request::read(head, &limits, &mut Scan::default()) {
+        Reading::Head(read) => Some(read),
+        Reading::NeedMore | Reading::Refused(_) => None,
+    }
+}
+
+/// The head of a request, which is written as in HTTP/1, as an upstream of HTTP/2 gets it, without its
+/// upgrade. `None` where it cannot be written so.
+pub(crate) fn outgoing(head: &[u8], is_tls: bool) -> Option<Http2Head> {
+    let read = read_written(head)?;
     let mut map = HeaderMap::with_capacity(32);
     copy_fields(read.fields, &mut map);
     map.remove(header::HOST);
@@ -113,7 +117,44 @@ pub(crate) fn outgoing(head: &[u8], is_tls: bool) -> Option<http::Request<()>> {
     }
     let authority = read.host?.as_str().to_owned();
     let uri = uri(is_tls, authority.into_bytes(), path.into_bytes())?;
-    with_line(read.method.as_str(), uri, map)
+    let request = with_line(read.method.as_str(), uri, map)?;
+    let size = head.len();
+    Some(Http2Head { request, size })
+}
+
+/// Makes a request that opens a WebSocket an extended CONNECT (RFC 8441 section 5).
+pub(crate) fn connect(request: &mut http::Request<()>) {
+    *request.method_mut() = http::Method::CONNECT;
+    let protocol = Protocol::from_static("websocket");
+    request.extensions_mut().insert(protocol);
+    request.headers_mut().remove(header::SEC_WEBSOCKET_KEY);
+}
+
+/// The head of HTTP/1 that says what a response to an extended CONNECT says: the protocol is switched
+/// (RFC 8441 section 5).
+///
+/// # Errors
+/// Says which rule a field breaks.
+pub(crate) fn switched(map: &HeaderMap, accept: &str, limits: &Limits) -> Result<Vec<u8>, Refusal> {
+    let mut head = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n".to_vec();
+    let mut sink = FieldLines::default();
+    sink.push(b"upgrade", b"websocket", limits)?;
+    if !accept.is_empty() {
+        sink.push(b"sec-websocket-accept", accept.as_bytes(), limits)?;
+    }
+    for (name, value) in map {
+        let is_own = [
+            header::UPGRADE,
+            header::SEC_WEBSOCKET_ACCEPT,
+            header::CONTENT_LENGTH,
+        ];
+        if !is_own.contains(name) {
+            sink.push(name.as_str().as_bytes(), value.as_bytes(), limits)?;
+        }
+    }
+    head.extend_from_slice(sink.fields().lines());
+    head.extend_from_slice(b"\r\n");
+    Ok(head)
 }
 
 fn uri(is_tls: bool, authority: Vec<u8>, path: Vec<u8>) -> Option<http::Uri> {

@@ -1,12 +1,6 @@
 //! An attempt to have an upstream of HTTP/1 answer a request that came on a stream.
 
-use std::{
-    cell::Cell,
-    future::{Future as _, poll_fn},
-    io,
-    pin::pin,
-    task::Poll,
-};
+use std::{io, pin::pin};
 
 use engine_core::outcome::Outcome;
 use engine_http::{
@@ -21,10 +15,10 @@ use crate::{
     context::FlowContext,
     exchange::{
         attempt::Failure,
-        body::{BodyError, send_all},
+        body::send_all,
         http2::{
             Exchange, Passed, bad_response,
-            body_copy::{BodyCopy, Extent, Http1Source, Sink, Source},
+            body_copy::{Extent, Http1Source, Sink, Source},
             of_upstream,
         },
     },
@@ -71,13 +65,22 @@ impl OverConnection<'_> {
             self.exchange.both_ways(content, answer).await?
         };
         if begun.is_upgrade {
-            return Ok(Passed {
-                upstream_rests: false,
-                outcome: self.tunnel(content, &mut gave).await,
+            let sink = Sink::Http1 {
+                end: self.end,
+                is_chunked: false,
+                place: None,
+            };
+            let mut source = Source::Http1(Http1Source {
+                worker: self.exchange.connection().worker,
+                end: self.end,
+                ahead: &mut gave,
+                extent: Extent::Close,
             });
+            return Ok(self.exchange.tunnel(content, sink, &mut source).await);
         }
         Ok(Passed {
             upstream_rests: begun.keep_alive && self.exchange.is_sent() && gave.is_empty(),
+            is_switched: false,
             outcome: Outcome::Done,
         })
     }
@@ -173,59 +176,5 @@ impl OverConnection<'_> {
                 Err(_) => return Err(Outcome::UpstreamReset.into()),
             }
         }
-    }
-
-    /// Goes on with whatever protocol both sides have agreed on, inside the stream (RFC 8441).
-    async fn tunnel(&self, content: &mut Source<'_>, gave: &mut ReadAhead) -> Outcome {
-        let copy_in = BodyCopy {
-            direction: Direction::In,
-            length_max: u64::MAX,
-            edits: &self.exchange.plan().policy.request_edits,
-            count: |bytes| self.exchange.count(Direction::In, bytes),
-            is_awaited: &Cell::new(false),
-            is_begun: &Cell::new(true),
-            replay: None,
-            sink: Sink::Http1 {
-                end: self.end,
-                is_chunked: false,
-                place: None,
-            },
-        };
-        let mut lane_in = pin!(async {
-            copy_in.run(content).await?;
-            let ended = self.end.end().await;
-            ended.map_err(|_| BodyError::Broken(Outcome::UpstreamReset))
-        });
-        let mut source = Source::Http1(Http1Source {
-            worker: self.exchange.connection().worker,
-            end: self.end,
-            ahead: gave,
-            extent: Extent::Close,
-        });
-        let mut lane_out = pin!(self.exchange.take_content(&mut source));
-        let (mut in_ended, mut out_ended) = (false, false);
-        poll_fn(|cx| {
-            if self.exchange.downstream.poll_gone(cx).is_ready() {
-                return Poll::Ready(Outcome::ClientReset);
-            }
-            if !in_ended && let Poll::Ready(ended) = lane_in.as_mut().poll(cx) {
-                match ended {
-                    Ok(()) => in_ended = true,
-                    Err(cut) => return Poll::Ready(Failure::from(cut).outcome),
-                }
-            }
-            if !out_ended && let Poll::Ready(ended) = lane_out.as_mut().poll(cx) {
-                match ended {
-                    Ok(()) => out_ended = true,
-                    Err(cut) => return Poll::Ready(Failure::from(cut).outcome),
-                }
-            }
-            if in_ended && out_ended {
-                Poll::Ready(Outcome::Done)
-            } else {
-                Poll::Pending
-            }
-        })
-        .await
     }
 }

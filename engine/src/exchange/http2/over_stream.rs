@@ -8,8 +8,14 @@ use std::{
 };
 
 use engine_core::outcome::Outcome;
-use engine_http::{decoded, response::Framing};
+use engine_http::{
+    decoded,
+    reading::Reading,
+    response::{self, Framing},
+    scan::Scan,
+};
 use h2::{Reason, RecvStream, client::ResponseFuture};
+use http::HeaderMap;
 
 use crate::{
     context::FlowContext,
@@ -49,17 +55,32 @@ impl OverStream<'_> {
         head: &RequestHead<'_>,
         content: &mut Source<'_>,
     ) -> Result<Passed, Failure> {
-        let written = head.http2(self.lease.is_tls());
-        let (request, size) = written.ok_or(Failure::from(Outcome::GatewayError))?;
-        let has_content = self.exchange.has_content();
-        let (mut response, stream) = self.open(request, !has_content).await?;
-        self.exchange.count_head(Direction::In, size);
+        let connects = self.exchange.plan().asked.upgrade
+            && head.opens_websocket()
+            && self.lease.takes_protocols().await;
+        let written = head.http2(self.lease.is_tls(), connects);
+        let written = written.ok_or(Failure::from(Outcome::GatewayError))?;
+        let is_end = !self.exchange.has_content() && !connects;
+        let (mut response, stream) = self.open(written.request, is_end).await?;
+        self.exchange.count_head(Direction::In, written.size);
         let stream = Http2Sink::new(stream);
-        let content = pin!(self.exchange.send_content(content, Sink::Http2(&stream)));
-        let answer = pin!(self.take_answer(&mut response));
-        self.exchange.both_ways(content, answer).await?;
+        let accept = connects.then(|| head.accept_websocket());
+        let switched = {
+            let content = pin!(self.exchange.send_content(content, Sink::Http2(&stream)));
+            let answer = pin!(self.take_answer(&mut response, accept.as_deref()));
+            self.exchange.both_ways(content, answer).await?
+        };
+        if let Some(stream_out) = switched {
+            let mut source = Source::Http2(Http2Source {
+                stream: stream_out,
+                holding: None,
+            });
+            let sink = Sink::Http2(&stream);
+            return Ok(self.exchange.tunnel(content, sink, &mut source).await);
+        }
         Ok(Passed {
             upstream_rests: false,
+            is_switched: false,
             outcome: Outcome::Done,
         })
     }
@@ -100,8 +121,13 @@ impl OverStream<'_> {
         }
     }
 
-    /// Takes the response, and passes all of it on.
-    async fn take_answer(&self, response: &mut ResponseFuture) -> Result<(), Failure> {
+    /// Takes the response, and passes all of it on: but what follows a protocol that is switched, which it
+    /// gives. `accept` is what a client is told then.
+    async fn take_answer(
+        &self,
+        response: &mut ResponseFuture,
+        accept: Option<&str>,
+    ) -> Result<Option<RecvStream>, Failure> {
         let (connection, plan) = (self.exchange.connection(), self.exchange.plan());
         let downstream = self.exchange.downstream;
         let worker = connection.worker;
@@ -131,6 +157,10 @@ impl OverStream<'_> {
                 }
             }
         };
+        if let Some(accept) = accept.filter(|_| parts.status.is_success()) {
+            self.switch(&parts.headers, accept).await?;
+            return Ok(Some(content));
+        }
         let lines = heads::lines(&parts.headers, limits);
         let lines = lines.map_err(|refusal| bad_response(Some(refusal)))?;
         let status = parts.status.as_u16();
@@ -149,17 +179,38 @@ impl OverStream<'_> {
         let answered = downstream.respond(&read, &told).await;
         answered.map_err(gone)?;
         if is_end {
-            return Ok(());
+            return Ok(None);
         }
         let mut source = Source::Http2(Http2Source {
             stream: content,
             holding: None,
         });
         let taken = self.exchange.take_content(&mut source).await;
-        taken.map_err(|cut| match (cut, self.lease.flood()) {
-            (BodyError::Broken(Outcome::UpstreamReset), Some(kind)) => bad_response(Some(kind)),
-            (cut, _) => of_upstream(cut),
-        })
+        taken
+            .map(|()| None)
+            .map_err(|cut| match (cut, self.lease.flood()) {
+                (BodyError::Broken(Outcome::UpstreamReset), Some(kind)) => bad_response(Some(kind)),
+                (cut, _) => of_upstream(cut),
+            })
+    }
+
+    /// Tells the client that the protocol is switched.
+    async fn switch(&self, fields: &HeaderMap, accept: &str) -> Result<(), Failure> {
+        let plan = self.exchange.plan();
+        let limits = &self.exchange.connection().worker.shared.limits.http_head;
+        let head = heads::switched(fields, accept, limits);
+        let head = head.map_err(|refusal| bad_response(Some(refusal)))?;
+        let read = match response::read(&head, plan.asked, limits, &mut Scan::default()) {
+            Reading::Head(read) => read,
+            Reading::Refused(refusal) => return Err(bad_response(Some(refusal))),
+            Reading::NeedMore => return Err(bad_response(None)),
+        };
+        self.exchange.progress.is_heard.set(true);
+        self.exchange.count_head(Direction::Out, head.len());
+        let mut cookie = Vec::new();
+        let told = self.exchange.head(false, &mut cookie);
+        let told = self.exchange.downstream.respond(&read, &told).await;
+        told.map_err(|_| Outcome::ClientReset.into())
     }
 
     /// What a request ends with whose stream broke.
