@@ -43,7 +43,8 @@ pub(crate) struct Accepted {
     pub(crate) woken_at: Instant,
 }
 
-/// Serves one connection. Every way that it can end is one [`Outcome`], accounted here once.
+/// Serves one connection. Every way that it can end is one [`Outcome`], accounted once: when what is
+/// known of it is dropped, as a request is.
 ///
 /// What comes with the connection is taken apart first: the task has room for its parts alone.
 pub(crate) fn serve(
@@ -57,34 +58,55 @@ pub(crate) fn serve(
         peer,
         woken_at,
     } = accepted;
-    let mut trace = Trace::new(peer, woken_at);
-    let streams = Streams::of(Rc::new(End::plain(client)));
+    let mut open = Open {
+        worker,
+        listener,
+        trace: Trace::new(peer, woken_at),
+        streams: Streams::of(Rc::new(End::plain(client))),
+        outcome: Outcome::Drained,
+    };
     async move {
+        let worker = Rc::clone(&open.worker);
         let place = worker.live.enter();
-        let outcome = {
+        open.outcome = {
             let connection = Connection {
                 client: ClientFlow {
                     flow: FlowContext {
-                        worker: &worker,
-                        listener: &listener,
+                        worker: &open.worker,
+                        listener: &open.listener,
                         slot: place.slot(),
                     },
-                    streams: &streams,
+                    streams: &open.streams,
                 },
                 pools: &pools,
             };
-            let stages = pin!(stages(&connection, &mut trace));
+            let stages = pin!(stages(&connection, &mut open.trace));
             place.supervise(stages).await
         };
-        streams.hang_up(outcome);
-        if Rc::strong_count(&streams.client) > 1 {
-            Box::pin(requests_end(&streams.client)).await;
+        open.streams.hang_up(open.outcome);
+        if Rc::strong_count(&open.streams.client) > 1 {
+            Box::pin(requests_end(&open.streams.client)).await;
         }
-        let (received, sent) = streams.client.moved();
-        trace.flow.add(received, sent);
-        trace.cause = streams.cause.get();
-        drop(streams);
-        worker.account(&listener, trace, outcome);
+    }
+}
+
+/// A connection that is served. It is accounted when it is dropped.
+struct Open {
+    worker: Rc<WorkerContext>,
+    listener: Rc<Listening>,
+    trace: Trace,
+    streams: Streams,
+    /// How it ended. A task that is dropped in the middle ends with its worker.
+    outcome: Outcome,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let (received, sent) = self.streams.client.moved();
+        self.trace.flow.add(received, sent);
+        self.trace.cause = self.streams.cause.get();
+        self.worker
+            .account(&self.listener, &mut self.trace, self.outcome);
     }
 }
 

@@ -214,7 +214,7 @@ impl WorkerContext {
     }
 
     /// Counts and records a connection that ended: the only place that does.
-    pub(crate) fn account(&self, listener: &Listening, trace: Trace, outcome: Outcome) {
+    pub(crate) fn account(&self, listener: &Listening, trace: &mut Trace, outcome: Outcome) {
         if let Some(route) = &trace.route {
             let first_byte = trace.flow.first_byte_at.get();
             self.ledger.count(route, |tally| {
@@ -241,7 +241,7 @@ impl WorkerContext {
         let Some(records) = &self.shared.records else {
             return;
         };
-        let record = trace.into_record(Arc::clone(&listener.name), self.id, outcome);
+        let record = trace.take_record(Arc::clone(&listener.name), self.id, outcome);
         match records.try_send(record) {
             Ok(()) | Err(TrySendError::Disconnected(_)) => {}
             Err(TrySendError::Full(_)) => self.ledger.count_dropped_record(),

@@ -158,9 +158,9 @@ impl Trace {
         }
     }
 
-    /// The record of the connection, which ends now.
-    pub(crate) fn into_record(
-        self,
+    /// The record of the connection, which ends now. Takes the names out.
+    pub(crate) fn take_record(
+        &mut self,
         listener: Arc<str>,
         worker: WorkerId,
         outcome: Outcome,
@@ -185,8 +185,8 @@ impl Trace {
             listener,
             worker,
             client: self.client,
-            name: self.name,
-            alpn: self.alpn,
+            name: self.name.take(),
+            alpn: self.alpn.take(),
             ech: self.ech,
             route: name.map(|name| Arc::clone(&name.label)),
             network: name.map(|name| Arc::clone(&name.network_name)),
