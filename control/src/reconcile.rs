@@ -30,7 +30,7 @@ mod unserved;
 mod view;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     num::NonZeroU16,
     sync::{
         Arc,
@@ -44,7 +44,7 @@ use control_api::{
     Problems,
     answer::{CertificatesView, Event, Status},
     boot::{Boot, WireGuardBackend},
-    state::Desired,
+    state::{Desired, Owner},
 };
 use control_http::{ChangeRefused, Reconciles, View};
 use control_kernel::{Linux, linux::Notice};
@@ -88,6 +88,8 @@ pub(crate) struct Reconciler {
     left_out: Vec<LeftOut>,
     /// The number of the desired state; 0 before the first.
     generation: u64,
+    /// The last one that changed the part of each owner.
+    owners: Arc<BTreeMap<Owner, u64>>,
     /// The newest one that every worker runs.
     running: u64,
     /// Networks that a new state is being made for.
@@ -196,6 +198,7 @@ impl Reconciler {
             stored:
                 Stored {
                     generation,
+                    owners,
                     desired,
                     left_out,
                     unbound,
@@ -228,13 +231,15 @@ impl Reconciler {
         let publication = publisher.open(prepared, generation, &mut networks.kernel);
         let engine = start_engine(publication)?;
         let desired = Arc::new(desired);
-        let (view, shown) = watch::channel(first_view(&desired, generation));
+        let owners = Arc::new(owners);
+        let (view, shown) = watch::channel(first_view(&desired, generation, &owners));
         let standing = Standing::of(&desired, &boot.listeners);
         let mut reconciler = Self {
             boot,
             desired,
             left_out,
             generation,
+            owners,
             running: generation,
             pending: BTreeSet::new(),
             networks,
@@ -446,10 +451,15 @@ impl Reconciler {
 }
 
 /// What is shown until there has been a look.
-fn first_view(desired: &Arc<Desired>, generation: u64) -> Arc<View> {
+fn first_view(
+    desired: &Arc<Desired>,
+    generation: u64,
+    owners: &Arc<BTreeMap<Owner, u64>>,
+) -> Arc<View> {
     Arc::new(View {
         desired: Arc::clone(desired),
         generation,
+        owners: Arc::clone(owners),
         running_generation: generation,
         status: Status::default(),
         counters: Arc::default(),

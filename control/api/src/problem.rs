@@ -145,11 +145,3 @@ pub struct Valid<T> {
     /// Warnings only.
     pub warnings: Problems,
 }
-
-impl<T> Valid<T> {
-    /// A value that is beyond doubt.
-    pub(crate) fn without_warnings(value: T) -> Self {
-        let warnings = Problems::default();
-        Self { value, warnings }
-    }
-}

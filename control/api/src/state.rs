@@ -7,8 +7,10 @@ mod claims;
 mod edit;
 mod key;
 mod network;
+mod owner;
 mod pages;
 mod part;
+mod parts;
 mod patch;
 mod peers;
 mod pem;
@@ -23,17 +25,21 @@ mod tls;
 mod wireguard;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt,
     num::NonZeroU16,
 };
 
 pub use claims::Claims;
-pub use edit::{Change, EditError, edit};
+pub use edit::{Change, EditError, Scope, edit};
 use engine_core::hostname::HostPattern;
 pub use key::{KeyError, PresharedKey, PrivateKey, PublicKey};
+use network::{Among, Objects};
 pub use network::{Namespace, Network};
+pub use owner::{OWNERS_MAX, Owner, OwnerError, Whose};
 pub use pages::ErrorPages;
 pub use part::List;
+pub use parts::changed_owners;
 pub use peers::Peer;
 pub use pem::{Authorities, Chain};
 pub use pool::{Pool, PoolTarget, TARGETS_MAX};
@@ -112,8 +118,39 @@ pub fn locate(text: &str, problem: &mut Problem) {
     problem.line = at.and_then(|at| at.place().0);
 }
 
-/// The networks are the document, or its member `networks`.
+/// Secrets are kept from `current`, or where there is none, stay to be kept.
 fn read(root: &Spot<'_>, current: Option<&Desired>, problems: &mut Problems) -> Option<Desired> {
+    with_networks(root, problems, |spots, problems| {
+        let mut desired = Desired::default();
+        let mut taken = Taken::default();
+        for spot in spots {
+            let Some(port) = read_port(spot, problems) else {
+                continue;
+            };
+            let kept = match current {
+                Some(current) => Kept::From(current.networks.get(&port)),
+                None => Kept::AsItIs,
+            };
+            let among = Among {
+                port,
+                whose: &Whose::All,
+                kept,
+                others: &Objects::default(),
+            };
+            if let Some(network) = network::read(spot, among, &mut taken, problems) {
+                desired.networks.insert(port, network);
+            }
+        }
+        Some(desired)
+    })
+}
+
+/// Reads the networks of a document: they are the document, or its member `networks`.
+fn with_networks<T>(
+    root: &Spot<'_>,
+    problems: &mut Problems,
+    read: impl FnOnce(&[Spot<'_>], &mut Problems) -> Option<T>,
+) -> Option<T> {
     let is_wrapped = match &root.node.content {
         Content::Map(entries) => entries.iter().any(|entry| &*entry.key == NETWORKS),
         Content::Null
@@ -123,39 +160,27 @@ fn read(root: &Spot<'_>, current: Option<&Desired>, problems: &mut Problems) -> 
         | Content::List(_) => false,
     };
     if !is_wrapped {
-        return read_networks(root, current, problems);
+        let spots = root.entries(Duplicates::Refused, problems)?;
+        return read(&spots, problems);
     }
     let fields = Fields::open(root, &[NETWORKS], problems)?;
-    read_networks(fields.need(NETWORKS, problems)?, current, problems)
+    let networks = fields.need(NETWORKS, problems)?;
+    let spots = networks.entries(Duplicates::Refused, problems)?;
+    read(&spots, problems)
 }
 
-/// Secrets are kept from `current`, or where there is none, stay to be kept.
-fn read_networks(
-    spot: &Spot<'_>,
-    current: Option<&Desired>,
-    problems: &mut Problems,
-) -> Option<Desired> {
-    let mut desired = Desired::default();
-    let mut taken = Taken::default();
-    for spot in spot.entries(Duplicates::Refused, problems)? {
-        let Some(port) = parse_port(spot.key()) else {
-            let key = printable(spot.key());
-            spot.error_with_hint(
-                problems,
-                format_args!("`{key}` is not a port"),
-                "networks are keyed by their public WireGuard port, from 1 to 65535",
-            );
-            continue;
-        };
-        let kept = match current {
-            Some(current) => Kept::From(current.networks.get(&port)),
-            None => Kept::AsItIs,
-        };
-        if let Some(network) = network::read(port, &spot, kept, &mut taken, problems) {
-            desired.networks.insert(port, network);
-        }
+/// The port that a network stands at.
+fn read_port(spot: &Spot<'_>, problems: &mut Problems) -> Option<NonZeroU16> {
+    let port = parse_port(spot.key());
+    if port.is_none() {
+        let key = printable(spot.key());
+        spot.error_with_hint(
+            problems,
+            format_args!("`{key}` is not a port"),
+            "networks are keyed by their public WireGuard port, from 1 to 65535",
+        );
     }
-    Some(desired)
+    port
 }
 
 impl Desired {
@@ -170,13 +195,57 @@ impl Desired {
         self.render(Secrets::Kept)
     }
 
+    /// What some owner has of it, with the secrets in it.
+    pub fn render_part_with_secrets(&self, whose: &Whose) -> Value {
+        self.render_part(whose, Secrets::Shown)
+    }
+
+    /// What some owner has of it, with [`KEPT`] in the place of each secret.
+    pub fn render_part_masked(&self, whose: &Whose) -> Value {
+        self.render_part(whose, Secrets::Kept)
+    }
+
     fn render(&self, secrets: Secrets) -> Value {
+        self.render_part(&Whose::All, secrets)
+    }
+
+    fn render_part(&self, whose: &Whose, secrets: Secrets) -> Value {
         let networks = self.networks.iter();
-        Value::Object(
-            networks
-                .map(|(port, network)| (port.to_string(), network::write(network, secrets)))
-                .collect(),
-        )
+        let networks = networks.filter_map(|(port, network)| {
+            Some((port.to_string(), network.render(whose, secrets)?))
+        });
+        Value::Object(networks.collect())
+    }
+
+    /// Every owner who has something in it.
+    pub fn owners(&self) -> BTreeSet<&Owner> {
+        self.networks.values().flat_map(Network::owners).collect()
+    }
+}
+
+/// The network that has something, and whose it is.
+#[derive(Clone, Debug)]
+struct Holder {
+    port: NonZeroU16,
+    owner: Owner,
+}
+
+impl Holder {
+    fn new(port: NonZeroU16, owner: Owner) -> Self {
+        Self { port, owner }
+    }
+
+    fn of(network: &Network) -> Self {
+        Self::new(network.port, network.owner.clone())
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.owner.is_api() {
+            true => write!(f, "network-{}", self.port),
+            false => write!(f, "network-{} of `{}`", self.port, self.owner),
+        }
     }
 }
 
@@ -184,37 +253,55 @@ impl Desired {
 /// that nobody declared, and ids of rules.
 #[derive(Debug, Default)]
 struct Taken {
-    hosts: HashMap<Option<HostPattern>, NonZeroU16>,
-    ids: HashMap<RuleId, NonZeroU16>,
+    hosts: HashMap<Option<HostPattern>, Holder>,
+    ids: HashMap<RuleId, Holder>,
 }
 
 impl Taken {
     /// What all networks but one have.
     fn by_others(desired: &Desired, except: NonZeroU16) -> Self {
         let mut taken = Self::default();
-        let others = desired.networks.iter().filter(|(port, _)| **port != except);
-        for (port, network) in others {
-            let catch_all = network.routes.iter();
-            let catch_all = catch_all.filter(|route| route.host.pattern().is_none());
-            let hosts = network.hosts().map(Some).chain(catch_all.map(|_| None));
-            taken.hosts.extend(hosts.map(|host| (host.cloned(), *port)));
-            let ids = network.routes.iter().filter_map(|route| route.id.clone());
-            taken.ids.extend(ids.map(|id| (id, *port)));
+        let others = desired.networks.values();
+        for network in others.filter(|network| network.port != except) {
+            taken.note(network);
         }
         taken
     }
 
-    /// Notes the host as the network's, or says whose it is.
-    fn claim(&mut self, host: Option<&HostPattern>, port: NonZeroU16) -> Result<(), NonZeroU16> {
-        let holder = *self.hosts.entry(host.cloned()).or_insert(port);
-        if holder == port { Ok(()) } else { Err(holder) }
+    /// Notes all that a network has; what another one has stays that one's.
+    fn note(&mut self, network: &Network) {
+        let holder = Holder::of(network);
+        let catch_all = network.routes.iter();
+        let catch_all = catch_all.filter(|route| route.host.pattern().is_none());
+        let hosts = network.hosts().map(Some).chain(catch_all.map(|_| None));
+        for host in hosts {
+            // What two have already is told when either is read.
+            let _ = self.claim(host, &holder);
+        }
+        for route in &network.routes {
+            if let Some(id) = &route.id {
+                let _ = self.name(id, &Holder::new(network.port, route.owner.clone()));
+            }
+        }
     }
 
-    /// Notes an id as that of a rule of the network, or says which network has a rule of this id.
-    fn name(&mut self, id: &RuleId, port: NonZeroU16) -> Result<(), NonZeroU16> {
-        match self.ids.insert(id.clone(), port) {
-            None => Ok(()),
-            Some(holder) => Err(holder),
+    /// Notes the host as a network's, or says whose it is.
+    fn claim(&mut self, host: Option<&HostPattern>, claimant: &Holder) -> Result<(), Holder> {
+        let holder = self.hosts.entry(host.cloned());
+        let holder = holder.or_insert_with(|| claimant.clone());
+        match holder.port == claimant.port {
+            true => Ok(()),
+            false => Err(holder.clone()),
+        }
+    }
+
+    /// Notes an id as that of a rule of a network, or says which other network has a rule of this id.
+    fn name(&mut self, id: &RuleId, claimant: &Holder) -> Result<(), Holder> {
+        let holder = self.ids.entry(id.clone());
+        let holder = holder.or_insert_with(|| claimant.clone());
+        match holder.port == claimant.port {
+            true => Ok(()),
+            false => Err(holder.clone()),
         }
     }
 }

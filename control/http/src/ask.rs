@@ -7,8 +7,9 @@ use axum::{
     extract::{FromRequestParts, Path, Query},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
 };
-use control_api::state::{PublicKey, RuleId};
-use serde::de::DeserializeOwned;
+use control_api::state::{PublicKey, RuleId, Whose};
+use serde::{Deserialize, de::DeserializeOwned};
+use utoipa::ToSchema;
 
 use crate::{audit, refusal::Refusal, shared::Shared};
 
@@ -31,6 +32,44 @@ impl FromRequestParts<Arc<Shared>> for audit::Action {
 
     async fn from_request_parts(parts: &mut Parts, _: &Arc<Shared>) -> Result<Self, Refusal> {
         Ok(Self::of(parts))
+    }
+}
+
+/// The word for all owners.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Everybody {
+    /// All of them.
+    All,
+}
+
+/// Whose objects a query is about.
+pub(crate) fn whose(owner: Option<&str>, everybody: Option<Everybody>) -> Result<Whose, Refusal> {
+    match (owner, everybody) {
+        (None, None) => Ok(Whose::default()),
+        (None, Some(Everybody::All)) => Ok(Whose::All),
+        (Some(owner), None) => match owner.parse() {
+            Ok(owner) => Ok(Whose::One(owner)),
+            Err(error) => Err(Refusal::bad_request(format!("`owner`: {error}"))),
+        },
+        (Some(_), Some(Everybody::All)) => {
+            let error = "`owner` names one and `owners` all: one of the two is taken";
+            Err(Refusal::bad_request(error))
+        }
+    }
+}
+
+/// Whose objects are to be changed. Front doors and stores change what they have themselves.
+pub(crate) fn whose_change(
+    owner: Option<&str>,
+    everybody: Option<Everybody>,
+) -> Result<Whose, Refusal> {
+    let whose = whose(owner, everybody)?;
+    match &whose {
+        Whose::One(owner) if owner.is_reserved() => Err(Refusal::bad_request(format!(
+            "`owner`: what `{owner}` has is changed by it alone"
+        ))),
+        Whose::One(_) | Whose::All => Ok(whose),
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use axum::http::request::Parts;
-use control_api::answer::AuditEntry;
+use control_api::{answer::AuditEntry, state::Whose};
 
 use crate::{
     front::Actor,
@@ -21,9 +21,14 @@ const DETAIL_CHARS_MAX: usize = 512;
 /// In the place of a name that is not known.
 const NOBODY: &str = "-";
 
-/// A request as the log has it: its method and path, without its query.
+/// A request as the log has it.
 #[derive(Clone, Debug)]
-pub(crate) struct Action(pub(crate) String);
+pub(crate) struct Action {
+    /// Its method and path, without its query.
+    request: String,
+    /// Whose objects it is about, where that is known.
+    owner: String,
+}
 
 /// What came of a request.
 #[derive(Clone, Debug)]
@@ -38,7 +43,18 @@ impl Action {
         let path = parts.uri.path();
         // A path is ASCII (RFC 3986): it may be cut anywhere.
         let path = path.get(..PATH_BYTES_MAX).unwrap_or(path);
-        Self(format!("{} {path}", parts.method))
+        Self {
+            request: format!("{} {path}", parts.method),
+            owner: NOBODY.to_owned(),
+        }
+    }
+
+    /// The same about somebody's objects.
+    pub(crate) fn about(self, whose: &Whose) -> Self {
+        Self {
+            owner: whose.to_string(),
+            ..self
+        }
     }
 }
 
@@ -86,7 +102,7 @@ fn append(
     actor: String,
     role: String,
     source: &str,
-    Action(action): Action,
+    Action { request, owner }: Action,
     result: Result,
 ) {
     let written = shared.front.store.append_audit(AuditEntry {
@@ -95,10 +111,11 @@ fn append(
         actor,
         role,
         source: source.to_owned(),
-        action,
+        action: request,
         generation: result.generation,
         result: result.word.to_owned(),
         detail: result.detail.chars().take(DETAIL_CHARS_MAX).collect(),
+        owner,
     });
     tokio::spawn(async move {
         if let Err(error) = written.await {

@@ -1,11 +1,11 @@
 //! The seam between the API and what stands behind it: changes go in, a view comes out.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use control_api::{
     answer::{Applied, CertificatesView, Event, Status},
     boot::Role,
-    state::{Change, Desired, EditError},
+    state::{Change, Desired, EditError, Owner, Scope, Whose},
 };
 use control_store::{CommitError, Store};
 use engine::Counters;
@@ -43,7 +43,9 @@ pub struct ChangeRequest {
     pub change: Change,
     /// Who asks.
     pub actor: Actor,
-    /// Only if this is the generation that is desired.
+    /// Whose objects it is about.
+    pub scope: Scope,
+    /// Only if this is the generation that changed their part last.
     pub if_match: Option<u64>,
     /// Whether the plan is answered and nothing is done.
     pub dry_run: bool,
@@ -85,8 +87,8 @@ pub enum ChangeRefused {
     /// What it is about does not exist, or what it says is wrong.
     #[error(transparent)]
     Edit(#[from] EditError),
-    /// `If-Match` names another generation than the one that is desired.
-    #[error("generation {expected} is not the desired one: {current} is")]
+    /// `If-Match` names another generation than the one that changed the part last.
+    #[error("generation {expected} is not the one that changed this last: {current} is")]
     Conflict {
         /// What was asked for.
         expected: u64,
@@ -117,6 +119,8 @@ pub struct View {
     pub desired: Arc<Desired>,
     /// Its generation; 0 before the first.
     pub generation: u64,
+    /// The last generation that changed the part of each owner.
+    pub owners: Arc<BTreeMap<Owner, u64>>,
     /// The newest generation that every worker runs.
     pub running_generation: u64,
     /// Desired against actual. The API fills in its uptime and its own warnings.
@@ -127,6 +131,16 @@ pub struct View {
     pub reconciles: Reconciles,
     /// Whether clients are accepted and every worker runs the desired state.
     pub ready: bool,
+}
+
+impl View {
+    /// The last generation that changed the part of an owner, or of anybody; 0 if none did.
+    pub fn generation_of(&self, whose: &Whose) -> u64 {
+        match whose {
+            Whose::All => self.generation,
+            Whose::One(owner) => self.owners.get(owner).copied().unwrap_or_default(),
+        }
+    }
 }
 
 /// What the reconciler counted since the start.

@@ -122,7 +122,8 @@ const CHANGING: [(&str, &str); 3] = [
     ("403", "The token's role may not do this"),
     (
         "409",
-        "Another generation is the desired one than `If-Match` says",
+        "Another generation changed the owner's part last than `If-Match` says, or what is to be \
+            changed belongs to another owner",
     ),
     (
         "503",

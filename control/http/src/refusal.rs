@@ -87,7 +87,8 @@ impl From<ChangeRefused> for Refusal {
                 | EditError::UnknownRoute { .. }
                 | EditError::UnknownPeer { .. },
             ) => Self::new(StatusCode::NOT_FOUND, error),
-            ChangeRefused::Conflict { .. }
+            ChangeRefused::Edit(EditError::Foreign { .. })
+            | ChangeRefused::Conflict { .. }
             | ChangeRefused::Unstored(CommitError::Conflict { .. }) => {
                 Self::new(StatusCode::CONFLICT, error)
             }

@@ -178,7 +178,7 @@ impl Plan<'_> {
         for (key, pool) in &declared.proxy {
             self.key(&tenant, key, (&pool.targets, pool.balance.clone()));
         }
-        for route in &declared.routes {
+        for route in declared.served_routes() {
             if route.passes_through() {
                 self.passthrough(&tenant, route);
             } else {

@@ -1,12 +1,16 @@
 //! A change of the desired state, from the request to the answer.
 
-use std::{collections::BTreeSet, num::NonZeroU16, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU16,
+    sync::Arc,
+};
 
 use control_api::{
     Problems, Valid,
     answer::{Applied, AppliedStep, Degradation, Happening, Reason, RefusedProblem},
     boot::Boot,
-    state::{Change, Desired, EditError, edit},
+    state::{Desired, EditError, OWNERS_MAX, Owner, Whose, changed_owners, edit},
 };
 use control_http::{ChangeRefused, ChangeRequest};
 use control_plan::{
@@ -107,8 +111,13 @@ impl Reconciler {
             }
         }
         let ChangeRequest {
-            wait, reply, actor, ..
+            wait,
+            reply,
+            actor,
+            scope,
+            ..
         } = request;
+        let by = (&*actor.name, &scope.whose);
         // Whoever is answered and looks then sees what was accepted.
         let begun = self.begin(accepted);
         let desired = Arc::clone(&self.desired);
@@ -120,9 +129,9 @@ impl Reconciler {
         };
         if !wait {
             self.answers.give(answer(applied));
-            return self.take_up(begun, planning, &actor.name);
+            return self.take_up(begun, planning, by);
         }
-        self.take_up(begun, planning, &actor.name);
+        self.take_up(begun, planning, by);
         applied.degraded = self.not_made();
         let generation = applied.generation;
         let answer = answer(applied);
@@ -168,21 +177,14 @@ impl Reconciler {
     }
 
     fn accept(&self, request: &ChangeRequest) -> Result<Accepted, ChangeRefused> {
-        if let Some(expected) = request.if_match
-            && expected != self.generation
-        {
-            return Err(ChangeRefused::Conflict {
-                expected,
-                current: self.generation,
-            });
-        }
+        self.check_generation(request)?;
         let Valid {
             value: desired,
             warnings,
             ..
-        } = self.edited(&request.change)?;
+        } = self.edited(request)?;
         let left_out = self.left_out.iter();
-        let left_out = left_out.filter(|it| it.outlives(&request.change));
+        let left_out = left_out.filter(|it| it.outlives(&request.change, &request.scope));
         let left_out: Vec<LeftOut> = left_out.cloned().collect();
         let mut taken = Problems::default();
         let problems = left_out.iter();
@@ -214,11 +216,26 @@ impl Reconciler {
         })
     }
 
+    /// Whether the part that a change is about is as whoever asks knows it.
+    fn check_generation(&self, request: &ChangeRequest) -> Result<(), ChangeRefused> {
+        let current = match &request.scope.whose {
+            Whose::All => self.generation,
+            Whose::One(owner) => self.owners.get(owner).copied().unwrap_or_default(),
+        };
+        match request.if_match {
+            Some(expected) if expected != current => {
+                Err(ChangeRefused::Conflict { expected, current })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// The state that a change leads to. What was left out of the current one can be removed.
-    fn edited(&self, change: &Change) -> Result<Valid<Desired>, EditError> {
-        let edited = edit(&self.desired, change);
+    fn edited(&self, request: &ChangeRequest) -> Result<Valid<Desired>, EditError> {
+        let ChangeRequest { change, scope, .. } = request;
+        let edited = edit(&self.desired, change, scope);
         let removes_left_out = matches!(edited, Err(EditError::UnknownNetwork(_)))
-            && self.left_out.iter().any(|it| !it.outlives(change));
+            && self.left_out.iter().any(|it| !it.outlives(change, scope));
         match removes_left_out {
             true => Ok(Valid {
                 value: Desired::clone(&self.desired),
@@ -238,7 +255,17 @@ impl Reconciler {
             .left_out
             .iter()
             .for_each(|it| it.write(&mut document));
+        let mut changed = changed_owners(&self.desired, &accepted.desired);
+        if let Whose::One(owner) = &request.scope.whose {
+            changed.insert(owner.clone());
+        }
+        let left_out = accepted.left_out.iter().map(LeftOut::owner);
+        let owners = accepted.desired.owners().into_iter().cloned();
+        let present: BTreeSet<Owner> = owners.chain(left_out).collect();
+        let names = |owners: &BTreeSet<Owner>| owners.iter().map(ToString::to_string).collect();
         let new = NewGeneration {
+            owners: names(&changed),
+            present: names(&present),
             expected: Some(self.generation),
             time: unix_now().as_secs(),
             actor: request.actor.name.to_string(),
@@ -249,6 +276,7 @@ impl Reconciler {
         match committed {
             Ok(generation) => {
                 self.generation = generation;
+                note_owners(&mut self.owners, (&changed, &present), generation);
                 Ok(generation)
             }
             Err(CommitError::Conflict { expected, current }) => {
@@ -283,7 +311,7 @@ impl Reconciler {
     }
 
     /// Makes the kernel and the workers what the new state says.
-    fn take_up(&mut self, begun: Begun, planning: Planning, actor: &str) {
+    fn take_up(&mut self, begun: Begun, planning: Planning, (actor, whose): (&str, &Whose)) {
         let Begun {
             before,
             scope,
@@ -335,8 +363,11 @@ impl Reconciler {
         self.networks
             .part_with(gone.filter(|port| !self.desired.networks.contains_key(port)));
         self.pending.clear();
-        let actor = actor.to_owned();
-        let applied = Happening::StateApplied { generation, actor };
+        let applied = Happening::StateApplied {
+            generation,
+            actor: actor.to_owned(),
+            owner: whose.to_string(),
+        };
         self.networks.news.tell(vec![applied]);
         // The others have their turn at the next tick, which also tells what somebody else changed.
         self.networks.sample_networks(&scope);
@@ -368,6 +399,24 @@ impl Reconciler {
             waiting,
             unbound: unbound.collect(),
         })
+    }
+}
+
+/// Notes which owners' parts a generation changed, and forgets those who are gone for longest beyond as
+/// many as may have something.
+fn note_owners(
+    owners: &mut Arc<BTreeMap<Owner, u64>>,
+    (changed, present): (&BTreeSet<Owner>, &BTreeSet<Owner>),
+    generation: u64,
+) {
+    let owners = Arc::make_mut(owners);
+    owners.extend(changed.iter().map(|owner| (owner.clone(), generation)));
+    let gone = owners.iter().filter(|(owner, _)| !present.contains(owner));
+    let mut gone: Vec<(u64, Owner)> = gone.map(|(owner, last)| (*last, owner.clone())).collect();
+    gone.sort_unstable();
+    let beyond = gone.len().saturating_sub(OWNERS_MAX);
+    for (_, owner) in gone.iter().take(beyond) {
+        owners.remove(owner);
     }
 }
 

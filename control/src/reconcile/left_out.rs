@@ -3,14 +3,18 @@
 //! A generation keeps them until a document takes its place: what changes another network, or a peer,
 //! writes them into the next generation as they are, so that nothing is lost without a word.
 
-use std::{collections::BTreeSet, fmt, num::NonZeroU16};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    num::NonZeroU16,
+};
 
 use control_api::{
     Problem, Severity,
     answer::{Degradation, Reason},
     boot::Listener,
     place::NetworkName,
-    state::{Change, Claims, Desired},
+    state::{Change, Claims, Desired, Owner, Scope},
 };
 use control_plan::Held;
 use engine_core::hostname::HostPattern;
@@ -20,6 +24,8 @@ use serde_json::Value;
 #[derive(Debug, Default)]
 pub(crate) struct Stored {
     pub(crate) generation: u64,
+    /// The last generation that changed the part of each owner.
+    pub(crate) owners: BTreeMap<Owner, u64>,
     pub(crate) desired: Desired,
     /// Networks that are refused.
     pub(crate) left_out: Vec<LeftOut>,
@@ -93,10 +99,17 @@ impl LeftOut {
         Degradation::new(Reason::NetworkRefused, self.object(), why).of(port)
     }
 
+    /// Who declared it; `api` where that cannot be read.
+    pub(super) fn owner(&self) -> Owner {
+        let owner = self.document["owner"].as_str();
+        let owner = owner.and_then(|owner| owner.parse().ok());
+        owner.unwrap_or_default()
+    }
+
     /// Whether the generation that a change leads to keeps it.
-    pub(super) fn outlives(&self, change: &Change) -> bool {
+    pub(super) fn outlives(&self, change: &Change, scope: &Scope) -> bool {
         match change {
-            Change::Replace { .. } | Change::Rollback { .. } => false,
+            Change::Replace { .. } | Change::Rollback { .. } => !scope.whose.has(&self.owner()),
             Change::PutNetwork { port, .. } | Change::RemoveNetwork { port } => {
                 self.port() != Some(*port)
             }
@@ -126,7 +139,7 @@ fn claimed(desired: &Desired) -> impl Iterator<Item = (NonZeroU16, &HostPattern)
 
 #[cfg(test)]
 mod tests {
-    use control_api::state;
+    use control_api::state::{self, Whose};
     use serde_json::json;
 
     use super::*;
@@ -157,8 +170,26 @@ mod tests {
             (Change::RemoveNetwork { port: other }, true),
             (Change::PatchNetwork { port: other, text }, true),
         ] {
-            assert_eq!(network.outlives(&change), outlives, "{change}");
+            assert_eq!(
+                network.outlives(&change, &Scope::default()),
+                outlives,
+                "{change}"
+            );
         }
+        let replace = Change::Replace {
+            text: String::new(),
+        };
+        let others = Scope {
+            whose: Whose::One("blue".parse().unwrap()),
+            cascade: false,
+        };
+        assert!(network.outlives(&replace, &others), "it is the base's");
+        let theirs = LeftOut {
+            document: json!({ "owner": "blue" }),
+            ..left_out()
+        };
+        assert!(!theirs.outlives(&replace, &others));
+        assert!(theirs.outlives(&replace, &Scope::default()));
         let mut document = json!({ "1": {} });
         network.write(&mut document);
         assert_eq!(document, json!({ "1": {}, "2": { "x": 1 } }));

@@ -32,7 +32,13 @@ impl News {
                 .map(|happening| {
                     let json = serde_json::to_string(happening).unwrap_or_default();
                     let kind = happening.kind().to_owned();
-                    self.store.append_event(time, kind, json)
+                    match happening.owner() {
+                        Some(owner) => {
+                            let owner = owner.to_owned();
+                            self.store.append_event_of(owner, time, kind, json)
+                        }
+                        None => self.store.append_event(time, kind, json),
+                    }
                 })
                 .collect();
             for (happening, written) in happenings.iter().zip(writes) {

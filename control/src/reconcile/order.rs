@@ -89,7 +89,10 @@ impl Desk {
 mod tests {
     use std::sync::Arc;
 
-    use control_api::{boot::Role, state::Change};
+    use control_api::{
+        boot::Role,
+        state::{Change, Scope},
+    };
     use control_http::{Actor, Claim};
 
     use super::*;
@@ -105,6 +108,7 @@ mod tests {
                 role: Role::Operator,
                 source: Arc::from("unix:uid=0"),
             },
+            scope: Scope::default(),
             if_match: None,
             dry_run: false,
             wait: false,

@@ -41,6 +41,7 @@ impl Reconciler {
         let view = View {
             desired: Arc::clone(&self.desired),
             generation: self.generation,
+            owners: Arc::clone(&self.owners),
             running_generation: self.running,
             status: self.status(&self.counters),
             counters: Arc::clone(&self.counters),
@@ -265,7 +266,7 @@ fn route_statuses(network: &Network, used: &[&RouteCounters]) -> Vec<RouteStatus
         Scheme::Https => Some(key.to_string()),
         Scheme::Http | Scheme::Ssh => None,
     });
-    let served = names.chain(network.routes.iter().map(Route::label));
+    let served = names.chain(network.served_routes().map(Route::label));
     let unused = served.filter(|label| !labels.contains(&**label));
     let room = UNUSED_ROUTES_SHOWN_MAX.saturating_sub(statuses.len());
     statuses.extend(unused.take(room).map(|route| RouteStatus {

@@ -1,6 +1,7 @@
 //! From nothing to a gateway that serves what is desired.
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     io,
     path::{Path, PathBuf},
@@ -13,6 +14,7 @@ use anyhow::Context as _;
 use control_api::{
     answer::Event,
     boot::{Accounts, ApiListen, Boot, Log, WireGuardOffload},
+    state::Owner,
 };
 use control_http::{BindError, ChangeRefused, ChangeRequest, Listener, Tokens, View};
 use control_kernel::{Linux, LinuxConfig};
@@ -332,16 +334,25 @@ fn seed(store: &Store, boot_file: &Path, boot: &Boot) -> anyhow::Result<Stored> 
     let Some(seed) = seed else {
         return Ok(Stored::default());
     };
+    let owners: BTreeSet<Owner> = seed.owners().into_iter().cloned().collect();
+    let names: BTreeSet<String> = owners.iter().map(ToString::to_string).collect();
     let new = NewGeneration {
         expected: Some(0),
         time: unix_now().as_secs(),
         actor: "boot file".to_owned(),
         note: "seed an empty store".to_owned(),
         document: seed.render_with_secrets().to_string(),
+        owners: names.clone(),
+        present: names,
     };
     let committed = store.commit_generation(new).wait();
+    let generation = committed.context("seeding the store")?;
     Ok(Stored {
-        generation: committed.context("seeding the store")?,
+        generation,
+        owners: owners
+            .into_iter()
+            .map(|owner| (owner, generation))
+            .collect(),
         desired: seed,
         ..Stored::default()
     })

@@ -4,11 +4,13 @@
 //! stricter, or somebody wrote into the file. Networks that are refused are left out, loudly, so that
 //! all others are served.
 
+use std::collections::BTreeMap;
+
 use anyhow::Context as _;
 use control_api::{
     Problem, Problems, Valid,
     boot::{Boot, Listener},
-    state::{self, Desired},
+    state::{self, Desired, Owner},
 };
 use control_store::Store;
 use serde_json::{Map, Value};
@@ -54,10 +56,21 @@ pub(super) fn read(store: &Store) -> anyhow::Result<Option<Stored>> {
     }
     Ok(Some(Stored {
         generation: current.id,
+        owners: owners(store)?,
         desired,
         left_out,
         unbound: Vec::new(),
     }))
+}
+
+/// The last generation that changed the part of each owner.
+fn owners(store: &Store) -> anyhow::Result<BTreeMap<Owner, u64>> {
+    let stored = store.owner_generations().wait();
+    let stored = stored.context("reading the owners of the desired state")?;
+    let owners = stored.into_iter();
+    // A later version may know other names.
+    let owners = owners.filter_map(|(owner, generation)| Some((owner.parse().ok()?, generation)));
+    Ok(owners.collect())
 }
 
 /// The networks of a refused document that are good, and the others. `problems` are the whole

@@ -1,5 +1,7 @@
 //! The desired state, in all its generations.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use control_api::answer::GenerationEntry;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 
@@ -8,6 +10,13 @@ use crate::{
     number::{amount, from_amount},
     writer::Durability,
 };
+
+/// The owner of all that was desired before there were others.
+const API: &str = "api";
+
+/// Owners without anything in the desired state whose generations are kept: those who had something
+/// last.
+const OWNERS_GONE_MAX: u32 = 64;
 
 /// A state that was desired.
 #[derive(Clone, PartialEq, Eq)]
@@ -48,6 +57,10 @@ pub struct NewGeneration {
     pub note: String,
     /// The state document, secrets included.
     pub document: String,
+    /// The owners whose parts it changes; none stands for `api`.
+    pub owners: BTreeSet<String>,
+    /// The owners who have something in it.
+    pub present: BTreeSet<String>,
 }
 
 impl std::fmt::Debug for NewGeneration {
@@ -57,6 +70,7 @@ impl std::fmt::Debug for NewGeneration {
             .field("time", &self.time)
             .field("actor", &self.actor)
             .field("note", &self.note)
+            .field("owners", &self.owners)
             .finish_non_exhaustive()
     }
 }
@@ -122,25 +136,54 @@ impl Store {
         })
     }
 
-    /// The latest generations without their documents, the current one first.
-    pub fn generations(&self, limit: u32) -> Answer<Vec<GenerationEntry>, ReadError> {
+    /// The latest generations without their documents, the current one first: all, or those that changed
+    /// an owner's part.
+    pub fn generations(
+        &self,
+        owner: Option<String>,
+        limit: u32,
+    ) -> Answer<Vec<GenerationEntry>, ReadError> {
         self.read(move |reader| {
             reader.read("listing the generations", |transaction| {
-                let sql = "SELECT id, time, actor, note FROM generations ORDER BY id DESC LIMIT ?";
+                let sql = "SELECT id, time, actor, note,
+                        (SELECT json_group_array(owner) FROM
+                            (SELECT owner FROM generation_owners WHERE generation = id ORDER BY owner))
+                    FROM generations
+                    WHERE ?1 IS NULL OR id IN (SELECT generation FROM generation_owners WHERE owner = ?1)
+                    ORDER BY id DESC LIMIT ?2";
                 transaction
                     .prepare_cached(sql)?
-                    .query_map([limit], |row| {
-                        Ok(GenerationEntry {
-                            generation: from_amount(row.get(0)?),
-                            time: from_amount(row.get(1)?),
-                            actor: row.get(2)?,
-                            note: row.get(3)?,
-                        })
-                    })?
+                    .query_map((&owner, limit), entry)?
                     .collect()
             })
         })
     }
+
+    /// The last generation that changed each owner's part.
+    pub fn owner_generations(&self) -> Answer<BTreeMap<String, u64>, ReadError> {
+        self.read(|reader| {
+            reader.read("reading the owners", |transaction| {
+                let sql = "SELECT owner, max(generation) FROM generation_owners GROUP BY owner";
+                let pair = |row: &Row<'_>| Ok((row.get(0)?, from_amount(row.get(1)?)));
+                transaction
+                    .prepare_cached(sql)?
+                    .query_map([], pair)?
+                    .collect()
+            })
+        })
+    }
+}
+
+fn entry(row: &Row<'_>) -> rusqlite::Result<GenerationEntry> {
+    let owners: String = row.get(4)?;
+    Ok(GenerationEntry {
+        generation: from_amount(row.get(0)?),
+        time: from_amount(row.get(1)?),
+        actor: row.get(2)?,
+        note: row.get(3)?,
+        // SQLite wrote it.
+        owners: serde_json::from_str(&owners).unwrap_or_default(),
+    })
 }
 
 fn commit(
@@ -155,10 +198,60 @@ fn commit(
     let sql = "INSERT INTO generations (time, actor, note, document) VALUES (?, ?, ?, ?)";
     let values = params![amount(new.time), new.actor, new.note, new.document];
     let id = transaction.prepare_cached(sql)?.insert(values)?;
-    transaction
-        .prepare_cached("DELETE FROM generations WHERE id <= ?")?
-        .execute([id.saturating_sub(keep.max(1).into())])?;
+    let mut owners: Vec<&str> = new.owners.iter().map(String::as_str).collect();
+    if owners.is_empty() {
+        owners.push(API);
+    }
+    for owner in owners {
+        note_owner(transaction, owner, id, keep)?;
+    }
+    forget_owners(transaction, &new.present)?;
     Ok(Ok(from_amount(id)))
+}
+
+/// Notes that a generation changes an owner's part, and forgets the oldest ones of that owner.
+fn note_owner(
+    transaction: &Transaction<'_>,
+    owner: &str,
+    id: i64,
+    keep: u32,
+) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO generation_owners (owner, generation) VALUES (?, ?)";
+    transaction.prepare_cached(sql)?.execute((owner, id))?;
+    let sql = "DELETE FROM generation_owners WHERE owner = ?1 AND generation <= (
+            SELECT generation FROM generation_owners WHERE owner = ?1
+            ORDER BY generation DESC LIMIT 1 OFFSET ?2)
+        RETURNING generation";
+    let mut statement = transaction.prepare_cached(sql)?;
+    let old = statement.query_map((owner, keep.max(1)), |row| row.get(0))?;
+    forget(transaction, &old.collect::<rusqlite::Result<Vec<_>>>()?)
+}
+
+/// Forgets the generations of owners who have nothing any more, beyond those who had something last.
+fn forget_owners(
+    transaction: &Transaction<'_>,
+    present: &BTreeSet<String>,
+) -> rusqlite::Result<()> {
+    let present = serde_json::to_string(present).unwrap_or_default();
+    let sql = "DELETE FROM generation_owners WHERE owner IN (
+            SELECT owner FROM generation_owners
+            WHERE owner <> ?1 AND owner NOT IN (SELECT value FROM json_each(?2))
+            GROUP BY owner ORDER BY max(generation) DESC LIMIT -1 OFFSET ?3)
+        RETURNING generation";
+    let mut statement = transaction.prepare_cached(sql)?;
+    let values = (API, present, OWNERS_GONE_MAX);
+    let old = statement.query_map(values, |row| row.get(0))?;
+    forget(transaction, &old.collect::<rusqlite::Result<Vec<_>>>()?)
+}
+
+/// Removes the generations that changed the part of nobody who remembers them.
+fn forget(transaction: &Transaction<'_>, generations: &[i64]) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM generations WHERE id = ?1
+        AND NOT EXISTS (SELECT 1 FROM generation_owners WHERE generation = ?1)";
+    for generation in generations {
+        transaction.prepare_cached(sql)?.execute([generation])?;
+    }
+    Ok(())
 }
 
 fn current_id(connection: &Connection) -> rusqlite::Result<u64> {

@@ -1,13 +1,21 @@
-//! Who did what, and what happened: two lists that forget their oldest entries.
+//! Who did what, and what happened: two lists that forget the oldest entries of each owner.
 
 use control_api::answer::AuditEntry;
-use rusqlite::{Row, params};
+use rusqlite::{Row, Transaction, params};
 
 use crate::{
     Answer, ReadError, Store, WriteError,
     number::{amount, from_amount},
     writer::Durability,
 };
+
+/// The owner of what is about nobody's part of the desired state.
+const NOBODY: &str = "-";
+/// Each list is as long as those of so many owners.
+const OWNERS_MAX: i64 = 64;
+
+const AUDIT: &str = "audit";
+const EVENTS: &str = "events";
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,29 +35,27 @@ impl Store {
     pub fn append_audit(&self, entry: AuditEntry) -> Answer<u64, WriteError> {
         self.write(move |writer| {
             let keep = writer.retention().audit_max;
-            writer.write(
-                "writing the audit log",
-                Durability::Process,
-                |transaction| {
-                    let sql = "INSERT INTO audit
-                    (time, actor, role, source, action, generation, result, detail)
-                    VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
-                    let id = transaction.prepare_cached(sql)?.insert(params![
-                        amount(entry.time),
-                        entry.actor,
-                        entry.role,
-                        entry.source,
-                        entry.action,
-                        entry.generation.map(amount),
-                        entry.result,
-                        entry.detail,
-                    ])?;
-                    transaction
-                        .prepare_cached("DELETE FROM audit WHERE id <= ?")?
-                        .execute([id.saturating_sub(keep.into())])?;
-                    Ok(from_amount(id))
-                },
-            )
+            let doing = "writing the audit log";
+            writer.write(doing, Durability::Process, |transaction| {
+                let place = next_place(transaction, AUDIT, &entry.owner)?;
+                let sql = "INSERT INTO audit
+                    (time, actor, role, source, action, generation, result, detail, owner, place)
+                    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+                let id = transaction.prepare_cached(sql)?.insert(params![
+                    amount(entry.time),
+                    entry.actor,
+                    entry.role,
+                    entry.source,
+                    entry.action,
+                    entry.generation.map(amount),
+                    entry.result,
+                    entry.detail,
+                    entry.owner,
+                    place,
+                ])?;
+                forget(transaction, AUDIT, &entry.owner, (id, place), keep)?;
+                Ok(from_amount(id))
+            })
         })
     }
 
@@ -57,7 +63,7 @@ impl Store {
     pub fn audit(&self, before: Option<u64>, limit: u32) -> Answer<Vec<AuditEntry>, ReadError> {
         self.read(move |reader| {
             reader.read("reading the audit log", |transaction| {
-                let sql = "SELECT id, time, actor, role, source, action, generation, result, detail
+                let sql = "SELECT id, time, actor, role, source, action, generation, result, detail, owner
                     FROM audit WHERE id < ? ORDER BY id DESC LIMIT ?";
                 let before = amount(before.unwrap_or(u64::MAX));
                 transaction
@@ -68,17 +74,28 @@ impl Store {
         })
     }
 
-    /// Appends an event and answers its number.
+    /// Appends an event of the gateway itself and answers its number.
     pub fn append_event(&self, time: u64, kind: String, json: String) -> Answer<u64, WriteError> {
+        self.append_event_of(NOBODY.to_owned(), time, kind, json)
+    }
+
+    /// Appends an event about an owner's part of the desired state and answers its number.
+    pub fn append_event_of(
+        &self,
+        owner: String,
+        time: u64,
+        kind: String,
+        json: String,
+    ) -> Answer<u64, WriteError> {
         self.write(move |writer| {
             let keep = writer.retention().events_max;
             writer.write("writing an event", Durability::Process, |transaction| {
-                let sql = "INSERT INTO events (time, kind, json) VALUES (?, ?, ?)";
-                let values = (amount(time), kind, json);
+                let place = next_place(transaction, EVENTS, &owner)?;
+                let sql =
+                    "INSERT INTO events (time, kind, json, owner, place) VALUES (?, ?, ?, ?, ?)";
+                let values = (amount(time), kind, json, &owner, place);
                 let id = transaction.prepare_cached(sql)?.insert(values)?;
-                transaction
-                    .prepare_cached("DELETE FROM events WHERE id <= ?")?
-                    .execute([id.saturating_sub(keep.into())])?;
+                forget(transaction, EVENTS, &owner, (id, place), keep)?;
                 Ok(from_amount(id))
             })
         })
@@ -113,6 +130,32 @@ impl Store {
     }
 }
 
+/// The number that the next entry has among those of its owner.
+fn next_place(transaction: &Transaction<'_>, list: &str, owner: &str) -> rusqlite::Result<i64> {
+    let sql = format!("SELECT 1 + ifnull(max(place), 0) FROM {list} WHERE owner = ?");
+    transaction
+        .prepare_cached(&sql)?
+        .query_row([owner], |row| row.get(0))
+}
+
+/// Forgets the oldest entries of an owner, and those of everybody beyond what so many owners may have.
+fn forget(
+    transaction: &Transaction<'_>,
+    list: &str,
+    owner: &str,
+    (id, place): (i64, i64),
+    keep: u32,
+) -> rusqlite::Result<()> {
+    let keep = i64::from(keep);
+    let sql = format!("DELETE FROM {list} WHERE owner = ? AND place <= ?");
+    let oldest = place.saturating_sub(keep);
+    transaction.prepare_cached(&sql)?.execute((owner, oldest))?;
+    let sql = format!("DELETE FROM {list} WHERE id <= ?");
+    let oldest = id.saturating_sub(keep.saturating_mul(OWNERS_MAX));
+    transaction.prepare_cached(&sql)?.execute([oldest])?;
+    Ok(())
+}
+
 fn audit_entry(row: &Row<'_>) -> rusqlite::Result<AuditEntry> {
     Ok(AuditEntry {
         id: from_amount(row.get(0)?),
@@ -124,6 +167,7 @@ fn audit_entry(row: &Row<'_>) -> rusqlite::Result<AuditEntry> {
         generation: row.get::<_, Option<i64>>(6)?.map(from_amount),
         result: row.get(7)?,
         detail: row.get(8)?,
+        owner: row.get(9)?,
     })
 }
 

@@ -20,11 +20,11 @@ pub struct Retention {
     /// How many clients of a route are told apart in each hour, by most bytes; the others are
     /// counted together. Four times as many are until the hour is merged, first come. Default: 100.
     pub clients_max: usize,
-    /// Entries of the audit log. Default: 10,000.
+    /// Entries of the audit log about each owner; 64 times as many about all. Default: 10,000.
     pub audit_max: u32,
-    /// Events. Default: 10,000.
+    /// Events about each owner and about none; 64 times as many in all. Default: 10,000.
     pub events_max: u32,
-    /// Generations of the desired state; the current one always stays. Default: 100.
+    /// Generations that changed the part of each owner; the current one always stays. Default: 100.
     pub generations_max: u32,
 }
 

@@ -17,6 +17,7 @@ pub(crate) const TESTS: &[Test] = tests![
     secrets_are_kept_when_the_answer_is_posted_back,
     networks_and_peers_are_changed_one_by_one,
     routes_are_changed_one_by_one,
+    owners_change_what_they_have_and_nothing_else,
     a_key_in_a_path_has_three_forms,
     an_earlier_generation_comes_back,
 ];
@@ -208,6 +209,58 @@ fn routes_are_changed_one_by_one(lab: &mut Lab) -> Result<()> {
     curl.refuse(404, "DELETE", &route, None)?;
     ensure!(curl.get(path)?["routes"].is_null());
     end(&curl)
+}
+
+/// Two owners over one gateway: what each has is served, kept and told apart.
+fn owners_change_what_they_have_and_nothing_else(lab: &mut Lab) -> Result<()> {
+    let curl = start(lab)?;
+    let base = json!({ "50000": { "netns": null, "routes": [
+        { "host": "shop.example", "path": "/base", "maintenance": true },
+    ] } });
+    curl.change("POST", "/api/v1/apply?wait=true", Some(&base))?;
+    let blue = json!({
+        "50000": { "routes": [{ "id": "blue", "host": "shop.example", "path": "/blue", "maintenance": true }] },
+        "50001": { "netns": null, "proxy": { "https://blue.example": ["127.0.0.1:1"] } },
+    });
+    let apply = "/api/v1/apply?owner=blue";
+    curl.change("POST", &format!("{apply}&wait=true"), Some(&blue))?;
+    let own = |curl: &Curl| curl.get("/api/v1/config?owner=blue");
+    ensure!(own(&curl)? == blue, "{}", own(&curl)?);
+    let labels = |curl: &Curl| -> Result<String> {
+        let status = curl.get("/api/v1/status?network=50000")?;
+        Ok(status["networks"]["50000"]["routes"].to_string())
+    };
+    let served = labels(&curl)?;
+    for route in ["shop.example/base", "shop.example/blue"] {
+        ensure!(served.contains(route), "no {route} in {served}");
+    }
+    // The base is applied again, and does not take what is not its own.
+    curl.change("POST", "/api/v1/apply?wait=true", Some(&base))?;
+    ensure!(own(&curl)? == blue);
+    let taken = json!({ "50001": { "netns": null } }).to_string();
+    let refused = curl.refuse(400, "POST", "/api/v1/apply", Some(&taken))?;
+    let said = refused["problems"].to_string();
+    ensure!(said.contains("network-50001 belongs to `blue`"), "{said}");
+    curl.refuse(409, "DELETE", "/api/v1/networks/50001", None)?;
+    curl.refuse(400, "POST", "/api/v1/apply", Some("{}"))?;
+    curl.refuse(400, "POST", "/api/v1/apply?owner=edge", Some("{}"))?;
+    // Each goes back to what it had itself.
+    curl.change("POST", &format!("{apply}&wait=true"), Some(&json!({})))?;
+    ensure!(!labels(&curl)?.contains("blue"), "{}", labels(&curl)?);
+    let list = curl.get("/api/v1/generations?owner=blue")?;
+    let generation = &list["generations"][1]["generation"];
+    let back = format!("/api/v1/rollback/{generation}?owner=blue&wait=true");
+    curl.change("POST", &back, None)?;
+    ensure!(own(&curl)? == blue);
+    let events = curl.get("/api/v1/audit")?;
+    ensure!(events["entries"][0]["owner"] == "blue", "{events}");
+    curl.change(
+        "POST",
+        "/api/v1/apply?owners=all&wait=true",
+        Some(&json!({})),
+    )?;
+    ensure!(curl.get("/api/v1/config?owners=all")? == json!({}));
+    Ok(())
 }
 
 fn a_key_in_a_path_has_three_forms(lab: &mut Lab) -> Result<()> {

@@ -141,10 +141,32 @@ pub enum Happening {
         generation: u64,
         /// Who asked for it.
         actor: String,
+        /// Whose part of the state it changed: an owner, or `all`.
+        #[serde(default)]
+        owner: String,
     },
 }
 
 impl Happening {
+    /// The owner whose part of the desired state it is about.
+    pub fn owner(&self) -> Option<&str> {
+        match self {
+            Self::StateApplied { owner, .. } => Some(owner),
+            Self::PeerConnected { .. }
+            | Self::PeerDisconnected { .. }
+            | Self::EndpointChanged { .. }
+            | Self::NetworkDegraded { .. }
+            | Self::NetworkRecovered { .. }
+            | Self::Degraded { .. }
+            | Self::Recovered { .. }
+            | Self::CertificateObtained { .. }
+            | Self::CertificateFailed { .. }
+            | Self::CertificateLoaded { .. }
+            | Self::CertificateRefused { .. }
+            | Self::OnDemandSpent { .. } => None,
+        }
+    }
+
     /// The word in `kind`, and the name of the server-sent event.
     pub fn kind(&self) -> &'static str {
         match self {

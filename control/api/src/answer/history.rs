@@ -25,6 +25,9 @@ pub struct GenerationEntry {
     pub actor: String,
     /// By which request.
     pub note: String,
+    /// The owners whose parts of the state it changed, as far as the history of each reaches.
+    #[serde(default)]
+    pub owners: Vec<String>,
 }
 
 /// Entries of the audit log, the newest first.
@@ -55,4 +58,7 @@ pub struct AuditEntry {
     pub result: String,
     /// Why it was refused or failed; never a secret.
     pub detail: String,
+    /// Whose objects the request was about: an owner, or `all`; `-` when that is not known.
+    #[serde(default)]
+    pub owner: String,
 }

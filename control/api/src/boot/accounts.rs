@@ -23,11 +23,11 @@ section! {
         /// Clients of a route with their own account in each hour: those with the most bytes. The
         /// others are counted together.
         clients_max: NonZeroU32 = "100" in "1"..="1000000";
-        /// Entries that the audit log keeps.
+        /// Entries that the audit log keeps about each owner of the state, up to 64 times as many in all.
         audit_max: NonZeroU32 = "10000" in "100"..="10000000";
-        /// Events that are kept for clients that reconnect.
+        /// Events that are kept for clients that reconnect: of each owner and of the gateway itself.
         events_max: NonZeroU32 = "10000" in "100"..="10000000";
-        /// Generations of the desired state that are kept for a rollback.
+        /// Generations that are kept for a rollback of each owner's part of the desired state.
         generations_max: NonZeroU32 = "100" in "2"..="100000";
     }
 }

@@ -1,24 +1,18 @@
 //! Changes of the desired state, as pure functions: what was, and what is asked for, into what is
 //! desired next, or everything that is wrong with it.
 
+mod objects;
+mod replace;
+
 use std::{fmt, num::NonZeroU16};
 
-use super::{
-    Desired, Network, RuleId, Taken,
-    key::PublicKey,
-    network, patch, peers,
-    routes::{self, Beside},
-    secret::Kept,
-};
-use crate::{
-    document::{self, At, Content, Node, Spot},
-    problem::{Problems, Valid},
-};
+use super::{Desired, OWNERS_MAX, Owner, RuleId, Whose, key::PublicKey};
+use crate::problem::{Problem, Problems, Severity, Valid};
 
 /// A change of the desired state. Its texts may hold secrets: `Debug` does not show them.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Change {
-    /// A state document becomes the whole desired state.
+    /// A state document becomes all that is desired of those whose it is.
     Replace {
         /// The document; `(kept)` in it keeps a secret that is there.
         text: String,
@@ -77,7 +71,7 @@ pub enum Change {
         /// Who.
         key: PublicKey,
     },
-    /// The document of an earlier generation becomes the whole desired state again.
+    /// What some owner, or everybody, had in an earlier generation is desired again.
     Rollback {
         /// Which.
         generation: u64,
@@ -109,6 +103,15 @@ impl fmt::Debug for Change {
     }
 }
 
+/// Whose objects a change is about, and how far it goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// Whose objects are written or removed: those of `api` unless somebody else is named.
+    pub whose: Whose,
+    /// Whether what others have in a network goes with it. Otherwise the network stays.
+    pub cascade: bool,
+}
+
 /// Why a change comes to nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EditError {
@@ -134,6 +137,14 @@ pub enum EditError {
         /// Which.
         id: RuleId,
     },
+    /// It is there, and somebody else's.
+    #[error("{object} belongs to `{owner}`")]
+    Foreign {
+        /// A network, a rule or a peer, as the API names it.
+        object: String,
+        /// Whose it is.
+        owner: Owner,
+    },
     /// What was written is wrong. For a patch or a network, pointers begin at the network; for a
     /// rule or a peer, there.
     #[error("the document has problems")]
@@ -144,179 +155,51 @@ pub enum EditError {
 /// find nothing.
 ///
 /// # Errors
-/// If what it is about does not exist, or what it says is wrong: then with everything wrong.
-pub fn edit(current: &Desired, change: &Change) -> Result<Valid<Desired>, EditError> {
-    match change {
-        Change::Replace { text } => super::parse_over(text, current).map_err(EditError::Problems),
-        Change::Rollback { text, .. } => super::parse(text).map_err(EditError::Problems),
-        Change::PatchNetwork { port, text } => patch_network(current, *port, text),
-        Change::RemoveNetwork { port } => {
-            let mut desired = current.clone();
-            match desired.networks.remove(port) {
-                Some(_) => Ok(Valid::without_warnings(desired)),
-                None => Err(EditError::UnknownNetwork(*port)),
-            }
+/// If what it is about does not exist or is not of those whose objects are meant, or if what it says
+/// is wrong: then with everything wrong.
+pub fn edit(
+    current: &Desired,
+    change: &Change,
+    scope: &Scope,
+) -> Result<Valid<Desired>, EditError> {
+    let whose = &scope.whose;
+    let edited = match change {
+        Change::Replace { text } => replace::replace(current, text, scope),
+        Change::Rollback { text, .. } => replace::roll_back(current, text, scope),
+        Change::PutNetwork { port, text } => objects::put_network(current, *port, text, whose),
+        Change::PatchNetwork { port, text } => objects::patch_network(current, *port, text, whose),
+        Change::RemoveNetwork { port } => objects::remove_network(current, *port, scope),
+        Change::PutRoute { port, id, text } => {
+            objects::put_route(current, (*port, id), text, whose)
         }
-        Change::PutNetwork { port, text } => put_network(current, *port, text),
-        Change::PutRoute { port, id, text } => put_route(current, *port, id, text),
-        Change::RemoveRoute { port, id } => remove_route(current, *port, id),
-        Change::PutPeer { port, key, text } => put_peer(current, *port, *key, text),
-        Change::RemovePeer { port, key } => remove_peer(current, *port, *key),
-    }
-}
-
-fn patch_network(
-    current: &Desired,
-    port: NonZeroU16,
-    text: &str,
-) -> Result<Valid<Desired>, EditError> {
-    let network = current.networks.get(&port);
-    let network = network.ok_or(EditError::UnknownNetwork(port))?;
-    let mut problems = Problems::default();
-    let written = network::write(network, super::secret::Secrets::Kept).to_string();
-    let merged = document::read_json(&written, &mut problems)
-        .zip(read_patch(text, &mut problems))
-        .map(|(mut merged, patch)| {
-            patch::merge(&mut merged, patch);
-            merged
-        });
-    let patched = merged.and_then(|merged| read_network(current, port, &merged, &mut problems));
-    decide_network(current, port, patched, problems)
-}
-
-fn put_network(
-    current: &Desired,
-    port: NonZeroU16,
-    text: &str,
-) -> Result<Valid<Desired>, EditError> {
-    let mut problems = Problems::default();
-    let network = document::read_json(text, &mut problems)
-        .and_then(|node| read_network(current, port, &node, &mut problems));
-    decide_network(current, port, network, problems)
-}
-
-/// Reads a network in the place of the one of a state with its port, and beside all others.
-fn read_network(
-    current: &Desired,
-    port: NonZeroU16,
-    node: &Node,
-    problems: &mut Problems,
-) -> Option<Network> {
-    let kept = Kept::From(current.networks.get(&port));
-    let mut taken = Taken::by_others(current, port);
-    network::read(port, &Spot::root(node), kept, &mut taken, problems)
-}
-
-/// The state with a network that was read, or everything that is wrong with it.
-fn decide_network(
-    current: &Desired,
-    port: NonZeroU16,
-    network: Option<Network>,
-    problems: Problems,
-) -> Result<Valid<Desired>, EditError> {
-    let desired = network.map(|network| {
-        let mut desired = current.clone();
-        desired.networks.insert(port, network);
-        desired
-    });
-    problems.decide(desired).map_err(EditError::Problems)
-}
-
-fn read_patch(text: &str, problems: &mut Problems) -> Option<Node> {
-    let mut patch = document::read_json(text, problems)?;
-    patch::canonical(&mut patch);
-    patch::refuse_duplicates(&Spot::root(&patch), problems);
-    Some(patch)
-}
-
-fn put_route(
-    current: &Desired,
-    port: NonZeroU16,
-    id: &RuleId,
-    text: &str,
-) -> Result<Valid<Desired>, EditError> {
-    let network = current.networks.get(&port);
-    let network = network.ok_or(EditError::UnknownNetwork(port))?;
-    let mut problems = Problems::default();
-    let routes = document::read_json(text, &mut problems).and_then(|node| {
-        let beside = Beside::of(network);
-        let mut taken = Taken::by_others(current, port);
-        let rule = (id, &*network.routes);
-        routes::put(&Spot::root(&node), rule, &beside, &mut taken, &mut problems)
-    });
-    let changed = routes.map(|routes| Network {
-        routes,
-        ..network.clone()
-    });
-    decide_network(current, port, changed, problems)
-}
-
-fn remove_route(
-    current: &Desired,
-    port: NonZeroU16,
-    id: &RuleId,
-) -> Result<Valid<Desired>, EditError> {
-    let network = current.networks.get(&port);
-    let network = network.ok_or(EditError::UnknownNetwork(port))?;
-    if network.route(id).is_none() {
-        let id = id.clone();
-        return Err(EditError::UnknownRoute { port, id });
-    }
-    let mut problems = Problems::default();
-    let nowhere = Node::new(At::Line(1), Content::Null);
-    let rule = (id, &*network.routes);
-    let mut taken = Taken::by_others(current, port);
-    let routes = routes::remove(
-        &Spot::root(&nowhere),
-        rule,
-        &Beside::of(network),
-        &mut taken,
-        &mut problems,
-    );
-    let changed = Network {
-        routes,
-        ..network.clone()
-    };
-    decide_network(current, port, Some(changed), problems)
-}
-
-fn put_peer(
-    current: &Desired,
-    port: NonZeroU16,
-    key: PublicKey,
-    text: &str,
-) -> Result<Valid<Desired>, EditError> {
-    let network = current.networks.get(&port);
-    let network = network.ok_or(EditError::UnknownNetwork(port))?;
-    let wireguard = network.wireguard.as_ref();
-    let wireguard = wireguard.ok_or(EditError::NoDevice(port))?;
-    let mut problems = Problems::default();
-    let peers = document::read_json(text, &mut problems)
-        .and_then(|node| peers::put(&wireguard.peers, key, &Spot::root(&node), &mut problems));
-    let desired = peers.map(|peers| {
-        let mut desired = current.clone();
-        let network = desired.networks.get_mut(&port);
-        if let Some(wireguard) = network.and_then(|network| network.wireguard.as_mut()) {
-            wireguard.peers = peers;
+        Change::RemoveRoute { port, id } => objects::remove_route(current, (*port, id), whose),
+        Change::PutPeer { port, key, text } => {
+            objects::put_peer(current, (*port, *key), text, whose)
         }
-        desired
-    });
-    problems.decide(desired).map_err(EditError::Problems)
+        Change::RemovePeer { port, key } => objects::remove_peer(current, (*port, *key), whose),
+    }?;
+    bound_owners(&edited.value)?;
+    Ok(edited)
 }
 
-fn remove_peer(
-    current: &Desired,
-    port: NonZeroU16,
-    key: PublicKey,
-) -> Result<Valid<Desired>, EditError> {
-    let mut desired = current.clone();
-    let network = desired.networks.get_mut(&port);
-    let network = network.ok_or(EditError::UnknownNetwork(port))?;
-    let wireguard = network.wireguard.as_mut();
-    let wireguard = wireguard.ok_or(EditError::NoDevice(port))?;
-    match wireguard.peers.remove(&key) {
-        Some(_) => Ok(Valid::without_warnings(desired)),
-        None => Err(EditError::UnknownPeer { port, key }),
+fn bound_owners(desired: &Desired) -> Result<(), EditError> {
+    if desired.owners().len() <= OWNERS_MAX {
+        return Ok(());
+    }
+    let message = format!("more than {OWNERS_MAX} owners have something in the desired state");
+    let mut problems = Problems::default();
+    problems.push(Problem::whole(Severity::Error, message));
+    Err(EditError::Problems(problems))
+}
+
+/// Whether an object may be changed by those who ask.
+fn own(whose: &Whose, owner: &Owner, object: impl fmt::Display) -> Result<(), EditError> {
+    match whose.has(owner) {
+        true => Ok(()),
+        false => Err(EditError::Foreign {
+            object: object.to_string(),
+            owner: owner.clone(),
+        }),
     }
 }
 

@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, num::NonZeroU16};
 use serde_json::{Map, Value};
 
 use super::{
-    ErrorPages, Route, RuleId, Taken, Tls,
+    ErrorPages, Holder, Owner, Route, RuleId, Taken, Tls, Whose,
     key::PublicKey,
+    peers::{self, Peer},
     pool::{self, Pool},
     proxy::{self, ProxyKey},
     routes::{self, Beside},
@@ -14,7 +15,7 @@ use super::{
     wireguard::{self, WireGuard},
 };
 use crate::{
-    document::{Fields, Spot},
+    document::{Duplicates, Fields, Spot},
     field::Field,
     place::{NetnsName, NetworkName},
     problem::Problems,
@@ -26,6 +27,8 @@ use crate::{
 pub struct Network {
     /// Its public WireGuard port, and so its name: `network-<port>`.
     pub port: NonZeroU16,
+    /// Who declared it, and so owns all that is not a rule or a peer of somebody else's.
+    pub owner: Owner,
     /// Where its upstream connections are dialed from.
     pub namespace: Namespace,
     /// Its device; absent in networks that bring a namespace of their own.
@@ -67,9 +70,85 @@ impl Network {
         routes.find(|route| route.id.as_ref() == Some(id))
     }
 
-    /// What stands at its port in a document, with [`super::KEPT`] in the place of each secret.
-    pub fn render_masked(&self) -> Value {
-        write(self, Secrets::Kept)
+    /// The rules that are found: of several owners' rules that match equally, the first one. Those of
+    /// `api` come first, then the others by owner and id.
+    pub fn served_routes(&self) -> impl Iterator<Item = &Route> {
+        let mut first = routes::First::of(&self.routes);
+        self.routes
+            .iter()
+            .filter(move |route| first.is_found(route))
+    }
+
+    /// What some owner has in it, and whether that is the network itself; `None` if it is nothing.
+    /// Secrets are written as [`super::KEPT`].
+    pub fn render_masked(&self, whose: &Whose) -> Option<Value> {
+        self.render(whose, Secrets::Kept)
+    }
+
+    pub(super) fn render(&self, whose: &Whose, secrets: Secrets) -> Option<Value> {
+        let Whose::One(owner) = whose else {
+            return Some(write(self, secrets));
+        };
+        let mut part = self.split(|other| other == owner).0;
+        let is_owners = part.owner == *owner;
+        part.disown();
+        let mut written = write(&part, secrets);
+        if is_owners {
+            return Some(written);
+        }
+        // All the rest is the network owner's.
+        let map = written.as_object_mut()?;
+        let is_something = |value: &Value| match value {
+            Value::Object(map) => !map.is_empty(),
+            Value::Array(list) => !list.is_empty(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+        };
+        map.retain(|key, value| matches!(&**key, "routes" | "peers") && is_something(value));
+        (!map.is_empty()).then_some(written)
+    }
+
+    /// The network with only the rules and peers of some owners, and those of all others.
+    pub(super) fn split(&self, is_kept: impl Fn(&Owner) -> bool) -> (Self, Objects) {
+        let mut kept = self.clone();
+        let mut others = Objects::default();
+        kept.routes.retain(|route| {
+            let is_kept = is_kept(&route.owner);
+            if !is_kept {
+                others.routes.push(route.clone());
+            }
+            is_kept
+        });
+        if let Some(device) = &mut kept.wireguard {
+            device.peers.retain(|key, peer| {
+                let is_kept = is_kept(&peer.owner);
+                if !is_kept {
+                    others.peers.insert(*key, peer.clone());
+                }
+                is_kept
+            });
+        }
+        (kept, others)
+    }
+
+    /// Takes the marks of owners off: what is left is written as one owner's.
+    fn disown(&mut self) {
+        self.owner = Owner::default();
+        for route in &mut self.routes {
+            route.owner = Owner::default();
+        }
+        let device = self.wireguard.iter_mut();
+        for peer in device.flat_map(|device| device.peers.values_mut()) {
+            peer.owner = Owner::default();
+        }
+    }
+
+    /// Every owner who has something in it; those with several things more than once.
+    pub fn owners(&self) -> impl Iterator<Item = &Owner> {
+        let rules = self.routes.iter().map(|route| &route.owner);
+        let device = self.wireguard.iter();
+        let peers = device.flat_map(|device| device.peers.values());
+        let objects = rules.chain(peers.map(|peer| &peer.owner));
+        std::iter::once(&self.owner).chain(objects)
     }
 
     /// Who the network is to its peers; absent in a network without a device.
@@ -79,7 +158,8 @@ impl Network {
     }
 }
 
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
+    "owner",
     "netns",
     "adopt",
     "peer_to_peer",
@@ -94,47 +174,70 @@ const KEYS: [&str; 12] = [
     "peers",
 ];
 
-/// `kept` is the network as it was, which secrets may be kept from.
+/// What a network is read among.
+#[derive(Clone, Copy)]
+pub(super) struct Among<'a> {
+    /// Its public WireGuard port.
+    pub(super) port: NonZeroU16,
+    /// Whose it is.
+    pub(super) whose: &'a Whose,
+    /// The network as it was, which secrets may be kept from.
+    pub(super) kept: Kept<'a>,
+    /// What others have in it, which stays.
+    pub(super) others: &'a Objects,
+}
+
+/// Rules and peers of a network.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Objects {
+    pub(super) routes: Vec<Route>,
+    pub(super) peers: BTreeMap<PublicKey, Peer>,
+}
+
+/// Reads a network that is declared.
 pub(super) fn read(
-    port: NonZeroU16,
     spot: &Spot<'_>,
-    kept: Kept<'_>,
+    among: Among<'_>,
     taken: &mut Taken,
     problems: &mut Problems,
 ) -> Option<Network> {
+    let Among { port, whose, .. } = among;
     let fields = Fields::open(spot, &KEYS, problems)?;
+    let owner = read_owner(&fields, whose, problems);
+    let holder = Holder::new(port, owner.clone().unwrap_or_default());
     let namespace = read_namespace(&fields, problems);
-    let kept_device = kept
-        .network()
-        .and_then(|network| network.wireguard.as_ref());
+    let kept_device = among.kept.network().and_then(|it| it.wireguard.as_ref());
     let wireguard = if namespace == Some(Namespace::Own) || wireguard::is_declared(&fields) {
-        wireguard::read(port, &fields, kept_device, problems).map(Some)
+        let others = (whose, &among.others.peers);
+        wireguard::read(port, &fields, kept_device, others, problems).map(Some)
     } else {
+        among.others.need_no_device(spot, problems);
         Some(None)
     };
     let adopt = read_flag(&fields, "adopt", false, problems);
     let peer_to_peer = read_flag(&fields, "peer_to_peer", true, problems);
     let proxy = match fields.find("proxy") {
-        Some(spot) => read_proxy(port, spot, taken, problems),
+        Some(spot) => read_proxy(&holder, spot, taken, problems),
         None => Some(BTreeMap::new()),
     };
     let tls: Option<Option<Tls>> = read_key(&fields, "tls", problems);
     if let Some(Some(tls)) = &tls {
-        claim(port, tls, &fields, taken, problems);
+        claim(&holder, tls, &fields, taken, problems);
     }
     let beside = Beside {
-        port,
+        holder: holder.clone(),
+        whose,
         proxy: proxy.as_ref(),
         tls: tls.as_ref().and_then(Option::as_ref),
-        kept,
+        kept: among.kept,
+        others: &among.others.routes,
     };
-    let routes = match fields.find("routes").filter(|spot| !spot.is_null()) {
-        Some(spot) => routes::read(spot, &beside, taken, problems),
-        None => Some(Vec::new()),
-    };
+    let list = fields.find("routes").filter(|spot| !spot.is_null());
+    let routes = routes::read(spot, list, &beside, taken, problems);
     let error_pages = read_key(&fields, "error_pages", problems);
     Some(Network {
         port,
+        owner: owner?,
         namespace: namespace?,
         wireguard: wireguard?,
         adopt: adopt?,
@@ -144,6 +247,120 @@ pub(super) fn read(
         tls: tls?,
         error_pages: error_pages?,
     })
+}
+
+/// Reads what an owner has in a network of somebody else, who declares all the rest of it. `network`
+/// is the network without anything of that owner.
+pub(super) fn read_part(
+    spot: &Spot<'_>,
+    (network, whose, kept): (Network, &Whose, Kept<'_>),
+    taken: &mut Taken,
+    problems: &mut Problems,
+) -> Option<Network> {
+    let (mut rules, mut peers) = (None, None);
+    let entries = spot.entries(Duplicates::Refused, problems)?;
+    for entry in &entries {
+        match entry.key() {
+            "routes" => rules = Some(entry).filter(|spot| !spot.is_null()),
+            "peers" => peers = Some(entry).filter(|spot| !spot.is_null()),
+            _ => {
+                let (name, owner) = (network.name(), &network.owner);
+                entry.error_with_hint(
+                    problems,
+                    format_args!("{name} belongs to `{owner}`, who alone writes this"),
+                    "others have `routes` and `peers` in it",
+                );
+            }
+        }
+    }
+    let beside = Beside {
+        kept,
+        others: &network.routes,
+        ..Beside::of(&network, whose)
+    };
+    let routes = routes::read(spot, rules, &beside, taken, problems);
+    let wireguard = match (peers, &network.wireguard) {
+        (None, device) => Some(device.clone()),
+        (Some(spot), Some(device)) => {
+            let kept = kept.network().and_then(|it| it.wireguard.as_ref());
+            let among = peers::Among {
+                whose,
+                kept: kept.map(|kept| &kept.peers),
+                others: &device.peers,
+            };
+            let peers = peers::read(spot, among, problems);
+            peers.map(|peers| {
+                Some(WireGuard {
+                    peers,
+                    ..device.clone()
+                })
+            })
+        }
+        (Some(spot), None) => {
+            let name = network.name();
+            spot.error(problems, format_args!("{name} has no WireGuard device"));
+            None
+        }
+    };
+    Some(Network {
+        routes: routes?,
+        wireguard: wireguard?,
+        ..network
+    })
+}
+
+impl Objects {
+    /// Notes peers that would have no device any more.
+    fn need_no_device(&self, spot: &Spot<'_>, problems: &mut Problems) {
+        if self.peers.is_empty() {
+            return;
+        }
+        let peers = self.peers.iter();
+        let peers = peers.map(|(key, peer)| format!("peer {key} of `{}`", peer.owner));
+        spot.error_with_hint(
+            problems,
+            format_args!(
+                "others have peers in the network, and it has no WireGuard device: {}",
+                some(peers)
+            ),
+            "they go first, or with the network",
+        );
+    }
+
+    /// Their names, each with its owner; `None` where there are none.
+    pub(super) fn names(&self) -> Option<String> {
+        let rules = self.routes.iter();
+        let rules = rules.map(|route| format!("{} of `{}`", routes::name_of(route), route.owner));
+        let peers = self.peers.iter();
+        let peers = peers.map(|(key, peer)| format!("peer {key} of `{}`", peer.owner));
+        let is_empty = self.routes.is_empty() && self.peers.is_empty();
+        (!is_empty).then(|| some(rules.chain(peers)))
+    }
+}
+
+/// The first of some names, and how many there are more.
+fn some(mut names: impl Iterator<Item = String>) -> String {
+    const NAMED_MAX: usize = 8;
+    let first: Vec<String> = names.by_ref().take(NAMED_MAX).collect();
+    match names.count() {
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
+    }
+}
+
+/// Reads whose an object is.
+pub(super) fn read_owner(
+    fields: &Fields<'_>,
+    whose: &Whose,
+    problems: &mut Problems,
+) -> Option<Owner> {
+    match fields.find("owner").filter(|spot| !spot.is_null()) {
+        Some(spot) => whose.settle(Owner::read(spot, problems)?, spot, problems),
+        None => Some(match whose {
+            Whose::One(owner) => owner.clone(),
+            Whose::All => Owner::default(),
+        }),
+    }
 }
 
 fn read_flag(
@@ -167,17 +384,17 @@ fn read_key<T: Field>(fields: &Fields<'_>, key: &str, problems: &mut Problems) -
 
 /// A certificate is for the network's own hosts.
 fn claim(
-    port: NonZeroU16,
+    claimant: &Holder,
     tls: &Tls,
     fields: &Fields<'_>,
     taken: &mut Taken,
     problems: &mut Problems,
 ) {
     for host in tls.hosts() {
-        if let Err(holder) = taken.claim(Some(host), port)
+        if let Err(holder) = taken.claim(Some(host), claimant)
             && let Some(spot) = fields.find("tls")
         {
-            spot.error(problems, routes::taken(host, holder));
+            spot.error(problems, routes::taken(host, &holder));
         }
     }
 }
@@ -198,20 +415,20 @@ fn read_namespace(fields: &Fields<'_>, problems: &mut Problems) -> Option<Namesp
 }
 
 fn read_proxy(
-    port: NonZeroU16,
+    claimant: &Holder,
     spot: &Spot<'_>,
     taken: &mut Taken,
     problems: &mut Problems,
 ) -> Option<BTreeMap<ProxyKey, Pool>> {
     let mut drafts: BTreeMap<ProxyKey, pool::Draft> = BTreeMap::new();
-    for entry in spot.entries(crate::document::Duplicates::Refused, problems)? {
+    for entry in spot.entries(Duplicates::Refused, problems)? {
         let hosts = proxy::read_key(&entry, problems);
         let draft = pool::read(&entry, problems);
         let (Some(hosts), Some(draft)) = (hosts, draft) else {
             continue;
         };
-        if let Err(holder) = taken.claim(Some(&hosts.pattern), port) {
-            entry.error(problems, routes::taken(&hosts.pattern, holder));
+        if let Err(holder) = taken.claim(Some(&hosts.pattern), claimant) {
+            entry.error(problems, routes::taken(&hosts.pattern, &holder));
             continue;
         }
         for key in hosts.keys() {
@@ -227,6 +444,9 @@ fn read_proxy(
 
 pub(super) fn write(network: &Network, secrets: Secrets) -> Value {
     let mut map = Map::new();
+    if !network.owner.is_api() {
+        map.insert("owner".to_owned(), network.owner.write());
+    }
     match &network.namespace {
         Namespace::Own => {}
         Namespace::Host => {

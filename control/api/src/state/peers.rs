@@ -9,12 +9,15 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::{
+    Owner, Whose,
     key::{PresharedKey, PublicKey},
+    network::read_owner,
     secret::{Secrets, read_secret},
     wireguard::{present, read_prefixes, read_text},
 };
 use crate::{
     document::{Content, Duplicates, Fields, Spot},
+    field::Field as _,
     place::parse_target,
     problem::Problems,
     word::printable,
@@ -31,31 +34,40 @@ pub struct Peer {
     pub allowed_ips: Vec<IpNet>,
     /// Where it was last known to be.
     pub endpoint: Option<SocketAddr>,
+    /// Who the peer belongs to.
+    pub owner: Owner,
 }
 
 /// The peers of a network, by public key.
 pub(super) type PeerMap = BTreeMap<PublicKey, Peer>;
 
+/// What peers are read among.
+#[derive(Clone, Copy)]
+pub(super) struct Among<'a> {
+    /// Whose they are.
+    pub(super) whose: &'a Whose,
+    /// Those as they were, which secrets may be kept from.
+    pub(super) kept: Option<&'a PeerMap>,
+    /// Those of the same device that stay as they are.
+    pub(super) others: &'a PeerMap,
+}
+
 /// Reads both generations: a map by public key, and the older list. A peer that is declared twice
 /// is what its last declaration says, as it always was.
-pub(super) fn read(
-    spot: &Spot<'_>,
-    kept: Option<&PeerMap>,
-    problems: &mut Problems,
-) -> Option<PeerMap> {
+pub(super) fn read(spot: &Spot<'_>, among: Among<'_>, problems: &mut Problems) -> Option<PeerMap> {
     let declared: Vec<Option<Declared>> = if let Content::List(_) = &spot.node.content {
         let items = spot.items(problems)?;
         items
-            .map(|item| read_listed(&item, kept, problems))
+            .map(|item| read_listed(&item, among, problems))
             .collect()
     } else {
         let entries = spot.entries(Duplicates::LastCounts, problems)?;
         entries
             .iter()
-            .map(|entry| read_keyed(entry, kept, problems))
+            .map(|entry| read_keyed(entry, among, problems))
             .collect()
     };
-    let mut peers = Peers::default();
+    let mut peers = Peers::of(among.others.clone());
     for (key, peer) in declared.into_iter().collect::<Option<Vec<_>>>()? {
         peers.declare(key, peer, spot, problems);
     }
@@ -65,14 +77,18 @@ pub(super) fn read(
 /// Reads the document of one peer and declares it after all others, in the place of what it was.
 pub(super) fn put(
     current: &PeerMap,
-    key: PublicKey,
+    (key, whose): (PublicKey, &Whose),
     spot: &Spot<'_>,
     problems: &mut Problems,
 ) -> Option<PeerMap> {
     let fields = Fields::open(spot, &FIELDS, problems)?;
-    let peer = read_fields(&fields, current.get(&key), problems)?;
+    let mut peer = read_fields(&fields, (whose, current.get(&key)), problems)?;
     let mut others = current.clone();
-    others.remove(&key);
+    if let Some(before) = others.remove(&key)
+        && peer.owner.is_api()
+    {
+        peer.owner = before.owner;
+    }
     let mut peers = Peers::of(others);
     peers.declare(key, peer, spot, problems);
     Some(peers.by_key)
@@ -80,46 +96,40 @@ pub(super) fn put(
 
 type Declared = (PublicKey, Peer);
 
-const FIELDS: [&str; 4] = [
+const FIELDS: [&str; 5] = [
     "preshared_key",
     "allowed_ips",
     "endpoint",
     "preshared_secret",
+    "owner",
 ];
 
-const LISTED_FIELDS: [&str; 5] = [
+const LISTED_FIELDS: [&str; 6] = [
     "public_key",
     "preshared_key",
     "allowed_ips",
     "endpoint",
     "preshared_secret",
+    "owner",
 ];
 
-fn read_keyed(
-    spot: &Spot<'_>,
-    kept: Option<&PeerMap>,
-    problems: &mut Problems,
-) -> Option<Declared> {
+fn read_keyed(spot: &Spot<'_>, among: Among<'_>, problems: &mut Problems) -> Option<Declared> {
     let key: Option<PublicKey> = spot
         .key()
         .parse()
         .map_err(|error| spot.error(problems, error))
         .ok();
     let fields = Fields::open(spot, &FIELDS, problems)?;
-    let peer = read_fields(&fields, known(key, kept), problems);
+    let peer = read_fields(&fields, (among.whose, known(key, among.kept)), problems);
     Some((key?, peer?))
 }
 
-fn read_listed(
-    spot: &Spot<'_>,
-    kept: Option<&PeerMap>,
-    problems: &mut Problems,
-) -> Option<Declared> {
+fn read_listed(spot: &Spot<'_>, among: Among<'_>, problems: &mut Problems) -> Option<Declared> {
     let fields = Fields::open(spot, &LISTED_FIELDS, problems)?;
     let key = fields
         .need("public_key", problems)
         .and_then(|spot| read_text(spot, problems));
-    let peer = read_fields(&fields, known(key, kept), problems);
+    let peer = read_fields(&fields, (among.whose, known(key, among.kept)), problems);
     Some((key?, peer?))
 }
 
@@ -128,7 +138,11 @@ fn known(key: Option<PublicKey>, kept: Option<&PeerMap>) -> Option<&Peer> {
 }
 
 /// `kept` is the peer as it was, which its secret may be kept from.
-fn read_fields(fields: &Fields<'_>, kept: Option<&Peer>, problems: &mut Problems) -> Option<Peer> {
+fn read_fields(
+    fields: &Fields<'_>,
+    (whose, kept): (&Whose, Option<&Peer>),
+    problems: &mut Problems,
+) -> Option<Peer> {
     if let Some(spot) = fields.find("preshared_secret") {
         spot.warning(
             problems,
@@ -147,10 +161,12 @@ fn read_fields(fields: &Fields<'_>, kept: Option<&Peer>, problems: &mut Problems
     let allowed_ips = fields
         .need("allowed_ips", problems)
         .and_then(|spot| read_allowed_ips(spot, problems));
+    let owner = read_owner(fields, whose, problems);
     Some(Peer {
         preshared_key: preshared_key?,
         allowed_ips: allowed_ips?,
         endpoint: endpoint?,
+        owner: owner?,
     })
 }
 
@@ -189,7 +205,7 @@ fn read_allowed_ips(spot: &Spot<'_>, problems: &mut Problems) -> Option<Vec<IpNe
 #[derive(Default)]
 struct Peers {
     by_key: PeerMap,
-    owners: HashMap<IpNet, PublicKey>,
+    holders: HashMap<IpNet, PublicKey>,
 }
 
 impl Peers {
@@ -199,19 +215,32 @@ impl Peers {
             let owned = peer.allowed_ips.iter().map(move |prefix| (*prefix, key));
             owned.collect::<Vec<_>>()
         };
-        let owners = by_key.iter().flat_map(prefixes).collect();
-        Self { by_key, owners }
+        let holders = by_key.iter().flat_map(prefixes).collect();
+        Self { by_key, holders }
     }
 
     fn declare(&mut self, key: PublicKey, peer: Peer, spot: &Spot<'_>, problems: &mut Problems) {
+        if let Some(theirs) = self.by_key.get(&key)
+            && theirs.owner != peer.owner
+        {
+            let owner = &theirs.owner;
+            return spot.error(problems, format_args!("peer {key} belongs to `{owner}`"));
+        }
         for prefix in &peer.allowed_ips {
-            let owner = self
-                .owners
+            let holder = self
+                .holders
                 .insert(*prefix, key)
-                .filter(|owner| *owner != key);
-            let Some(loser) = owner.and_then(|owner| self.by_key.get_mut(&owner)) else {
+                .filter(|holder| *holder != key);
+            let Some(loser) = holder.and_then(|holder| self.by_key.get_mut(&holder)) else {
                 continue;
             };
+            if loser.owner != peer.owner && loser.allowed_ips.contains(prefix) {
+                let (holder, owner) = (holder.unwrap_or(key), &loser.owner);
+                let message =
+                    format_args!("{prefix} goes to peer {holder}, which belongs to `{owner}`");
+                spot.error(problems, message);
+                continue;
+            }
             // A declaration that was replaced may have owned it in name only.
             if let Some(at) = loser.allowed_ips.iter().position(|other| other == prefix) {
                 loser.allowed_ips.remove(at);
@@ -249,9 +278,13 @@ pub(super) fn write_listed(peers: &PeerMap, secrets: Secrets) -> Value {
 
 fn write(peer: &Peer, secrets: Secrets) -> Value {
     let allowed = peer.allowed_ips.iter().map(ToString::to_string);
-    json!({
+    let mut written = json!({
         "preshared_key": peer.preshared_key.as_ref().map(|key| secrets.write(key)),
         "allowed_ips": allowed.collect::<Vec<_>>(),
         "endpoint": peer.endpoint.map(|endpoint| endpoint.to_string()),
-    })
+    });
+    if !peer.owner.is_api() {
+        written["owner"] = peer.owner.write();
+    }
+    written
 }

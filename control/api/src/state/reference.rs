@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{ErrorPages, Route, Tls};
+use super::{ErrorPages, Owner, Route, Tls};
 use crate::{field::Field, section::Key};
 
 const fn key(
@@ -138,6 +138,15 @@ pub(super) const NETWORK: &[Key] = &[
             "Ringway makes and owns. A name is an existing namespace, `null` the host's. With a",
             "name or `null` the network needs no device.",
         ],
+    ),
+    with_default(
+        key(
+            "owner",
+            Owner::SYNTAX,
+            r#""api""#,
+            &["Who the network belongs to. Written and shown with `?owners=all` only."],
+        ),
+        "api",
     ),
     with_default(
         key(

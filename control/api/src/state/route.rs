@@ -34,6 +34,7 @@ pub use to::{Speaks, To};
 pub use upstream::{OriginHost, Rewrite, ServerName, UpstreamTls};
 
 use super::{
+    Owner,
     part::{List, part},
     secret::Secrets,
 };
@@ -57,6 +58,8 @@ part! {
         /// Its name, unique in the gateway: `/api/v1/networks/{port}/routes/{id}` changes this rule
         /// alone.
         id: Option<RuleId>, r#""shop-api""#;
+        /// Who the rule belongs to. Written and shown with `?owners=all` only.
+        owner: Owner = "api", r#""api""#;
         /// The host: a name, `*.domain` for every name below a domain, or `*` as the catch-all for
         /// hosts that no network declares.
         host: RouteHost, r#""shop.example.com""#;

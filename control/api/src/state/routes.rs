@@ -2,16 +2,17 @@
 //! the hosts of other networks.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
     fmt,
-    num::NonZeroU16,
+    hash::Hash,
 };
 
 use engine_core::hostname::HostPattern;
 use engine_http::{method::Scheme as Spoken, rules::Match};
 
 use super::{
-    MinVersion, Network, Pool, ProxyKey, Route, RuleId, Scheme, Taken, Terminated, Tls,
+    Holder, MinVersion, Network, Owner, Pool, ProxyKey, Route, RuleId, Scheme, Taken, Terminated,
+    Tls, Whose,
     route::{self, ClientCertificates, ClientMode, ROUTES_PER_HOST_MAX, RouteHost, RouteTls},
     secret::Kept,
 };
@@ -19,21 +20,28 @@ use crate::{document::Spot, field::Field as _, problem::Problems};
 
 /// What the rules of a network are compared with.
 pub(super) struct Beside<'n> {
-    pub(super) port: NonZeroU16,
+    /// The network and its owner.
+    pub(super) holder: Holder,
+    /// Whose the rules are that are read.
+    pub(super) whose: &'n Whose,
     pub(super) proxy: Option<&'n BTreeMap<ProxyKey, Pool>>,
     pub(super) tls: Option<&'n Tls>,
     /// The network as it was, which secrets may be kept from.
     pub(super) kept: Kept<'n>,
+    /// Rules of others, which stay.
+    pub(super) others: &'n [Route],
 }
 
 impl<'n> Beside<'n> {
     /// What a rule of a network is compared with that is read alone.
-    pub(super) fn of(network: &'n Network) -> Self {
+    pub(super) fn of(network: &'n Network, whose: &'n Whose) -> Self {
         Self {
-            port: network.port,
+            holder: Holder::of(network),
+            whose,
             proxy: Some(&network.proxy),
             tls: network.tls.as_ref(),
             kept: Kept::From(Some(network)),
+            others: &[],
         }
     }
 }
@@ -71,33 +79,44 @@ impl<'s> Placed<'s> {
 }
 
 /// A rule as problems call it.
-fn name_of(route: &Route) -> String {
+pub(super) fn name_of(route: &Route) -> String {
     match &route.id {
         Some(id) => format!("rule `{id}`"),
         None => format!("the rule for {}", route.label()),
     }
 }
 
-/// Reads the list of a network's rules.
+/// Reads the list of a network's rules, if there is one, beside those of others. `whole` is where the
+/// network stands.
 pub(super) fn read(
-    spot: &Spot<'_>,
+    whole: &Spot<'_>,
+    list: Option<&Spot<'_>>,
     beside: &Beside<'_>,
     taken: &mut Taken,
     problems: &mut Problems,
 ) -> Option<Vec<Route>> {
-    let (mut rules, mut complete) = (Vec::new(), true);
-    for item in spot.items(problems)? {
-        match Route::read(&item, problems) {
-            Some(route) => rules.push(Placed {
-                spot: item,
-                route,
-                stays: false,
-            }),
-            None => complete = false,
+    let mut rules: Vec<Placed<'_>> = staying(whole, beside.others).collect();
+    let mut complete = true;
+    if let Some(list) = list {
+        for item in list.items(problems)? {
+            match read_one(&item, beside, problems) {
+                Some(route) => rules.push(Placed {
+                    spot: item,
+                    route,
+                    stays: false,
+                }),
+                None => complete = false,
+            }
         }
     }
     let routes = settle(rules, beside, taken, problems);
     complete.then_some(routes)
+}
+
+fn read_one(spot: &Spot<'_>, beside: &Beside<'_>, problems: &mut Problems) -> Option<Route> {
+    let mut route = Route::read(spot, problems)?;
+    route.owner = beside.whose.settle(route.owner, spot, problems)?;
+    Some(route)
 }
 
 /// Reads one rule, which takes the place of the rule with its id, or comes after all others.
@@ -108,22 +127,27 @@ pub(super) fn put(
     taken: &mut Taken,
     problems: &mut Problems,
 ) -> Option<Vec<Route>> {
-    let mut route = Route::read(spot, problems)?;
+    let mut route = read_one(spot, beside, problems)?;
     if route.id.get_or_insert_with(|| id.clone()) != id {
         let message = format_args!("the id of the path is `{id}`, and this is another one");
         spot.error(problems, message);
         return None;
     }
     let mut rules: Vec<Placed<'_>> = staying(spot, current).collect();
-    let written = Placed {
-        spot: *spot,
-        route,
-        stays: false,
-    };
     let has_id = |rule: &&mut Placed<'_>| rule.route.id.as_ref() == Some(id);
     match rules.iter_mut().find(has_id) {
-        Some(place) => *place = written,
-        None => rules.push(written),
+        Some(place) => {
+            if route.owner.is_api() {
+                route.owner = place.route.owner.clone();
+            }
+            place.route = route;
+            place.stays = false;
+        }
+        None => rules.push(Placed {
+            spot: *spot,
+            route,
+            stays: false,
+        }),
     }
     Some(settle(rules, beside, taken, problems))
 }
@@ -163,26 +187,53 @@ fn settle(
         let written = written.map(|rule| (&rule.spot, &mut rule.route));
         route::resolve(written, kept, problems);
     }
+    // Stable: rules of the base stay in their order.
+    rules.sort_by(|one, other| order(&one.route).cmp(&order(&other.route)));
     hold_to_tls(&mut rules, beside, problems);
-    let mut claimed = HashSet::new();
-    for rule in &rules {
-        let host = &rule.route.host;
-        if claimed.insert(host)
-            && let Err(holder) = taken.claim(host.pattern(), beside.port)
+    claim(&rules, beside, taken, problems);
+    compare(&rules, beside, problems);
+    rules.into_iter().map(|rule| rule.route).collect()
+}
+
+/// By what the rules of several owners are in order.
+fn order(route: &Route) -> (&Owner, Option<&RuleId>) {
+    let id = route.id.as_ref().filter(|_| !route.owner.is_api());
+    (&route.owner, id)
+}
+
+/// Notes hosts and ids as the network's.
+fn claim(rules: &[Placed<'_>], beside: &Beside<'_>, taken: &mut Taken, problems: &mut Problems) {
+    let (mut hosts, mut ids) = (HashSet::new(), HashSet::new());
+    for rule in rules {
+        let Route {
+            host, id, owner, ..
+        } = &rule.route;
+        if hosts.insert(host)
+            && let Err(holder) = taken.claim(host.pattern(), &beside.holder)
         {
-            rule.error(problems, self::taken(host, holder));
+            rule.error(problems, self::taken(host, &holder));
         }
-        if let Some(id) = &rule.route.id
-            && let Err(holder) = taken.name(id, beside.port)
-        {
+        let Some(id) = id else {
+            if *owner != beside.holder.owner {
+                let network = &beside.holder;
+                rule.error(
+                    problems,
+                    format_args!("an `id` is missing: {network} is not of `{owner}`"),
+                );
+            }
+            continue;
+        };
+        let named = match ids.insert(id) {
+            true => taken.name(id, &Holder::new(beside.holder.port, owner.clone())),
+            false => Err(beside.holder.clone()),
+        };
+        if let Err(holder) = named {
             rule.error(
                 problems,
-                format_args!("network-{holder} already has a rule with the id `{id}`"),
+                format_args!("{holder} already has a rule with the id `{id}`"),
             );
         }
     }
-    compare(&rules, beside, problems);
-    rules.into_iter().map(|rule| rule.route).collect()
 }
 
 /// Has the rules of hosts whose clients must prove who they are, or speak a new version, take requests
@@ -251,8 +302,8 @@ fn reasons_for_tls(
 }
 
 /// What is said where a host belongs to another network.
-pub(super) fn taken(host: &impl fmt::Display, holder: NonZeroU16) -> String {
-    format!("network-{holder} already has {host}, and a name belongs to one network")
+pub(super) fn taken(host: &impl fmt::Display, holder: &Holder) -> String {
+    format!("{holder} already has {host}, and a name belongs to one network")
 }
 
 fn compare(rules: &[Placed<'_>], beside: &Beside<'_>, problems: &mut Problems) {
@@ -263,10 +314,33 @@ fn compare(rules: &[Placed<'_>], beside: &Beside<'_>, problems: &mut Problems) {
         let found = [
             seen.passthrough(route, beside, &terminated),
             seen.rule(route, beside, &terminated),
-            seen.clients(route, &terminated),
+            seen.clients(route, &terminated).map(Found::Error),
         ];
-        for message in found.into_iter().flatten() {
-            rule.error(problems, message);
+        for found in found.into_iter().flatten() {
+            match found {
+                Found::Error(message) => rule.error(problems, message),
+                Found::Warning(message) => rule.warning(problems, message),
+            }
+        }
+    }
+}
+
+/// What is found of a rule and those before it.
+enum Found {
+    Error(String),
+    Warning(String),
+}
+
+impl Found {
+    /// Of two owners' rules that match equally the first one is found; one owner writes only one.
+    fn equal(route: &Route, before: &Route, message: String) -> Self {
+        match route.owner == before.owner {
+            true => Self::Error(message),
+            false => Self::Warning(format!(
+                "{} of `{}` is before it: {message}",
+                name_of(before),
+                before.owner
+            )),
         }
     }
 }
@@ -274,8 +348,7 @@ fn compare(rules: &[Placed<'_>], beside: &Beside<'_>, problems: &mut Problems) {
 /// What the rules so far said.
 #[derive(Default)]
 struct Seen<'n> {
-    passing: HashSet<&'n RouteHost>,
-    found_by: HashMap<Match, &'n Route>,
+    first: First<'n>,
     count: HashMap<&'n RouteHost, usize>,
     clients: HashMap<&'n RouteHost, &'n ClientCertificates>,
 }
@@ -286,23 +359,22 @@ impl<'n> Seen<'n> {
         route: &'n Route,
         beside: &Beside<'_>,
         terminated: &Terminated<'_>,
-    ) -> Option<String> {
+    ) -> Option<Found> {
         if !route.passes_through() {
             return None;
         }
         let host = &route.host;
         if terminated.has(host.pattern()) {
-            return Some(format!(
+            return Some(Found::Error(format!(
                 "TLS of {host} cannot pass through: a rule or a source of certificates ends it here"
-            ));
+            )));
         }
-        if !self.passing.insert(host) {
-            return Some(format!(
-                "another rule already says where TLS of {host} goes"
-            ));
+        if let Some(before) = self.first.before(route) {
+            let message = format!("another rule already says where TLS of {host} goes");
+            return Some(Found::equal(route, before, message));
         }
         has(beside.proxy, host.pattern(), Scheme::Https)
-            .then(|| format!("`proxy` already says where TLS of {host} goes"))
+            .then(|| Found::Error(format!("`proxy` already says where TLS of {host} goes")))
     }
 
     fn rule(
@@ -310,45 +382,29 @@ impl<'n> Seen<'n> {
         route: &'n Route,
         beside: &Beside<'_>,
         terminated: &Terminated<'_>,
-    ) -> Option<String> {
+    ) -> Option<Found> {
         if route.passes_through() {
             return None;
         }
-        let found_by = route.found_by();
-        let (host, scheme) = (&route.host, found_by.scheme);
-        let is_whole =
-            found_by.path == "/" && found_by.methods.is_empty() && found_by.fields.is_empty();
-        let overlaps = |other| match other {
-            Scheme::Http => scheme != Some(Spoken::Https),
-            Scheme::Https => scheme != Some(Spoken::Http) && terminated.has(host.pattern()),
-            Scheme::Ssh => false,
-        };
-        let declared = [Scheme::Http, Scheme::Https].into_iter().find(|other| {
-            is_whole && overlaps(*other) && has(beside.proxy, host.pattern(), *other)
-        });
-        if let Some(declared) = declared {
+        let host = &route.host;
+        if let Some(declared) = declared_beside(route, beside, terminated) {
             let declared = declared.word();
-            return Some(format!(
+            return Some(Found::Error(format!(
                 "`{declared}://{host}` of `proxy` takes the same requests"
-            ));
+            )));
         }
-        let either = Match {
-            scheme: None,
-            ..found_by.clone()
-        };
-        let before = scheme.and_then(|_| self.found_by.get(&either).copied());
-        let before = before.or_else(|| self.found_by.insert(found_by, route));
-        if let Some(before) = before {
-            let before = match &before.id {
+        if let Some(before) = self.first.before(route) {
+            let before_it = match &before.id {
                 Some(_) => name_of(before),
                 None => "a rule before this one".to_owned(),
             };
-            return Some(format!("{before} takes the same requests"));
+            let message = format!("{before_it} takes the same requests");
+            return Some(Found::equal(route, before, message));
         }
         let count = self.count.entry(host).or_default();
         *count += 1;
         (*count == ROUTES_PER_HOST_MAX + 1)
-            .then(|| format!("{host} has more than {ROUTES_PER_HOST_MAX} rules"))
+            .then(|| Found::Error(format!("{host} has more than {ROUTES_PER_HOST_MAX} rules")))
     }
 
     fn clients(&mut self, route: &'n Route, terminated: &Terminated<'_>) -> Option<String> {
@@ -365,6 +421,80 @@ impl<'n> Seen<'n> {
                 "another rule of {host} has other `client_certificates`, and TLS has one answer"
             )
         })
+    }
+}
+
+/// The scheme of the key of `proxy` that takes all requests of a rule.
+fn declared_beside(
+    route: &Route,
+    beside: &Beside<'_>,
+    terminated: &Terminated<'_>,
+) -> Option<Scheme> {
+    let is_whole =
+        route.path.as_str() == "/" && route.methods.is_empty() && route.headers.list().is_empty();
+    let (host, scheme) = (route.host.pattern(), route.scheme());
+    let overlaps = |other| match other {
+        Scheme::Http => scheme != Some(Spoken::Https),
+        Scheme::Https => scheme != Some(Spoken::Http) && terminated.has(host),
+        Scheme::Ssh => false,
+    };
+    let mut schemes = [Scheme::Http, Scheme::Https].into_iter();
+    schemes.find(|other| is_whole && overlaps(*other) && has(beside.proxy, host, *other))
+}
+
+/// Which rules are found: the first of those that match equally.
+#[derive(Default)]
+pub(super) struct First<'n> {
+    passing: HashMap<&'n RouteHost, &'n Route>,
+    found_by: HashMap<Match, &'n Route>,
+    /// One owner's rules were compared when they were read.
+    is_known: bool,
+}
+
+impl<'n> First<'n> {
+    /// To ask about each of the rules that a network has, in their order.
+    pub(super) fn of(routes: &[Route]) -> Self {
+        let owner = routes.first().map(|route| &route.owner);
+        Self {
+            is_known: routes.iter().all(|route| Some(&route.owner) == owner),
+            ..Self::default()
+        }
+    }
+
+    /// Whether a rule is found.
+    pub(super) fn is_found(&mut self, route: &'n Route) -> bool {
+        self.is_known || self.before(route).is_none()
+    }
+
+    /// The rule that is found in the place of this one; notes this one where there is none.
+    fn before(&mut self, route: &'n Route) -> Option<&'n Route> {
+        if route.passes_through() {
+            return note(&mut self.passing, &route.host, route);
+        }
+        let found_by = route.found_by();
+        let either = found_by.scheme.and_then(|_| {
+            let either = Match {
+                scheme: None,
+                ..found_by.clone()
+            };
+            self.found_by.get(&either).copied()
+        });
+        either.or_else(|| note(&mut self.found_by, found_by, route))
+    }
+}
+
+/// The rule that has a place, or none: then the given one has it.
+fn note<'n, K: Eq + Hash>(
+    places: &mut HashMap<K, &'n Route>,
+    place: K,
+    route: &'n Route,
+) -> Option<&'n Route> {
+    match places.entry(place) {
+        Entry::Occupied(before) => Some(before.get()),
+        Entry::Vacant(place) => {
+            place.insert(route);
+            None
+        }
     }
 }
 

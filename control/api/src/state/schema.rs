@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{ErrorPages, Route, Tls, part, pool, reference::NETWORK};
+use super::{ErrorPages, Owner, Route, Tls, part, pool, reference::NETWORK};
 use crate::{field::Field, section::Key};
 
 /// A WireGuard key in one of its three forms, as a regular expression.
@@ -89,6 +89,7 @@ fn network() -> Value {
             }),
         ),
         ("adopt".to_owned(), bool::schema()),
+        ("owner".to_owned(), nullable(Owner::schema())),
     ]);
     for key in NETWORK {
         if let Some(schema) = properties.get_mut(key.name) {
@@ -165,6 +166,7 @@ fn peer_fields() -> Map<String, Value> {
             "preshared_secret".to_owned(),
             json!({ "deprecated": true, "description": "Means nothing." }),
         ),
+        ("owner".to_owned(), nullable(Owner::schema())),
     ])
 }
 

@@ -6,8 +6,9 @@ use ipnet::IpNet;
 use serde_json::{Map, Value};
 
 use super::{
+    Whose,
     key::{PrivateKey, PublicKey},
-    peers::{self, Peer},
+    peers::{self, Among, Peer},
     secret::{Secrets, read_secret},
 };
 use crate::{
@@ -45,11 +46,13 @@ pub(super) fn is_declared(fields: &Fields<'_>) -> bool {
     FIELDS.iter().any(|key| fields.find(key).is_some())
 }
 
-/// `kept` is the device as it was, which secrets may be kept from.
+/// `kept` is the device as it was, which secrets may be kept from; `others` are peers of others,
+/// which stay.
 pub(super) fn read(
     port: NonZeroU16,
     fields: &Fields<'_>,
     kept: Option<&WireGuard>,
+    (whose, others): (&Whose, &BTreeMap<PublicKey, Peer>),
     problems: &mut Problems,
 ) -> Option<WireGuard> {
     let kept_key = kept.map(|kept| &kept.private_key);
@@ -65,8 +68,12 @@ pub(super) fn read(
     };
     let peers = fields.need("peers", problems);
     let address = read_address(fields, peers, problems);
-    let kept_peers = kept.map(|kept| &kept.peers);
-    let peers = peers.and_then(|spot| peers::read(spot, kept_peers, problems));
+    let among = Among {
+        whose,
+        kept: kept.map(|kept| &kept.peers),
+        others,
+    };
+    let peers = peers.and_then(|spot| peers::read(spot, among, problems));
     Some(WireGuard {
         private_key: private_key?,
         listen_port: port,

@@ -154,9 +154,9 @@ fn told(happening: &Happening) -> (Colour, String) {
             Colour::Bad,
             format!("{names_per_hour} names without a certificate were asked about within an hour"),
         ),
-        Happening::StateApplied { generation, actor } => {
-            (Colour::Good, format!("generation {generation} by {actor}"))
-        }
+        Happening::StateApplied {
+            generation, actor, ..
+        } => (Colour::Good, format!("generation {generation} by {actor}")),
     }
 }
 

@@ -9,7 +9,7 @@ use axum::{
 };
 use control_api::{
     answer::{Applied, Refused},
-    state::Change,
+    state::{Change, Scope},
 };
 use serde::Deserialize;
 use tokio::{
@@ -21,7 +21,7 @@ use utoipa::IntoParams;
 
 use crate::{
     access::Operator,
-    ask::{self, Asked, OfGeneration, OfNetwork, OfPeer, OfRoute},
+    ask::{self, Asked, Everybody, OfGeneration, OfNetwork, OfPeer, OfRoute},
     audit::{self, Action},
     body::Document,
     front::{Actor, ChangeRefused, ChangeRequest},
@@ -31,10 +31,18 @@ use crate::{
 };
 
 /// How a change is to be made.
-#[derive(Clone, Copy, Debug, Default, Deserialize, IntoParams)]
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Manner {
+    /// Whose objects are written or removed; `api` by default.
+    owner: Option<String>,
+    /// `all`: everybody's, each with its `owner`.
+    #[param(inline)]
+    owners: Option<Everybody>,
+    /// Removes what others have in a network with it.
+    #[serde(default)]
+    cascade: bool,
     /// Answers with the plan, and changes nothing.
     #[serde(default)]
     dry_run: bool,
@@ -51,6 +59,7 @@ pub(crate) struct Asking {
     actor: Actor,
     action: Action,
     manner: Manner,
+    scope: Scope,
     if_match: Option<u64>,
 }
 
@@ -59,11 +68,16 @@ impl FromRequestParts<Arc<Shared>> for Asking {
 
     async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Refusal> {
         let Operator(actor) = Operator::from_request_parts(parts, shared).await?;
-        let Asked(manner) = Asked::from_request_parts(parts, shared).await?;
+        let Asked(manner) = Asked::<Manner>::from_request_parts(parts, shared).await?;
+        let scope = Scope {
+            whose: ask::whose_change(manner.owner.as_deref(), manner.owners)?,
+            cascade: manner.cascade,
+        };
         Ok(Self {
             actor,
-            action: Action::of(parts),
+            action: Action::of(parts).about(&scope.whose),
             manner,
+            scope,
             if_match: ask::if_match(&parts.headers)?,
         })
     }
@@ -75,10 +89,11 @@ impl FromRequestParts<Arc<Shared>> for Asking {
     path = "/api/v1/apply",
     tag = "state",
     summary = "Apply a state document",
-    description = "The document becomes the whole desired state: networks that are not in it are removed. Applying \
-        the same document again changes nothing. Also at `POST /api/v1/config.json`. A secret that \
-        is written `(kept)` stays as it is.",
-    params(Manner, ("If-Match" = Option<String>, Header, description = "Only if this is the desired generation.")),
+    description = "The document becomes all that its owner has: networks, routes and peers of the \
+        owner that are not in it are removed, and those of others stay. Applying the same document \
+        again changes nothing. Also at `POST /api/v1/config.json`. A secret that is written `(kept)` \
+        stays as it is.",
+    params(Manner, ("If-Match" = Option<String>, Header, description = "Only if this is the generation that changed the owner's part last: the `ETag` of its config.")),
     request_body(content = serde_json::Value, description = "A state document: networks by port, or `{\"networks\": …}`.", content_type = "application/json"),
     responses(
         (status = 200, description = "What was done, or would be", body = Applied),
@@ -102,7 +117,7 @@ pub(crate) async fn apply(
     summary = "Add or replace one network",
     description = "The network becomes what the body says; all others stay as they are.",
     params(("port" = u16, Path, description = "The network's public WireGuard port."), Manner,
-        ("If-Match" = Option<String>, Header, description = "Only if this is the desired generation.")),
+        ("If-Match" = Option<String>, Header, description = "Only if this is the generation that changed the owner's part last: the `ETag` of its config.")),
     request_body(content = serde_json::Value, description = "What stands at the network's port in a state document.", content_type = "application/json"),
     responses(
         (status = 200, description = "What was done, or would be", body = Applied),
@@ -128,7 +143,7 @@ pub(crate) async fn put_network(
     description = "By JSON Merge Patch (RFC 7396) of the network's part of the document: what is \
         not named stays, `null` removes.",
     params(("port" = u16, Path, description = "The network's public WireGuard port."), Manner,
-        ("If-Match" = Option<String>, Header, description = "Only if this is the desired generation.")),
+        ("If-Match" = Option<String>, Header, description = "Only if this is the generation that changed the owner's part last: the `ETag` of its config.")),
     request_body(content = serde_json::Value, description = "The patch.", content_type = "application/json"),
     responses(
         (status = 200, description = "What was done, or would be", body = Applied),
@@ -153,9 +168,10 @@ pub(crate) async fn patch_network(
     tag = "state",
     summary = "Remove one network",
     params(("port" = u16, Path, description = "The network's public WireGuard port."), Manner,
-        ("If-Match" = Option<String>, Header, description = "Only if this is the desired generation.")),
+        ("If-Match" = Option<String>, Header, description = "Only if this is the generation that changed the owner's part last: the `ETag` of its config.")),
     responses(
         (status = 200, description = "What was done, or would be", body = Applied),
+        (status = 400, description = "Others have something in the network; nothing changed", body = Refused),
         (status = 404, description = "There is no such network", body = Refused),
     ),
     security(("bearer" = []), ("token" = [])),
@@ -178,7 +194,7 @@ pub(crate) async fn remove_network(
         of the network.",
     params(("port" = u16, Path, description = "The network's public WireGuard port."),
         ("id" = String, Path, description = "The route's id, unique in the gateway."), Manner,
-        ("If-Match" = Option<String>, Header, description = "Only if this is the desired generation.")),
+        ("If-Match" = Option<String>, Header, description = "Only if this is the generation that changed the owner's part last: the `ETag` of its config.")),
     request_body(content = serde_json::Value, description = "A rule as in `routes` of a state document. It has the id of the path, or none.", content_type = "application/json"),
     responses(
         (status = 200, description = "What was done, or would be", body = Applied),
@@ -204,7 +220,7 @@ pub(crate) async fn put_route(
     summary = "Remove one route",
     params(("port" = u16, Path, description = "The network's public WireGuard port."),
         ("id" = String, Path, description = "The route's id."), Manner,
-        ("If-Match" = Option<String>, Header, description = "Only if this is the desired generation.")),
+        ("If-Match" = Option<String>, Header, description = "Only if this is the generation that changed the owner's part last: the `ETag` of its config.")),
     responses(
         (status = 200, description = "What was done, or would be", body = Applied),
         (status = 400, description = "Another route needs this one; nothing changed", body = Refused),
@@ -228,7 +244,7 @@ pub(crate) async fn remove_route(
     summary = "Add or replace one peer",
     params(("port" = u16, Path, description = "The network's public WireGuard port."),
         ("key" = String, Path, description = "The peer's public key: base64 with `/` as it is or as `%2F`, or URL-safe base64."), Manner,
-        ("If-Match" = Option<String>, Header, description = "Only if this is the desired generation.")),
+        ("If-Match" = Option<String>, Header, description = "Only if this is the generation that changed the owner's part last: the `ETag` of its config.")),
     request_body(content = serde_json::Value, description = "What stands at the peer's key in a state document.", content_type = "application/json"),
     responses(
         (status = 200, description = "What was done, or would be", body = Applied),
@@ -254,7 +270,7 @@ pub(crate) async fn put_peer(
     summary = "Remove one peer",
     params(("port" = u16, Path, description = "The network's public WireGuard port."),
         ("key" = String, Path, description = "The peer's public key: base64 with `/` as it is or as `%2F`, or URL-safe base64."), Manner,
-        ("If-Match" = Option<String>, Header, description = "Only if this is the desired generation.")),
+        ("If-Match" = Option<String>, Header, description = "Only if this is the generation that changed the owner's part last: the `ETag` of its config.")),
     responses(
         (status = 200, description = "What was done, or would be", body = Applied),
         (status = 404, description = "There is no such network or peer", body = Refused),
@@ -275,9 +291,9 @@ pub(crate) async fn remove_peer(
     path = "/api/v1/rollback/{generation}",
     tag = "state",
     summary = "Go back to an earlier generation",
-    description = "Its document becomes the whole desired state, as a new generation.",
+    description = "What the owner had then is desired again, as a new generation; what others have stays.",
     params(("generation" = u64, Path, description = "The generation."), Manner,
-        ("If-Match" = Option<String>, Header, description = "Only if this is the desired generation.")),
+        ("If-Match" = Option<String>, Header, description = "Only if this is the generation that changed the owner's part last: the `ETag` of its config.")),
     responses(
         (status = 200, description = "What was done, or would be", body = Applied),
         (status = 404, description = "There is no such generation any more", body = Refused),
@@ -377,7 +393,8 @@ async fn hand_over(
 ) -> Result<Applied, Refusal> {
     let Asking {
         actor,
-        manner: Manner { dry_run, wait },
+        manner: Manner { dry_run, wait, .. },
+        scope,
         if_match,
         ..
     } = asking;
@@ -385,6 +402,7 @@ async fn hand_over(
     let request = ChangeRequest {
         change,
         actor,
+        scope,
         if_match,
         dry_run,
         wait,

@@ -10,7 +10,7 @@ use axum::{
 use control_api::{
     answer::{Generations, Refused, Status},
     boot::Role,
-    state::{EditError, Network},
+    state::{EditError, Network, Whose},
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -18,7 +18,7 @@ use utoipa::IntoParams;
 
 use crate::{
     access::{self, Reader},
-    ask::{Asked, OfNetwork, OfRoute},
+    ask::{self, Asked, Everybody, OfNetwork, OfRoute},
     audit::{self, Action},
     front::{ChangeRefused, View},
     refusal::Refusal,
@@ -32,10 +32,15 @@ const GENERATIONS_MAX: u32 = 10_000;
 type Shown = ([(HeaderName, String); 1], Json<Value>);
 
 /// How the desired state is to be shown.
-#[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
+#[derive(Clone, Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Showing {
+    /// Whose part; that of `api` by default.
+    owner: Option<String>,
+    /// `all`: everything, each object with its `owner`.
+    #[param(inline)]
+    owners: Option<Everybody>,
     /// Shows secrets; for admins.
     #[serde(default)]
     secrets: bool,
@@ -47,8 +52,9 @@ pub(crate) struct Showing {
     path = "/api/v1/config",
     tag = "state",
     summary = "Show the desired state",
-    description = "The state document as applied, with `(kept)` in the place of each secret: it can \
-        be posted back as it is. `ETag` has its generation, for `If-Match`.",
+    description = "What an owner has of the desired state, as it was applied, with `(kept)` in the \
+        place of each secret: it can be posted back as it is. `ETag` has the generation that changed \
+        it last, for `If-Match`.",
     params(Showing),
     responses(
         (status = 200, description = "Networks by port", body = serde_json::Value),
@@ -60,10 +66,12 @@ pub(crate) async fn config(
     State(shared): State<Arc<Shared>>,
     Reader(actor): Reader,
     action: Action,
-    Asked(Showing { secrets }): Asked<Showing>,
+    Asked(showing): Asked<Showing>,
 ) -> Result<Shown, Refusal> {
     let view = Arc::clone(&shared.front.view.borrow());
-    let document = if secrets {
+    let whose = ask::whose(showing.owner.as_deref(), showing.owners)?;
+    let document = if showing.secrets {
+        let action = action.about(&whose);
         access::demand(&shared, &actor, Role::Admin, action.clone())?;
         let result = audit::Result {
             generation: Some(view.generation),
@@ -71,17 +79,30 @@ pub(crate) async fn config(
             detail: "with secrets".to_owned(),
         };
         audit::note(&shared, &actor, action, result);
-        view.desired.render_with_secrets()
+        view.desired.render_part_with_secrets(&whose)
     } else {
-        view.desired.render_masked()
+        view.desired.render_part_masked(&whose)
     };
-    Ok(shown(&view, document))
+    Ok(shown(&view, &whose, document))
 }
 
-/// A query that has nothing to say.
-#[derive(Clone, Copy, Debug, Deserialize)]
+/// Whose part of something is to be shown.
+#[derive(Clone, Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Nothing {}
+#[into_params(parameter_in = Query)]
+pub(crate) struct Owners {
+    /// Whose part; that of `api` by default.
+    owner: Option<String>,
+    /// `all`: everything, each object with its `owner`.
+    #[param(inline)]
+    owners: Option<Everybody>,
+}
+
+impl Owners {
+    fn whose(&self) -> Result<Whose, Refusal> {
+        ask::whose(self.owner.as_deref(), self.owners)
+    }
+}
 
 /// Shows one network.
 #[utoipa::path(
@@ -89,9 +110,9 @@ pub(crate) struct Nothing {}
     path = "/api/v1/networks/{port}",
     tag = "state",
     summary = "Show one network",
-    description = "What stands at the network's port in the state document, with `(kept)` in the \
-        place of each secret.",
-    params(("port" = u16, Path, description = "The network's public WireGuard port.")),
+    description = "What stands at the network's port in the owner's state document, with `(kept)` in \
+        the place of each secret.",
+    params(("port" = u16, Path, description = "The network's public WireGuard port."), Owners),
     responses(
         (status = 200, description = "The network", body = serde_json::Value),
         (status = 404, description = "There is no such network", body = Refused),
@@ -101,12 +122,20 @@ pub(crate) struct Nothing {}
 pub(crate) async fn network(
     State(shared): State<Arc<Shared>>,
     _: Reader,
-    Asked(Nothing {}): Asked<Nothing>,
+    Asked(owners): Asked<Owners>,
     OfNetwork(port): OfNetwork,
 ) -> Result<Shown, Refusal> {
     let view = Arc::clone(&shared.front.view.borrow());
+    let whose = owners.whose()?;
     let network = find_network(&view, port)?;
-    Ok(shown(&view, network.render_masked()))
+    let Some(part) = network.render_masked(&whose) else {
+        let error = format!(
+            "`{whose}` has nothing in network {port}, which is of `{}`",
+            network.owner
+        );
+        return Err(Refusal::new(StatusCode::NOT_FOUND, error));
+    };
+    Ok(shown(&view, &whose, part))
 }
 
 /// Shows one rule.
@@ -117,7 +146,7 @@ pub(crate) async fn network(
     summary = "Show one route",
     description = "The route as in the state document, with `(kept)` in the place of each secret.",
     params(("port" = u16, Path, description = "The network's public WireGuard port."),
-        ("id" = String, Path, description = "The route's id.")),
+        ("id" = String, Path, description = "The route's id."), Owners),
     responses(
         (status = 200, description = "The route", body = serde_json::Value),
         (status = 404, description = "There is no such network or route", body = Refused),
@@ -127,15 +156,17 @@ pub(crate) async fn network(
 pub(crate) async fn route(
     State(shared): State<Arc<Shared>>,
     _: Reader,
-    Asked(Nothing {}): Asked<Nothing>,
+    Asked(owners): Asked<Owners>,
     OfRoute(port, id): OfRoute,
 ) -> Result<Shown, Refusal> {
     let view = Arc::clone(&shared.front.view.borrow());
-    let Some(route) = find_network(&view, port)?.route(&id) else {
+    let whose = owners.whose()?;
+    let route = find_network(&view, port)?.route(&id);
+    let Some(route) = route.filter(|route| whose.has(&route.owner)) else {
         let error = EditError::UnknownRoute { port, id };
         return Err(ChangeRefused::Edit(error).into());
     };
-    Ok(shown(&view, route.render_masked()))
+    Ok(shown(&view, &whose, route.render_masked()))
 }
 
 fn find_network(view: &View, port: NonZeroU16) -> Result<&Network, Refusal> {
@@ -143,9 +174,9 @@ fn find_network(view: &View, port: NonZeroU16) -> Result<&Network, Refusal> {
     found.ok_or_else(|| ChangeRefused::Edit(EditError::UnknownNetwork(port)).into())
 }
 
-/// A part of the desired state, with its generation for `If-Match`.
-fn shown(view: &View, part: Value) -> Shown {
-    let tag = (header::ETAG, format!("\"{}\"", view.generation));
+/// A part of the desired state, with the generation that changed what its owner has, for `If-Match`.
+fn shown(view: &View, whose: &Whose, part: Value) -> Shown {
+    let tag = (header::ETAG, format!("\"{}\"", view.generation_of(whose)));
     ([tag], Json(part))
 }
 
@@ -194,10 +225,12 @@ pub(crate) async fn status(
 }
 
 /// How many generations are asked for.
-#[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
+#[derive(Clone, Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct HowMany {
+    /// Only those that changed the part of this owner.
+    owner: Option<String>,
     /// The number of generations, newest first; 100 by default, 10,000 at most.
     limit: Option<u32>,
 }
@@ -218,10 +251,10 @@ pub(crate) struct HowMany {
 pub(crate) async fn generations(
     State(shared): State<Arc<Shared>>,
     _: Reader,
-    Asked(HowMany { limit }): Asked<HowMany>,
+    Asked(HowMany { owner, limit }): Asked<HowMany>,
 ) -> Result<Json<Generations>, Refusal> {
     let limit = limit.unwrap_or(GENERATIONS_DEFAULT).min(GENERATIONS_MAX);
-    let generations = shared.front.store.generations(limit).await?;
+    let generations = shared.front.store.generations(owner, limit).await?;
     let view = Arc::clone(&shared.front.view.borrow());
     Ok(Json(Generations {
         desired: view.generation,

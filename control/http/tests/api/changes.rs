@@ -120,7 +120,7 @@ async fn a_change_may_ask_for_the_generation_that_it_begins_from() {
     assert_eq!(conflict.status, 409);
     assert_eq!(
         conflict.error(),
-        "generation 7 is not the desired one: 1 is"
+        "generation 7 is not the one that changed this last: 1 is"
     );
     assert_eq!(gateway.ask(remove("W/\"1\"")).await.status, 400);
     assert_eq!(gateway.ask(remove("1, 2")).await.status, 400);

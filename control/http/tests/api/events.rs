@@ -58,6 +58,7 @@ async fn happen(gateway: &Gateway, generation: u64) -> u64 {
     let happening = Happening::StateApplied {
         generation,
         actor: "ann".to_owned(),
+        owner: "api".to_owned(),
     };
     let json = serde_json::to_string(&happening).unwrap();
     let kind = happening.kind().to_owned();

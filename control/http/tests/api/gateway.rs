@@ -12,7 +12,7 @@ use control_api::{
         Applied, AppliedStep, CertificatesView, NetworkState, NetworkStatus, Status, StoreStatus,
     },
     boot::{self, Boot, Role, Token, TokenName},
-    state::{Change, Desired, edit},
+    state::{Change, Desired, changed_owners, edit},
 };
 use control_http::{
     ChangeRefused, ChangeRequest, EVENTS_BEHIND_MAX, Front, Listener, Reconciles, Settings, Tokens,
@@ -288,6 +288,7 @@ fn first_view() -> View {
     View {
         desired: Arc::default(),
         generation: 0,
+        owners: Arc::default(),
         running_generation: 0,
         status: Status {
             version: "0.1.0".to_owned(),
@@ -329,17 +330,20 @@ async fn change(
     store: &Store,
     view: &watch::Sender<Arc<View>>,
 ) -> Result<Applied, ChangeRefused> {
-    if let Some(expected) = request.if_match.filter(|id| *id != current.generation) {
+    let last = current.generation_of(&request.scope.whose);
+    if let Some(expected) = request.if_match.filter(|id| *id != last) {
         return Err(ChangeRefused::Conflict {
             expected,
-            current: current.generation,
+            current: last,
         });
     }
-    let valid = edit(&current.desired, &request.change)?;
+    let valid = edit(&current.desired, &request.change, &request.scope)?;
     let changed = valid.value != *current.desired;
     let mut generation = current.generation;
     if changed && !request.dry_run {
+        let owners = changed_owners(&current.desired, &valid.value);
         let new = NewGeneration {
+            owners: owners.iter().map(ToString::to_string).collect(),
             time: NOW,
             actor: request.actor.name.to_string(),
             note: request.change.to_string(),
@@ -348,7 +352,10 @@ async fn change(
         };
         let stored = store.commit_generation(new).await;
         generation = stored.map_err(ChangeRefused::Unstored)?;
-        view.send_replace(Arc::new(next_view(current, generation, &valid.value)));
+        let mut next = next_view(current, generation, &valid.value);
+        let known = Arc::make_mut(&mut next.owners);
+        known.extend(owners.into_iter().map(|owner| (owner, generation)));
+        view.send_replace(Arc::new(next));
     }
     let step = AppliedStep {
         op: "set".to_owned(),

@@ -13,6 +13,7 @@ mod gateway;
 mod hostile;
 mod metrics;
 mod openapi;
+mod owners;
 mod schema;
 mod traffic;
 mod wire;

@@ -11,6 +11,7 @@ fn document(text: &str, expected: Option<u64>) -> NewGeneration {
         actor: "ops".to_owned(),
         note: "POST /api/v1/apply".to_owned(),
         document: text.to_owned(),
+        ..NewGeneration::default()
     }
 }
 
@@ -66,7 +67,7 @@ fn old_generations_go_and_their_numbers_do_not_come_back() {
     }
     let lab = lab.restart();
     let ids = |limit| -> Vec<u64> {
-        let generations = lab.store.generations(limit).wait().unwrap();
+        let generations = lab.store.generations(None, limit).wait().unwrap();
         generations
             .iter()
             .map(|generation| generation.generation)
@@ -77,6 +78,61 @@ fn old_generations_go_and_their_numbers_do_not_come_back() {
     assert_eq!(lab.store.generation(2).wait().unwrap(), None);
     let next = lab.store.commit_generation(document("{}", None)).wait();
     assert_eq!(next.unwrap(), 6);
+}
+
+fn commit_of(store: &Store, owners: &[&str], present: &[&str]) -> u64 {
+    let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let new = NewGeneration {
+        owners: set(owners),
+        present: set(present),
+        ..document("{}", None)
+    };
+    store.commit_generation(new).wait().unwrap()
+}
+
+fn ids_of(store: &Store, owner: Option<&str>) -> Vec<u64> {
+    let owner = owner.map(ToOwned::to_owned);
+    let listed = store.generations(owner, 1000).wait().unwrap();
+    listed.iter().map(|entry| entry.generation).collect()
+}
+
+#[test]
+fn the_churn_of_one_owner_leaves_the_history_of_the_others() {
+    let lab = Lab::with(Retention {
+        generations_max: 3,
+        ..Retention::default()
+    });
+    let store = &lab.store;
+    commit_of(store, &["api"], &[]);
+    commit_of(store, &["api", "blue"], &["api", "blue"]);
+    for _ in 0..10 {
+        commit_of(store, &["blue"], &["api", "blue"]);
+    }
+    assert_eq!(ids_of(store, None), [12, 11, 10, 2, 1]);
+    assert_eq!(ids_of(store, Some("api")), [2, 1]);
+    assert_eq!(ids_of(store, Some("blue")), [12, 11, 10]);
+    assert_eq!(ids_of(store, Some("green")), [0_u64; 0]);
+    let second = &store.generations(None, 4).wait().unwrap()[3];
+    assert_eq!(second.owners, ["api"], "blue remembers three later ones");
+    let lab = lab.restart();
+    let owners = lab.store.owner_generations().wait().unwrap();
+    let expected = [("api".to_owned(), 2), ("blue".to_owned(), 12)];
+    assert_eq!(owners, expected.into_iter().collect());
+}
+
+#[test]
+fn owners_who_are_gone_are_forgotten_beyond_a_bound() {
+    let lab = Lab::new();
+    commit_of(&lab.store, &["api"], &["api", "stays"]);
+    commit_of(&lab.store, &["stays"], &["api", "stays"]);
+    for number in 0..100 {
+        commit_of(&lab.store, &[&format!("o{number}")], &["api", "stays"]);
+    }
+    let owners = lab.store.owner_generations().wait().unwrap();
+    assert_eq!(owners.len(), 2 + OWNERS_GONE_MAX as usize);
+    assert!(owners.contains_key("stays") && owners.contains_key("o99"));
+    assert!(!owners.contains_key("o0"));
+    assert_eq!(ids_of(&lab.store, None).len(), 2 + OWNERS_GONE_MAX as usize);
 }
 
 #[test]

@@ -53,6 +53,7 @@ fn the_audit_log_tells_the_newest_first_and_forgets_the_oldest() {
             generation: number.checked_sub(1),
             result: "ok".to_owned(),
             detail: String::new(),
+            owner: "api".to_owned(),
         };
         assert_eq!(lab.store.append_audit(entry).wait().unwrap(), number);
     }
@@ -64,4 +65,52 @@ fn the_audit_log_tells_the_newest_first_and_forgets_the_oldest() {
     assert_eq!(ids(Some(4), 1), [3]);
     let last = &lab.store.audit(None, 1).wait().unwrap()[0];
     assert_eq!((last.generation, last.role.as_str()), (Some(3), "operator"));
+}
+
+#[test]
+fn each_owner_has_entries_and_events_of_its_own() {
+    let lab = small();
+    let audit = |owner: &str| {
+        let owner = owner.to_owned();
+        let entry = AuditEntry {
+            owner,
+            ..AuditEntry::default()
+        };
+        lab.store.append_audit(entry).wait().unwrap();
+    };
+    let event = |owner: &str| {
+        let appended = lab.store.append_event_of(
+            owner.to_owned(),
+            1,
+            "state_applied".to_owned(),
+            "{}".to_owned(),
+        );
+        appended.wait().unwrap();
+    };
+    audit("api");
+    event("api");
+    for _ in 0..10 {
+        audit("blue");
+        event("blue");
+    }
+    let entries = lab.store.audit(None, 100).wait().unwrap();
+    let owners: Vec<&str> = entries.iter().map(|entry| &*entry.owner).collect();
+    assert_eq!(owners, ["blue", "blue", "blue", "api"]);
+    let events = lab.store.events_after(0, 100).wait().unwrap();
+    let ids: Vec<u64> = events.iter().map(|event| event.id).collect();
+    assert_eq!(ids, [1, 9, 10, 11]);
+}
+
+/// Whoever may ask for changes may name any owner.
+#[test]
+fn many_owners_do_not_make_the_lists_endless() {
+    let lab = small();
+    for number in 0..300 {
+        let entry = AuditEntry {
+            owner: format!("o{number}"),
+            ..AuditEntry::default()
+        };
+        lab.store.append_audit(entry).wait().unwrap();
+    }
+    assert_eq!(lab.store.audit(None, 1000).wait().unwrap().len(), 3 * 64);
 }

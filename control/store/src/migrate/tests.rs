@@ -1,4 +1,4 @@
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use tempfile::TempDir;
 
@@ -48,6 +48,12 @@ fn a_store_of_every_older_form_is_brought_up_to_date_with_all_that_is_in_it() {
         let current = store.current().wait().unwrap().unwrap();
         assert_eq!((current.id, current.time), (1, 7), "from {version}");
         assert_eq!(store.owned().wait().unwrap()[&51820], "boot:1");
+        let owners = store.owner_generations().wait().unwrap();
+        // From then on, whoever commits says whose it is.
+        let is_older = version < 7;
+        let expected = is_older.then(|| ("api".to_owned(), 1));
+        let expected: BTreeMap<_, _> = expected.into_iter().collect();
+        assert_eq!(owners, expected, "what was there is the API's");
         // What came later works.
         let event = store.append_event(1, "applied".to_owned(), "{}".to_owned());
         assert_eq!(event.wait().unwrap(), 1);
@@ -68,7 +74,7 @@ fn a_store_of_a_later_version_is_refused_and_left_as_it_is() {
     let refused = open(&path).unwrap_err();
     assert_eq!(
         refused.to_string(),
-        "its form is 99, and this version of Ringway knows forms up to 6 only"
+        "its form is 99, and this version of Ringway knows forms up to 7 only"
     );
     assert_eq!(fs::read(&path).unwrap(), before);
 }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use super::{super::KEPT, *};
 use crate::state::tests::{arbitrary_network, device, good, key};
 
+mod owners;
 mod rules;
 
 const PORT: NonZeroU16 = NonZeroU16::new(51820).unwrap();
@@ -33,7 +34,7 @@ fn put(port: NonZeroU16, byte: u8, peer: &Value) -> Change {
 }
 
 fn after(current: &Desired, change: &Change) -> Desired {
-    match edit(current, change) {
+    match edit(current, change, &Scope::default()) {
         Ok(valid) => valid.value,
         Err(error) => panic!("{change}: {error:?}"),
     }
@@ -41,7 +42,7 @@ fn after(current: &Desired, change: &Change) -> Desired {
 
 /// The only error of a refused change, or what does not exist.
 fn refusal(current: &Desired, change: &Change) -> String {
-    match edit(current, change) {
+    match edit(current, change, &Scope::default()) {
         Ok(_) => panic!("{change} is accepted"),
         Err(EditError::Problems(problems)) => {
             let errors: Vec<String> = problems.errors().map(ToString::to_string).collect();
@@ -82,7 +83,8 @@ fn secrets_that_are_kept_stay_as_they_are() {
 fn a_secret_that_is_not_there_cannot_be_kept() {
     let current = two();
     let moved = json!({ "51822": current.render_masked()["51820"] });
-    let Err(EditError::Problems(problems)) = edit(&current, &replace(&moved)) else {
+    let Err(EditError::Problems(problems)) = edit(&current, &replace(&moved), &Scope::default())
+    else {
         panic!("accepted");
     };
     let errors: Vec<String> = problems.errors().map(ToString::to_string).collect();
@@ -167,7 +169,7 @@ fn a_patch_is_refused_with_the_place_inside_the_network() {
             port: PORT,
             text: text.to_owned(),
         };
-        let Err(EditError::Problems(problems)) = edit(&current, &change) else {
+        let Err(EditError::Problems(problems)) = edit(&current, &change, &Scope::default()) else {
             panic!("{text} is accepted");
         };
         let first = problems.errors().next().unwrap().to_string();
@@ -212,6 +214,7 @@ fn one_peer_is_put_replaced_and_removed() {
     let greedy = edit(
         &added,
         &put(PORT, 5, &json!({ "allowed_ips": ["10.0.0.2/32"] })),
+        &Scope::default(),
     )
     .unwrap();
     assert!(peers(&greedy.value)[&public(2)].allowed_ips.is_empty());
@@ -275,7 +278,7 @@ proptest! {
             (key(id), ip.map_or(Value::Null, allowed))
         }).collect();
         let change = patch(PORT, &json!({ "mtu": mtu, "peers": peers }));
-        if let Ok(once) = edit(&valid.value, &change) {
+        if let Ok(once) = edit(&valid.value, &change, &Scope::default()) {
             prop_assert_eq!(&after(&once.value, &change), &once.value);
         }
     }
@@ -286,7 +289,12 @@ proptest! {
     ]), 0..30)) {
         let current = two();
         let text = words.concat();
-        let _ = edit(&current, &Change::PatchNetwork { port: PORT, text: text.clone() });
-        let _ = edit(&current, &Change::PutPeer { port: PORT, key: public(2), text });
+        for change in [
+            Change::PatchNetwork { port: PORT, text: text.clone() },
+            Change::PutRoute { port: PORT, id: "a".parse().unwrap(), text: text.clone() },
+            Change::PutPeer { port: PORT, key: public(2), text },
+        ] {
+            let _ = edit(&current, &change, &Scope::default());
+        }
     }
 }

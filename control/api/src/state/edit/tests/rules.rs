@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{OTHER, PORT, after, refusal, two};
 use crate::state::{
-    Change, Desired, EditError, RuleId, edit, parse,
+    Change, Desired, EditError, RuleId, Scope, Whose, edit, parse,
     tests::{good, key},
 };
 
@@ -193,7 +193,7 @@ fn a_network_is_put_whole() {
         let text = network.to_string();
         Change::PutNetwork { port, text }
     };
-    let masked = current.networks[&PORT].render_masked();
+    let masked = current.networks[&PORT].render_masked(&Whose::All).unwrap();
     assert_eq!(after(&current, &put(PORT, &masked)), current);
     let replaced = after(&current, &put(OTHER, &json!({ "netns": null })));
     assert!(replaced.networks[&OTHER].routes.is_empty());
@@ -211,7 +211,7 @@ fn a_network_is_put_whole() {
     let mut kept = masked;
     kept["proxy"] = json!({});
     let change = put(third, &kept);
-    let Err(EditError::Problems(problems)) = edit(&current, &change) else {
+    let Err(EditError::Problems(problems)) = edit(&current, &change, &Scope::default()) else {
         panic!("accepted");
     };
     assert!(

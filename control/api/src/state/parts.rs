@@ -1,0 +1,60 @@
+//! Whose part of the desired state a change is about.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Desired, Network, Owner, Peer, PublicKey, Route};
+
+/// The owners who have something else in one state than in the other.
+pub fn changed_owners(before: &Desired, after: &Desired) -> BTreeSet<Owner> {
+    let mut changed = BTreeSet::new();
+    let ports: BTreeSet<_> = before
+        .networks
+        .keys()
+        .chain(after.networks.keys())
+        .collect();
+    for port in ports {
+        match (before.networks.get(port), after.networks.get(port)) {
+            (Some(before), Some(after)) if before != after => compare(before, after, &mut changed),
+            (Some(_), Some(_)) | (None, None) => {}
+            (Some(network), None) | (None, Some(network)) => {
+                changed.extend(network.owners().cloned());
+            }
+        }
+    }
+    changed
+}
+
+fn compare(before: &Network, after: &Network, changed: &mut BTreeSet<Owner>) {
+    if bare(before) != bare(after) {
+        changed.extend([before.owner.clone(), after.owner.clone()]);
+    }
+    let (rules, later) = (rules_of(before), rules_of(after));
+    let (peers, later_peers) = (peers_of(before), peers_of(after));
+    let owners = before.owners().chain(after.owners());
+    let differing = owners.filter(|owner| {
+        rules.get(owner) != later.get(owner) || peers.get(owner) != later_peers.get(owner)
+    });
+    changed.extend(differing.collect::<BTreeSet<_>>().into_iter().cloned());
+}
+
+/// What belongs to the network's owner alone.
+fn bare(network: &Network) -> Network {
+    network.split(|_| false).0
+}
+
+fn rules_of(network: &Network) -> BTreeMap<&Owner, Vec<&Route>> {
+    let mut rules: BTreeMap<&Owner, Vec<&Route>> = BTreeMap::new();
+    for route in &network.routes {
+        rules.entry(&route.owner).or_default().push(route);
+    }
+    rules
+}
+
+fn peers_of(network: &Network) -> BTreeMap<&Owner, BTreeMap<&PublicKey, &Peer>> {
+    let mut peers: BTreeMap<&Owner, BTreeMap<_, _>> = BTreeMap::new();
+    let device = network.wireguard.iter();
+    for (key, peer) in device.flat_map(|device| &device.peers) {
+        peers.entry(&peer.owner).or_default().insert(key, peer);
+    }
+    peers
+}
