@@ -68,8 +68,19 @@ impl LeftOut {
         }
     }
 
-    /// Those of its hosts that networks of a state have, and did not have before.
+    /// What of it a state takes though it is kept: its place, and those of its hosts that networks have
+    /// and did not have before.
     pub(super) fn taken_by(&self, desired: &Desired, before: &Desired) -> Vec<Problem> {
+        if let Some(port) = self.port().filter(|it| desired.networks.contains_key(it)) {
+            let (object, owner) = (self.object(), self.owner());
+            return vec![Problem {
+                pointer: format!("/{port}"),
+                ..Problem::whole(
+                    Severity::Error,
+                    format!("{object}, which is refused and kept, belongs to `{owner}`"),
+                )
+            }];
+        }
         let own = Claims::of(&self.document).hosts;
         let had: BTreeSet<_> = claimed(before).collect();
         let hosts = claimed(desired).filter(|it| own.contains(it.1) && !had.contains(it));
@@ -111,7 +122,7 @@ impl LeftOut {
         match change {
             Change::Replace { .. } | Change::Rollback { .. } => !scope.whose.has(&self.owner()),
             Change::PutNetwork { port, .. } | Change::RemoveNetwork { port } => {
-                self.port() != Some(*port)
+                self.port() != Some(*port) || !scope.whose.has(&self.owner())
             }
             Change::PatchNetwork { .. }
             | Change::PutRoute { .. }
@@ -189,6 +200,17 @@ mod tests {
             ..left_out()
         };
         assert!(!theirs.outlives(&replace, &others));
+        let removal = Change::RemoveNetwork { port: own };
+        assert!(network.outlives(&removal, &others));
+        assert!(!theirs.outlives(&removal, &others));
+        // What is kept would be lost where somebody else's network took its place.
+        let state = json!({ "2": { "netns": null } }).to_string();
+        let taken = theirs.taken_by(&state::parse(&state).unwrap().value, &Desired::default());
+        let taken: Vec<String> = taken.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            taken,
+            ["/2: network-2, which is refused and kept, belongs to `blue`"]
+        );
         assert!(theirs.outlives(&replace, &Scope::default()));
         let mut document = json!({ "1": {} });
         network.write(&mut document);
