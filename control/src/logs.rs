@@ -41,7 +41,7 @@ const OURS: [&str; 6] = [
 
 /// Crates that warn of what strangers send: theirs are not the gateway's warnings, and a line for each frame
 /// would fill the log.
-const OF_STRANGERS: [&str; 3] = ["h2", "hyper", "rustls"];
+const OF_STRANGERS: [&str; 4] = ["h2", "hickory_proto", "hyper", "rustls"];
 
 /// The open log. What waits is written when it is dropped.
 #[derive(Debug)]

@@ -23,6 +23,7 @@ mod owners;
 mod peers;
 mod publication;
 mod records;
+mod resolv_conf;
 mod round;
 mod sampling;
 mod tls;

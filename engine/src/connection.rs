@@ -31,6 +31,7 @@ use crate::{
     upstream::{
         Pools,
         dial::{Introduction, Upstream, dial},
+        resolve::resolve,
     },
 };
 
@@ -175,6 +176,9 @@ async fn pass_through(
         });
     }
     let route = route(connection, &current.0.snapshot, hello.as_ref()).await?;
+    let at = (&*current.0, &**route);
+    let patience = connection.listener.connect_timeout;
+    let resolved = resolve(connection.worker, connection.pools, at, patience).await;
     let permit = admit_network(connection, route, trace)?;
     let introduction = Introduction {
         endpoints,
@@ -182,13 +186,13 @@ async fn pass_through(
     };
     let upstream = dial(
         connection,
-        (&current.0, route),
+        (&current.0, route, &resolved),
         &permit,
         (received, introduction),
         trace,
     )
     .await?;
-    drop((current, hello));
+    drop((current, hello, resolved));
     let Upstream {
         socket,
         first,

@@ -12,6 +12,7 @@ pub(crate) mod failure;
 pub(crate) mod http2_limits;
 pub(crate) mod listener;
 pub(crate) mod live;
+pub(crate) mod lookups;
 pub(crate) mod pipes;
 pub(crate) mod record;
 pub(crate) mod request_record;

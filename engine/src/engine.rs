@@ -144,7 +144,8 @@ impl Engine {
             return Err(PublishError::Stale { offered, running });
         }
         let sockets = mem::take(&mut publication.sockets);
-        let published = Published::after(Some(&self.current), publication, self.workers.len());
+        let workers = self.workers.len();
+        let published = Published::after(Some(&self.current), publication, &sockets, workers);
         let published = Arc::new(published);
         let both = (Some(&*self.current), &*published);
         let changes = self.listeners.take_up(both, &sockets, &mut self.counters);
@@ -446,10 +447,11 @@ mod tests {
             http: engine_http::rules::Table::default(),
             tls: crate::context::tls::Tls::default(),
             namespaces: HashMap::new(),
+            name_servers: HashMap::new(),
             listeners: Vec::new(),
             sockets: HashMap::new(),
         };
-        Published::after(None, publication, 1)
+        Published::after(None, publication, &HashMap::new(), 1)
     }
 
     #[test]

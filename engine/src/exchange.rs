@@ -41,6 +41,7 @@ use crate::{
     },
     relay::Wire,
     transport::read_ahead::ReadAhead,
+    upstream::resolve::Resolved,
 };
 
 /// What is done with a request, decided from its head alone.
@@ -94,6 +95,8 @@ impl Plan<'_> {
 pub(crate) struct Exchange<'a> {
     pub(crate) connection: &'a Connection<'a>,
     pub(crate) permit: &'a Permit,
+    /// Where the route's targets are.
+    pub(crate) resolved: &'a Resolved,
     pub(crate) dispatch: Dispatch<'a>,
     pub(crate) plan: &'a Plan<'a>,
     pub(crate) trace: &'a RequestTrace<'a>,
@@ -131,7 +134,8 @@ pub(crate) async fn exchange(
     let retries = &plan.policy.retries;
     let patience = Patience::new((slot, &worker.live), &plan.policy.timeouts, listener);
     permit.route.standing.deposit(retries);
-    let mut targets = Targets::new(connection, &work.dispatch, permit, plan.is_once());
+    let to = (&work.dispatch, work.resolved);
+    let mut targets = Targets::new(connection, to, permit, plan.is_once());
     let (mut repeated, mut refusals) = (0, 0);
     let mut is_refused = true;
     let replay = OnceCell::new();

@@ -1,9 +1,9 @@
 //! The data plane: per-core workers that carry connections from accept to account.
 //!
 //! ```text
-//!   accept ► PROXY header ► classify ► route ► admit ► dial ► relay ► account      (connection.rs)
-//!                      └──► head ► decide ► admit ► exchange ► account, and again  (front/http.rs)
-//!                                   ▲ Snapshot            │ counters
+//!   accept ► PROXY header ► classify ► route ► resolve ► admit ► dial ► relay ► account      (connection.rs)
+//!                      └──► head ► decide ► resolve ► admit ► exchange ► account, and again  (front/http.rs)
+//!                                   ▲ Snapshot                      │ counters
 //!                     Engine::publish           Engine::counters, Engine::drain
 //! ```
 //!
@@ -33,6 +33,7 @@ pub use crate::{
         failure::Failure,
         http2_limits::Http2Limits,
         listener::{HalfClose, Listener, Protocol, RelayMode, Sockets},
+        lookups::LookupTally,
         record::{Durations, Record},
         request_record::RequestRecord,
         snapshot::Publication,

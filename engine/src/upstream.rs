@@ -6,12 +6,16 @@ pub(crate) mod health;
 pub(crate) mod http2;
 pub(crate) mod pick;
 pub(crate) mod pool;
+pub(crate) mod race;
+pub(crate) mod resolve;
 pub(crate) mod sessions;
 pub(crate) mod tls;
 
+use std::rc::Rc;
+
 use crate::{
     context::config::Limits,
-    upstream::{http2::Upstreams, pool::Pool, sessions::Sessions},
+    upstream::{http2::Upstreams, pool::Pool, resolve::Names, sessions::Sessions},
 };
 
 /// Connections and sessions of one worker that the next request may use.
@@ -23,6 +27,8 @@ pub(crate) struct Pools {
     pub(crate) shared: Upstreams,
     /// TLS sessions that can be resumed.
     pub(crate) sessions: Sessions,
+    /// Where the names of targets lead.
+    pub(crate) names: Rc<Names>,
 }
 
 impl Pools {
@@ -37,6 +43,7 @@ impl Pools {
                 limits.held_bytes_max,
             ),
             sessions: Sessions::default(),
+            names: Rc::new(Names::new(limits.names_max)),
         }
     }
 }

@@ -27,7 +27,7 @@ use crate::{
         snapshot::{Gone, Published},
     },
     rt::{self, Readiness},
-    upstream::{Pools, health},
+    upstream::{Pools, health, resolve},
 };
 
 /// How often idle connections are looked for, and so the precision of the idle timeout.
@@ -124,6 +124,8 @@ pub(crate) fn run(driver: rt::Driver, start: Start, up: Sender<()>) -> io::Resul
         };
         worker.listen(start.came)?;
         rt::spawn(sweep(Rc::clone(&worker.context), Rc::clone(&worker.pools)));
+        let (context, pools) = (Rc::clone(&worker.context), Rc::clone(&worker.pools));
+        rt::spawn(resolve::watch::watch(context, pools));
         worker.start_checks(&worker.context.current().0.checks);
         let _ = up.send(());
         drop(up);
@@ -229,11 +231,13 @@ impl Worker {
             self.context.live.end_networks(is_gone);
             self.pools.idle.end_networks(is_gone);
             self.pools.shared.end_networks(is_gone);
+            self.pools.names.end_networks(is_gone);
         }
         if !gone.moved.is_empty() {
             let has_moved = |network| gone.moved.contains(&network);
             self.pools.idle.end_networks(has_moved);
             self.pools.shared.end_networks(has_moved);
+            self.pools.names.end_networks(has_moved);
             self.context
                 .live
                 .end_moved(|network| gone.left.contains(&network));
@@ -316,5 +320,6 @@ async fn sweep(worker: Rc<WorkerContext>, pools: Rc<Pools>) {
             .sweep(u32::try_from(started_at.elapsed().as_secs()).unwrap_or(u32::MAX));
         pools.idle.sweep(Instant::now());
         pools.shared.sweep(Instant::now());
+        resolve::refresh(&worker, &pools, Instant::now());
     }
 }

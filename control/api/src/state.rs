@@ -4,6 +4,7 @@
 //! object. It stands for the whole desired state: what is not in it, is to go.
 
 mod claims;
+mod dns;
 mod edit;
 mod key;
 mod network;
@@ -31,6 +32,7 @@ use std::{
 };
 
 pub use claims::Claims;
+pub use dns::NAME_SERVERS_MAX;
 pub use edit::{Change, EditError, Scope, edit};
 use engine_core::hostname::HostPattern;
 pub use key::{KeyError, PresharedKey, PrivateKey, PublicKey};

@@ -94,6 +94,7 @@ fn of_targets(network: &Network, wireguard: &WireGuard, doubt: &mut Doubt<'_>) {
             doubt(place, message, "add it to the peer that has it");
         }
     };
+    unreached("/dns", &mut network.dns.iter().copied());
     for (key, pool) in &network.proxy {
         let place = format!("/proxy/{}", escape(&key.to_string()));
         unreached(&place, &mut pool.targets.iter().filter_map(addressed));

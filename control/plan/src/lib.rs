@@ -29,4 +29,6 @@ pub use doubts::doubts;
 pub use ids::Ids;
 pub use misfits::{covers, misfits, own_misfits};
 pub use overlap::overlap;
-pub use publish::{Held, NamespaceSource, Planned, PlannedListener, Unserved, publish, unserved};
+pub use publish::{
+    Held, NameServers, NamespaceSource, Planned, PlannedListener, Unserved, publish, unserved,
+};

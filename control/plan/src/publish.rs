@@ -48,6 +48,8 @@ pub struct Planned {
     pub http: Table,
     /// Whose TLS ends here, and how targets are spoken with.
     pub tls: Tls,
+    /// Who is asked for the names of a network's targets.
+    pub name_servers: BTreeMap<NetworkId, NameServers>,
     /// Every namespace that the snapshot names; the host's is always among them.
     pub namespaces: BTreeMap<NetnsId, NamespaceSource>,
     /// Where connections come in.
@@ -71,6 +73,15 @@ pub struct PlannedListener {
     pub place: NamespaceSource,
     /// What it does with connections.
     pub terms: ListenerTerms,
+}
+
+/// Who is asked for the names of a network's targets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NameServers {
+    /// Those that the network names.
+    Declared(Vec<SocketAddr>),
+    /// Those that the host asks.
+    Host,
 }
 
 /// Where a namespace comes from.
@@ -113,6 +124,7 @@ pub fn publish(
         rules: Vec::new(),
         tls: Tls::default(),
         ended: HashSet::new(),
+        name_servers: BTreeMap::new(),
         networks: HashMap::new(),
         placed: HashMap::new(),
         namespaces: BTreeMap::from([(NetnsId(HOST), NamespaceSource::Host)]),
@@ -145,6 +157,7 @@ struct Plan<'a> {
     tls: Tls,
     /// Hosts whose TLS ends here, each with its terms already.
     ended: HashSet<HostPattern>,
+    name_servers: BTreeMap<NetworkId, NameServers>,
     /// Every network met so far: its routes share one count of live connections.
     networks: HashMap<NetworkName, snapshot::Network>,
     /// Routes that listeners lead to: several may name one place.
@@ -175,6 +188,7 @@ impl Plan<'_> {
             terminated: Terminated::of(declared),
             pages: declared.error_pages.pages(),
         };
+        self.name_servers(&tenant);
         for (key, pool) in &declared.proxy {
             self.key(&tenant, key, (&pool.targets, pool.balance.clone()));
         }
@@ -185,6 +199,19 @@ impl Plan<'_> {
                 self.rule(&tenant, route);
             }
         }
+    }
+
+    /// Who is asked for the names of a network's targets, where it has any.
+    fn name_servers(&mut self, tenant: &Tenant<'_>) {
+        let mut endpoints = tenant.declared.endpoints();
+        if endpoints.all(|endpoint| endpoint.address().is_some()) {
+            return;
+        }
+        let servers = match &*tenant.declared.dns {
+            [] if tenant.declared.namespace == Namespace::Host => NameServers::Host,
+            declared => NameServers::Declared(declared.to_vec()),
+        };
+        self.name_servers.insert(tenant.network.id, servers);
     }
 
     /// A key of `proxy`: a name of TLS, or a rule for everything that comes for the host.
@@ -430,12 +457,14 @@ impl Plan<'_> {
         let snapshot = snapshot.map_err(|errors| contradictions(texts(errors)))?;
         let http = rules::table(self.rules, &snapshot);
         let http = http.map_err(contradictions)?;
-        let (namespaces, listeners) = (self.namespaces, self.listeners);
+        let (name_servers, namespaces) = (self.name_servers, self.namespaces);
+        let listeners = self.listeners;
         Ok((
             Planned {
                 snapshot,
                 http,
                 tls: self.tls,
+                name_servers,
                 namespaces,
                 listeners,
             },

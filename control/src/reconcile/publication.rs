@@ -2,21 +2,26 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    sync::Arc,
     time::SystemTime,
 };
 
 use anyhow::Context as _;
 use control_api::{Problems, boot::Listener, state::Desired};
 use control_kernel::{Linux, linux::Refusal};
-use control_plan::{Held, Ids, NamespaceSource, Planned, PlannedListener, publish};
+use control_plan::{Held, Ids, NameServers, NamespaceSource, Planned, PlannedListener, publish};
 use control_store::Store;
 use engine::{Engine, Publication};
-use engine_core::{ids::Generation, snapshot::Snapshot};
+use engine_core::{
+    ids::{Generation, NetworkId},
+    snapshot::Snapshot,
+};
 use engine_sys::netns::Identity;
 use rustls::crypto::ring;
 
 use super::{
-    LeftOut, Reconciler,
+    LeftOut, Reconciler, resolv_conf,
     tls::{Failure, Tls},
 };
 use crate::ports::{Ports, Unbound};
@@ -41,6 +46,8 @@ pub(crate) struct Publisher {
     ports: Ports,
     /// The listeners of the last publication, those without a port among them.
     listeners: Vec<PlannedListener>,
+    /// The host's name servers, where a network goes by them.
+    of_host: Option<Arc<[SocketAddr]>>,
     /// Those that workers hold and whose names are gone, and why they cannot be had any more.
     gone: BTreeMap<NamespaceSource, String>,
 }
@@ -75,6 +82,7 @@ impl Publisher {
             missing: BTreeMap::new(),
             ports,
             listeners: Vec::new(),
+            of_host: None,
             gone: BTreeMap::new(),
         })
     }
@@ -141,11 +149,13 @@ impl Publisher {
         let (listeners, sockets) = self.ports.settle(&self.listeners, |place| {
             kernel.namespace(place).map_err(why)
         });
+        let name_servers = self.name_servers(planned.name_servers);
         Publication {
             snapshot: planned.snapshot,
             http: planned.http,
             tls: self.tls.publication(planned.tls),
             namespaces,
+            name_servers,
             listeners,
             sockets,
         }
@@ -161,16 +171,32 @@ impl Publisher {
         self.ports.unbound()
     }
 
+    /// Who is asked for the names of each network's targets, as the host says now where it has the say.
+    fn name_servers(
+        &mut self,
+        planned: BTreeMap<NetworkId, NameServers>,
+    ) -> HashMap<NetworkId, Arc<[SocketAddr]>> {
+        let needs_host = planned.values().any(|it| *it == NameServers::Host);
+        self.of_host = needs_host.then(|| resolv_conf::name_servers().into());
+        let of_host = self.of_host.clone().unwrap_or_default();
+        let servers = planned.into_iter().map(|(id, servers)| match servers {
+            NameServers::Declared(servers) => (id, servers.into()),
+            NameServers::Host => (id, Arc::clone(&of_host)),
+        });
+        servers.collect()
+    }
+
     /// Notes that what the workers run stands for another desired generation, too: nothing in it
     /// concerns them.
     pub(crate) fn stands_for(&mut self, desired: u64) {
         self.generations.insert(self.count, desired);
     }
 
-    /// Whether other namespaces are there now than the workers hold. Notes those whose names are
-    /// gone.
+    /// Whether other namespaces are there now than the workers hold, or the host asks other name servers.
+    /// Notes those namespaces whose names are gone.
     pub(crate) fn is_stale(&mut self, kernel: &mut Linux) -> bool {
-        let mut is_stale = false;
+        let of_host = self.of_host.as_ref();
+        let mut is_stale = of_host.is_some_and(|held| **held != *resolv_conf::name_servers());
         self.gone.clear();
         for (source, held) in &self.held {
             match kernel.namespace(source) {

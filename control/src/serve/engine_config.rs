@@ -94,6 +94,7 @@ fn limits(declared: &boot::Limits, descriptors: u64) -> Limits {
         },
         upstreams_idle_max: usize::try_from(declared.upstreams_idle_max).unwrap_or(usize::MAX),
         upstream_idle_timeout: declared.upstream_idle_timeout,
+        names_max: usize::try_from(declared.names_max).unwrap_or(usize::MAX),
         accept_batch_max: declared.accept_batch_max.get().into(),
         backlog: declared.backlog.get(),
         scratch_bytes: declared.scratch_bytes.in_memory(),

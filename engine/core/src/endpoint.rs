@@ -86,6 +86,49 @@ impl Endpoint {
     }
 }
 
+/// Why a name led to no address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unresolved {
+    /// The name servers say that there is no such name, or that it has no address.
+    Unknown,
+    /// No name server answered, or none was able to.
+    Unanswered,
+    /// It leads only to where no client is led: to a listener of the gateway, or from a tenant's namespace
+    /// to loopback or link-local addresses.
+    Forbidden,
+    /// The network names no name server.
+    NoServer,
+    /// The worker looks up, or knows, as many names as it may.
+    Busy,
+}
+
+impl Unresolved {
+    /// All of them, in the order of [`Unresolved::index`].
+    pub const ALL: [Self; 5] = [
+        Self::Unknown,
+        Self::Unanswered,
+        Self::Forbidden,
+        Self::NoServer,
+        Self::Busy,
+    ];
+
+    /// The position in [`Unresolved::ALL`].
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The word in logs, records and the status.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Unknown => "name_unknown",
+            Self::Unanswered => "name_unanswered",
+            Self::Forbidden => "name_forbidden",
+            Self::NoServer => "no_name_server",
+            Self::Busy => "names_busy",
+        }
+    }
+}
+
 fn of_ip(ip: IpAddr) -> u64 {
     match ip {
         IpAddr::V4(v4) => fold(&v4.octets()),

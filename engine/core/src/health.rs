@@ -1,8 +1,11 @@
 //! Whether a target is well, as those that check it and its requests say, and how it failed last.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
 };
 
 /// What is known of one target, for all workers. It outlives the snapshot: the next one inherits it.
@@ -14,6 +17,9 @@ pub struct Health(Arc<State>);
 #[derive(Debug, Default)]
 struct State {
     is_down: AtomicBool,
+    /// Of a target that is a name: its addresses that are down, where the first says that there are any.
+    has_places_down: AtomicBool,
+    places_down: RwLock<Vec<IpAddr>>,
     /// The time of the last failure in seconds since the Unix epoch, above the bits of its code; 0
     /// before the first.
     last_failure: AtomicU64,
@@ -37,6 +43,23 @@ impl Health {
     /// Says whether it is down from now on.
     pub fn set_down(&self, is_down: bool) {
         self.0.is_down.store(is_down, Relaxed);
+    }
+
+    /// Whether one address of a target that is a name is down.
+    pub fn is_down_at(&self, ip: IpAddr) -> bool {
+        self.0.has_places_down.load(Relaxed) && {
+            let down = self.0.places_down.read();
+            down.unwrap_or_else(PoisonError::into_inner).contains(&ip)
+        }
+    }
+
+    /// Says which of its addresses are down from now on; the target is down where `all` are.
+    pub fn set_down_at(&self, down: Vec<IpAddr>, all: bool) {
+        let has_down = !down.is_empty();
+        let places = self.0.places_down.write();
+        *places.unwrap_or_else(PoisonError::into_inner) = down;
+        self.0.has_places_down.store(has_down, Relaxed);
+        self.set_down(all);
     }
 
     /// Counts a request that it failed, or a connection that it did not take. From so many in a row on
@@ -90,6 +113,17 @@ mod tests {
     use std::sync::atomic::Ordering::SeqCst;
 
     use super::*;
+
+    #[test]
+    fn one_address_may_be_down_and_the_others_not() {
+        let (health, ip) = (Health::default(), |last| IpAddr::from([10, 0, 0, last]));
+        health.set_down_at(vec![ip(1)], false);
+        assert!(health.is_down_at(ip(1)) && !health.is_down_at(ip(2)) && !health.is_down());
+        health.set_down_at(vec![ip(1), ip(2)], true);
+        assert!(health.is_down_at(ip(2)) && health.is_down());
+        health.set_down_at(Vec::new(), false);
+        assert!(!health.is_down_at(ip(1)) && !health.is_down());
+    }
 
     #[test]
     fn requests_that_fail_in_a_row_make_it_failing_until_one_is_answered() {

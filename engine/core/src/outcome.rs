@@ -118,6 +118,8 @@ outcomes! {
     Unreachable => Upstream "unreachable",
     /// No target is well: each one is down by its checks.
     NoTarget => Upstream "no_target",
+    /// The names of all targets led to no address: see the reason.
+    Unresolved => Upstream "unresolved",
     /// The target did not prove who it is: its certificate is not good.
     UpstreamUntrusted => Upstream "upstream_untrusted",
     /// The TLS handshake with the target failed.

@@ -21,6 +21,7 @@ use engine_http::refusal::Refusal;
 
 use crate::context::{
     account::clients::{ClientReport, ClientTally, Clients, Moved},
+    lookups::LookupTally,
     standing::Standing,
     tls::tally::TlsTally,
 };
@@ -33,6 +34,7 @@ pub(crate) struct Report {
     pub(crate) routes: Vec<(Arc<RouteName>, Tally)>,
     pub(crate) clients: Vec<ClientReport>,
     pub(crate) listeners: Vec<(ListenerId, ListenerTally)>,
+    pub(crate) lookups: LookupTally,
     pub(crate) records_dropped: u64,
     pub(crate) requests_dropped: u64,
     pub(crate) splices: u64,
@@ -142,6 +144,7 @@ pub(crate) struct Ledger {
     dirty: RefCell<Vec<Rc<RouteTally>>>,
     clients: Clients,
     listeners: RefCell<HashMap<ListenerId, ListenerTally, RandomState>>,
+    lookups: Cell<LookupTally>,
     records_dropped: Cell<u64>,
     requests_dropped: Cell<u64>,
     splices: Cell<u64>,
@@ -155,6 +158,7 @@ impl Ledger {
             dirty: RefCell::default(),
             clients: Clients::new(clients_max),
             listeners: RefCell::default(),
+            lookups: Cell::default(),
             records_dropped: Cell::new(0),
             requests_dropped: Cell::new(0),
             splices: Cell::new(0),
@@ -234,6 +238,13 @@ impl Ledger {
         change(self.listeners.borrow_mut().entry(id).or_default());
     }
 
+    /// Changes the counters of lookups.
+    pub(crate) fn count_lookups(&self, change: impl FnOnce(&mut LookupTally)) {
+        let mut tally = self.lookups.get();
+        change(&mut tally);
+        self.lookups.set(tally);
+    }
+
     /// Counts a record that found no room.
     pub(crate) fn count_dropped_record(&self) {
         self.records_dropped.set(self.records_dropped.get() + 1);
@@ -260,6 +271,7 @@ impl Ledger {
             routes: self.dirty.take().into_iter().map(take).collect(),
             clients: self.clients.report(),
             listeners: self.listeners.take().into_iter().collect(),
+            lookups: self.lookups.take(),
             records_dropped: self.records_dropped.take(),
             requests_dropped: self.requests_dropped.take(),
             splices: self.splices.take(),

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -12,7 +13,7 @@ use ahash::RandomState;
 use engine_core::{
     endpoint::Endpoint,
     health::Health,
-    ids::{NetnsId, RouteId, TargetId, WorkerId},
+    ids::{NetnsId, NetworkId, RouteId, TargetId, WorkerId},
     proxy_protocol::Version,
 };
 use engine_http::{
@@ -43,6 +44,7 @@ pub(crate) struct Checked {
     /// The route's label, and the network's name.
     label: Arc<str>,
     pub(crate) network: Arc<str>,
+    pub(crate) network_id: NetworkId,
     pub(crate) netns: NetnsId,
     /// What the namespace is now; `None` where it is missing.
     pub(crate) namespace: Option<Identity>,
@@ -87,6 +89,7 @@ pub(crate) fn plan(
                 endpoint: target.endpoint.clone(),
                 label: Arc::clone(&rule.route.label),
                 network: Arc::clone(&rule.route.network.name),
+                network_id: rule.route.network.id,
                 netns: rule.route.network.netns,
                 namespace: namespaces
                     .get(&rule.route.network.netns)
@@ -109,7 +112,7 @@ pub(crate) fn plan(
             old.is_retired.store(true, Relaxed);
         }
         if kept.is_none_or(|kept| kept.namespace != old.namespace) {
-            old.health.set_down(false);
+            old.health.set_down_at(Vec::new(), false);
         }
     }
     planned.into_values().collect()
@@ -144,18 +147,30 @@ impl Checked {
         !self.is_started.swap(true, Relaxed)
     }
 
-    /// Takes the result of one probe.
-    pub(crate) fn observe(&self, active: &mut Active, passed: bool) {
-        if self.is_retired.load(Relaxed) {
+    /// Takes the result of one probe of an address.
+    pub(crate) fn observe(&self, active: &mut Active, target: SocketAddr, passed: bool) {
+        if self.is_over() {
             return;
         }
-        let change = active.observe(passed, &self.check);
-        self.health.set_down(!active.is_up());
-        let (network, target) = (&*self.network, &self.endpoint);
-        match change {
+        let network = &*self.network;
+        match active.observe(passed, &self.check) {
             Some(Change::Down) => tracing::warn!(network, %target, "the target fails its checks"),
             Some(Change::Up) => tracing::info!(network, %target, "the target is well again"),
             None => {}
+        }
+    }
+
+    /// Says which of the target's addresses are down; the target is where all are.
+    pub(crate) fn conclude(&self, actives: &HashMap<SocketAddr, Active>) {
+        if self.is_over() {
+            return;
+        }
+        let down = actives.iter().filter(|(_, active)| !active.is_up());
+        let down: Vec<IpAddr> = down.map(|(address, _)| address.ip()).collect();
+        let all = down.len() == actives.len() && !actives.is_empty();
+        match self.endpoint {
+            Endpoint::Address(_) => self.health.set_down(all),
+            Endpoint::Name { .. } => self.health.set_down_at(down, all),
         }
     }
 }

@@ -87,6 +87,8 @@ pub struct Limits {
     pub upstreams_idle_max: usize,
     /// How long it keeps one of those.
     pub upstream_idle_timeout: Duration,
+    /// Most names of targets that a worker knows; the one that was used longest ago makes room.
+    pub names_max: usize,
     /// Most connections that one wake-up of a listener takes off its queue.
     pub accept_batch_max: u32,
     /// Longest queue of connections that are not accepted yet, for each worker; the kernel caps it
@@ -122,6 +124,7 @@ impl Default for Limits {
             http_head: engine_http::limits::Limits::default(),
             http2: Http2Limits::default(),
             upstreams_idle_max: 1024,
+            names_max: 4096,
             upstream_idle_timeout: Duration::from_secs(30),
             accept_batch_max: 64,
             backlog: 4096,

@@ -5,30 +5,58 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use engine_core::{health::Health, outcome::Outcome, snapshot::Target};
+use engine_core::{endpoint::Unresolved, health::Health, outcome::Outcome, snapshot::Target};
+use engine_http::health::Ejection;
 use engine_tls::{Cause, SessionError};
 
-/// How a target failed: with what outcome, and why where that was TLS.
+/// How a target failed: with what outcome, and why where that was TLS or its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// What whoever asked for it ended with.
     pub outcome: Outcome,
     /// Why no TLS session came about.
     pub cause: Option<Cause>,
+    /// Why its name led nowhere.
+    pub name: Option<Unresolved>,
 }
 
 impl From<Outcome> for Failure {
     fn from(outcome: Outcome) -> Self {
-        let cause = None;
-        Self { outcome, cause }
+        Self {
+            outcome,
+            cause: None,
+            name: None,
+        }
+    }
+}
+
+impl From<Unresolved> for Failure {
+    fn from(why: Unresolved) -> Self {
+        Self {
+            name: Some(why),
+            ..Outcome::Unresolved.into()
+        }
     }
 }
 
 impl Failure {
     /// The word in records: the most exact one that there is.
     pub fn label(self) -> &'static str {
-        self.cause
-            .map_or_else(|| self.outcome.label(), Cause::label)
+        self.reason().unwrap_or_else(|| self.outcome.label())
+    }
+
+    /// The word that says more than the outcome does.
+    pub(crate) fn reason(self) -> Option<&'static str> {
+        let name = self.name.map(Unresolved::label);
+        self.cause.map(Cause::label).or(name)
+    }
+
+    /// How many failures in a row make the target failing: a name that leads nowhere is tried in vain.
+    pub(crate) fn enough(self, ejection: &Ejection) -> u32 {
+        match self.name {
+            Some(_) => 1,
+            None => ejection.failures,
+        }
     }
 
     /// How a target failed whose answer could not be read. In TLS 1.3 a target says only then that it
@@ -39,8 +67,8 @@ impl Failure {
             .and_then(|it| it.downcast_ref::<SessionError>());
         match session.and_then(SessionError::cause) {
             cause @ Some(Cause::CertificateMissing | Cause::CertificateRefused) => Self {
-                outcome: Outcome::UpstreamTls,
                 cause,
+                ..Outcome::UpstreamTls.into()
             },
             _ => Outcome::UpstreamReset.into(),
         }
@@ -49,11 +77,20 @@ impl Failure {
     /// How a target failed last, and when, in seconds since the Unix epoch.
     pub fn last_of(target: &Target) -> Option<(Self, u64)> {
         let (code, at) = target.health.last_failure()?;
-        let [outcome, cause] = code.to_be_bytes().map(usize::from);
+        let [outcome, why] = code.to_be_bytes().map(usize::from);
         let outcome = *Outcome::ALL.get(outcome)?;
-        let cause = cause.checked_sub(1).and_then(|cause| Cause::ALL.get(cause));
-        let cause = cause.copied();
-        Some((Self { outcome, cause }, at))
+        let why = why.checked_sub(1);
+        let failure = match outcome == Outcome::Unresolved {
+            true => Self {
+                name: why.and_then(|why| Unresolved::ALL.get(why)).copied(),
+                ..outcome.into()
+            },
+            false => Self {
+                cause: why.and_then(|why| Cause::ALL.get(why)).copied(),
+                ..outcome.into()
+            },
+        };
+        Some((failure, at))
     }
 
     /// Notes it at the target, and logs it where the target failed in another way before: clients that
@@ -85,8 +122,10 @@ impl Failure {
 
     fn code(self) -> u16 {
         let byte = |index: usize| u8::try_from(index).unwrap_or(u8::MAX);
-        let cause = self.cause.map_or(0, |cause| byte(cause.index() + 1));
-        u16::from_be_bytes([byte(self.outcome.index()), cause])
+        let cause = self.cause.map(Cause::index);
+        let why = cause.or(self.name.map(Unresolved::index));
+        let why = why.map_or(0, |why| byte(why + 1));
+        u16::from_be_bytes([byte(self.outcome.index()), why])
     }
 }
 
@@ -103,12 +142,19 @@ mod tests {
         let causes = Cause::ALL.iter().copied().map(Some).chain([None]);
         for cause in causes {
             for &outcome in Outcome::ALL {
-                let failure = Failure { outcome, cause };
+                let failure = Failure {
+                    cause: cause.filter(|_| outcome != Outcome::Unresolved),
+                    ..outcome.into()
+                };
                 failure.note(&target, "network-1");
                 if outcome != Outcome::GatewayError {
                     assert_eq!(Failure::last_of(&target).unwrap().0, failure);
                 }
             }
+        }
+        for why in Unresolved::ALL {
+            Failure::from(why).note(&target, "network-1");
+            assert_eq!(Failure::last_of(&target).unwrap().0, Failure::from(why));
         }
     }
 }

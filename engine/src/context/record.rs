@@ -10,6 +10,7 @@ use std::{
 
 use engine_core::{
     classify::{Hello, ServerName},
+    endpoint::Unresolved,
     ids::WorkerId,
     outcome::Outcome,
 };
@@ -52,7 +53,8 @@ pub struct Record {
     pub relay: &'static str,
     /// How it ended.
     pub outcome: Outcome,
-    /// Why, where that is more than the outcome says: what its handshake failed with.
+    /// Why, where that is more than the outcome says: what its handshake failed with, why its
+    /// target's name led nowhere.
     pub reason: Option<&'static str>,
 }
 
@@ -86,6 +88,8 @@ pub(crate) struct Trace {
     pub(crate) route: Option<Rc<RouteTally>>,
     /// Why the client's handshake failed.
     pub(crate) cause: Option<Cause>,
+    /// Why the target's name led nowhere.
+    pub(crate) unresolved: Option<Unresolved>,
     pub(crate) flow: Flow,
 }
 
@@ -144,6 +148,7 @@ impl Trace {
             target: None,
             route: None,
             cause: None,
+            unresolved: None,
             flow: Flow::default(),
         }
     }
@@ -178,6 +183,7 @@ impl Trace {
             total,
         };
         let name = self.route.as_ref().map(|route| &route.name);
+        let unresolved = self.unresolved.map(Unresolved::label);
         Record {
             time: SystemTime::now()
                 .checked_sub(total)
@@ -196,7 +202,7 @@ impl Trace {
             durations,
             relay: self.flow.relayed_by.get().label(),
             outcome,
-            reason: self.cause.map(Cause::label),
+            reason: self.cause.map(Cause::label).or(unresolved),
         }
     }
 }

@@ -2,14 +2,15 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    net::SocketAddr,
     sync::Arc,
 };
 
 use ahash::RandomState;
 use engine_core::{
     balance::Load,
-    ids::{ListenerId, NetnsId, NetworkId, RouteId},
-    snapshot::Snapshot,
+    ids::{ListenerId, NetnsId, NetworkId, RouteId, WorkerId},
+    snapshot::{Route, Snapshot},
 };
 use engine_http::host::Host;
 use engine_sys::netns::Netns;
@@ -37,6 +38,9 @@ pub struct Publication {
     pub listeners: Vec<Listener>,
     /// The sockets of listeners that have none yet, and of those whose sockets these replace.
     pub sockets: HashMap<ListenerId, Sockets>,
+    /// Who is asked for the names of a network's targets, from inside its namespace: at most the first
+    /// three. Networks without targets that are names need none.
+    pub name_servers: HashMap<NetworkId, Arc<[SocketAddr]>>,
 }
 
 /// What workers route by: a snapshot and the namespaces that it names.
@@ -47,6 +51,11 @@ pub(crate) struct Published {
     pub(crate) tls: Tls,
     pub(crate) namespaces: HashMap<NetnsId, Arc<Netns>>,
     pub(crate) listeners: HashMap<ListenerId, Listening, RandomState>,
+    pub(crate) name_servers: HashMap<NetworkId, Arc<[SocketAddr]>>,
+    /// Where the gateway listens: no name of a target is to lead there.
+    pub(crate) bound: HashMap<ListenerId, Bound, RandomState>,
+    /// Routes with targets that are names, each with the worker that watches them.
+    pub(crate) named: Vec<(WorkerId, Arc<Route>)>,
     /// The targets that are checked, by whatever worker.
     pub(crate) checks: Vec<Arc<Checked>>,
 }
@@ -65,11 +74,18 @@ impl Published {
         route.network.id != network && ruled.is_none_or(|ruled| ruled.len() < passed.len())
     }
 
-    /// What `workers` workers are to route by, and before it they routed by `before`.
-    pub(crate) fn after(before: Option<&Self>, publication: Publication, workers: usize) -> Self {
+    /// What `workers` workers are to route by, and before it they routed by `before`. `sockets` are those
+    /// that the publication came with.
+    pub(crate) fn after(
+        before: Option<&Self>,
+        publication: Publication,
+        sockets: &HashMap<ListenerId, Sockets>,
+        workers: usize,
+    ) -> Self {
         let checks = before.map_or(&[][..], |before| &before.checks);
         let live = |id: &ListenerId| before.and_then(|before| before.listeners.get(id));
         let live = |id: &ListenerId| live(id).map_or_else(Load::default, |it| it.live.clone());
+        let bound = bound(before, &publication.listeners, sockets);
         let listeners = publication.listeners.into_iter();
         Self {
             checks: checked::plan(
@@ -81,12 +97,53 @@ impl Published {
                 .map(|it| (it.id, live(&it.id), it))
                 .map(|(id, live, it)| (id, Listening::new(it, live)))
                 .collect(),
+            bound,
+            named: named(&publication.snapshot, workers),
             snapshot: publication.snapshot,
             http: publication.http,
             tls: publication.tls,
             namespaces: publication.namespaces,
+            name_servers: publication.name_servers,
         }
     }
+}
+
+/// Where a listener listens, and the network that declares it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bound {
+    pub(crate) address: SocketAddr,
+    pub(crate) network: Option<NetworkId>,
+}
+
+/// Where listeners listen: where they did, or where their new sockets do.
+fn bound(
+    before: Option<&Published>,
+    listeners: &[Listener],
+    sockets: &HashMap<ListenerId, Sockets>,
+) -> HashMap<ListenerId, Bound, RandomState> {
+    let bound = listeners.iter().filter_map(|listener| {
+        let fresh = sockets.get(&listener.id).map(|sockets| sockets.address);
+        let kept = || Some(before?.bound.get(&listener.id)?.address);
+        let bound = Bound {
+            address: fresh.or_else(kept)?,
+            network: listener.network,
+        };
+        Some((listener.id, bound))
+    });
+    bound.collect()
+}
+
+/// The routes with targets that are names, spread over the workers.
+fn named(snapshot: &Snapshot, workers: usize) -> Vec<(WorkerId, Arc<Route>)> {
+    let has_name = |route: &&Arc<Route>| {
+        let mut targets = route.targets.iter();
+        targets.any(|target| target.endpoint.address().is_none())
+    };
+    let owners = (0..u16::try_from(workers).unwrap_or(u16::MAX)).cycle();
+    let named = owners.map(WorkerId).zip(snapshot.routes().filter(has_name));
+    named
+        .map(|(owner, route)| (owner, Arc::clone(route)))
+        .collect()
 }
 
 /// A worker's hold on what it routes by. Connections share it by a count that no other worker

@@ -14,6 +14,7 @@ use engine_core::{
 use crate::context::{
     account::{ListenerTally, Report, WorkerState, clients::ClientReport},
     checked::TargetDown,
+    lookups::LookupTally,
 };
 
 /// Everything that was counted since the start. Totals only grow, also over snapshots.
@@ -33,6 +34,8 @@ pub struct Counters {
     pub requests_dropped: u64,
     /// Connections that moved to splice.
     pub splices: u64,
+    /// Lookups of targets' names.
+    pub lookups: LookupTally,
     /// Targets that fail their checks at this moment.
     pub targets_down: Vec<TargetDown>,
 }
@@ -169,5 +172,6 @@ impl Counters {
         self.records_dropped += report.records_dropped;
         self.requests_dropped += report.requests_dropped;
         self.splices += report.splices;
+        self.lookups.add(&report.lookups);
     }
 }

@@ -88,7 +88,8 @@ impl Engine {
         let cores = choose_cores(config.workers);
         let sockets = mem::take(&mut publication.sockets);
         let shared = Arc::new(share(config));
-        let current = Arc::new(Published::after(None, publication, cores.len()));
+        let current = Published::after(None, publication, &sockets, cores.len());
+        let current = Arc::new(current);
         let mut counters = Counters::new(cores.len());
         let mut listeners = Listeners::default();
         let came = listeners.take_up((None, &current), &sockets, &mut counters);

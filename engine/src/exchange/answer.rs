@@ -196,6 +196,7 @@ fn code_of(outcome: Outcome) -> Code {
         Outcome::NetworkLimit
         | Outcome::NetworkChanged
         | Outcome::NoTarget
+        | Outcome::Unresolved
         | Outcome::UpstreamUnset => Code::NoBackend,
         _ => Code::Internal,
     }

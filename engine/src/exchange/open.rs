@@ -35,6 +35,7 @@ use crate::{
         http2::Lease,
         pick::Pick,
         pool::Key,
+        resolve::{Resolved, resolve},
         tls,
     },
 };
@@ -85,11 +86,22 @@ pub(crate) struct Dispatch<'a> {
     pub(crate) client: IpAddr,
 }
 
+impl Dispatch<'_> {
+    /// Where the targets are: waits for those that are names.
+    pub(crate) async fn resolve(&self, connection: &Connection<'_>) -> Resolved {
+        let declared = self.policy.timeouts.connect;
+        let patience = declared.unwrap_or(connection.listener.connect_timeout);
+        let at = (self.published, self.route);
+        resolve(connection.worker, connection.pools, at, patience).await
+    }
+}
+
 /// The targets of a route, in the order in which a request tries them.
 #[derive(Debug)]
 pub(crate) struct Targets<'a> {
     connection: &'a Connection<'a>,
     dispatch: &'a Dispatch<'a>,
+    resolved: &'a Resolved,
     permit: &'a Permit,
     random: u64,
     /// Taken when it is first asked for: clients that stay with their targets leave the order of
@@ -109,7 +121,7 @@ impl<'a> Targets<'a> {
     /// Those that a request tries. `is_once`: it may not be repeated.
     pub(crate) fn new(
         connection: &'a Connection<'a>,
-        dispatch: &'a Dispatch<'a>,
+        (dispatch, resolved): (&'a Dispatch<'a>, &'a Resolved),
         permit: &'a Permit,
         is_once: bool,
     ) -> Self {
@@ -120,10 +132,11 @@ impl<'a> Targets<'a> {
         Self {
             connection,
             dispatch,
+            resolved,
             permit,
             random,
             turn: OnceCell::new(),
-            tried: Vec::new(),
+            tried: resolved.pending(),
             again: None,
             is_once,
             no_way: Cell::new(None),
@@ -165,8 +178,8 @@ impl<'a> Targets<'a> {
                 }
             }
         }
-        match failure.cause {
-            Some(cause) => trace.reason.set(Some(cause.label())),
+        match failure.reason() {
+            Some(reason) => trace.reason.set(Some(reason)),
             None if failure.outcome == Outcome::Unreachable => trace.reason.set(self.no_way.get()),
             None => {}
         }
@@ -190,7 +203,11 @@ impl<'a> Targets<'a> {
     pub(crate) fn failed(&mut self, target: usize, outcome: Outcome) {
         // TLS that was agreed on fails for one reason: the target asks for another certificate.
         let cause = (outcome == Outcome::UpstreamTls).then_some(Cause::CertificateMissing);
-        self.failed_by(target, Failure { outcome, cause });
+        let failure = Failure {
+            cause,
+            ..outcome.into()
+        };
+        self.failed_by(target, failure);
     }
 
     /// A target did not take the request, and is not to blame: the others come before it.
@@ -221,7 +238,11 @@ impl<'a> Targets<'a> {
             return;
         };
         failure.note(target, &route.network.name);
-        target.health.fail_request(ejection.failures);
+        target.health.fail_request(failure.enough(ejection));
+        if failure.name.is_some() {
+            // It costs nothing to try a name that leads nowhere, and it may lead somewhere any moment.
+            return;
+        }
         let worker = self.connection.worker;
         let standing = &self.permit.route.standing;
         if standing.failed(route, target.id, ejection, worker.nanoseconds()) {
@@ -274,42 +295,51 @@ impl<'a> Targets<'a> {
         let network = &self.dispatch.route.network;
         let netns = self.dispatch.published.namespaces.get(&network.netns);
         let netns = netns.ok_or(Outcome::Unreachable)?;
-        let address = target.endpoint.address().ok_or(Outcome::NoTarget)?;
-        let key = Key {
-            network: network.id,
-            namespace: netns.identity(),
-            address,
-            origin: origin.map_or(0, |origin| origin.id()),
-            host: self.dispatch.host.clone(),
+        let turn = || *self.turn.get_or_init(|| self.permit.route.take_turn());
+        let addresses = self.resolved.addresses(target, index, turn)?;
+        let addresses = addresses.as_slice();
+        let key = |address: SocketAddr| {
+            let key = Key {
+                network: network.id,
+                namespace: netns.identity(),
+                address,
+                origin: origin.map_or(0, |origin| origin.id()),
+                host: self.dispatch.host.clone(),
+            };
+            // Behind a PROXY protocol header, a connection is of one client.
+            target.proxy_protocol.is_none().then_some(key)
         };
-        // Behind a PROXY protocol header, a connection is of one client.
-        let key = target.proxy_protocol.is_none().then_some(key);
         let load = self
             .dispatch
             .route
             .balance
             .counts()
             .then(|| target.load.occupy());
+        // Of the address whose turn it is: a connection that rests would draw all requests otherwise.
+        let first = addresses.first().and_then(|address| key(*address));
         let rested = match self.again {
-            None => key.as_ref().and_then(|key| self.rested(key)),
+            None => first.and_then(|key| Some((self.rested(&key)?, key))),
             Some(_) => None,
         };
         let has_rested = rested.is_some();
-        let pool = &self.connection.pools.idle;
-        let replaces = self.is_once && !has_rested && key.as_ref().is_some_and(|key| pool.has(key));
         let slot = self.connection.slot;
-        let far = match rested {
-            Some((far, local)) => {
+        let (far, key, address) = match rested {
+            Some(((far, local), key)) => {
                 let namespace = netns.identity();
                 slot.leaves_from(Dialed { namespace, local });
-                far
+                let address = key.address;
+                (far, Some(key), address)
             }
             None => {
                 let origin = origin.map(|origin| &**origin);
-                self.reach((target, netns, address), key.clone(), (origin, until))
-                    .await?
+                let to = (target, &**netns, addresses);
+                let (end, address) = self.dial(to, origin, until).await?;
+                let key = key(address);
+                (self.reach(end, key.clone(), origin).await?, key, address)
             }
         };
+        let pool = &self.connection.pools.idle;
+        let replaces = self.is_once && !has_rested && key.as_ref().is_some_and(|key| pool.has(key));
         Ok(Opened {
             far,
             key,
@@ -336,14 +366,13 @@ impl<'a> Targets<'a> {
         lease.or_else(|| idle.take(key, self.is_once).map(own))
     }
 
-    /// A new connection, of what the target speaks.
+    /// What a new connection is for this request, by what the target speaks.
     async fn reach(
         &self,
-        (target, netns, address): (&Target, &Netns, SocketAddr),
+        end: End,
         key: Option<Key>,
-        (origin, until): (Option<&Origin>, Option<Instant>),
+        origin: Option<&Origin>,
     ) -> Result<Far, Failure> {
-        let end = self.dial((target, netns, address), origin, until).await?;
         if !origin.is_some_and(|origin| end.speaks_http2(origin)) {
             return Ok(Far::Connection(end));
         }
@@ -356,10 +385,10 @@ impl<'a> Targets<'a> {
 
     async fn dial(
         &self,
-        (target, netns, address): (&Target, &Netns, SocketAddr),
+        (target, netns, addresses): (&Target, &Netns, &[SocketAddr]),
         origin: Option<&Origin>,
         until: Option<Instant>,
-    ) -> Result<End, Failure> {
+    ) -> Result<(End, SocketAddr), Failure> {
         let mut first = Held::default();
         if let Some(version) = target.proxy_protocol {
             let introduction = Introduction {
@@ -375,8 +404,8 @@ impl<'a> Targets<'a> {
         let patience = Instant::now() + timeout;
         let deadline = until.map_or(patience, |until| until.min(patience));
         let connection = self.connection;
-        let dialed = dial::attempt(connection, netns, address, &mut first, deadline).await;
-        let (socket, _) = dialed.map_err(|error| {
+        let dialed = dial::attempt(connection, netns, addresses, &mut first, deadline).await;
+        let (socket, _, address) = dialed.map_err(|error| {
             self.no_way.set(no_way(&error));
             outcome_of(&error)
         })?;
@@ -391,7 +420,7 @@ impl<'a> Targets<'a> {
             };
             tls::connect((connection, connection.pools), to, (&end, left)).await?;
         }
-        Ok(end)
+        Ok((end, address))
     }
 
     /// Has the bytes of an attempt counted for its client and target.

@@ -293,6 +293,7 @@ async fn pass_on<'a>(
         head,
     } = passing;
     let pages = plan.policy.pages.as_deref();
+    let resolved = dispatch.resolve(connection).await;
     let permit = match admit_request(connection, route) {
         Ok(permit) => permit,
         Err(outcome) => {
@@ -306,6 +307,7 @@ async fn pass_on<'a>(
     let work = Exchange {
         connection,
         permit: &permit,
+        resolved: &resolved,
         dispatch,
         plan,
         trace,

@@ -115,13 +115,14 @@ fn worker(relay: RelayMode) -> Rc<WorkerContext> {
         http: engine_http::rules::Table::default(),
         tls: Tls::default(),
         namespaces: HashMap::new(),
+        name_servers: HashMap::new(),
         listeners: vec![Listener {
             relay,
             ..listener()
         }],
         sockets: HashMap::new(),
     };
-    let published = Published::after(None, publication, 1);
+    let published = Published::after(None, publication, &HashMap::new(), 1);
     Rc::new(WorkerContext::new(
         WorkerId(0),
         Arc::new(shared),

@@ -29,7 +29,11 @@ use crate::{
         received::{Endpoints, Received},
         streams::ClientFlow,
     },
-    upstream::pick::Pick,
+    upstream::{
+        pick::Pick,
+        race::{race, start},
+        resolve::Resolved,
+    },
 };
 
 /// An upstream connection that a target took.
@@ -55,7 +59,7 @@ pub(crate) struct Introduction<'a> {
 /// What the last of them failed with.
 pub(crate) async fn dial(
     connection: &ClientFlow<'_>,
-    (published, route): (&Published, &Route),
+    (published, route, resolved): (&Published, &Route, &Resolved),
     permit: &Permit,
     (received, introduction): (Received, Introduction<'_>),
     trace: &mut Trace,
@@ -73,8 +77,8 @@ pub(crate) async fn dial(
     };
     let draw = draw_of(connection, &route.balance, permit, dialing.client);
     let mut first = received.into_first();
-    let mut failure = Outcome::NoTarget;
-    let mut tried = Vec::new();
+    let mut failure = Failure::from(Outcome::NoTarget);
+    let mut tried = resolved.pending();
     loop {
         let pick = Pick {
             route,
@@ -83,7 +87,8 @@ pub(crate) async fn dial(
             marked: None,
         };
         let Some(index) = pick.next(|| connection.worker.nanoseconds(), || draw) else {
-            return Err(failure);
+            trace.unresolved = failure.name;
+            return Err(failure.outcome);
         };
         let target = &route.targets[index];
         let load = route.balance.counts().then(|| target.load.occupy());
@@ -94,14 +99,17 @@ pub(crate) async fn dial(
             }
         });
         let deadline = Instant::now() + connection.listener.connect_timeout;
-        let dialed = match target.endpoint.address() {
-            Some(address) => attempt(connection, netns, address, &mut first, deadline)
-                .await
-                .map(|dialed| (dialed, address)),
-            None => Err(io::ErrorKind::NotFound.into()),
+        let addresses = resolved.addresses(target, index, || draw.turn);
+        let dialed = match &addresses {
+            Ok(addresses) => {
+                let addresses = addresses.as_slice();
+                let dialed = attempt(connection, netns, addresses, &mut first, deadline).await;
+                dialed.map_err(|error| outcome_of(&error).into())
+            }
+            Err(why) => Err(Failure::from(*why)),
         };
         match dialed {
-            Ok(((socket, taken), address)) => {
+            Ok((socket, taken, address)) => {
                 dialing.taken(target, address, taken, trace);
                 return Ok(Upstream {
                     socket,
@@ -110,8 +118,8 @@ pub(crate) async fn dial(
                 });
             }
             Err(error) => {
-                failure = outcome_of(&error);
-                dialing.failed(target, failure.into());
+                failure = error;
+                dialing.failed(target, failure);
                 tried.push(index);
             }
         }
@@ -154,7 +162,11 @@ impl Dialing<'_> {
         if failure.outcome == Outcome::GatewayError {
             return;
         }
-        target.health.fail_request(self.ejection.failures);
+        target.health.fail_request(failure.enough(&self.ejection));
+        if failure.name.is_some() {
+            // It costs nothing to try a name that leads nowhere, and it may lead somewhere any moment.
+            return;
+        }
         let worker = self.connection.worker;
         let (route, standing) = (self.route, &self.permit.route.standing);
         standing.failed(route, target.id, &self.ejection, worker.nanoseconds());
@@ -183,33 +195,35 @@ fn draw_of(
 
 /// Dials one target, and sends it the first bytes: where the target is near, they go out with the
 /// end of the handshake, and a separate question whether it succeeded is saved. Gives the socket
-/// and how many of the client's bytes it took.
+/// and how many of the client's bytes it took, and which of the addresses has it.
 pub(crate) async fn attempt(
     connection: &ClientFlow<'_>,
     netns: &Netns,
-    address: SocketAddr,
+    addresses: &[SocketAddr],
     first: &mut Held,
     deadline: Instant,
-) -> io::Result<(Readiness, u64)> {
+) -> io::Result<(Readiness, u64, SocketAddr)> {
     let liveness = connection.worker.shared.limits.liveness();
-    let socket = netns.enter(|| socket::dialer(address, liveness))?;
-    socket::connect(socket.as_fd(), address)?;
+    let (socket, address) = match addresses {
+        [address] => (start(netns, *address, liveness)?, *address),
+        // Apart, so that whoever has one address pays nothing for it.
+        addresses => Box::pin(race(netns, addresses, liveness, deadline)).await?,
+    };
     // Chosen by now, so what still waits for an answer ends with it, too.
     let local = socket::local_address(socket.as_fd()).ok();
     connection.slot.leaves_from(Dialed {
         namespace: netns.identity(),
         local: local.map(|local| local.ip()),
     });
-    let socket = Readiness::new(socket)?;
     let timed_out = |_| io::Error::from(io::ErrorKind::TimedOut);
     if first.is_empty() {
         socket.writable_until(deadline).await.map_err(timed_out)?;
         socket::take_error(socket.as_fd())?;
-        return Ok((socket, 0));
+        return Ok((socket, 0, address));
     }
     loop {
         match first.send(|bytes| socket::send(socket.as_fd(), bytes)) {
-            Ok(taken) => return Ok((socket, taken)),
+            Ok(taken) => return Ok((socket, taken, address)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }

@@ -9,19 +9,24 @@
 pub(crate) mod probe;
 
 use std::{
+    collections::HashMap,
+    net::SocketAddr,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use engine_core::endpoint::Endpoint;
 use engine_http::health::Active;
+use futures::future::join_all;
 
 use crate::{
-    context::{WorkerContext, checked::Checked},
+    context::{WorkerContext, checked::Checked, failure::Failure},
     rt,
     upstream::{
         Pools,
         health::probe::{Probed, probe},
+        resolve,
     },
 };
 
@@ -45,7 +50,7 @@ pub(crate) fn start(worker: &Rc<WorkerContext>, pools: &Rc<Pools>, checks: &[Arc
 
 /// Asks one target until it is retired or the worker stops.
 async fn run(worker: Rc<WorkerContext>, pools: Rc<Pools>, checked: Arc<Checked>) {
-    let mut active = Active::default();
+    let mut actives = HashMap::new();
     let interval = checked.check.interval;
     let first = interval.min(FIRST_WITHIN);
     rt::sleep(first.mul_f64(share(worker.rng.draw()))).await;
@@ -56,17 +61,49 @@ async fn run(worker: Rc<WorkerContext>, pools: Rc<Pools>, checked: Arc<Checked>)
         let began = Instant::now();
         worker.probes.set(worker.probes.get() + 1);
         // Apart, so that a check that sleeps is small.
-        let probed = Box::pin(probe((&worker, &pools), &checked)).await;
+        Box::pin(ask((&worker, &pools), &checked, &mut actives)).await;
         worker.probes.set(worker.probes.get() - 1);
-        match probed {
-            Probed::Passed => checked.observe(&mut active, true),
-            Probed::Failed => checked.observe(&mut active, false),
-            // Nothing is known of the target.
-            Probed::NotAsked => {}
-        }
         let spread = interval.mul_f64(0.95 + 0.1 * share(worker.rng.draw()));
         rt::sleep(spread.saturating_sub(began.elapsed())).await;
     }
+}
+
+/// Asks each address of a target once.
+async fn ask(
+    (worker, pools): (&Rc<WorkerContext>, &Rc<Pools>),
+    checked: &Checked,
+    actives: &mut HashMap<SocketAddr, Active>,
+) {
+    let addresses = match &checked.endpoint {
+        Endpoint::Address(address) => vec![*address],
+        name @ Endpoint::Name { .. } => {
+            let current = worker.current();
+            let at = (&*current.0, (checked.network_id, checked.netns), name);
+            match resolve::addresses(worker, pools, at, checked.check.timeout).await {
+                Ok(addresses) => addresses,
+                Err(why) => {
+                    // What is known of its addresses stays: it may lead there again.
+                    Failure::from(why).note_at(&checked.health, &checked.network, name);
+                    checked.health.fail_request(1);
+                    return;
+                }
+            }
+        }
+    };
+    actives.retain(|address, _| addresses.contains(address));
+    let probes = addresses.iter();
+    let probes = probes.map(|address| probe((worker, pools), checked, *address));
+    let probed = join_all(probes).await;
+    for (address, probed) in addresses.into_iter().zip(probed) {
+        let active = actives.entry(address).or_default();
+        match probed {
+            Probed::Passed => checked.observe(active, address, true),
+            Probed::Failed => checked.observe(active, address, false),
+            // Nothing is known of the target.
+            Probed::NotAsked => {}
+        }
+    }
+    checked.conclude(actives);
 }
 
 /// An even share, from 0 to 1, of a random number.

@@ -121,5 +121,8 @@ fn failure_of(error: &SessionError) -> Failure {
         ) => Outcome::UpstreamUntrusted,
         _ => Outcome::UpstreamTls,
     };
-    Failure { outcome, cause }
+    Failure {
+        cause,
+        ..outcome.into()
+    }
 }

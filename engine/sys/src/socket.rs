@@ -3,7 +3,7 @@
 use std::{
     io,
     mem::MaybeUninit,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket},
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     time::Duration,
 };
@@ -129,6 +129,37 @@ pub fn dialer(target: SocketAddr, liveness: Liveness) -> io::Result<OwnedFd> {
     sock::setsockopt(&socket, sockopt::TcpNoDelay, &true)?;
     set_liveness(socket.as_fd(), liveness)?;
     Ok(socket)
+}
+
+/// Opens a UDP socket that speaks with `server` alone, in the namespace that the thread is in: the kernel
+/// passes on no datagram of anybody else's. Its own port is drawn by the kernel.
+///
+/// # Errors
+/// When no descriptor is left, the address family is not supported, or there is no way to the server.
+pub fn asker(server: SocketAddr) -> io::Result<OwnedFd> {
+    let socket = UdpSocket::bind(unspecified(server.ip()))?;
+    socket.set_nonblocking(true)?;
+    socket.connect(server)?;
+    Ok(socket.into())
+}
+
+/// Whether the namespace that the thread is in has an address itself: whoever goes there from here leaves
+/// from that address. Nothing is sent.
+///
+/// # Errors
+/// When no descriptor is left, the address family is not supported, or there is no way there.
+pub fn is_own(ip: IpAddr) -> io::Result<bool> {
+    let socket = UdpSocket::bind(unspecified(ip))?;
+    // The discard service's: any port would do.
+    socket.connect((ip, 9))?;
+    Ok(socket.local_addr()?.ip() == ip)
+}
+
+fn unspecified(like: IpAddr) -> SocketAddr {
+    match like {
+        IpAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        IpAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    }
 }
 
 /// Starts to connect. It goes on in the background: writability tells its end, [`take_error`] or

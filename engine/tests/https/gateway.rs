@@ -281,6 +281,7 @@ impl Setup {
             namespaces: HashMap::from([self.netns]),
             listeners: vec![listener(self.protocol)],
             sockets: HashMap::new(),
+            name_servers: HashMap::new(),
         }
     }
 

@@ -11,6 +11,7 @@ mod http2;
 mod keep_alive;
 mod life;
 mod limits;
+mod names;
 mod parts;
 mod requests;
 mod responses;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
             http2::TESTS,
             floods::TESTS,
             routes::TESTS,
+            names::TESTS,
             targets::TESTS,
         ]
         .concat(),

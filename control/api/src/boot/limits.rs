@@ -54,6 +54,8 @@ section! {
         upstreams_idle_max: u32 = "1024" in "0"..="1048576";
         /// How long a worker keeps an idle connection to a target.
         upstream_idle_timeout: Duration = "30s" in "1s"..="1h";
+        /// Names of targets that each worker knows. The one that was used longest ago makes room.
+        names_max: u32 = "4096" in "1"..="1048576";
         /// Connections that a listener accepts before a worker does other work.
         accept_batch_max: NonZeroU16 = "64" in "1"..="4096";
         /// The accept queue of each listener of a worker. The kernel limits it to

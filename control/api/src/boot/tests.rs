@@ -93,7 +93,7 @@ fn an_almost_empty_file_has_all_the_defaults() {
                 "hello_bytes_max": "16KiB", "http_head_bytes_max": "64KiB", "http_target_bytes_max": "8KiB",
                 "http_fields_max": 128, "http2_streams_max": 128, "http2_stream_window": "256KiB",
                 "http2_connection_window": "32MiB", "http2_upstream_window": "32MiB",
-                "http2_control_frames_max": 1000, "http2_upstreams_max": 4, "upstreams_idle_max": 1024, "upstream_idle_timeout": "30s", "accept_batch_max": 64, "backlog": 4096,
+                "http2_control_frames_max": 1000, "http2_upstreams_max": 4, "upstreams_idle_max": 1024, "upstream_idle_timeout": "30s", "names_max": 4096, "accept_batch_max": 64, "backlog": 4096,
                 "scratch_bytes": "1MiB", "held_bytes_max": "256MiB", "pipe_bytes": "512KiB",
                 "pipes_idle_max": 64, "accounted_clients_max": 16_384, "keep_alive": "1m", "user_timeout": "1m",
             },
@@ -222,6 +222,7 @@ limits:
   pipe_bytes: 65536
   held_bytes_max: 1MiB
   pipes_idle_max: 0
+  names_max: 1
   accounted_clients_max: 0
   keep_alive: 5s
   user_timeout: 5s

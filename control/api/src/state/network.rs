@@ -1,11 +1,12 @@
 //! One network of the state document.
 
-use std::{collections::BTreeMap, num::NonZeroU16};
+use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroU16};
 
+use engine_core::endpoint::Endpoint;
 use serde_json::{Map, Value};
 
 use super::{
-    ErrorPages, Holder, Owner, Route, RuleId, Taken, Tls, Whose,
+    ErrorPages, Holder, Owner, Route, RuleId, Taken, Tls, Whose, dns,
     key::PublicKey,
     peers::{self, Peer},
     pool::{self, Pool},
@@ -31,6 +32,9 @@ pub struct Network {
     pub owner: Owner,
     /// Where its upstream connections are dialed from.
     pub namespace: Namespace,
+    /// Who is asked for names of targets, from inside the namespace; without any, in the host's namespace
+    /// whoever the host asks.
+    pub dns: Vec<SocketAddr>,
     /// Its device; absent in networks that bring a namespace of their own.
     pub wireguard: Option<WireGuard>,
     /// Whether a namespace `network-<port>` that somebody else made is taken over.
@@ -151,6 +155,14 @@ impl Network {
         std::iter::once(&self.owner).chain(objects)
     }
 
+    /// Where its targets are, by name or address.
+    pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        let pools = self.proxy.values().flat_map(|pool| &pool.targets);
+        let rules = self.routes.iter().filter_map(|route| route.to.as_ref());
+        let targets = pools.chain(rules.flat_map(|to| &to.targets));
+        targets.map(|target| &target.endpoint)
+    }
+
     /// Who the network is to its peers; absent in a network without a device.
     pub fn public_key(&self) -> Option<PublicKey> {
         let wireguard = self.wireguard.as_ref()?;
@@ -158,9 +170,10 @@ impl Network {
     }
 }
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "owner",
     "netns",
+    "dns",
     "adopt",
     "peer_to_peer",
     "proxy",
@@ -206,6 +219,10 @@ pub(super) fn read(
     let owner = read_owner(&fields, whose, problems);
     let holder = Holder::new(port, owner.clone().unwrap_or_default());
     let namespace = read_namespace(&fields, problems);
+    let dns = match fields.find("dns").filter(|spot| !spot.is_null()) {
+        Some(spot) => dns::read(spot, problems),
+        None => Some(Vec::new()),
+    };
     let kept_device = among.kept.network().and_then(|it| it.wireguard.as_ref());
     let wireguard = if namespace == Some(Namespace::Own) || wireguard::is_declared(&fields) {
         let others = (whose, &among.others.peers);
@@ -235,10 +252,11 @@ pub(super) fn read(
     let list = fields.find("routes").filter(|spot| !spot.is_null());
     let routes = routes::read(spot, list, &beside, taken, problems);
     let error_pages = read_key(&fields, "error_pages", problems);
-    Some(Network {
+    let network = Network {
         port,
         owner: owner?,
         namespace: namespace?,
+        dns: dns?,
         wireguard: wireguard?,
         adopt: adopt?,
         peer_to_peer: peer_to_peer?,
@@ -246,7 +264,9 @@ pub(super) fn read(
         routes: routes?,
         tls: tls?,
         error_pages: error_pages?,
-    })
+    };
+    dns::check(&network, spot, problems);
+    Some(network)
 }
 
 /// Reads what an owner has in a network of somebody else, who declares all the rest of it. `network`
@@ -302,11 +322,13 @@ pub(super) fn read_part(
             None
         }
     };
-    Some(Network {
+    let network = Network {
         routes: routes?,
         wireguard: wireguard?,
         ..network
-    })
+    };
+    dns::check(&network, spot, problems);
+    Some(network)
 }
 
 impl Objects {
@@ -455,6 +477,10 @@ pub(super) fn write(network: &Network, secrets: Secrets) -> Value {
         Namespace::Existing(name) => {
             map.insert("netns".to_owned(), name.as_str().into());
         }
+    }
+    if !network.dns.is_empty() {
+        let servers = network.dns.iter().map(ToString::to_string);
+        map.insert("dns".to_owned(), servers.collect());
     }
     if let Some(wireguard) = &network.wireguard {
         wireguard::write(wireguard, secrets, &mut map);

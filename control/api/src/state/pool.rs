@@ -1,7 +1,7 @@
 //! Where the connections of a host go: the values of `proxy`.
 //!
 //! A list of targets, or `{"targets": [...], "balance": "least_connections"}`. A target is
-//! `"ip:port"`, or `{"to": "ip:port", "proxy_protocol": "v1"|"v2", "weight": n, "backup": true}`.
+//! `"ip:port"` or `"name:port"`, or `{"to": "ip:port", "proxy_protocol": "v1"|"v2", "weight": n, "backup": true}`.
 
 use engine_core::{
     balance::{Balance, WEIGHT_MAX},
@@ -13,7 +13,6 @@ use serde_json::{Map, Value, json};
 use crate::{
     document::{Content, Fields, Spot},
     field::{Field as _, number, word},
-    place::parse_target,
     problem::Problems,
 };
 
@@ -48,6 +47,12 @@ const BALANCES: [(&str, Balance); 2] = [
     ("round_robin", Balance::RoundRobin),
     ("least_connections", Balance::LeastConnections),
 ];
+
+/// A name that targets are written by, as a regular expression: its last label is no number.
+const NAME: &str = concat!(
+    r"([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*",
+    r"([0-9]*[A-Za-z_]|[0-9]+-+[0-9A-Za-z_])([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?",
+);
 
 const VERSIONS: [(&str, Version); 2] = [("v1", Version::V1), ("v2", Version::V2)];
 
@@ -194,16 +199,17 @@ pub(super) fn read_endpoint(
     text: &str,
     problems: &mut Problems,
 ) -> Option<Endpoint> {
-    match parse_target(text) {
-        Ok(address) => Some(address.into()),
-        Err(_) => {
+    Endpoint::parse(text)
+        .map_err(|error| {
             let text = crate::word::printable(text);
-            let message =
-                format_args!("`{text}` is no target: `ip:port` or `[ip]:port` is expected");
-            spot.error(problems, message);
-            None
-        }
-    }
+            let message = format_args!("`{text}` is no target: {error}");
+            spot.error_with_hint(
+                problems,
+                message,
+                "write `ip:port`, `[ip]:port` or `name:port`",
+            );
+        })
+        .ok()
 }
 
 fn read_weight(spot: &Spot<'_>, problems: &mut Problems) -> Option<u16> {
@@ -277,7 +283,7 @@ pub(super) fn schema() -> Value {
 pub(super) fn targets_schema(prefix: &str) -> Value {
     let address = json!({
         "type": "string",
-        "pattern": format!(r"{prefix}([0-9.]+|\[[0-9A-Fa-f:.]+\]):[0-9]{{1,5}}$"),
+        "pattern": format!(r"{prefix}([0-9.]+|\[[0-9A-Fa-f:.]+\]|{NAME}):[0-9]{{1,5}}$"),
     });
     let versions: Vec<Option<&str>> = VERSIONS
         .iter()

@@ -43,8 +43,8 @@ pub(super) const NETWORK: &[Key] = &[
             "`https://host`, `http://host` or `ssh://host` (not served yet). Without a scheme it",
             "is both `https://` and `http://`. TLS is passed through unread unless `tls` or a",
             "rule terminates it. Targets are a list of at most 256, or `{\"targets\": […],",
-            "\"balance\": \"least_connections\"}`. A target may have `weight` (1 to 256), `backup`",
-            "and `proxy_protocol` (`v1`, `v2`).",
+            "\"balance\": \"least_connections\"}`. A target is `ip:port` or `name:port` (see `dns`), and",
+            "may have `weight` (1 to 256), `backup` and `proxy_protocol` (`v1`, `v2`).",
         ],
     ),
     list(
@@ -137,6 +137,16 @@ pub(super) const NETWORK: &[Key] = &[
             "The namespace from which targets are dialed. By default `network-<port>`, which",
             "Ringway makes and owns. A name is an existing namespace, `null` the host's. With a",
             "name or `null` the network needs no device.",
+        ],
+    ),
+    key(
+        "dns",
+        "list of `ip:port`",
+        r#"["10.0.0.53:53"]"#,
+        &[
+            "The name servers that are asked for targets that are names, at most 3, from inside",
+            "the namespace; by default on port 53. Needed for names, except with `netns: null`:",
+            "there the host's `/etc/resolv.conf` counts.",
         ],
     ),
     with_default(

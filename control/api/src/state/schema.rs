@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{ErrorPages, Owner, Route, Tls, part, pool, reference::NETWORK};
+use super::{ErrorPages, NAME_SERVERS_MAX, Owner, Route, Tls, part, pool, reference::NETWORK};
 use crate::{field::Field, section::Key};
 
 /// A WireGuard key in one of its three forms, as a regular expression.
@@ -88,6 +88,7 @@ fn network() -> Value {
                 "maxLength": 255,
             }),
         ),
+        ("dns".to_owned(), name_servers()),
         ("adopt".to_owned(), bool::schema()),
         ("owner".to_owned(), nullable(Owner::schema())),
     ]);
@@ -115,6 +116,17 @@ fn network() -> Value {
                 { "properties": { "peers": { "type": "array", "items": {} } } },
             ],
         },
+    })
+}
+
+fn name_servers() -> Value {
+    json!({
+        "type": ["array", "null"],
+        "items": {
+            "type": "string",
+            "pattern": r"^([0-9.]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$|^[0-9A-Fa-f:.]+$",
+        },
+        "maxItems": NAME_SERVERS_MAX,
     })
 }
 

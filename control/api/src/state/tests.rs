@@ -286,8 +286,8 @@ const WRONG_PROXIES: &[(&str, &str)] = &[
         "/a.example/0: `10.0.0.1` is no target",
     ),
     (
-        r#"{"a.example": ["x.example:1"]}"#,
-        "/a.example/0: `x.example:1` is no target",
+        r#"{"a.example": ["x..example:1"]}"#,
+        "/a.example/0: `x..example:1` is no target",
     ),
     (
         r#"{"a.example": ["10.0.0.1:0"]}"#,
@@ -414,7 +414,11 @@ const WRONG_DEVICES: &[(&str, &str)] = &[
         r#"{"peers": {"PEER": {"allowed_ips": [], "public_key": "PEER"}}}"#,
         "/peers/PEER/public_key: `public_key` is not a key here",
     ),
-    (r#"{"dns": []}"#, "/dns: `dns` is not a key here"),
+    (r#"{"dnss": []}"#, "/dnss: `dnss` is not a key here"),
+    (
+        r#"{"dns": ["ns.example"]}"#,
+        "/dns/0: `ns.example` is no name server",
+    ),
     (r#"{"netns": "a/b"}"#, "/netns: "),
     (r#"{"netns": ""}"#, "/netns: "),
     (

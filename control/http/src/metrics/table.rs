@@ -49,6 +49,7 @@ pub(crate) const METRICS: &[Metric] = &[
     metric("listener_accept_errors", Counter, &["listener"], "Accepts that failed for another reason", samples::listener_accept_errors),
     metric("connection_records_dropped", Counter, &[], "Connection records that were dropped because the queue was full", samples::records_dropped),
     metric("request_records_dropped", Counter, &[], "Request records that were dropped because the queue was full", samples::requests_dropped),
+    metric("name_lookups", Counter, &["result"], "Lookups of targets' names that ended, by result: `found`, `negative` (no such name, or no address) or `failed`; and `refused`: not begun, because of a limit", samples::name_lookups),
     metric("connections_spliced", Counter, &[], "Connections that switched to splice", samples::splices),
 
     metric("network_state", Gauge, &["network", "state"], "1 for the state of a network: `ok`, `pending` or `degraded`", samples::network_state),

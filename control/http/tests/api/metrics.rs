@@ -7,7 +7,7 @@ use control_api::answer::{
     NetworkState, NetworkStatus, PeerStatus, Reason, WorkerStatus,
 };
 use control_http::{Reconciles, View};
-use engine::{Handshake, ListenerCounters, ListenerTally, RouteCounters, TargetDown};
+use engine::{Handshake, ListenerCounters, ListenerTally, LookupTally, RouteCounters, TargetDown};
 use engine_core::{
     endpoint::Endpoint,
     ids::{ListenerId, NetworkId, RouteId},
@@ -64,6 +64,12 @@ fn busy(view: &mut View) {
     counters.listeners.insert(ListenerId(0), counted);
     counters.records_dropped = 11;
     counters.splices = 12;
+    counters.lookups = LookupTally {
+        lookups: 9,
+        failures: 2,
+        negative: 3,
+        refused: 1,
+    };
     counters.requests_dropped = 13;
     counters.targets_down = ["10.0.0.2:80", "10.0.0.3:80"]
         .map(|target| TargetDown {

@@ -346,3 +346,25 @@ fn hosts_of_http_are_routed_where_a_listener_takes_http() {
         );
     }
 }
+
+#[test]
+fn networks_with_names_say_who_is_asked_for_them() {
+    let document = json!({
+        "1": { "netns": null, "proxy": { "https://a.example": ["web.internal:443"] } },
+        "2": { "netns": "blue", "dns": ["10.0.0.53"], "routes": [
+            { "host": "b.example", "tls": "passthrough", "to": ["web.internal:443"] },
+        ] },
+        "3": { "netns": "red", "dns": ["10.0.0.53"], "proxy": { "c.example": ["10.0.0.2:443"] } },
+    });
+    let planned = plan(&document, &json!([tls(None)]), &mut Ids::default());
+    let declared = NameServers::Declared(vec!["10.0.0.53:53".parse().unwrap()]);
+    let servers: Vec<&NameServers> = planned.name_servers.values().collect();
+    assert_eq!(
+        servers,
+        [&NameServers::Host, &declared],
+        "a network of addresses asks nobody"
+    );
+    let mut routes = planned.snapshot.routes();
+    let route = routes.find(|route| &*route.label == "b.example").unwrap();
+    assert_eq!(route.targets[0].endpoint.to_string(), "web.internal:443");
+}

@@ -97,6 +97,7 @@ fn publication(generation: u64, listeners: &[Listener], target: SocketAddr) -> P
         snapshot: snapshot.build(None).unwrap(),
         http: engine_http::rules::Table::default(),
         tls: Tls::default(),
+        name_servers: HashMap::new(),
         namespaces: [(NetnsId(0), Arc::new(Netns::current().unwrap()))].into(),
         listeners: listeners.to_vec(),
         sockets: HashMap::new(),

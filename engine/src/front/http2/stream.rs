@@ -144,9 +144,8 @@ impl Passing<'_> {
             ..
         } = *self;
         let worker = connection.worker;
-        let id = client_info
-            .trusted_id(request)
-            .unwrap_or_else(|| worker.next_request_id());
+        let id = client_info.trusted_id(request);
+        let id = id.unwrap_or_else(|| worker.next_request_id());
         let responder = Responder::of(request, id, worker);
         let current = worker.current();
         let input = DecideInput {
@@ -168,6 +167,7 @@ impl Passing<'_> {
             }
         };
         let pages = plan.policy.pages.as_deref();
+        let resolved = dispatch.resolve(connection).await;
         let permit = match admit_request(connection, route) {
             Ok(permit) => permit,
             Err(outcome) => {
@@ -181,6 +181,7 @@ impl Passing<'_> {
         let work = Exchange {
             connection,
             permit: &permit,
+            resolved: &resolved,
             dispatch,
             plan: &plan,
             trace,

@@ -1,7 +1,7 @@
 //! One question to one target, spoken as requests to it are: in HTTP/1.1 or HTTP/2, over TLS where its
 //! route has it.
 
-use std::{io, os::fd::AsFd, sync::Arc, time::Instant};
+use std::{io, net::SocketAddr, os::fd::AsFd, sync::Arc, time::Instant};
 
 use engine_core::{outcome::Outcome, proxy_protocol};
 use engine_http::{
@@ -19,7 +19,7 @@ use crate::{
     transport::End,
     upstream::ask::ask as ask_http2,
     upstream::tls,
-    upstream::{Pools, dial::outcome_of},
+    upstream::{Pools, dial::outcome_of, race::start},
 };
 
 /// Bytes of an answer that are read at once: heads of health checks are short.
@@ -39,10 +39,14 @@ pub(crate) enum Probed {
     NotAsked,
 }
 
-/// Asks a target once.
-pub(crate) async fn probe((worker, pools): (&WorkerContext, &Pools), checked: &Checked) -> Probed {
+/// Asks an address of a target once.
+pub(crate) async fn probe(
+    (worker, pools): (&WorkerContext, &Pools),
+    checked: &Checked,
+    address: SocketAddr,
+) -> Probed {
     let deadline = Instant::now() + checked.check.timeout;
-    let socket = match dial(worker, checked) {
+    let socket = match dial(worker, checked, address) {
         Ok(socket) => socket,
         Err(error) if is_own(&error) => return Probed::NotAsked,
         Err(error) => {
@@ -50,7 +54,7 @@ pub(crate) async fn probe((worker, pools): (&WorkerContext, &Pools), checked: &C
             return Probed::Failed;
         }
     };
-    match ask((worker, pools), checked, socket, deadline).await {
+    match ask((worker, pools), (checked, address), socket, deadline).await {
         Ok(true) => Probed::Passed,
         Ok(false) => {
             note(checked, Outcome::BadResponse);
@@ -70,15 +74,11 @@ fn note(checked: &Checked, outcome: Outcome) {
     Failure::from(outcome).note_at(&checked.health, &checked.network, &checked.endpoint);
 }
 
-fn dial(worker: &WorkerContext, checked: &Checked) -> io::Result<Readiness> {
+fn dial(worker: &WorkerContext, checked: &Checked, address: SocketAddr) -> io::Result<Readiness> {
     let current = worker.current();
     let netns = current.0.namespaces.get(&checked.netns);
     let netns = netns.ok_or(io::ErrorKind::NetworkUnreachable)?;
-    let address = checked.endpoint.address().ok_or(io::ErrorKind::NotFound)?;
-    let liveness = worker.shared.limits.liveness();
-    let socket = netns.enter(|| socket::dialer(address, liveness))?;
-    socket::connect(socket.as_fd(), address)?;
-    Readiness::new(socket)
+    start(netns, address, worker.shared.limits.liveness())
 }
 
 /// Whether a failure to dial says nothing of the target.
@@ -92,7 +92,7 @@ fn is_own(error: &io::Error) -> bool {
 /// Whether the answer is as expected.
 async fn ask(
     (worker, pools): (&WorkerContext, &Pools),
-    checked: &Checked,
+    (checked, address): (&Checked, SocketAddr),
     socket: Readiness,
     deadline: Instant,
 ) -> io::Result<bool> {
@@ -114,7 +114,6 @@ async fn ask(
     let end = End::plain(socket);
     send(&end, &introduction, deadline).await?;
     let (route, _) = checked.key;
-    let address = checked.endpoint.address().ok_or(io::ErrorKind::NotFound)?;
     let origin = match worker.current().0.tls.origin(route) {
         Some(Speech::As(origin)) => Some(Arc::clone(origin)),
         Some(Speech::Failed) => return Err(io::Error::other("its TLS could not be set up")),
@@ -135,8 +134,9 @@ async fn ask(
             io::Error::other(failure.label())
         })?;
     }
-    let address = address.to_string();
-    let host = host.as_deref().unwrap_or(&address);
+    // A name is asked by its own.
+    let unsaid = checked.endpoint.to_string();
+    let host = host.as_deref().unwrap_or(&unsaid);
     if origin.is_some_and(|origin| end.speaks_http2(&origin)) {
         let question = question(&end, host, path)?;
         let head_bytes_max = worker.shared.limits.http_head.head_bytes_max;

@@ -21,7 +21,7 @@ part! {
         kind: HealthKind, r#""http""#;
         /// The path of the GET; by default `/`.
         path: Option<HealthPath>, r#""/healthz?deep=1""#;
-        /// The host of the GET; by default the target's address.
+        /// The host of the GET; by default the address or name of the target.
         host: Option<HealthHost>, r#""shop.internal""#;
         /// The statuses of a healthy target; by default `200-399`.
         statuses: Option<Statuses>, r#""200-299""#;

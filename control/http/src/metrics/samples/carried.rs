@@ -123,6 +123,17 @@ pub(in crate::metrics) fn requests_dropped(scene: &Scene) -> Vec<Sample> {
     vec![count([], scene.view.counters.requests_dropped)]
 }
 
+pub(in crate::metrics) fn name_lookups(scene: &Scene) -> Vec<Sample> {
+    let tally = scene.view.counters.lookups;
+    let found = tally.lookups - tally.failures - tally.negative;
+    vec![
+        count([&"found"], found),
+        count([&"negative"], tally.negative),
+        count([&"failed"], tally.failures),
+        count([&"refused"], tally.refused),
+    ]
+}
+
 pub(in crate::metrics) fn splices(scene: &Scene) -> Vec<Sample> {
     vec![count([], scene.view.counters.splices)]
 }

@@ -14,6 +14,7 @@ use std::{
 use crossbeam_channel::{Receiver, bounded};
 use engine_core::{
     balance::{Balance, Load},
+    endpoint::Endpoint,
     hostname::HostPattern,
     ids::{Generation, ListenerId, NetnsId, NetworkId, RouteId},
     requests::Requests,
@@ -34,7 +35,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Site {
     pub(crate) action: Action,
     pub(crate) policy: Policy,
-    pub(crate) targets: Vec<SocketAddr>,
+    pub(crate) targets: Vec<Endpoint>,
+    /// Who is asked for those that are names.
+    pub(crate) name_servers: Vec<SocketAddr>,
     pub(crate) balance: Balance,
     /// Other hosts' requests go to the targets as well, by the listener's default.
     pub(crate) is_default: bool,
@@ -45,7 +48,8 @@ impl Site {
         Self {
             action: Action::Proxy,
             policy,
-            targets: targets.to_vec(),
+            targets: targets.iter().copied().map(Endpoint::from).collect(),
+            name_servers: Vec::new(),
             balance: Balance::default(),
             is_default: false,
         }
@@ -200,9 +204,9 @@ fn publication(
         netns: NetnsId(0),
         live: Load::default(),
     };
-    let target = |address: &SocketAddr| Target::new(*address);
+    let target = |endpoint: &Endpoint| Target::new(endpoint.clone());
     // Redirects need none; a snapshot's route does.
-    let nowhere = ["127.0.0.1:9".parse().unwrap()];
+    let nowhere = [Endpoint::parse("127.0.0.1:9").unwrap()];
     let targets = match &*site.targets {
         [] => &nowhere[..],
         targets => targets,
@@ -241,6 +245,7 @@ fn publication(
         namespaces: [(NetnsId(0), Arc::new(Netns::current().unwrap()))].into(),
         listeners: vec![listener.clone()],
         sockets: std::collections::HashMap::new(),
+        name_servers: [(NetworkId(1), site.name_servers.into())].into(),
     }
 }
 
@@ -278,7 +283,13 @@ pub(crate) fn ok(body: &str) -> Reply {
 
 impl Upstream {
     pub(crate) fn start(reply: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_at(TcpListener::bind("127.0.0.1:0").unwrap(), reply)
+    }
+
+    pub(crate) fn start_at(
+        listener: TcpListener,
+        reply: impl Fn(&str) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State::default());
         let reply = Arc::new(reply);

@@ -57,6 +57,7 @@ fn redirects_and_maintenance_answer_without_an_upstream() {
         action: Action::Redirect(Redirect::to_https(RedirectStatus::PermanentRedirect, 443)),
         policy: Policy::default(),
         targets: Vec::new(),
+        name_servers: Vec::new(),
         balance: engine_core::balance::Balance::default(),
         is_default: false,
     });
@@ -70,6 +71,7 @@ fn redirects_and_maintenance_answer_without_an_upstream() {
         action: Action::Maintenance,
         policy: Policy::default(),
         targets: Vec::new(),
+        name_servers: Vec::new(),
         balance: engine_core::balance::Balance::default(),
         is_default: false,
     });
@@ -106,6 +108,7 @@ fn a_network_has_pages_of_its_own() {
         action: Action::Maintenance,
         policy,
         targets: Vec::new(),
+        name_servers: Vec::new(),
         balance: engine_core::balance::Balance::default(),
         is_default: false,
     });

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::front::http::tests::bench::{Gateway, Site, Upstream, eventually, ok, status};
 
-fn line(gateway: &Gateway) -> Value {
+pub(crate) fn line(gateway: &Gateway) -> Value {
     let record = gateway.record();
     let mut line = Vec::new();
     record.line().write_json(&mut line);

@@ -98,7 +98,7 @@ fn what_a_rule_is_put_beside_refuses_it_by_name() {
         (
             "new",
             json!({ "host": "r.example", "to": ["10.0.0.2"] }),
-            "/to/0: `10.0.0.2` is no target: `ip:port` or `[ip]:port` is expected",
+            "/to/0: `10.0.0.2` is no target: a port from 1 to 65535 is missing (write `ip:port`, `[ip]:port` or `name:port`)",
         ),
     ] {
         assert_eq!(refusal(&current, &put(name, &rule)), said, "{rule}");
