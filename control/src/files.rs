@@ -13,7 +13,7 @@ use control_api::{
     state::{self, Desired},
 };
 use control_http::Tokens;
-use control_plan::{Ids, publish};
+use control_plan::{Clash, Ids, clashes, publish};
 use engine_core::ids::Generation;
 
 use crate::environment::Environment;
@@ -115,11 +115,17 @@ pub(crate) fn load_seed(boot_file: &Path, boot: &Boot) -> Result<(Option<Desired
     }
 }
 
-/// What a boot file's listeners need and a state document does not have. `text` is the boot file.
+/// What a boot file's listeners need and a state document does not have, or has itself. `text` is the boot file.
 pub(crate) fn compare(text: &str, boot: &Boot, desired: &Desired) -> Problems {
     let mut ids = Ids::default();
     match publish(desired, &[], &boot.listeners, &mut ids, Generation(0), None) {
-        Ok(_) => Problems::default(),
+        Ok(_) => {
+            let mut found = Problems::default();
+            let clashes = clashes(desired, &boot.listeners);
+            let clashes = clashes.iter().map(Clash::of_boot_file);
+            clashes.for_each(|problem| found.push(problem));
+            locate(text, &found)
+        }
         Err(found) => locate(text, &found),
     }
 }

@@ -14,8 +14,11 @@ use std::{
 };
 
 use anyhow::Context as _;
-use control_api::boot::{self, ListenerName, ListenerTerms};
-use control_plan::{NamespaceSource, PlannedListener, overlap};
+use control_api::{
+    boot::{self, ListenerName, ListenerTerms},
+    overlap,
+};
+use control_plan::{NamespaceSource, PlannedListener};
 use engine::{Bind, HalfClose, Listener, Opening, Protocol, RelayMode, Sockets};
 use engine_core::ids::ListenerId;
 use engine_sys::netns::{Identity, Netns};

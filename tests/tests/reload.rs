@@ -3,7 +3,7 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
     process::{ExitCode, Stdio},
     time::{Duration, Instant},
 };
@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tests::{
-    lab::{GATEWAY, Lab, tls},
+    lab::{GATEWAY, Lab, TENANT, Tenant, tls},
     server::{self, Server},
     stream, tests,
     tls::{self as client, UNRECOGNIZED_NAME},
@@ -29,6 +29,8 @@ fn main() -> ExitCode {
         a_drain_resets_what_is_left_at_its_deadline,
         listening_sockets_may_be_handed_over,
         a_reload_opens_and_closes_ports,
+        a_state_opens_and_closes_ports_of_the_host_and_of_a_tenant,
+        a_port_of_somebody_elses_degrades_its_network_until_it_is_free,
     ])
 }
 
@@ -327,4 +329,95 @@ fn a_reload_opens_and_closes_ports(lab: &mut Lab) -> Result<()> {
     still_lives(&mut raw)?;
     still_lives(&mut kept)?;
     still_lives(&mut live("blue.example")?)
+}
+
+/// A TCP listener of a network, which leads to its machine.
+fn raw(bind: SocketAddr, place: &str) -> Value {
+    json!({ "bind": bind, "in": place, "protocol": "tcp", "to": ["10.0.0.2:443"] })
+}
+
+/// Where the listener of a tenant is, in its own namespace.
+const INSIDE: SocketAddr = SocketAddr::new(IpAddr::V4(TENANT), 5432);
+
+/// An address of the host that nobody has at the moment.
+fn free() -> Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+fn echoes(mut stream: TcpStream) -> Option<TcpStream> {
+    still_lives(&mut stream).ok()?;
+    Some(stream)
+}
+
+/// From the tenant's machine.
+fn dial_inside(tenant: &Tenant) -> Option<TcpStream> {
+    let dialed = tenant.machine.run(|| TcpStream::connect(INSIDE));
+    dialed.ok().and_then(echoes)
+}
+
+fn a_state_opens_and_closes_ports_of_the_host_and_of_a_tenant(lab: &mut Lab) -> Result<()> {
+    let tenant = lab.tenant(51_820)?;
+    let _server = Server::start(tenant.listen(443)?, server::echo)?;
+    let plain = tenant.state(json!({ "blue.example": ["10.0.0.2:443"] }));
+    let gateway = lab.gateway(tls(json!({})), plain.clone())?;
+    let outside = free()?;
+    let with = |listeners: Value| {
+        let mut state = plain.clone();
+        state["51820"]["listeners"] = listeners;
+        state
+    };
+    let both = json!({ "inside": raw(INSIDE, "network"), "outside": raw(outside, "host") });
+    let applied = gateway.api().apply(&with(both))?;
+    ensure!(applied.get("degraded").is_none(), "{applied}");
+    let mut within = dial_inside(&tenant).context("the tenant's port is served")?;
+    let mut without = echoes(stream::connect(outside)?).context("the host's port is served")?;
+    // The names of the boot file's listeners and their addresses are taken.
+    for wrong in [
+        json!({ "https": raw(outside, "host") }),
+        json!({ "x": raw(GATEWAY, "host") }),
+    ] {
+        let refused = gateway.api().try_apply(&with(wrong).to_string())?;
+        ensure!(refused.status == 400, "{refused:?}");
+    }
+    gateway.api().apply(&plain)?;
+    ensure!(stream::connect(outside).is_err() && dial_inside(&tenant).is_none());
+    still_lives(&mut within)?;
+    still_lives(&mut without)
+}
+
+fn a_port_of_somebody_elses_degrades_its_network_until_it_is_free(lab: &mut Lab) -> Result<()> {
+    let tenant = lab.tenant(51_820)?;
+    let _server = Server::start(tenant.listen(443)?, server::echo)?;
+    let plain = tenant.state(json!({ "blue.example": ["10.0.0.2:443"] }));
+    let gateway = lab.gateway(tls(json!({})), plain)?;
+    let taken = TcpListener::bind("127.0.0.1:0")?;
+    let outside = taken.local_addr()?;
+    gateway.expect_error("a listener cannot be bound");
+    let change = |method: &str, name: &str, listener: Option<Value>| -> Result<Value> {
+        let path = format!("/api/v1/networks/51820/listeners/{name}?wait=true");
+        let body = listener.map(|it| it.to_string());
+        gateway.api().ask(method, &path, body.as_deref())?.ok()
+    };
+    let put = change("PUT", "outside", Some(raw(outside, "host")))?;
+    let degraded = &put["degraded"][0];
+    ensure!(degraded["reason"] == "listener_not_bound", "{put}");
+    ensure!(degraded["network"] == 51_820, "{put}");
+    change("PUT", "inside", Some(raw(INSIDE, "network")))?;
+    dial_inside(&tenant).context("what can be bound is served")?;
+    let network = || -> Result<Value> {
+        let status = gateway.api().get("/api/v1/status")?;
+        Ok(status["networks"]["51820"]["state"].clone())
+    };
+    ensure!(network()? == "degraded");
+    drop(taken);
+    eventually("it is served", || {
+        stream::connect(outside).ok().and_then(echoes)
+    })?;
+    eventually("nothing is degraded", || {
+        (network().ok()? == "ok").then_some(())
+    })?;
+    change("DELETE", "inside", None)?;
+    ensure!(dial_inside(&tenant).is_none(), "it is closed");
+    change("DELETE", "outside", None)?;
+    Ok(())
 }

@@ -10,7 +10,7 @@ mod acme;
 mod api;
 mod environment;
 mod limits;
-mod listener;
+pub(crate) mod listener;
 mod log;
 mod reference;
 mod tls;

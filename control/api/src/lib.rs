@@ -16,6 +16,7 @@ pub mod answer;
 pub mod boot;
 mod document;
 mod field;
+mod overlap;
 pub mod place;
 mod problem;
 mod section;
@@ -24,6 +25,7 @@ mod unit;
 mod word;
 
 pub use document::{FileKind, STATE_BYTES_MAX, kind_of};
+pub use overlap::overlap;
 pub use problem::{PROBLEMS_MAX, Problem, Problems, Severity, Valid};
 pub use section::Key;
 pub use unit::{AmountError, ByteSize};

@@ -7,6 +7,7 @@ mod claims;
 mod dns;
 mod edit;
 mod key;
+mod listeners;
 mod network;
 mod owner;
 mod pages;
@@ -28,6 +29,7 @@ mod wireguard;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
+    net::SocketAddr,
     num::NonZeroU16,
 };
 
@@ -36,6 +38,7 @@ pub use dns::NAME_SERVERS_MAX;
 pub use edit::{Change, EditError, Scope, edit};
 use engine_core::hostname::HostPattern;
 pub use key::{KeyError, PresharedKey, PrivateKey, PublicKey};
+pub use listeners::{LISTENERS_MAX, Listener, ProxyHeader, Where};
 use network::{Among, Objects};
 pub use network::{Namespace, Network};
 pub use owner::{OWNERS_MAX, Owner, OwnerError, Whose};
@@ -56,6 +59,7 @@ pub use tls::{Acme, CertificateFiles, MinVersion, Terminated, Tls};
 pub use wireguard::{MTU_DEFAULT, WireGuard};
 
 use crate::{
+    boot::ListenerName,
     document::{self, Content, Duplicates, Fields, Spot},
     place::parse_port,
     problem::{Problem, Problems, Valid},
@@ -252,11 +256,14 @@ impl fmt::Display for Holder {
 }
 
 /// What only one network may have: hosts, as a tenant must not take another's name, what is for hosts
-/// that nobody declared, and ids of rules.
+/// that nobody declared, ids of rules, and names and addresses of listeners.
 #[derive(Debug, Default)]
 struct Taken {
     hosts: HashMap<Option<HostPattern>, Holder>,
     ids: HashMap<RuleId, Holder>,
+    listeners: HashMap<ListenerName, NonZeroU16>,
+    /// The addresses of listeners, each with its name and its network.
+    binds: Vec<(listeners::Place, SocketAddr, ListenerName, NonZeroU16)>,
 }
 
 impl Taken {
@@ -285,6 +292,7 @@ impl Taken {
                 let _ = self.name(id, &Holder::new(network.port, route.owner.clone()));
             }
         }
+        self.note_listeners(network);
     }
 
     /// Notes the host as a network's, or says whose it is.

@@ -7,7 +7,10 @@ use axum::{
     extract::{FromRequestParts, Path, Query},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
 };
-use control_api::state::{PublicKey, RuleId, Whose};
+use control_api::{
+    boot::ListenerName,
+    state::{PublicKey, RuleId, Whose},
+};
 use serde::{Deserialize, de::DeserializeOwned};
 use utoipa::ToSchema;
 
@@ -112,6 +115,20 @@ impl FromRequestParts<Arc<Shared>> for OfRoute {
         let Path((port, id)) = path::<(String, String)>(parts, shared).await?;
         let id = id.parse().map_err(|error| not_found(&error))?;
         Ok(Self(parse_port(&port)?, id))
+    }
+}
+
+/// The network and the listener of a path.
+#[derive(Clone, Debug)]
+pub(crate) struct OfListener(pub(crate) NonZeroU16, pub(crate) ListenerName);
+
+impl FromRequestParts<Arc<Shared>> for OfListener {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Refusal> {
+        let Path((port, name)) = path::<(String, String)>(parts, shared).await?;
+        let name = name.parse().map_err(|error| not_found(&error))?;
+        Ok(Self(parse_port(&port)?, name))
     }
 }
 

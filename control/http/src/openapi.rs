@@ -45,6 +45,9 @@ use crate::routes::{certificates, change, documents, events, journal, probe, sta
         state::route,
         change::put_route,
         change::remove_route,
+        state::listener,
+        change::put_listener,
+        change::remove_listener,
         change::put_peer,
         change::remove_peer,
         traffic::peers,
@@ -154,12 +157,16 @@ fn add(operation: &mut Operation, refusals: &[(&str, &str)]) {
 }
 
 /// Where a schema of the state document belongs: the way to the content, and which part it is.
-const PARTS: [(&str, &str); 4] = [
+const PARTS: [(&str, &str); 5] = [
     ("/paths/~1api~1v1~1apply/post/requestBody", "StateDocument"),
     ("/paths/~1api~1v1~1config/get/responses/200", "Networks"),
     (
         "/paths/~1api~1v1~1networks~1{port}~1peers~1{key}/put/requestBody",
         "Peer",
+    ),
+    (
+        "/paths/~1api~1v1~1networks~1{port}~1listeners~1{name}/put/requestBody",
+        "Listener",
     ),
     (
         "/paths/~1api~1v1~1networks~1{port}/patch/requestBody",

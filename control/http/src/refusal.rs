@@ -85,7 +85,8 @@ impl From<ChangeRefused> for Refusal {
                 EditError::UnknownNetwork(_)
                 | EditError::NoDevice(_)
                 | EditError::UnknownRoute { .. }
-                | EditError::UnknownPeer { .. },
+                | EditError::UnknownPeer { .. }
+                | EditError::UnknownListener { .. },
             ) => Self::new(StatusCode::NOT_FOUND, error),
             ChangeRefused::Edit(EditError::Foreign { .. })
             | ChangeRefused::Conflict { .. }

@@ -36,6 +36,9 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
     let route = get(state::route)
         .put(change::put_route)
         .delete(change::remove_route);
+    let listener = get(state::listener)
+        .put(change::put_listener)
+        .delete(change::remove_listener);
     let peer = put(change::put_peer).delete(change::remove_peer);
     Router::new()
         .route("/healthz", get(probe::healthz))
@@ -57,6 +60,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/api/v1/rollback/{generation}", post(change::roll_back))
         .route("/api/v1/networks/{port}", network)
         .route("/api/v1/networks/{port}/routes/{id}", route)
+        .route("/api/v1/networks/{port}/listeners/{name}", listener)
         .route("/api/v1/networks/{port}/peers/{*key}", peer)
         .route("/api/v1/traffic", get(traffic::peers))
         .route("/api/v1/traffic.json", get(traffic::peers))

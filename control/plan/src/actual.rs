@@ -53,7 +53,7 @@ pub enum NamespaceState {
 }
 
 /// What there is of Ringway's nftables table in a namespace.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum FirewallState {
     /// No table of that name.
     #[default]
@@ -66,10 +66,12 @@ pub enum FirewallState {
 
 /// The rules of a tenant's namespace: what they let pass beyond replies to the gateway and echo
 /// requests to its own address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Firewall {
     /// Whether peers of the network reach each other through the device.
     pub peer_to_peer: bool,
+    /// The TCP ports of the network's listeners there.
+    pub tcp_ports: BTreeSet<u16>,
 }
 
 /// Who carries the packets of a device.

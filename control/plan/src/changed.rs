@@ -42,11 +42,12 @@ fn routing(network: &Network) -> impl PartialEq + '_ {
         namespace,
         proxy,
         routes,
+        listeners,
         tls,
         error_pages,
         ..
     } = network;
-    (namespace, proxy, routes, tls, error_pages)
+    (namespace, proxy, routes, listeners, tls, error_pages)
 }
 
 #[cfg(test)]

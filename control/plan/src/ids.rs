@@ -19,6 +19,11 @@ const FIRST_NAMED: u32 = 1 << 16;
 /// The namespace that Ringway runs in, and the network `host`. No network has port 0.
 pub(crate) const HOST: u32 = 0;
 
+/// Whether a network is one of the state document: the others are those that listeners lead to.
+pub(crate) fn is_declared(network: NetworkId) -> bool {
+    network.0 != HOST && network.0 < FIRST_NAMED
+}
+
 /// Keeps the ids of what stays declared from one snapshot to the next.
 ///
 /// Ids count up. One that was given back is never given to anything else, so that the last bytes
@@ -66,6 +71,8 @@ pub(crate) enum Leads {
     Rule(Box<Match>),
     /// A listener's `to` or `default`.
     Listener(SocketAddr),
+    /// The `to` or `default` of a network's own listener.
+    OwnListener(ListenerName),
 }
 
 #[derive(Clone, Debug)]

@@ -14,10 +14,10 @@
 pub mod actual;
 pub mod calendar;
 mod changed;
+mod clashes;
 mod doubts;
 mod ids;
 mod misfits;
-mod overlap;
 pub mod plan;
 mod publish;
 pub mod sample;
@@ -25,10 +25,10 @@ pub mod step;
 pub mod tls;
 
 pub use changed::{Changed, changed};
+pub use clashes::{Clash, clashes};
 pub use doubts::doubts;
 pub use ids::Ids;
 pub use misfits::{covers, misfits, own_misfits};
-pub use overlap::overlap;
 pub use publish::{
     Held, NameServers, NamespaceSource, Planned, PlannedListener, Unserved, publish, unserved,
 };

@@ -41,7 +41,9 @@ pub fn misfits(
             };
             note(unobtainable(boot, ordered), &mut problems);
         }
-        if has_listener(boot, &[Protocol::Tls, Protocol::Https]) {
+        let protocols = &[Protocol::Tls, Protocol::Https];
+        let mut own = network.listeners.values();
+        if has_listener(boot, protocols) || own.any(|it| protocols.contains(&it.protocol)) {
             uncertified(port.get(), network, &covered, &mut problems);
         }
     }

@@ -12,7 +12,8 @@ use control_api::{
     boot::{Listener, ListenerName, ListenerTerms},
     place::{NetnsName, NetworkName, Place},
     state::{
-        Desired, Namespace, Network, PoolTarget, ProxyKey, Route as Declared, Scheme, Terminated,
+        Desired, Namespace, Network, Pool, PoolTarget, ProxyKey, Route as Declared, Scheme,
+        Terminated,
     },
 };
 use engine_core::{
@@ -28,7 +29,7 @@ use engine_http::{
 };
 
 use crate::{
-    ids::{HOST, Ids, Leads, NextIds},
+    ids::{HOST, Ids, Leads, NextIds, is_declared},
     tls::{self, Tls},
 };
 
@@ -142,6 +143,9 @@ pub fn publish(
     for (index, listener) in listeners.iter().enumerate() {
         plan.listener(index, listener);
     }
+    for network in desired.networks.values() {
+        plan.own_listeners(network);
+    }
     let (planned, next_ids) = plan.finish(previous)?;
     *ids = next_ids;
     Ok(planned)
@@ -151,7 +155,7 @@ struct Plan<'a> {
     desired: &'a Desired,
     ids: NextIds<'a>,
     builder: SnapshotBuilder,
-    /// What the listeners take. Nothing leads to what none of them does.
+    /// What the listeners of the boot file take. Nothing leads to what no listener does.
     reach: Reach,
     rules: Vec<Draft>,
     tls: Tls,
@@ -173,6 +177,8 @@ struct Tenant<'d> {
     network: snapshot::Network,
     declared: &'d Network,
     terminated: Terminated<'d>,
+    /// What listeners take for it.
+    reach: Reach,
     pages: Option<Arc<Pages>>,
 }
 
@@ -186,6 +192,7 @@ impl Plan<'_> {
             name,
             declared,
             terminated: Terminated::of(declared),
+            reach: self.reach.beside(declared),
             pages: declared.error_pages.pages(),
         };
         self.name_servers(&tenant);
@@ -224,7 +231,7 @@ impl Plan<'_> {
             Scheme::Https => method::Scheme::Https,
             Scheme::Ssh => return,
         };
-        if !self.reach.has(Some(scheme), true) {
+        if !tenant.reach.has(Some(scheme), true) {
             return;
         }
         let id = self.ids.route((
@@ -271,7 +278,7 @@ impl Plan<'_> {
         let found_by = declared.found_by();
         // With the default certificate, requests with TLS come for every host. Without its rule, one
         // would be left to whatever takes the names around it.
-        if !self.reach.has(found_by.scheme, true) {
+        if !tenant.reach.has(found_by.scheme, true) {
             return;
         }
         let leads = Leads::Rule(Box::new(found_by.clone()));
@@ -382,6 +389,44 @@ impl Plan<'_> {
         }
     }
 
+    /// The listeners of a network, each with a route of its own.
+    fn own_listeners(&mut self, declared: &Network) {
+        let name = declared.name();
+        let network = self.network(&name, &declared.namespace);
+        for (called, listener) in &declared.listeners {
+            let id = self.ids.listener(called);
+            let route = |pool: &Pool, plan: &mut Self| {
+                let leads = Leads::OwnListener(called.clone());
+                let route = plan.ids.route((name.clone(), leads));
+                plan.builder.route(Route {
+                    id: route,
+                    label: format!("listener:{called}").into(),
+                    network: network.clone(),
+                    targets: targets(&pool.targets),
+                    balance: pool.balance.clone(),
+                });
+                route
+            };
+            if let Some(to) = &listener.to {
+                let route = route(to, self);
+                self.builder.fixed(id, route);
+            }
+            if let Some(default) = &listener.default {
+                let route = route(default, self);
+                self.builder.default_route(id, route);
+            }
+            self.listeners.push(PlannedListener {
+                id,
+                name: called.clone(),
+                owner: Some(declared.port),
+                network: Some(network.id),
+                bind: listener.bind,
+                place: source_of(listener.place(&declared.namespace), declared.port),
+                terms: listener.terms(),
+            });
+        }
+    }
+
     /// The route to a place, added when no other listener has it.
     fn place(&mut self, place: &Place, listener: usize, key: &str) -> Option<RouteId> {
         if let Some(&id) = self.placed.get(place) {
@@ -441,7 +486,7 @@ impl Plan<'_> {
         network
     }
 
-    fn finish(self, previous: Option<&Snapshot>) -> Result<(Planned, Ids), Problems> {
+    fn finish(mut self, previous: Option<&Snapshot>) -> Result<(Planned, Ids), Problems> {
         if self.problems.refuse() {
             return Err(self.problems);
         }
@@ -453,6 +498,11 @@ impl Plan<'_> {
             }
             problems
         };
+        // What a listener led to and no network of the document is goes on when the listener is gone.
+        let before = previous.into_iter().flat_map(Snapshot::networks);
+        for id in before.filter(|id| !is_declared(*id)) {
+            self.builder.keep_network(id);
+        }
         let snapshot = self.builder.build(previous);
         let snapshot = snapshot.map_err(|errors| contradictions(texts(errors)))?;
         let http = rules::table(self.rules, &snapshot);
@@ -470,6 +520,15 @@ impl Plan<'_> {
             },
             self.ids.finish(),
         ))
+    }
+}
+
+/// Where the namespace of a network comes from.
+fn source_of(namespace: &Namespace, port: NonZeroU16) -> NamespaceSource {
+    match namespace {
+        Namespace::Own => NamespaceSource::Made(port),
+        Namespace::Host => NamespaceSource::Host,
+        Namespace::Existing(name) => NamespaceSource::Existing(name.clone()),
     }
 }
 

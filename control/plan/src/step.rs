@@ -167,10 +167,7 @@ impl Step {
             | Action::RemoveDevice
             | Action::RemoveNamespace
             | Action::Disown => String::new(),
-            Action::WriteFirewall(Firewall { peer_to_peer: true }) => "peer to peer".to_owned(),
-            Action::WriteFirewall(Firewall {
-                peer_to_peer: false,
-            }) => "no peer to peer".to_owned(),
+            Action::WriteFirewall(firewall) => lets_in(firewall),
             Action::MakeDevice { mtu, .. } => format!("mtu {mtu}"),
             Action::ConfigureDevice(change) => change.to_string(),
             Action::SetMtu(mtu) => format!("mtu {mtu}"),
@@ -182,6 +179,19 @@ impl Step {
             Action::AddRoute(prefix) | Action::RemoveRoute(prefix) => format!("route {prefix}"),
         }
     }
+}
+
+/// What a firewall lets pass.
+fn lets_in(firewall: &Firewall) -> String {
+    let mut detail = match firewall.peer_to_peer {
+        true => "peer to peer".to_owned(),
+        false => "no peer to peer".to_owned(),
+    };
+    if !firewall.tcp_ports.is_empty() {
+        let ports: Vec<String> = firewall.tcp_ports.iter().map(u16::to_string).collect();
+        detail += &format!(", TCP ports {}", ports.join(" "));
+    }
+    detail
 }
 
 /// A namespace as answers and logs call it.

@@ -7,14 +7,14 @@ use std::{
 };
 
 use control_api::{
-    Problems, Valid,
+    Problem, Problems, Valid,
     answer::{Applied, AppliedStep, Degradation, Happening, Reason, RefusedProblem},
     boot::Boot,
-    state::{Desired, EditError, OWNERS_MAX, Owner, Whose, changed_owners, edit},
+    state::{self, Change, Desired, EditError, OWNERS_MAX, Owner, Whose, changed_owners, edit},
 };
 use control_http::{ChangeRefused, ChangeRequest};
 use control_plan::{
-    Changed, changed, doubts, misfits,
+    Changed, Clash, changed, clashes, doubts, misfits,
     plan::{Plan, place_of},
 };
 use control_store::{CommitError, NewGeneration};
@@ -149,9 +149,10 @@ impl Reconciler {
         let list = self.degradations.list().iter();
         let of_a_change = |it: &&Degradation| match it.reason {
             Reason::NetworkFailed | Reason::NamespaceMissing | Reason::TlsFailed => true,
+            // Of the boot file's, a change knows nothing.
+            Reason::ListenerNotBound => it.network.is_some(),
             // Warned of, or still to come, or no doing of the change.
             Reason::ListenerMissing
-            | Reason::ListenerNotBound
             | Reason::NetworkRefused
             | Reason::CertificateMissing
             | Reason::CertificateFailed
@@ -190,6 +191,9 @@ impl Reconciler {
         let problems = left_out.iter();
         let problems = problems.flat_map(|it| it.taken_by(&desired, &self.desired));
         problems.for_each(|problem| taken.push(problem));
+        let clashes = clashes(&desired, &self.boot.listeners);
+        let clashes = clashes.iter().map(Clash::of_document);
+        clashes.for_each(|problem| taken.push(as_written(problem, &request.change)));
         if taken.refuse() {
             return Err(EditError::Problems(taken).into());
         }
@@ -377,9 +381,17 @@ impl Reconciler {
     /// Takes up what of a boot file a running gateway can change.
     ///
     /// # Errors
-    /// When a listener leads to a network that the desired state does not have; nothing changes.
+    /// When a listener leads to a network that the desired state does not have, or is in the way of one
+    /// of a network's; nothing changes.
     pub(super) fn take_boot(&mut self, boot: Boot) -> Result<Taken, Problems> {
         let waiting = boot.restart_needed(&self.boot);
+        let clashes = clashes(&self.desired, &boot.listeners);
+        if !clashes.is_empty() {
+            let mut problems = Problems::default();
+            let clashes = clashes.iter().map(Clash::of_boot_file);
+            clashes.for_each(|problem| problems.push(problem));
+            return Err(problems);
+        }
         let mut next = self.boot.clone();
         crate::serve::adopt(&mut next, &boot);
         let previous = Some(self.engine.snapshot());
@@ -418,6 +430,28 @@ fn note_owners(
     for (_, owner) in gone.iter().take(beyond) {
         owners.remove(owner);
     }
+}
+
+/// A problem of a whole document as whoever wrote a part of it sees it: pointers begin there.
+fn as_written(mut problem: Problem, change: &Change) -> Problem {
+    let begin = match change {
+        Change::Replace { text } | Change::Rollback { text, .. } => {
+            state::locate(text, &mut problem);
+            return problem;
+        }
+        Change::PatchNetwork { port, .. } | Change::PutNetwork { port, .. } => format!("/{port}"),
+        Change::PutListener { port, name, .. } => format!("/{port}/listeners/{name}"),
+        Change::RemoveNetwork { .. }
+        | Change::PutRoute { .. }
+        | Change::RemoveRoute { .. }
+        | Change::RemoveListener { .. }
+        | Change::PutPeer { .. }
+        | Change::RemovePeer { .. } => return problem,
+    };
+    if let Some(rest) = problem.pointer.strip_prefix(&begin) {
+        problem.pointer = rest.to_owned();
+    }
+    problem
 }
 
 fn steps(plan: &Plan) -> Vec<AppliedStep> {

@@ -127,6 +127,8 @@ impl LeftOut {
             Change::PatchNetwork { .. }
             | Change::PutRoute { .. }
             | Change::RemoveRoute { .. }
+            | Change::PutListener { .. }
+            | Change::RemoveListener { .. }
             | Change::PutPeer { .. }
             | Change::RemovePeer { .. } => true,
         }

@@ -36,15 +36,19 @@ pub(super) struct Standing {
 
 impl Standing {
     pub(super) fn of(desired: &Desired, listeners: &[Listener]) -> Self {
-        let terminates = |listener: &Listener| match listener.protocol {
+        let terminates = |protocol: Protocol| match protocol {
             Protocol::Tls | Protocol::Https => true,
             Protocol::Tcp | Protocol::Http => false,
         };
-        let unsourced = match listeners.iter().any(terminates) {
-            true => unsourced(desired),
-            // That there is no listener is reason enough.
-            false => Vec::new(),
+        let everywhere = listeners.iter().any(|it| terminates(it.protocol));
+        // Where there is no listener, that is reason enough.
+        let is_reached = |port: &NonZeroU16| {
+            let own = desired.networks.get(port).into_iter();
+            let mut own = own.flat_map(|network| network.listeners.values());
+            everywhere || own.any(|it| terminates(it.protocol))
         };
+        let mut unsourced = unsourced(desired);
+        unsourced.retain(|(port, _)| is_reached(port));
         Self {
             unserved: unserved(desired, listeners),
             unsourced,

@@ -232,6 +232,13 @@ impl SnapshotBuilder {
         self
     }
 
+    /// Declares a network that a snapshot before had, by its id: nothing leads there any more, and its live
+    /// connections stay.
+    pub fn keep_network(&mut self, id: NetworkId) -> &mut Self {
+        self.snapshot.networks.entry(id).or_default();
+        self
+    }
+
     /// Adds a route. Its names and listeners are added by the other methods.
     pub fn route(&mut self, route: Route) -> &mut Self {
         self.network(&route.network);

@@ -27,6 +27,7 @@ pub(crate) const TESTS: &[Test] = tests![
     a_peer_that_roams_keeps_its_connections,
     peers_reach_each_other_unless_it_is_forbidden,
     a_peer_reaches_nothing_but_its_network,
+    a_peer_reaches_the_listeners_of_its_network,
 ];
 
 const NAME: &str = "blue.example";
@@ -282,4 +283,34 @@ fn ours_to_remove<'a>(lab: &mut Lab, networks: impl IntoIterator<Item = &'a Netw
     for network in networks {
         lab.remove_later(&std::path::Path::new("/run/netns").join(network.name()));
     }
+}
+
+fn a_peer_reaches_the_listeners_of_its_network(lab: &mut Lab) -> Result<()> {
+    let peer = lab.peer(Client::BoringTun)?;
+    let mut network = Network::new(PORT)?;
+    network.invite(&peer, 2)?;
+    let plain = network.state();
+    let gateway = lab.gateway(tls(json!({})), plain.clone())?;
+    network.meet(&peer)?;
+    peer.wait_for_ping("10.0.0.1")?;
+    let _server = Server::start(peer.listen(443)?, server::echo)?;
+    let at: SocketAddr = "10.0.0.1:5432".parse()?;
+    let mut with = plain.clone();
+    let listener = json!({ "bind": at, "protocol": "tcp", "to": ["10.0.0.2:443"] });
+    with["50000"]["listeners"] = json!({ "db": listener });
+    let applied = gateway.api().apply(&with)?;
+    ensure!(applied.get("degraded").is_none(), "{applied}");
+    let mut stream = peer.dial(at)?;
+    stream.write_all(b"hello")?;
+    stream::expect(&mut stream, b"hello")?;
+    let rules = || network.run("nft", "list table inet ringway");
+    ensure!(rules()?.contains("tcp dport 5432 accept"), "{}", rules()?);
+    // What the kernel shows of it is what was written.
+    let again = gateway.api().apply(&with)?;
+    ensure!(again["changed"] == false, "{again}");
+    gateway.api().apply(&plain)?;
+    ensure!(!rules()?.contains("5432"), "{}", rules()?);
+    stream.write_all(b"still there?")?;
+    stream::expect(&mut stream, b"still there?")?;
+    end(&gateway)
 }

@@ -114,32 +114,51 @@ impl Listener {
 
 impl Check for Listener {
     fn check(&self, spot: &Spot<'_>, problems: &mut Problems) {
-        match self.protocol {
-            Protocol::Tcp if self.to.is_none() => {
-                spot.error(
-                    problems,
-                    "`to` is missing: a tcp listener needs a destination",
-                );
-            }
-            Protocol::Tcp if self.default.is_some() => spot.error_with_hint(
+        let declared = Destinations {
+            protocol: self.protocol,
+            to: self.to.is_some(),
+            default: self.default.is_some(),
+            trusted_proxies: self.trusted_proxies.is_some(),
+        };
+        check_destinations(declared, spot, problems);
+    }
+}
+
+/// Which keys of a listener are written that only some protocols have a use for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Destinations {
+    pub(crate) protocol: Protocol,
+    pub(crate) to: bool,
+    pub(crate) default: bool,
+    pub(crate) trusted_proxies: bool,
+}
+
+/// Checks that what is written of a listener has an effect with its protocol.
+pub(crate) fn check_destinations(declared: Destinations, spot: &Spot<'_>, problems: &mut Problems) {
+    match declared.protocol {
+        Protocol::Tcp if !declared.to => {
+            spot.error(
                 problems,
-                "`default` has no effect on a tcp listener",
-                "write `to`",
-            ),
-            Protocol::Tls | Protocol::Http | Protocol::Https if self.to.is_some() => spot
-                .error_with_hint(
-                    problems,
-                    "`to` is for tcp listeners: here hosts are routed by the state document",
-                    "write `default`, or `protocol: tcp`",
-                ),
-            Protocol::Tcp | Protocol::Tls | Protocol::Http | Protocol::Https => {}
-        }
-        if self.protocol == Protocol::Tcp && self.trusted_proxies.is_some() {
-            spot.warning(
-                problems,
-                "`trusted_proxies` has no effect on a tcp listener",
+                "`to` is missing: a tcp listener needs a destination",
             );
         }
+        Protocol::Tcp if declared.default => spot.error_with_hint(
+            problems,
+            "`default` has no effect on a tcp listener",
+            "write `to`",
+        ),
+        Protocol::Tls | Protocol::Http | Protocol::Https if declared.to => spot.error_with_hint(
+            problems,
+            "`to` is for tcp listeners: here hosts are routed by the state document",
+            "write `default`, or `protocol: tcp`",
+        ),
+        Protocol::Tcp | Protocol::Tls | Protocol::Http | Protocol::Https => {}
+    }
+    if declared.protocol == Protocol::Tcp && declared.trusted_proxies {
+        spot.warning(
+            problems,
+            "`trusted_proxies` has no effect on a tcp listener",
+        );
     }
 }
 

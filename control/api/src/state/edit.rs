@@ -7,7 +7,10 @@ mod replace;
 use std::{fmt, num::NonZeroU16};
 
 use super::{Desired, OWNERS_MAX, Owner, RuleId, Whose, key::PublicKey};
-use crate::problem::{Problem, Problems, Severity, Valid};
+use crate::{
+    boot::ListenerName,
+    problem::{Problem, Problems, Severity, Valid},
+};
 
 /// A change of the desired state. Its texts may hold secrets: `Debug` does not show them.
 #[derive(Clone, PartialEq, Eq)]
@@ -55,6 +58,22 @@ pub enum Change {
         /// Which.
         id: RuleId,
     },
+    /// One listener is added, or replaced.
+    PutListener {
+        /// The network's public port.
+        port: NonZeroU16,
+        /// Which.
+        name: ListenerName,
+        /// What stands at the listener's name in a document.
+        text: String,
+    },
+    /// One listener goes.
+    RemoveListener {
+        /// The network's public port.
+        port: NonZeroU16,
+        /// Which.
+        name: ListenerName,
+    },
     /// One peer is added, or replaced.
     PutPeer {
         /// The network's public port.
@@ -90,6 +109,12 @@ impl fmt::Display for Change {
             Self::PutRoute { port, id, .. } => write!(f, "put route {id} of network-{port}"),
             Self::RemoveRoute { port, id } => write!(f, "remove route {id} of network-{port}"),
             Self::RemoveNetwork { port } => write!(f, "remove network-{port}"),
+            Self::PutListener { port, name, .. } => {
+                write!(f, "put listener {name} of network-{port}")
+            }
+            Self::RemoveListener { port, name } => {
+                write!(f, "remove listener {name} of network-{port}")
+            }
             Self::PutPeer { port, key, .. } => write!(f, "put peer {key} of network-{port}"),
             Self::RemovePeer { port, key } => write!(f, "remove peer {key} of network-{port}"),
             Self::Rollback { generation, .. } => write!(f, "roll back to generation {generation}"),
@@ -145,8 +170,16 @@ pub enum EditError {
         /// Whose it is.
         owner: Owner,
     },
+    /// The network has no listener of this name.
+    #[error("network {port} has no listener {name}")]
+    UnknownListener {
+        /// The network's public port.
+        port: NonZeroU16,
+        /// Which.
+        name: ListenerName,
+    },
     /// What was written is wrong. For a patch or a network, pointers begin at the network; for a
-    /// rule or a peer, there.
+    /// rule, a listener or a peer, there.
     #[error("the document has problems")]
     Problems(Problems),
 }
@@ -173,6 +206,12 @@ pub fn edit(
             objects::put_route(current, (*port, id), text, whose)
         }
         Change::RemoveRoute { port, id } => objects::remove_route(current, (*port, id), whose),
+        Change::PutListener { port, name, text } => {
+            objects::put_listener(current, (*port, name), text, whose)
+        }
+        Change::RemoveListener { port, name } => {
+            objects::remove_listener(current, (*port, name), whose)
+        }
         Change::PutPeer { port, key, text } => {
             objects::put_peer(current, (*port, *key), text, whose)
         }

@@ -1,13 +1,18 @@
 //! One network of the state document.
 
-use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroU16};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    num::NonZeroU16,
+};
 
 use engine_core::endpoint::Endpoint;
 use serde_json::{Map, Value};
 
 use super::{
-    ErrorPages, Holder, Owner, Route, RuleId, Taken, Tls, Whose, dns,
+    ErrorPages, Holder, Listener, Owner, Route, RuleId, Taken, Tls, Where, Whose, dns,
     key::PublicKey,
+    listeners,
     peers::{self, Peer},
     pool::{self, Pool},
     proxy::{self, ProxyKey},
@@ -16,6 +21,7 @@ use super::{
     wireguard::{self, WireGuard},
 };
 use crate::{
+    boot::ListenerName,
     document::{Duplicates, Fields, Spot},
     field::Field,
     place::{NetnsName, NetworkName},
@@ -45,6 +51,8 @@ pub struct Network {
     pub proxy: BTreeMap<ProxyKey, Pool>,
     /// What it serves, by rules.
     pub routes: Vec<Route>,
+    /// Where its own clients come in, by name.
+    pub listeners: BTreeMap<ListenerName, Listener>,
     /// Where the certificates of its hosts come from.
     pub tls: Option<Tls>,
     /// What it answers in place of the gateway's own error bodies.
@@ -159,8 +167,17 @@ impl Network {
     pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
         let pools = self.proxy.values().flat_map(|pool| &pool.targets);
         let rules = self.routes.iter().filter_map(|route| route.to.as_ref());
+        let own = self.listeners.values().flat_map(Listener::pools);
         let targets = pools.chain(rules.flat_map(|to| &to.targets));
+        let targets = targets.chain(own.flat_map(|pool| &pool.targets));
         targets.map(|target| &target.endpoint)
+    }
+
+    /// The ports of its listeners in its own namespace.
+    pub fn own_ports(&self) -> BTreeSet<u16> {
+        let listeners = self.listeners.values();
+        let own = listeners.filter(|listener| listener.r#in == Where::Network);
+        own.map(|listener| listener.bind.port()).collect()
     }
 
     /// Who the network is to its peers; absent in a network without a device.
@@ -170,7 +187,7 @@ impl Network {
     }
 }
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "owner",
     "netns",
     "dns",
@@ -178,6 +195,7 @@ const KEYS: [&str; 14] = [
     "peer_to_peer",
     "proxy",
     "routes",
+    "listeners",
     "tls",
     "error_pages",
     "private_key",
@@ -251,6 +269,13 @@ pub(super) fn read(
     };
     let list = fields.find("routes").filter(|spot| !spot.is_null());
     let routes = routes::read(spot, list, &beside, taken, problems);
+    let listeners = match fields.find("listeners").filter(|spot| !spot.is_null()) {
+        Some(spot) => {
+            let namespace = namespace.as_ref().unwrap_or(&Namespace::Own);
+            listeners::read(spot, (port, namespace), taken, problems)
+        }
+        None => Some(BTreeMap::new()),
+    };
     let error_pages = read_key(&fields, "error_pages", problems);
     let network = Network {
         port,
@@ -262,6 +287,7 @@ pub(super) fn read(
         peer_to_peer: peer_to_peer?,
         proxy: proxy?,
         routes: routes?,
+        listeners: listeners?,
         tls: tls?,
         error_pages: error_pages?,
     };
@@ -504,6 +530,11 @@ fn write_rules(network: &Network, secrets: Secrets, map: &mut Map<String, Value>
         let routes = network.routes.iter();
         let routes = routes.map(|route| route.render(secrets));
         map.insert("routes".to_owned(), routes.collect());
+    }
+    if !network.listeners.is_empty() {
+        let listeners = network.listeners.iter();
+        let listeners = listeners.map(|(name, listener)| (name.to_string(), listener.write()));
+        map.insert("listeners".to_owned(), Value::Object(listeners.collect()));
     }
     if let Some(tls) = &network.tls {
         map.insert("tls".to_owned(), tls.write());

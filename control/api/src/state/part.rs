@@ -44,7 +44,7 @@ macro_rules! part {
             const KEYS: &'static [$crate::section::Key] = &[$({
                 #[allow(unused_mut, reason = "a key may have nothing but a name and a type")]
                 let mut key = $crate::section::Key::new(
-                    stringify!($key),
+                    $crate::state::part::plain(stringify!($key)),
                     <$kind as $crate::field::Field>::SYNTAX,
                     &[$($doc),*],
                 );
@@ -61,10 +61,10 @@ macro_rules! part {
                 problems: &mut $crate::problem::Problems,
             ) -> Option<Self> {
                 let fields =
-                    $crate::document::Fields::open(spot, &[$(stringify!($key)),*], problems)?;
+                    $crate::document::Fields::open(spot, &[$($crate::state::part::plain(stringify!($key))),*], problems)?;
                 // All keys are read before any of them ends the reading.
                 $(
-                    let $key = match fields.find(stringify!($key)).filter(|spot| !spot.is_null()) {
+                    let $key = match fields.find($crate::state::part::plain(stringify!($key))).filter(|spot| !spot.is_null()) {
                         Some(spot) => {
                             let value = <$kind as $crate::field::Field>::read(spot, problems);
                             $(
@@ -77,7 +77,7 @@ macro_rules! part {
                         None => {
                             let value = $crate::state::part::unsaid::<$kind>(None $(.or(Some($default)))?);
                             if value.is_none() {
-                                fields.need(stringify!($key), problems);
+                                fields.need($crate::state::part::plain(stringify!($key)), problems);
                             }
                             value
                         }
@@ -100,7 +100,8 @@ macro_rules! part {
                     let unsaid = $crate::state::part::unsaid::<$kind>(None $(.or(Some($default)))?);
                     if unsaid.as_ref() != Some(&self.$key) {
                         let value = $crate::field::Field::write(&self.$key);
-                        map.insert(stringify!($key).to_owned(), value);
+                        let key = $crate::state::part::plain(stringify!($key));
+                        map.insert(key.to_owned(), value);
                     }
                 )*
                 serde_json::Value::Object(map)
@@ -110,7 +111,8 @@ macro_rules! part {
                 let mut schema = $crate::state::part::Object::default();
                 $(
                     let unsaid = $crate::state::part::unsaid::<$kind>(None $(.or(Some($default)))?);
-                    schema.add::<$kind>(stringify!($key), unsaid.is_none());
+                    let key = $crate::state::part::plain(stringify!($key));
+                    schema.add::<$kind>(key, unsaid.is_none());
                 )*
                 schema.finish(<Self as $crate::field::Field>::KEYS)
             }
@@ -118,6 +120,17 @@ macro_rules! part {
     };
 }
 pub(super) use part;
+
+/// A key as it is written in a document: one that is a word of Rust's is a raw identifier here.
+pub(crate) const fn plain(name: &'static str) -> &'static str {
+    match name.as_bytes() {
+        [b'r', b'#', rest @ ..] => match std::str::from_utf8(rest) {
+            Ok(plain) => plain,
+            Err(_) => name,
+        },
+        _ => name,
+    }
+}
 
 /// The value of a key that nobody wrote: what its default reads as, or what absence means.
 pub(super) fn unsaid<T: Field>(default: Option<&str>) -> Option<T> {

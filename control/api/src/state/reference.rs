@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{ErrorPages, Owner, Route, Tls};
+use super::{ErrorPages, Listener, Owner, Route, Tls};
 use crate::{field::Field, section::Key};
 
 const fn key(
@@ -58,6 +58,18 @@ pub(super) const NETWORK: &[Key] = &[
             ],
         ),
         Route::KEYS,
+    ),
+    map(
+        key(
+            "listeners",
+            "map of name to listener",
+            r#"{"database": {"bind": "10.0.0.1:5432", "protocol": "tcp", "to": ["10.0.0.2:5432"]}}"#,
+            &[
+                "Addresses at which the network's own clients come in, at most 256. Names are unique in",
+                "the gateway, also among the listeners of the boot file.",
+            ],
+        ),
+        Listener::KEYS,
     ),
     map(
         key(
@@ -190,7 +202,12 @@ pub fn reference() -> String {
 const HEAD: &str = "| Key | Value | Default | Example | Meaning |\n|---|---|---|---|---|\n";
 
 fn path(key: &Key, above: &str) -> String {
-    format!("{above}{}{}", key.name, if key.list { "[]" } else { "" })
+    let each = match (key.list, key.syntax) {
+        (true, _) => "[]",
+        (false, "map of name to listener") => ".NAME",
+        (false, _) => "",
+    };
+    format!("{above}{}{each}", key.name)
 }
 
 fn rows(keys: &[Key], above: &str, table: &mut String) {

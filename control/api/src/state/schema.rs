@@ -5,7 +5,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{ErrorPages, NAME_SERVERS_MAX, Owner, Route, Tls, part, pool, reference::NETWORK};
+use super::{
+    ErrorPages, LISTENERS_MAX, Listener, NAME_SERVERS_MAX, Owner, Route, Tls, part, pool,
+    reference::NETWORK,
+};
 use crate::{field::Field, section::Key};
 
 /// A WireGuard key in one of its three forms, as a regular expression.
@@ -33,14 +36,17 @@ pub fn schema() -> Value {
     })
 }
 
-/// The parts of the document: `Networks`, `Network`, `Route` and `Peer`.
+/// The parts of the document: `Networks`, `Network`, `Route`, `Listener` and `Peer`.
 pub fn parts() -> Map<String, Value> {
     let mut route = Route::schema();
     route["description"] = "A rule for requests, or for the TLS connections of a host.".into();
+    let mut listener = Listener::schema();
+    listener["description"] = "An address that clients of a network come in at.".into();
     Map::from_iter([
         ("Networks".to_owned(), networks()),
         ("Network".to_owned(), network()),
         ("Route".to_owned(), route),
+        ("Listener".to_owned(), listener),
         ("Peer".to_owned(), peer(peer_fields(), &["allowed_ips"])),
     ])
 }
@@ -63,6 +69,7 @@ fn network() -> Value {
                 "type": ["array", "null"], "items": { "$ref": "#/$defs/Route" },
             }),
         ),
+        ("listeners".to_owned(), listeners()),
         ("tls".to_owned(), nullable(Tls::schema())),
         ("error_pages".to_owned(), nullable(ErrorPages::schema())),
         ("private_key".to_owned(), secret()),
@@ -152,6 +159,15 @@ fn proxy() -> Value {
         "type": "object",
         "propertyNames": { "pattern": format!("^((https?|ssh)://)?{host}") },
         "additionalProperties": pool::schema(),
+    })
+}
+
+fn listeners() -> Value {
+    json!({
+        "type": ["object", "null"],
+        "propertyNames": { "pattern": "^[A-Za-z0-9_.-]{1,64}$" },
+        "maxProperties": LISTENERS_MAX,
+        "additionalProperties": { "$ref": "#/$defs/Listener" },
     })
 }
 

@@ -583,7 +583,7 @@ fn no_secret_is_in_a_message_or_a_debug_output() {
 
 fn target() -> impl Strategy<Value = Value> {
     (
-        any::<std::net::SocketAddr>(),
+        any::<SocketAddr>(),
         1..=256u16,
         any::<bool>(),
         prop::option::of(prop::sample::select(vec!["v1", "v2"])),
@@ -591,7 +591,7 @@ fn target() -> impl Strategy<Value = Value> {
     )
         .prop_map(|(mut address, weight, backup, version, plain)| {
             address.set_port(address.port().max(1));
-            if let std::net::SocketAddr::V6(v6) = &mut address {
+            if let SocketAddr::V6(v6) = &mut address {
                 v6.set_flowinfo(0);
                 v6.set_scope_id(0);
             }

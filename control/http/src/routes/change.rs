@@ -21,7 +21,7 @@ use utoipa::IntoParams;
 
 use crate::{
     access::Operator,
-    ask::{self, Asked, Everybody, OfGeneration, OfNetwork, OfPeer, OfRoute},
+    ask::{self, Asked, Everybody, OfGeneration, OfListener, OfNetwork, OfPeer, OfRoute},
     audit::{self, Action},
     body::Document,
     front::{Actor, ChangeRefused, ChangeRequest},
@@ -234,6 +234,64 @@ pub(crate) async fn remove_route(
     OfRoute(port, id): OfRoute,
 ) -> Answer {
     make(&shared, asking, Change::RemoveRoute { port, id }, None).await
+}
+
+/// Adds or replaces one listener.
+#[utoipa::path(
+    put,
+    path = "/api/v1/networks/{port}/listeners/{name}",
+    tag = "state",
+    summary = "Add or replace one listener of a network",
+    description = "A port that cannot be bound degrades the network, and is tried again every second. Connections of a \
+        listener that is replaced go on.",
+    params(("port" = u16, Path, description = "The network's public WireGuard port."),
+        ("name" = String, Path, description = "The listener's name, unique in the gateway."), Manner,
+        ("If-Match" = Option<String>, Header, description = "Only if this is the generation that changed the owner's part last: the `ETag` of its config.")),
+    request_body(content = serde_json::Value, description = "What stands at the listener's name in a state document.", content_type = "application/json"),
+    responses(
+        (status = 200, description = "What was done, or would be", body = Applied),
+        (status = 400, description = "Everything that is wrong with the listener; nothing changed", body = Refused),
+        (status = 404, description = "There is no such network, or the name is none", body = Refused),
+    ),
+    security(("bearer" = []), ("token" = [])),
+)]
+pub(crate) async fn put_listener(
+    State(shared): State<Arc<Shared>>,
+    asking: Asking,
+    OfListener(port, name): OfListener,
+    Document { text, memory }: Document,
+) -> Answer {
+    make(
+        &shared,
+        asking,
+        Change::PutListener { port, name, text },
+        memory,
+    )
+    .await
+}
+
+/// Removes one listener.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/networks/{port}/listeners/{name}",
+    tag = "state",
+    summary = "Remove one listener of a network",
+    description = "It accepts no more connections. Those that it accepted go on. Listeners belong to the network's owner.",
+    params(("port" = u16, Path, description = "The network's public WireGuard port."),
+        ("name" = String, Path, description = "The listener's name."), Manner,
+        ("If-Match" = Option<String>, Header, description = "Only if this is the generation that changed the owner's part last: the `ETag` of its config.")),
+    responses(
+        (status = 200, description = "What was done, or would be", body = Applied),
+        (status = 404, description = "There is no such network or listener", body = Refused),
+    ),
+    security(("bearer" = []), ("token" = [])),
+)]
+pub(crate) async fn remove_listener(
+    State(shared): State<Arc<Shared>>,
+    asking: Asking,
+    OfListener(port, name): OfListener,
+) -> Answer {
+    make(&shared, asking, Change::RemoveListener { port, name }, None).await
 }
 
 /// Adds or replaces one peer.

@@ -18,7 +18,7 @@ use utoipa::IntoParams;
 
 use crate::{
     access::{self, Reader},
-    ask::{self, Asked, Everybody, OfNetwork, OfRoute},
+    ask::{self, Asked, Everybody, OfListener, OfNetwork, OfRoute},
     audit::{self, Action},
     front::{ChangeRefused, View},
     refusal::Refusal,
@@ -167,6 +167,39 @@ pub(crate) async fn route(
         return Err(ChangeRefused::Edit(error).into());
     };
     Ok(shown(&view, &whose, route.render_masked()))
+}
+
+/// Shows one listener.
+#[utoipa::path(
+    get,
+    path = "/api/v1/networks/{port}/listeners/{name}",
+    tag = "state",
+    summary = "Show one listener of a network",
+    description = "The listener as in the state document.",
+    params(("port" = u16, Path, description = "The network's public WireGuard port."),
+        ("name" = String, Path, description = "The listener's name."), Owners),
+    responses(
+        (status = 200, description = "The listener", body = serde_json::Value),
+        (status = 404, description = "There is no such network or listener", body = Refused),
+    ),
+    security(("bearer" = []), ("token" = [])),
+)]
+pub(crate) async fn listener(
+    State(shared): State<Arc<Shared>>,
+    _: Reader,
+    Asked(owners): Asked<Owners>,
+    OfListener(port, name): OfListener,
+) -> Result<Shown, Refusal> {
+    let view = Arc::clone(&shared.front.view.borrow());
+    let whose = owners.whose()?;
+    let network = find_network(&view, port)?;
+    let listener = network.listeners.get(&name);
+    // They are the network's owner's.
+    let Some(listener) = listener.filter(|_| whose.has(&network.owner)) else {
+        let error = EditError::UnknownListener { port, name };
+        return Err(ChangeRefused::Edit(error).into());
+    };
+    Ok(shown(&view, &whose, listener.render()))
 }
 
 fn find_network(view: &View, port: NonZeroU16) -> Result<&Network, Refusal> {

@@ -93,6 +93,9 @@ async fn each_role_may_do_what_it_may_and_no_more() {
         ("GET", "/api/v1/networks/9/routes/a", all),
         ("PUT", "/api/v1/networks/9/routes/a", changes),
         ("DELETE", "/api/v1/networks/9/routes/a", changes),
+        ("GET", "/api/v1/networks/9/listeners/a", all),
+        ("PUT", "/api/v1/networks/9/listeners/a", changes),
+        ("DELETE", "/api/v1/networks/9/listeners/a", changes),
         ("PUT", peer, changes),
         ("DELETE", peer, changes),
     ] {

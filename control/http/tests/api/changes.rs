@@ -519,3 +519,46 @@ async fn what_is_not_there_is_refused_as_json_too() {
     // A change never shows what it holds.
     assert_eq!(format!("{:?}", replace(PRIVATE)), "Change(apply)");
 }
+
+#[tokio::test]
+async fn a_listener_of_a_network_is_put_shown_and_removed() {
+    let gateway = Gateway::open().await;
+    let put = async |path: &str, body: &Value| {
+        let body = body.to_string();
+        gateway
+            .ask(Request::new("PUT", path).body(body.as_bytes()))
+            .await
+    };
+    put("/api/v1/networks/51821", &json!({ "netns": "blue" })).await;
+    let path = "/api/v1/networks/51821/listeners/db";
+    let listener = json!({ "bind": "10.0.0.1:5432", "protocol": "tcp", "to": ["10.0.0.2:5432"] });
+    let unknown = gateway.get(path).await;
+    assert_eq!(
+        (unknown.status, unknown.error().as_str()),
+        (404, "network 51821 has no listener db")
+    );
+    assert_eq!(put(path, &listener).await.json()["generation"], 2);
+    let shown = gateway.get(path).await;
+    assert_eq!(shown.header("etag"), Some("\"2\""));
+    assert_eq!(shown.json(), listener);
+    assert_eq!(put(path, &listener).await.json()["changed"], false);
+    let wrong = put(
+        path,
+        &json!({ "bind": "10.0.0.1:5432", "protocol": "tcp", "to": [] }),
+    )
+    .await;
+    assert_eq!(
+        (wrong.status, &wrong.json()["problems"][0]["pointer"]),
+        (400, &json!("/to"))
+    );
+    let nowhere = put("/api/v1/networks/9/listeners/db", &listener).await;
+    assert_eq!(nowhere.error(), "there is no network 9");
+    let remove = || Request::new("DELETE", path);
+    assert_eq!(gateway.ask(remove()).await.json()["changed"], true);
+    assert_eq!(gateway.ask(remove()).await.status, 404);
+    let list = gateway.get("/api/v1/generations").await.json();
+    assert_eq!(
+        list["generations"][0]["note"],
+        "remove listener db of network-51821"
+    );
+}

@@ -397,7 +397,7 @@ fn next_view(current: &View, generation: u64, desired: &Desired) -> View {
     next
 }
 
-/// A document with one network, one peer and two hosts, one of them by a rule.
+/// A document with one network, one peer, one listener and two hosts, one of them by a rule.
 pub(crate) fn document() -> Value {
     serde_json::json!({ "51820": {
         "private_key": PRIVATE,
@@ -405,6 +405,7 @@ pub(crate) fn document() -> Value {
         "peers": { (PEER.as_str()): { "allowed_ips": ["10.0.0.2/32"], "preshared_key": PRIVATE } },
         "proxy": { "a.example.com": ["10.0.0.2:443"] },
         "routes": [{ "id": "b", "host": "b.example.com", "to": ["10.0.0.2:80"] }],
+        "listeners": { "c": { "bind": "10.0.0.1:80", "protocol": "http" } },
     }})
 }
 

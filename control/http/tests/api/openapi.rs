@@ -50,6 +50,7 @@ fn working(method: &str, path: &str) -> (String, Option<String>) {
         .replace("{port}", port)
         .replace("{key}", &PEER.replace('/', "%2F"))
         .replace("{id}", "b")
+        .replace("{name}", "c")
         .replace("{generation}", "1");
     let body = match (method, path) {
         ("post", "/api/v1/apply") => Some(document().to_string()),
@@ -58,6 +59,10 @@ fn working(method: &str, path: &str) -> (String, Option<String>) {
         ("put", "/api/v1/networks/{port}/routes/{id}") => {
             let rule = json!({ "host": "b.example.com", "to": ["10.0.0.2:80"] });
             Some(rule.to_string())
+        }
+        ("put", "/api/v1/networks/{port}/listeners/{name}") => {
+            let listener = json!({ "bind": "10.0.0.1:80", "protocol": "http" });
+            Some(listener.to_string())
         }
         ("put", _) => Some(json!({ "allowed_ips": ["10.0.0.2/32"] }).to_string()),
         _ => None,

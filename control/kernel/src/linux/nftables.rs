@@ -19,7 +19,7 @@ impl Nftables {
     }
 
     /// Replaces the table: at every moment either the old rules hold or the new ones.
-    pub(crate) fn write(&mut self, device: &str, firewall: Firewall) -> Result<(), NetlinkError> {
+    pub(crate) fn write(&mut self, device: &str, firewall: &Firewall) -> Result<(), NetlinkError> {
         let batch = rules::batch(device, firewall);
         self.0.batch(batch.messages, batch.acknowledged)
     }
@@ -40,9 +40,12 @@ impl Nftables {
             return Ok(FirewallState::Differs);
         };
         let is = |firewall: &Firewall| {
-            chains == rules::chains() && found::hold(&rules, &rules::rules(device, *firewall))
+            chains == rules::chains() && found::hold(&rules, &rules::rules(device, firewall))
         };
-        let known = [true, false].map(|peer_to_peer| Firewall { peer_to_peer });
+        let known = [true, false].map(|peer_to_peer| Firewall {
+            peer_to_peer,
+            tcp_ports: found::ports(&rules),
+        });
         let found = known.into_iter().find(is);
         Ok(found.map_or(FirewallState::Differs, FirewallState::Is))
     }

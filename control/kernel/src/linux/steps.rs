@@ -149,7 +149,7 @@ impl Linux {
         let space = self.space(&step.place)?;
         if let Action::WriteFirewall(firewall) = &step.action {
             let device = device_name(step.network);
-            return Ok(space.nftables.write(&device, *firewall)?);
+            return Ok(space.nftables.write(&device, firewall)?);
         }
         if step.action == Action::Forward {
             return setting::forward(&space.netns);

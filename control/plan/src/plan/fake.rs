@@ -13,7 +13,7 @@ use ipnet::IpNet;
 
 use crate::{
     actual::{
-        Actual, ActualDevice, ActualNetwork, Backend, Firewall, FirewallState, NamespaceIdentity,
+        Actual, ActualDevice, ActualNetwork, Backend, FirewallState, NamespaceIdentity,
         NamespaceState, Owned,
     },
     publish::NamespaceSource,
@@ -95,7 +95,7 @@ impl Fake {
                 namespace: self.state(*port, place, namespace),
                 is_loopback_up: namespace.is_loopback_up,
                 is_forwarding: namespace.is_forwarding,
-                firewall: namespace.firewall,
+                firewall: namespace.firewall.clone(),
                 device: namespace.devices.get(port).cloned(),
             });
             (*port, observed.unwrap_or_default())
@@ -174,9 +174,8 @@ impl Namespace {
         match action {
             Action::RaiseLoopback => self.is_loopback_up = true,
             Action::Forward => self.is_forwarding = true,
-            Action::WriteFirewall(Firewall { peer_to_peer }) => {
-                let peer_to_peer = *peer_to_peer;
-                self.firewall = FirewallState::Is(Firewall { peer_to_peer });
+            Action::WriteFirewall(firewall) => {
+                self.firewall = FirewallState::Is(firewall.clone());
             }
             Action::MakeDevice { backend, mtu } => {
                 if self.devices.contains_key(&port) {

@@ -107,8 +107,9 @@ fn namespace(network: &Network, actual: &ActualNetwork, steps: &mut Steps<'_>) {
     }
     let firewall = Firewall {
         peer_to_peer: network.peer_to_peer,
+        tcp_ports: network.own_ports(),
     };
-    if actual.firewall != FirewallState::Is(firewall) {
+    if actual.firewall != FirewallState::Is(firewall.clone()) {
         steps.push(Action::WriteFirewall(firewall));
     }
     if !actual.is_loopback_up {

@@ -5,12 +5,12 @@ use std::num::NonZeroU16;
 use control_api::{
     Problem, Severity,
     boot::{Listener, Protocol},
-    state::{self as declared, Desired, ProxyKey, Route, Terminated},
+    state::{self as declared, Desired, Network, ProxyKey, Route, Terminated},
 };
 use engine_http::method::Scheme;
 
 /// What the listeners take, all together.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Reach {
     /// Some listener takes requests without TLS.
     http: bool,
@@ -22,14 +22,22 @@ pub(super) struct Reach {
 
 impl Reach {
     pub(super) fn of(listeners: &[Listener]) -> Self {
-        let some = |protocols: &[Protocol]| {
-            let mut listeners = listeners.iter();
-            listeners.any(|listener| protocols.contains(&listener.protocol))
-        };
+        let protocols = listeners.iter().map(|listener| listener.protocol);
+        protocols.fold(Self::default(), Self::with)
+    }
+
+    /// With a network's own listeners.
+    pub(super) fn beside(self, network: &Network) -> Self {
+        let listeners = network.listeners.values();
+        listeners.map(|it| it.protocol).fold(self, Self::with)
+    }
+
+    fn with(self, protocol: Protocol) -> Self {
+        let is = |protocols: &[Protocol]| protocols.contains(&protocol);
         Self {
-            http: some(&[Protocol::Http]),
-            https: some(&[Protocol::Tls, Protocol::Https]),
-            tls: some(&[Protocol::Tls]),
+            http: self.http || is(&[Protocol::Http]),
+            https: self.https || is(&[Protocol::Tls, Protocol::Https]),
+            tls: self.tls || is(&[Protocol::Tls]),
         }
     }
 
@@ -61,9 +69,10 @@ pub struct Unserved {
 /// Everything in a state document that no listener leads to. Keys of schemes that are not served at
 /// all are not among them: reading the document warns of those.
 pub fn unserved(desired: &Desired, listeners: &[Listener]) -> Vec<Unserved> {
-    let reach = Reach::of(listeners);
+    let everywhere = Reach::of(listeners);
     let mut found = Vec::new();
     for (port, network) in &desired.networks {
+        let reach = everywhere.beside(network);
         let terminated = Terminated::of(network);
         let mut note = |protocol: Option<&'static str>, pointer: String, label: String| {
             found.extend(protocol.map(|protocol| Unserved {
@@ -124,7 +133,7 @@ impl From<&Unserved> for Problem {
         Self {
             pointer: unserved.pointer.clone(),
             hint: Some(format!(
-                "declare one with `protocol: {}` in the boot file",
+                "declare one with `protocol: {}`, in the network or in the boot file",
                 unserved.protocol
             )),
             ..Self::whole(Severity::Warning, "no listener takes what this is for")

@@ -368,3 +368,113 @@ fn networks_with_names_say_who_is_asked_for_them() {
     let route = routes.find(|route| &*route.label == "b.example").unwrap();
     assert_eq!(route.targets[0].endpoint.to_string(), "web.internal:443");
 }
+
+#[test]
+fn a_networks_listener_leads_to_its_own_targets_and_keeps_its_id() {
+    let document = json!({
+        "1": { "netns": "blue", "listeners": {
+            "db": { "bind": "10.0.0.1:5432", "protocol": "tcp", "to": ["10.0.0.2:5432", "10.0.0.3:5432"] },
+            "web": { "bind": "0.0.0.0:80", "in": "host", "protocol": "http", "default": ["10.0.0.2:80"] },
+        } },
+        "2": { "private_key": "11".repeat(32), "peers": [], "listeners": {
+            "own": { "bind": "10.0.0.1:80", "protocol": "http" },
+        } },
+    });
+    let mut ids = Ids::default();
+    let planned = plan(&document, &json!([tls(None)]), &mut ids);
+    let listeners: Vec<(String, Option<u16>, NamespaceSource)> = planned
+        .listeners
+        .iter()
+        .map(|it| {
+            (
+                it.name.to_string(),
+                it.owner.map(NonZeroU16::get),
+                it.place.clone(),
+            )
+        })
+        .collect();
+    let blue = NamespaceSource::Existing("blue".parse().unwrap());
+    assert_eq!(
+        listeners,
+        [
+            ("tls".to_owned(), None, NamespaceSource::Host),
+            ("db".to_owned(), Some(1), blue),
+            ("web".to_owned(), Some(1), NamespaceSource::Host),
+            (
+                "own".to_owned(),
+                Some(2),
+                NamespaceSource::Made(NonZeroU16::new(2).unwrap())
+            ),
+        ]
+    );
+    let id = |planned: &Planned, name: &str| {
+        let mut listeners = planned.listeners.iter();
+        listeners.find(|it| it.name.as_str() == name).unwrap().id
+    };
+    let db = planned.snapshot.fixed(id(&planned, "db")).unwrap();
+    assert_eq!((&*db.label, db.targets.len()), ("listener:db", 2));
+    assert_eq!(&*db.network.name, "network-1");
+    let web = planned
+        .snapshot
+        .route((id(&planned, "web"), Some(NetworkId(1))), None);
+    assert_eq!(&*web.unwrap().label, "listener:web");
+    // Another order, and another listener before it.
+    let mut after = document;
+    after["1"]["listeners"]["aaa"] = json!({ "bind": "10.0.0.1:1", "protocol": "http" });
+    let next = plan(&after, &json!([tls(None)]), &mut ids);
+    assert_eq!(id(&next, "db"), id(&planned, "db"));
+    assert_eq!(next.snapshot.fixed(id(&next, "db")).unwrap().id, db.id);
+}
+
+#[test]
+fn what_a_networks_own_listener_takes_is_served_for_that_network() {
+    let network = |bind: &str, host: &str| {
+        json!({ "netns": null, "proxy": { format!("http://{host}"): ["10.0.0.2:80"] },
+            "listeners": { host: { "bind": bind, "protocol": "http" } } })
+    };
+    let mut document = json!({
+        "1": network("127.0.0.1:81", "a.example"),
+        "2": network("127.0.0.1:82", "b.example"),
+    });
+    document["2"].as_object_mut().unwrap().remove("listeners");
+    let list = listeners(&json!([tls(None)]));
+    let missing = unserved(&desired(&document), &list);
+    assert_eq!(
+        missing
+            .iter()
+            .map(|it| it.network.get())
+            .collect::<Vec<_>>(),
+        [2]
+    );
+    let planned = plan(&document, &json!([tls(None)]), &mut Ids::default());
+    let served = planned
+        .http
+        .rules()
+        .map(|rule| rule.route.label.to_string());
+    assert_eq!(served.count(), 1);
+}
+
+#[test]
+fn connections_through_a_listener_outlive_it_and_not_their_network() {
+    let document = json!({ "1": { "netns": "blue" } });
+    let mut ids = Ids::default();
+    let list = json!([
+        tcp("a", "netns:red/10.0.0.2:1"),
+        tcp("b", "network-1/10.0.0.2:1")
+    ]);
+    let first = plan(&document, &list, &mut ids);
+    let networks = |snapshot: &Snapshot| snapshot.networks().collect::<HashSet<_>>();
+    let after = |document: &Value, ids: &mut Ids| {
+        let (desired, previous) = (desired(document), Some(&first.snapshot));
+        publish(&desired, &[], &[], ids, Generation(2), previous).unwrap()
+    };
+    let gone = after(&document, &mut ids.clone());
+    assert_eq!(networks(&gone.snapshot), networks(&first.snapshot));
+    assert_eq!(gone.snapshot.len(), 0);
+    let gone = after(&json!({}), &mut ids);
+    let left = networks(&first.snapshot)
+        .difference(&networks(&gone.snapshot))
+        .copied()
+        .collect::<Vec<_>>();
+    assert_eq!(left, [NetworkId(1)]);
+}

@@ -4,11 +4,14 @@ use std::num::NonZeroU16;
 
 use super::{EditError, Scope, own, replace};
 use crate::{
+    boot::ListenerName,
     document::{self, At, Content, Node, Spot},
+    field::Field as _,
     problem::{Problems, Valid},
     state::{
-        Desired, Network, Route, RuleId, Taken, Whose,
+        Desired, Listener, Network, Route, RuleId, Taken, Whose,
         key::PublicKey,
+        listeners,
         network::{self, Among},
         patch, peers,
         routes::{self, Beside},
@@ -209,6 +212,47 @@ pub(super) fn remove_peer(
     match wireguard.peers.remove(&key) {
         Some(peer) => own(whose, &peer.owner, format_args!("peer {key} of {name}"))?,
         None => return Err(EditError::UnknownPeer { port, key }),
+    }
+    decide(current, port, Some(network), Problems::default())
+}
+
+/// The listeners of a network are its owner's.
+pub(super) fn put_listener(
+    current: &Desired,
+    (port, name): (NonZeroU16, &ListenerName),
+    text: &str,
+    whose: &Whose,
+) -> Edited {
+    let mut network = find(current, port)?.clone();
+    own(whose, &network.owner, network.name())?;
+    network.listeners.remove(name);
+    let mut problems = Problems::default();
+    let mut taken = Taken::by_others(current, port);
+    taken.note_listeners(&network);
+    let put = document::read_json(text, &mut problems).and_then(|node| {
+        let spot = Spot::root(&node);
+        let listener = Listener::read(&spot, &mut problems)?;
+        let of = (port, &network.namespace);
+        listeners::claim((name, &listener), of, &spot, &mut taken, &mut problems);
+        Some(listener)
+    });
+    let network = put.map(|listener| {
+        network.listeners.insert(name.clone(), listener);
+        network
+    });
+    decide(current, port, network, problems)
+}
+
+pub(super) fn remove_listener(
+    current: &Desired,
+    (port, name): (NonZeroU16, &ListenerName),
+    whose: &Whose,
+) -> Edited {
+    let mut network = find(current, port)?.clone();
+    own(whose, &network.owner, network.name())?;
+    if network.listeners.remove(name).is_none() {
+        let name = name.clone();
+        return Err(EditError::UnknownListener { port, name });
     }
     decide(current, port, Some(network), Problems::default())
 }

@@ -34,11 +34,17 @@ fn place(network: &mut Value, path: &[&str], example: Value) {
         ["routes", "redirect", ..] => drop(route.as_object_mut().map(|route| route.remove("to"))),
         ["routes", "client_certificates", ..] => route["tls"] = "terminate".into(),
         ["routes", "upstream_tls", ..] => route["to"] = json!(["https://10.0.0.2:8443"]),
+        ["listeners", "default"] => {
+            network["listeners"]["database"] = json!({ "bind": "10.0.0.1:80", "protocol": "http" });
+        }
         _ => {}
     }
     match path {
         ["routes"] => network["routes"] = example,
         ["routes", keys @ ..] => *below(&mut network["routes"][0], keys) = example,
+        ["listeners", keys @ ..] if !keys.is_empty() => {
+            *below(&mut network["listeners"]["database"], keys) = example;
+        }
         ["tls", "files", keys @ ..] if !keys.is_empty() => {
             *below(&mut network["tls"]["files"][0], keys) = example;
         }

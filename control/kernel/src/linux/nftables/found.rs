@@ -1,5 +1,7 @@
 //! What the kernel shows of the table, and whether it is what Ringway writes.
 
+use std::collections::BTreeSet;
+
 use netlink_packet_core::{Emitable as _, NlasIterator};
 use netlink_packet_netfilter::{
     NetfilterMessage, NetfilterMessageInner,
@@ -144,6 +146,28 @@ impl Expression {
             }
         }
         Some(shape)
+    }
+}
+
+/// The ports that rules seem to let in: whether they do, a comparison with the rules for these says.
+pub(super) fn ports(rules: &[Rule]) -> BTreeSet<u16> {
+    let input = rules.iter().filter(|rule| rule.chain == INPUT);
+    input.filter_map(Rule::port).collect()
+}
+
+/// `NFTA_CMP_DATA`.
+const CMP_DATA: u16 = 3;
+
+impl Rule {
+    /// What its second comparison is with: the value is behind the header of its attribute (netlink(7)).
+    fn port(&self) -> Option<u16> {
+        let [_, _, _, compared, _] = self.expressions.as_slice() else {
+            return None;
+        };
+        let mut attributes = compared.attributes.iter();
+        let (_, data) = attributes.find(|(kind, _)| *kind == CMP_DATA)?;
+        let value = data.get(4..6)?.try_into().ok()?;
+        Some(u16::from_be_bytes(value))
     }
 }
 

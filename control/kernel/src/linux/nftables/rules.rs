@@ -9,6 +9,7 @@
 //!         iifname "lo" accept
 //!         iifname "wg51820" icmp type echo-request accept
 //!         iifname "wg51820" icmpv6 type echo-request accept
+//!         tcp dport 5432 accept                           # for each listener of the network there
 //!     }
 //!     chain forward {
 //!         type filter hook forward priority filter; policy drop;
@@ -17,7 +18,8 @@
 //! }
 //! ```
 //!
-//! What is sent from inside is not filtered: only sockets of the gateway are there. Errors about
+//! What is sent from inside is not filtered: only sockets of the gateway are there, and the ports of its
+//! listeners are open to whoever reaches the namespace. Errors about
 //! its connections, such as "packet too big", are `related`. Neighbour discovery does not happen on
 //! a tunnel.
 
@@ -68,6 +70,9 @@ const TRANSPORT_HEADER: u32 = 2;
 const ECHO_V4: (u8, u8) = (1, 8);
 const ECHO_V6: (u8, u8) = (58, 128);
 
+/// `IPPROTO_TCP`.
+const TCP: u8 = 6;
+
 /// Bytes of a device's name in a register, padded with zeros (`IFNAMSIZ`).
 const NAME_BYTES: usize = 16;
 
@@ -79,7 +84,7 @@ pub(super) struct Batch {
 }
 
 /// The whole table in place of whatever it was.
-pub(super) fn batch(device: &str, firewall: Firewall) -> Batch {
+pub(super) fn batch(device: &str, firewall: &Firewall) -> Batch {
     let mut changes = vec![
         // So that there is one to delete.
         (NfTablesMessage::NewTable(table()), NLM_F_CREATE),
@@ -183,14 +188,14 @@ impl Chain {
 }
 
 /// The rules as they are read back.
-pub(super) fn rules(device: &str, firewall: Firewall) -> Vec<Rule> {
+pub(super) fn rules(device: &str, firewall: &Firewall) -> Vec<Rule> {
     let rules = rules_of(device, firewall).into_iter();
     rules
         .filter_map(|(chain, expressions)| Rule::shape(&write_rule(chain, expressions)))
         .collect()
 }
 
-fn rules_of(device: &str, firewall: Firewall) -> Vec<(&'static str, Vec<Expressions>)> {
+fn rules_of(device: &str, firewall: &Firewall) -> Vec<(&'static str, Vec<Expressions>)> {
     let from = |name| is_device(MetaKey::Iifname, name);
     let to = |name| is_device(MetaKey::Oifname, name);
     let mut rules = vec![
@@ -199,6 +204,9 @@ fn rules_of(device: &str, firewall: Firewall) -> Vec<(&'static str, Vec<Expressi
         (INPUT, [from(device), is_echo(ECHO_V4), accept()].concat()),
         (INPUT, [from(device), is_echo(ECHO_V6), accept()].concat()),
     ];
+    for port in &firewall.tcp_ports {
+        rules.push((INPUT, [is_port(*port), accept()].concat()));
+    }
     if firewall.peer_to_peer {
         rules.push((FORWARD, [from(device), to(device), accept()].concat()));
     }
@@ -242,6 +250,21 @@ fn is_device(side: MetaKey, name: &str) -> Vec<Expressions> {
     let mut padded = name.as_bytes().to_vec();
     padded.resize(NAME_BYTES, 0);
     vec![load(side), compare(Operator::Equal, padded)]
+}
+
+/// A packet to a TCP port (RFC 9293 section 3.1: the port of destination is the second of the header).
+fn is_port(port: u16) -> Vec<Expressions> {
+    vec![
+        load(MetaKey::L4Proto),
+        compare(Operator::Equal, vec![TCP]),
+        Expressions::Payload(vec![
+            Payload::DestinationRegister(REGISTER),
+            Payload::Base(TRANSPORT_HEADER),
+            Payload::Offset(2),
+            Payload::Len(2),
+        ]),
+        compare(Operator::Equal, port.to_be_bytes().to_vec()),
+    ]
 }
 
 fn is_echo((protocol, kind): (u8, u8)) -> Vec<Expressions> {

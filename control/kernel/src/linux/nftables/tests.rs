@@ -64,6 +64,13 @@ impl Nftables {
     }
 }
 
+fn among_peers() -> Firewall {
+    Firewall {
+        peer_to_peer: true,
+        tcp_ports: std::collections::BTreeSet::new(),
+    }
+}
+
 fn in_a_namespace() -> Nftables {
     let netns = engine_sys::netns::Netns::create().expect("needs CAP_SYS_ADMIN");
     let family = crate::linux::socket::Family::Netfilter;
@@ -75,9 +82,17 @@ fn in_a_namespace() -> Nftables {
 fn a_table_is_read_back_as_what_was_written_and_only_as_that() {
     let mut nftables = in_a_namespace();
     assert_eq!(nftables.read("wg1").unwrap(), FirewallState::Absent);
-    for peer_to_peer in [true, false, true] {
-        let firewall = Firewall { peer_to_peer };
-        nftables.write("wg1", firewall).unwrap();
+    for (peer_to_peer, ports) in [
+        (true, &[][..]),
+        (false, &[80, 5432]),
+        (true, &[80]),
+        (true, &[]),
+    ] {
+        let firewall = Firewall {
+            peer_to_peer,
+            tcp_ports: ports.iter().copied().collect(),
+        };
+        nftables.write("wg1", &firewall).unwrap();
         assert_eq!(nftables.read("wg1").unwrap(), FirewallState::Is(firewall));
         assert_eq!(nftables.read("wg2").unwrap(), FirewallState::Differs);
     }
@@ -86,8 +101,8 @@ fn a_table_is_read_back_as_what_was_written_and_only_as_that() {
 #[test]
 fn a_batch_that_is_refused_changes_nothing() {
     let mut nftables = in_a_namespace();
-    let firewall = Firewall { peer_to_peer: true };
-    nftables.write("wg1", firewall).unwrap();
+    let firewall = among_peers();
+    nftables.write("wg1", &firewall).unwrap();
     let rule = rules::write_rule("nowhere", rules::accept());
     let batch = rules::atomic(vec![
         (NfTablesMessage::DeleteTable(rules::table()), 0),
@@ -101,7 +116,7 @@ fn a_batch_that_is_refused_changes_nothing() {
 
 #[test]
 fn the_messages_of_a_batch_are_numbered_by_who_sends_them_and_the_last_change_is_acknowledged() {
-    let batch = rules::batch("wg51820", Firewall { peer_to_peer: true });
+    let batch = rules::batch("wg51820", &among_peers());
     // Begin, three for the table, two chains, five rules, end.
     assert_eq!(batch.messages.len(), 12);
     assert_eq!(batch.acknowledged, 10);

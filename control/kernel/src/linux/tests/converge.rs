@@ -1,5 +1,7 @@
 //! Plans over the real kernel.
 
+use std::collections::BTreeSet;
+
 use control_plan::{
     NamespaceSource,
     actual::{Firewall, FirewallState, NamespaceState},
@@ -26,7 +28,10 @@ fn a_network_is_made_as_declared_and_planning_again_gives_nothing() {
         let network = lab.network(51820);
         assert_eq!(network.namespace, NamespaceState::Owned);
         assert!(network.is_loopback_up && network.is_forwarding);
-        let firewall = Firewall { peer_to_peer: true };
+        let firewall = Firewall {
+            peer_to_peer: true,
+            tcp_ports: BTreeSet::new(),
+        };
         assert_eq!(network.firewall, FirewallState::Is(firewall));
         let device = network.device.unwrap();
         assert_eq!(device.backend, lab.backend());

@@ -1,6 +1,7 @@
 //! What changes underneath is noticed, seen for what it is, and repaired.
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     time::{Duration, Instant, SystemTime},
 };
@@ -146,9 +147,12 @@ fn a_changed_table_is_noticed_and_written_again() {
         let wanted = settled(lab);
         let netns = lab.netns(51820);
         let another_device = |lab: &mut Lab| {
-            let firewall = Firewall { peer_to_peer: true };
+            let firewall = Firewall {
+                peer_to_peer: true,
+                tcp_ports: BTreeSet::new(),
+            };
             let mut nftables = space(&lab.netns(51820)).nftables;
-            nftables.write("wg1", firewall).unwrap();
+            nftables.write("wg1", &firewall).unwrap();
         };
         another_device(lab);
         lab.wait_for(about());
@@ -160,7 +164,10 @@ fn a_changed_table_is_noticed_and_written_again() {
             lab.wait_for(about());
             assert_ne!(
                 lab.network(51820).firewall,
-                FirewallState::Is(Firewall { peer_to_peer: true }),
+                FirewallState::Is(Firewall {
+                    peer_to_peer: true,
+                    tcp_ports: BTreeSet::new()
+                }),
                 "{tampering:?}"
             );
             lab.settle(&wanted);

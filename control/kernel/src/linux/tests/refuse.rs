@@ -1,6 +1,6 @@
 //! What is somebody else's stays, and refusals say what to do.
 
-use std::process::Command;
+use std::{collections::BTreeSet, process::Command};
 
 use control_plan::{
     NamespaceSource,
@@ -56,12 +56,15 @@ fn no_step_touches_what_is_not_recorded_as_ringways() {
         lab.somebody_makes("network-51820");
         let made = NamespaceSource::Made(port(51820));
         lab.plan(&wanted());
-        let firewall = Firewall { peer_to_peer: true };
+        let firewall = Firewall {
+            peer_to_peer: true,
+            tcp_ports: BTreeSet::new(),
+        };
         let backend = Some(lab.backend());
         for action in [
             Action::RaiseLoopback,
             Action::Forward,
-            Action::WriteFirewall(firewall),
+            Action::WriteFirewall(firewall.clone()),
             Action::MakeDevice { backend, mtu: 1420 },
             Action::RemoveDevice,
             Action::SetMtu(1280),

@@ -1,10 +1,13 @@
 //! What is written down of requests.
 
-use engine_core::ids::ListenerId;
+use engine_core::ids::{ListenerId, NetworkId};
 use engine_http::rules::Policy;
 use serde_json::Value;
 
-use crate::front::http::tests::bench::{Gateway, Site, Upstream, eventually, ok, status};
+use crate::{
+    Listener,
+    front::http::tests::bench::{Gateway, Site, Upstream, eventually, listener, ok, status},
+};
 
 pub(crate) fn line(gateway: &Gateway) -> Value {
     let record = gateway.record();
@@ -134,4 +137,27 @@ fn requests_are_counted_by_status_and_time() {
     let route = gateway.engine.counters().routes.values().next().unwrap();
     assert_eq!((route.tally.opened, route.tally.closed), (3, 3));
     assert!(route.tally.first_byte.is_some());
+}
+
+#[test]
+fn a_listener_of_one_network_does_not_serve_the_hosts_of_another() {
+    let upstream = Upstream::named("hello");
+    let ask = |network, is_default| {
+        let site = Site {
+            is_default,
+            ..Site::proxy(&[upstream.address], Policy::default())
+        };
+        let listener = Listener {
+            network: Some(NetworkId(network)),
+            ..listener()
+        };
+        let gateway = Gateway::with_listener(site, 16, listener);
+        let answer = status(&gateway.get("/", ""));
+        let reason = line(&gateway)["reason"].clone();
+        (answer, reason)
+    };
+    assert_eq!(ask(1, false).0, 200);
+    assert_eq!(ask(2, false), (404, "unknown_name".into()));
+    // As hosts that nobody declared, they are the default's.
+    assert_eq!(ask(2, true).0, 200);
 }
