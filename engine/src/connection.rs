@@ -8,13 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use engine_core::{classify::Hello, outcome::Outcome};
-use engine_tls::Terms;
+use engine_core::{classify::ClientHello, outcome::Outcome};
+use engine_tls::ServerTlsConfig;
 
 use crate::{
     context::{
         FlowContext, WorkerContext,
-        admit::{admit_network, admit_source, take_seat},
+        admit::{admit_connection, admit_network, admit_source},
         listener::{Listening, Protocol},
         record::Trace,
     },
@@ -24,7 +24,7 @@ use crate::{
     relay::{Wire, relay},
     rt::{self, Readiness},
     transport::{
-        End,
+        Transport,
         received::{Endpoints, Received},
         streams::{ClientFlow, Streams},
     },
@@ -63,7 +63,7 @@ pub(crate) fn serve(
         worker,
         listener,
         trace: Trace::new(peer, woken_at),
-        streams: Streams::of(Rc::new(End::plain(client))),
+        streams: Streams::of(Rc::new(Transport::plain(client))),
         outcome: Outcome::Drained,
     };
     async move {
@@ -115,7 +115,7 @@ impl Drop for Open {
 const REQUESTS_END_WITHIN: Duration = Duration::from_secs(1);
 
 /// Waits until the requests that share a client have ended: what they moved is in the record, too.
-async fn requests_end(client: &Rc<End>) {
+async fn requests_end(client: &Rc<Transport>) {
     let deadline = Instant::now() + REQUESTS_END_WITHIN;
     while Rc::strong_count(client) > 1 && Instant::now() < deadline {
         rt::sleep(Duration::from_millis(1)).await;
@@ -125,7 +125,7 @@ async fn requests_end(client: &Rc<End>) {
 /// The whole pipeline: the only place where stages are put in order. Each takes the proof of the
 /// one before; an early end is an `Err`.
 async fn stages(connection: &Connection<'_>, trace: &mut Trace) -> Result<Outcome, Outcome> {
-    let _seat = take_seat(connection)?;
+    let _guard = admit_connection(connection)?;
     let mut received = Received::new(connection.listener.hello_timeout);
     let endpoints = read_proxy_header(connection, &mut received, trace).await?;
     let _source = admit_source(connection, endpoints.client)?;
@@ -136,7 +136,7 @@ async fn stages(connection: &Connection<'_>, trace: &mut Trace) -> Result<Outcom
     }
     match Box::pin(pass_through(connection, received, endpoints, trace)).await? {
         Passed::Through(outcome) => Ok(outcome),
-        Passed::ToEnd {
+        Passed::Terminate {
             terms,
             hello,
             received,
@@ -148,10 +148,10 @@ async fn stages(connection: &Connection<'_>, trace: &mut Trace) -> Result<Outcom
 enum Passed {
     /// It was relayed.
     Through(Outcome),
-    /// Its TLS is to end here.
-    ToEnd {
-        terms: Arc<Terms>,
-        hello: Hello,
+    /// Its TLS is terminated here.
+    Terminate {
+        terms: Arc<ServerTlsConfig>,
+        hello: ClientHello,
         received: Received,
     },
 }
@@ -169,7 +169,7 @@ async fn pass_through(
         && let Some(terms) = tls::terms(connection, &current.0, found).await?
         && let Some(hello) = hello.take()
     {
-        return Ok(Passed::ToEnd {
+        return Ok(Passed::Terminate {
             terms,
             hello,
             received,
@@ -201,7 +201,7 @@ async fn pass_through(
     let upstream = connection
         .streams
         .upstream
-        .get_or_init(|| End::plain(socket));
+        .get_or_init(|| Transport::plain(socket));
     let wire = Wire {
         connection,
         upstream,

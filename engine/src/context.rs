@@ -13,6 +13,7 @@ pub(crate) mod http2_limits;
 pub(crate) mod listener;
 pub(crate) mod live;
 pub(crate) mod lookups;
+pub(crate) mod outliers;
 pub(crate) mod pipes;
 pub(crate) mod record;
 pub(crate) mod request_record;
@@ -20,7 +21,6 @@ pub(crate) mod rng;
 pub(crate) mod room;
 pub(crate) mod scratch;
 pub(crate) mod snapshot;
-pub(crate) mod standing;
 pub(crate) mod stop;
 pub(crate) mod tls;
 pub(crate) mod told;
@@ -40,16 +40,16 @@ use engine_http::date::HttpDate;
 use crate::context::{
     account::{Ledger, Report, WorkerState},
     challenge::Challenges,
-    config::{Limits, Stranger},
+    config::{Limits, UndeclaredName},
     listener::Listening,
-    live::{Live, Slot},
+    live::{Connections, Slot},
     pipes::Pipes,
     record::{Record, Trace},
     request_record::RequestRecord,
     rng::Rng,
     room::Room,
     scratch::Scratch,
-    snapshot::{Current, Published},
+    snapshot::{Published, SnapshotRef},
     told::Told,
 };
 
@@ -71,7 +71,7 @@ pub(crate) struct Shared {
     /// What ACME directories are answered.
     pub(crate) challenges: Challenges,
     /// Who is told of names without a certificate.
-    pub(crate) strangers: Option<Sender<Stranger>>,
+    pub(crate) strangers: Option<Sender<UndeclaredName>>,
 }
 
 /// One worker's own state.
@@ -79,7 +79,7 @@ pub(crate) struct Shared {
 pub(crate) struct WorkerContext {
     pub(crate) id: WorkerId,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) live: Live,
+    pub(crate) live: Connections,
     pub(crate) ledger: Ledger,
     pub(crate) scratch: Scratch,
     /// For content of clients of HTTP/2.
@@ -98,7 +98,7 @@ pub(crate) struct WorkerContext {
     pub(crate) mode: Cell<Option<Mode>>,
     /// A descriptor that is given up when no other is left.
     pub(crate) spare: RefCell<Option<OwnedFd>>,
-    current: RefCell<Rc<Current>>,
+    current: RefCell<Rc<SnapshotRef>>,
     is_stopped: Cell<bool>,
 }
 
@@ -125,7 +125,7 @@ impl WorkerContext {
         let limits = &shared.limits;
         Self {
             id,
-            live: Live::default(),
+            live: Connections::default(),
             ledger: Ledger::new(limits.accounted_clients_max),
             scratch: Scratch::new(limits.scratch_bytes, limits.held_bytes_max),
             room: Rc::new(Room::new(limits.held_bytes_max)),
@@ -137,7 +137,7 @@ impl WorkerContext {
             told: Told::default(),
             mode: Cell::new(None),
             spare: RefCell::new(stop::spare().ok()),
-            current: RefCell::new(Rc::new(Current(published))),
+            current: RefCell::new(Rc::new(SnapshotRef(published))),
             is_stopped: Cell::new(false),
             shared,
         }
@@ -158,11 +158,11 @@ impl WorkerContext {
 
     /// From now on connections are routed by this.
     pub(crate) fn replace(&self, published: Arc<Published>) {
-        self.current.replace(Rc::new(Current(published)));
+        self.current.replace(Rc::new(SnapshotRef(published)));
     }
 
     /// What connections are routed by now. It stays whole for as long as the answer lives.
-    pub(crate) fn current(&self) -> Rc<Current> {
+    pub(crate) fn current(&self) -> Rc<SnapshotRef> {
         Rc::clone(&self.current.borrow())
     }
 

@@ -31,7 +31,7 @@ use crate::{
         access::AccessChanges,
         account::Report,
         snapshot::Publication,
-        snapshot::{Gone, Published},
+        snapshot::{Published, Removed},
     },
     engine::{
         counters::{ClientTraffic, ClientsTraffic, Counters},
@@ -358,7 +358,7 @@ fn forget_requests(published: &Published, moved: &HashSet<RouteId>) {
     }
 }
 
-fn gone(before: &Published, after: &Published) -> Gone {
+fn gone(before: &Published, after: &Published) -> Removed {
     let access = AccessChanges::between(before, after);
     let moved = moved(before, after);
     let moved_routes = after
@@ -376,7 +376,7 @@ fn gone(before: &Published, after: &Published) -> Gone {
     let kept_networks: HashSet<NetworkId> = after.snapshot.networks().collect();
     let networks = before.snapshot.networks();
     let networks = networks.filter(|id| !kept_networks.contains(id)).collect();
-    Gone {
+    Removed {
         routes,
         networks,
         moved,

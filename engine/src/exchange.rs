@@ -5,12 +5,12 @@ pub(crate) mod attempt;
 pub(crate) mod body;
 pub(crate) mod client_info;
 pub(crate) mod connection;
+pub(crate) mod deadlines;
 pub(crate) mod decide;
 pub(crate) mod head;
 pub(crate) mod http2;
 pub(crate) mod interim;
 pub(crate) mod open;
-pub(crate) mod patience;
 pub(crate) mod tls_info;
 pub(crate) mod trace;
 pub(crate) mod watch;
@@ -33,10 +33,10 @@ use crate::{
     exchange::{
         attempt::{Answered, Attempt, Failure},
         connection::Connection,
+        deadlines::Deadlines,
         head::RequestHead,
         http2::{body_copy::Source, downstream::Http2Downstream, replay::Replay},
         open::{Dispatch, Far, Opened, Targets},
-        patience::Patience,
         trace::{ByteCounts, RequestTrace},
     },
     relay::Wire,
@@ -132,8 +132,8 @@ pub(crate) async fn exchange(
     let (connection, permit, plan, trace) = (work.connection, work.permit, work.plan, work.trace);
     let (worker, listener, slot) = (connection.worker, connection.listener, connection.slot);
     let retries = &plan.policy.retries;
-    let patience = Patience::new((slot, &worker.live), &plan.policy.timeouts, listener);
-    permit.route.standing.deposit(retries);
+    let patience = Deadlines::new((slot, &worker.live), &plan.policy.timeouts, listener);
+    permit.route.outliers.deposit(retries);
     let to = (&work.dispatch, work.resolved);
     let mut targets = Targets::new(connection, to, permit, plan.is_once());
     let (mut repeated, mut refusals) = (0, 0);
@@ -184,7 +184,7 @@ pub(crate) async fn exchange(
             targets.failed(target, failure.outcome);
         }
         let now = worker.nanoseconds();
-        let has_budget = || permit.route.standing.withdraw(retries, now);
+        let has_budget = || permit.route.outliers.withdraw(retries, now);
         if !may || repeated >= retries.max || !has_budget() {
             return Exchanged {
                 is_refused,
@@ -220,7 +220,7 @@ struct AttemptContext<'a> {
     work: &'a Exchange<'a>,
     opened: &'a Opened,
     moved: &'a ByteCounts<'a>,
-    patience: &'a Patience,
+    patience: &'a Deadlines,
     progress: &'a AttemptProgress,
     replay: &'a OnceCell<Box<Replay>>,
 }

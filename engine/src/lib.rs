@@ -29,7 +29,7 @@ pub use crate::{
         account::{ListenerTally, WorkerState},
         challenge::Challenges,
         checked::TargetDown,
-        config::{Config, DriverChoice, Limits, Stranger, Workers},
+        config::{Config, DriverChoice, Limits, UndeclaredName, Workers},
         failure::Failure,
         http2_limits::Http2Limits,
         listener::{HalfClose, Listener, Protocol, RelayMode, Sockets},

@@ -1,11 +1,11 @@
 //! Moves bytes both ways until both sides have ended.
 //!
 //! ```text
-//!   client ──► recv ► scratch ► send ──► upstream        lane in
-//!   client ◄── send ◄ scratch ◄ recv ◄── upstream        lane out
+//!   client ──► recv ► scratch ► send ──► upstream        in
+//!   client ◄── send ◄ scratch ◄ recv ◄── upstream        out
 //! ```
 //!
-//! Each direction is a lane: it moves one piece, then waits, through the ring, for the socket that
+//! Each half is one direction: it moves one piece, then waits, through the ring, for the socket that
 //! holds it up. So every other connection of the worker has its turn between two pieces, and a
 //! piece is the most that one flow can delay the others by.
 
@@ -38,7 +38,7 @@ use crate::{
     },
     rt::Readiness,
     transport::{
-        End,
+        Transport,
         linger::{Linger, linger},
         streams::{ClientFlow, Parting},
     },
@@ -49,10 +49,10 @@ use crate::{
         copy::Copier,
         splice::{Refused, Splicer},
     },
-    transport::held::Held,
+    transport::unsent::Unsent,
 };
 
-/// What a lane does next.
+/// What one direction does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     /// Waits until there is something to read. Where there is already, this is how it gives way.
@@ -74,18 +74,18 @@ pub(crate) enum Direction {
     Out,
 }
 
-/// What both lanes of a connection work with.
+/// What both halves of a connection work with.
 #[derive(Debug)]
 pub(crate) struct Wire<'a> {
     pub(crate) connection: &'a ClientFlow<'a>,
-    pub(crate) upstream: &'a End,
+    pub(crate) upstream: &'a Transport,
     pub(crate) permit: &'a Permit,
     pub(crate) flow: &'a Flow,
 }
 
 /// One direction of a connection.
 #[derive(Debug)]
-struct Lane<'a> {
+struct Half<'a> {
     wire: &'a Wire<'a>,
     direction: Direction,
     /// How many more bytes are taken from the source; `None` is all until it ends.
@@ -104,21 +104,21 @@ const AFTERMATH: Duration = Duration::from_secs(5);
 /// resets what it did not read (RFC 9112 section 9.6). So where sending fails, the other direction goes
 /// on until it ends by itself, and what came that way is whole when the connection ends: in order, because
 /// a reset would take away what is still on its way.
-pub(crate) async fn relay(wire: &Wire<'_>, first: Held, idle: Duration) -> Outcome {
+pub(crate) async fn relay(wire: &Wire<'_>, first: Unsent, idle: Duration) -> Outcome {
     let FlowContext { worker, slot, .. } = wire.connection.flow;
     slot.watch_idle(&worker.live, idle);
     wire.flow.relayed_by.set(RelayedBy::Copy);
     let ended = Cell::new(false);
-    let lane = |direction| Lane {
+    let half = |direction| Half {
         ended: Some(&ended),
-        ..Lane::new(wire, direction, None)
+        ..Half::new(wire, direction, None)
     };
-    let mut lane_in = pin!(lane(Direction::In).run(first));
-    let mut lane_out = pin!(lane(Direction::Out).run(Held::default()));
+    let mut half_in = pin!(half(Direction::In).run(first));
+    let mut half_out = pin!(half(Direction::Out).run(Unsent::default()));
     let (mut in_ended, mut out_ended) = (None, None);
     let outcome = poll_fn(|cx| {
         if in_ended.is_none()
-            && let Poll::Ready(end) = lane_in.as_mut().poll(cx)
+            && let Poll::Ready(end) = half_in.as_mut().poll(cx)
         {
             if end == Err(Outcome::UpstreamReset) && out_ended.is_none() {
                 slot.watch_idle(&worker.live, idle.min(AFTERMATH));
@@ -128,7 +128,7 @@ pub(crate) async fn relay(wire: &Wire<'_>, first: Held, idle: Duration) -> Outco
             in_ended = Some(end);
         }
         if out_ended.is_none()
-            && let Poll::Ready(end) = lane_out.as_mut().poll(cx)
+            && let Poll::Ready(end) = half_out.as_mut().poll(cx)
         {
             if end == Err(Outcome::ClientReset) && in_ended.is_none() {
                 slot.watch_idle(&worker.live, idle.min(AFTERMATH));
@@ -163,13 +163,13 @@ pub(crate) async fn relay(wire: &Wire<'_>, first: Held, idle: Duration) -> Outco
 pub(crate) async fn carry(
     wire: &Wire<'_>,
     direction: Direction,
-    first: Held,
+    first: Unsent,
     left: u64,
 ) -> Result<(), Outcome> {
     if left == 0 && first.is_empty() {
         return Ok(());
     }
-    Lane::new(wire, direction, Some(left)).run(first).await
+    Half::new(wire, direction, Some(left)).run(first).await
 }
 
 /// Moves what one side still sends, until it ends. `first` is what has been received already. The
@@ -180,14 +180,14 @@ pub(crate) async fn carry(
 pub(crate) async fn carry_rest(
     wire: &Wire<'_>,
     direction: Direction,
-    first: Held,
+    first: Unsent,
 ) -> Result<(), Outcome> {
-    Lane::new(wire, direction, None).run(first).await
+    Half::new(wire, direction, None).run(first).await
 }
 
 impl Wire<'_> {
     /// Where bytes come from, and where they go.
-    pub(crate) fn sides(&self, direction: Direction) -> (&End, &End) {
+    pub(crate) fn sides(&self, direction: Direction) -> (&Transport, &Transport) {
         let client = &self.connection.streams.client;
         match direction {
             Direction::In => (client, self.upstream),
@@ -256,7 +256,7 @@ pub(crate) fn count(
     }
 }
 
-impl<'a> Lane<'a> {
+impl<'a> Half<'a> {
     fn new(wire: &'a Wire<'a>, direction: Direction, left: Option<u64>) -> Self {
         Self {
             wire,
@@ -267,7 +267,7 @@ impl<'a> Lane<'a> {
     }
 }
 
-impl Lane<'_> {
+impl Half<'_> {
     /// How many bytes to ask the source for at most.
     fn left(&self) -> usize {
         let left = self.left.get();
@@ -283,11 +283,11 @@ impl Lane<'_> {
             .set(left.map(|left| left.saturating_sub(bytes as u64)));
     }
 
-    fn from(&self) -> &End {
+    fn from(&self) -> &Transport {
         self.wire.sides(self.direction).0
     }
 
-    fn to(&self) -> &End {
+    fn to(&self) -> &Transport {
         self.wire.sides(self.direction).1
     }
 
@@ -296,11 +296,11 @@ impl Lane<'_> {
         Some((self.from().as_plain()?, self.to().as_plain()?))
     }
 
-    /// Runs the lane to its end.
+    /// Runs the half to its end.
     ///
     /// # Errors
     /// The outcome of the connection, when a side broke it.
-    async fn run(self, first: Held) -> Result<(), Outcome> {
+    async fn run(self, first: Unsent) -> Result<(), Outcome> {
         let mut mover = Mover::new(&self, first);
         loop {
             let waited = match mover.step(&self) {
@@ -320,12 +320,12 @@ impl Lane<'_> {
         flushed.map_err(|_| self.destination_broke())?;
         if let Some(ended) = self.ended {
             let other_ended = ended.replace(true);
-            // Fails only when the other side is gone, which its own lane finds out.
+            // Fails only when the other side is gone, which its own half finds out.
             let _ = match self.to().as_plain() {
                 // The close that follows says it all.
                 Some(_) if other_ended => Ok(()),
                 Some(socket) => socket::shutdown_write(socket.as_fd()),
-                None => Box::pin(self.to().end()).await,
+                None => Box::pin(self.to().shut_down()).await,
             };
         }
         Ok(())
@@ -347,7 +347,7 @@ impl Lane<'_> {
     }
 }
 
-/// How a lane moves bytes at the moment. Bulk has state of its own, made when it begins, so that an
+/// How one direction moves bytes at the moment. Bulk has state of its own, made when it begins, so that an
 /// idle connection stays small.
 #[derive(Debug)]
 struct Mover<'a> {
@@ -366,10 +366,10 @@ struct Bulk {
 }
 
 impl<'a> Mover<'a> {
-    fn new(lane: &Lane<'a>, first: Held) -> Self {
+    fn new(half: &Half<'a>, first: Unsent) -> Self {
         let FlowContext {
             worker, listener, ..
-        } = lane.wire.connection.flow;
+        } = half.wire.connection.flow;
         let is_spliced = listener.relay == RelayMode::Splice;
         let bulk = is_spliced.then(Box::<Bulk>::default);
         Self {
@@ -379,15 +379,15 @@ impl<'a> Mover<'a> {
         }
     }
 
-    fn step(&mut self, lane: &Lane<'_>) -> Step {
+    fn step(&mut self, half: &Half<'_>) -> Step {
         if let Some(bulk) = &mut self.bulk {
-            return bulk.step(lane, &mut self.copier);
+            return bulk.step(half, &mut self.copier);
         }
-        let (step, moved) = self.copier.step(lane);
+        let (step, moved) = self.copier.step(half);
         self.young += moved;
-        let is_auto = lane.wire.connection.listener.relay == RelayMode::Auto;
+        let is_auto = half.wire.connection.listener.relay == RelayMode::Auto;
         if is_auto && self.young >= choice::BULK_BYTES {
-            let borrowed = lane.wire.connection.worker.mode.get();
+            let borrowed = half.wire.connection.worker.mode.get();
             let choice = Some(Choice::new(borrowed, Instant::now()));
             self.bulk = Some(Box::new(Bulk {
                 choice,
@@ -399,19 +399,19 @@ impl<'a> Mover<'a> {
 }
 
 impl Bulk {
-    fn step(&mut self, lane: &Lane<'_>, copier: &mut Copier<'_>) -> Step {
+    fn step(&mut self, half: &Half<'_>, copier: &mut Copier<'_>) -> Step {
         let is_trial = self.choice.as_ref().is_some_and(Choice::is_trial);
         let cpu_before = is_trial.then(thread_cpu_time);
         let (step, moved) = match self.mode() {
-            Mode::Splice if copier.is_empty() => self.splice(lane, copier),
-            Mode::Copy if !self.splicer.is_empty() => self.splicer.empty(lane),
-            Mode::Copy | Mode::Splice => copier.step(lane),
+            Mode::Splice if copier.is_empty() => self.splice(half, copier),
+            Mode::Copy if !self.splicer.is_empty() => self.splicer.empty(half),
+            Mode::Copy | Mode::Splice => copier.step(half),
         };
         if let Some(choice) = &mut self.choice {
             let cpu = cpu_before.map(|before| thread_cpu_time().saturating_sub(before));
             choice.moved(moved, cpu.unwrap_or_default(), Instant::now());
             if is_trial && let Some(way) = choice.chosen() {
-                lane.wire.connection.worker.mode.set(Some(way));
+                half.wire.connection.worker.mode.set(Some(way));
             }
         }
         step
@@ -424,20 +424,20 @@ impl Bulk {
         self.choice.as_ref().map_or(Mode::Splice, Choice::mode)
     }
 
-    fn splice(&mut self, lane: &Lane<'_>, copier: &mut Copier<'_>) -> (Step, u64) {
-        match self.splicer.step(lane) {
+    fn splice(&mut self, half: &Half<'_>, copier: &mut Copier<'_>) -> (Step, u64) {
+        match self.splicer.step(half) {
             Ok((step, moved)) => {
                 if moved > 0
-                    && lane.wire.flow.relayed_by.replace(RelayedBy::Splice) == RelayedBy::Copy
+                    && half.wire.flow.relayed_by.replace(RelayedBy::Splice) == RelayedBy::Copy
                 {
-                    lane.wire.connection.worker.ledger.count_splice();
+                    half.wire.connection.worker.ledger.count_splice();
                 }
                 (step, moved)
             }
             Err(Refused) => {
                 self.was_refused = true;
                 self.choice = None;
-                copier.step(lane)
+                copier.step(half)
             }
         }
     }

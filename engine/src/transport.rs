@@ -8,12 +8,12 @@
 //! A plain end costs what its socket costs, and three words.
 
 pub(crate) mod handshake;
-pub(crate) mod held;
 pub(crate) mod http2;
 pub(crate) mod linger;
 pub(crate) mod read_ahead;
 pub(crate) mod received;
 pub(crate) mod streams;
+pub(crate) mod unsent;
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
@@ -36,7 +36,7 @@ use crate::{
 
 /// One side of a connection.
 #[derive(Debug)]
-pub(crate) struct End {
+pub(crate) struct Transport {
     socket: Readiness,
     session: OnceCell<Box<RefCell<Tls>>>,
     /// Bytes of HTTP that came from it, and went to it.
@@ -77,8 +77,8 @@ pub(crate) fn with_scratch<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
     SCRATCH.with_borrow_mut(|scratch| work(scratch.get_or_insert_default()))
 }
 
-impl End {
-    /// An end that bytes pass through as they are.
+impl Transport {
+    /// One that bytes pass through as they are.
     pub(crate) fn plain(socket: Readiness) -> Self {
         Self {
             socket,
@@ -222,9 +222,9 @@ impl End {
     ///
     /// # Errors
     /// Those of the socket.
-    pub(crate) async fn end(&self) -> io::Result<()> {
+    pub(crate) async fn shut_down(&self) -> io::Result<()> {
         // What the socket says against it, it says again.
-        let _ = self.say_end();
+        let _ = self.close_notify();
         self.flushed().await?;
         socket::shutdown_write(self.socket.as_fd())
     }
@@ -233,7 +233,7 @@ impl End {
     ///
     /// # Errors
     /// `WouldBlock` when it is queued; those of the socket.
-    pub(crate) fn say_end(&self) -> io::Result<()> {
+    pub(crate) fn close_notify(&self) -> io::Result<()> {
         let Some(session) = self.session.get() else {
             return Ok(());
         };

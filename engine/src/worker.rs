@@ -24,7 +24,7 @@ use crate::{
         account::Report,
         checked::Checked,
         live::Dialed,
-        snapshot::{Gone, Published},
+        snapshot::{Published, Removed},
     },
     rt::{self, Readiness},
     upstream::{Pools, health, resolve},
@@ -57,7 +57,7 @@ pub(crate) enum Command {
     /// Route by this from now on, and say so.
     Publish {
         published: Arc<Published>,
-        gone: Arc<Gone>,
+        gone: Arc<Removed>,
         came: Came,
         done: Sender<Generation>,
     },
@@ -204,7 +204,7 @@ impl Worker {
 
     /// Swaps the snapshot; an older one than the running one is refused. The one before dies on
     /// the control thread, which holds on to it until no worker does.
-    fn publish(&self, published: Arc<Published>, gone: &Arc<Gone>, came: Came) -> Generation {
+    fn publish(&self, published: Arc<Published>, gone: &Arc<Removed>, came: Came) -> Generation {
         let running = self.context.current().0.snapshot.generation();
         if published.snapshot.generation() < running {
             return running;
@@ -302,7 +302,7 @@ impl Worker {
 
 /// Drops the counters of routes that are gone, a few at a time: a hundred thousand at once would
 /// stall the worker for milliseconds.
-async fn forget(worker: Rc<WorkerContext>, gone: Arc<Gone>) {
+async fn forget(worker: Rc<WorkerContext>, gone: Arc<Removed>) {
     for few in gone.routes.chunks(FORGOTTEN_AT_ONCE) {
         worker.ledger.forget(few);
         rt::sleep(Duration::from_millis(1)).await;

@@ -22,7 +22,7 @@ use control_api::{
 };
 use control_store::{ReadError, Store};
 use crossbeam_channel::Receiver;
-use engine::{Challenges, Stranger};
+use engine::{Challenges, UndeclaredName};
 use engine_core::hostname::HostPattern;
 use engine_tls::Certificates;
 use tokio::{
@@ -44,7 +44,7 @@ use crate::{
     demand::{self, Decision, Demand},
     dns::Records,
     random,
-    schedule::{self, Due, Schedule, Terms},
+    schedule::{self, Due, IssuePolicy, Schedule},
     wants::Wants,
 };
 
@@ -131,7 +131,7 @@ pub struct Ears {
     /// What is wanted.
     pub wants: watch::Receiver<Arc<Wants>>,
     /// Clients that asked for unknown names.
-    pub strangers: Receiver<Stranger>,
+    pub strangers: Receiver<UndeclaredName>,
     /// Orders to look at all files now.
     pub looks: mpsc::Receiver<()>,
 }
@@ -297,7 +297,7 @@ impl Keeper {
     }
 
     /// Has a name's certificate obtained, now or when it is to be renewed.
-    fn want(&mut self, name: &CertificateName, terms: Terms, now: u64) {
+    fn want(&mut self, name: &CertificateName, terms: IssuePolicy, now: u64) {
         let trouble = self.trouble.get(name);
         let failures = trouble.map_or(0, |trouble| trouble.failures);
         let directory = self.directories.get(&terms.directory);
@@ -328,7 +328,7 @@ impl Keeper {
     }
 
     /// A client asked for a name without a certificate.
-    fn consider(&mut self, stranger: &Stranger) {
+    fn consider(&mut self, stranger: &UndeclaredName) {
         let Some(ask) = &self.ask else { return };
         let name = CertificateName(HostPattern::Exact(stranger.name.clone()));
         if self.schedule.has(&name) || self.certificates.has(&stranger.name) {
@@ -358,10 +358,10 @@ impl Keeper {
     }
 
     /// How names are obtained that nobody declared.
-    fn terms_on_demand(&self, name: &CertificateName) -> Option<Terms> {
+    fn terms_on_demand(&self, name: &CertificateName) -> Option<IssuePolicy> {
         let on_demand = &self.acme.on_demand;
         let directory = self.acme.directory(on_demand.directory.as_ref())?;
-        Some(Terms {
+        Some(IssuePolicy {
             network: None,
             directory: directory.name.clone(),
             challenge: self.acme.challenge(name, on_demand.challenge),

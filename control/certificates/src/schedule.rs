@@ -26,7 +26,7 @@ const PAUSE_MAX: u64 = 60;
 
 /// How a certificate is obtained.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Terms {
+pub struct IssuePolicy {
     /// The port of the network that it is for; none for the gateway's own.
     pub network: Option<u16>,
     /// Where.
@@ -94,7 +94,7 @@ struct Queue {
 
 #[derive(Debug)]
 struct Entry {
-    terms: Terms,
+    terms: IssuePolicy,
     due: Due,
     /// Under which time it waits; absent while it runs.
     queued: Option<u64>,
@@ -137,7 +137,7 @@ impl Schedule {
 
     /// Has a name's certificate be obtained when it is due. A name that is known keeps its turn
     /// unless it is to be obtained otherwise than before.
-    pub fn want(&mut self, name: CertificateName, terms: Terms, due: Due, failures: u32) {
+    pub fn want(&mut self, name: CertificateName, terms: IssuePolicy, due: Due, failures: u32) {
         if let Some(entry) = self.names.get_mut(&name) {
             entry.is_leaving = false;
             if entry.terms == terms {
@@ -177,7 +177,7 @@ impl Schedule {
     }
 
     /// Starts what has its turn at `now`, if anything has. A name never has two turns at once.
-    pub fn next(&mut self, now: u64) -> Option<(CertificateName, Terms, Turn)> {
+    pub fn next(&mut self, now: u64) -> Option<(CertificateName, IssuePolicy, Turn)> {
         if self.running >= self.bounds.at_once_max {
             return None;
         }
@@ -193,7 +193,7 @@ impl Schedule {
         &mut self,
         directory: &DirectoryName,
         now: u64,
-    ) -> Option<(CertificateName, Terms, Turn)> {
+    ) -> Option<(CertificateName, IssuePolicy, Turn)> {
         loop {
             let queue = self.queues.get(directory)?;
             if queue.paused_until > now {

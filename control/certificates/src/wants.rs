@@ -15,13 +15,13 @@ use engine_core::{
 };
 use engine_tls::certificates::Owners;
 
-use crate::schedule::Terms;
+use crate::schedule::IssuePolicy;
 
 /// Everything that there are to be certificates for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wants {
     /// Names whose certificates are obtained, and how.
-    pub names: BTreeMap<CertificateName, Terms>,
+    pub names: BTreeMap<CertificateName, IssuePolicy>,
     /// Names that no certificate can be obtained for, and why.
     pub impossible: BTreeMap<CertificateName, Impossible>,
     /// Certificates in files.
@@ -136,7 +136,7 @@ impl Wants {
         match (objection, acme.directory(directory)) {
             (None, Some(directory)) => {
                 let challenge = acme.challenge(&name, challenge);
-                let terms = Terms {
+                let terms = IssuePolicy {
                     network,
                     directory: directory.name.clone(),
                     challenge,

@@ -7,7 +7,7 @@ use control_plan::tls;
 use engine::{Origin, Speech, Termination};
 use engine_core::ids::RouteId;
 use engine_tls::{
-    Certificates, Policies, Policy, Terms, Tickets,
+    Certificates, Policies, Policy, ServerTlsConfig, Tickets,
     origin::OriginError,
     policy::{Protocols, UnknownName},
     tickets::{Keys, Secret},
@@ -19,7 +19,7 @@ pub(crate) struct Tls {
     tickets: Tickets,
     policies: Policies,
     /// For names without a policy of their own.
-    others: Arc<Terms>,
+    others: Arc<ServerTlsConfig>,
     /// Those of the last publication. One that stays as it is stays the same, so that its
     /// connections are used on.
     origins: HashMap<RouteId, (tls::Origin, Arc<Origin>)>,

@@ -15,7 +15,7 @@ use control_certificates::{Ears, Keeper, Setting, Wants};
 use control_http::View;
 use control_store::Store;
 use crossbeam_channel::{Sender, bounded};
-use engine::{Challenges, Config, Stranger};
+use engine::{Challenges, Config, UndeclaredName};
 use engine_tls::Certificates;
 use tokio::sync::{broadcast, mpsc, watch};
 
@@ -52,7 +52,7 @@ pub(super) struct Force {
     pub(super) certificates: Certificates,
     pub(super) challenges: Challenges,
     /// Absent where nobody may have a certificate on demand.
-    pub(super) strangers: Option<Sender<Stranger>>,
+    pub(super) strangers: Option<Sender<UndeclaredName>>,
 }
 
 impl Force {

@@ -56,7 +56,7 @@ pub enum Verdict {
     /// A ClientHello so far, and not whole yet.
     NeedMore,
     /// A whole ClientHello.
-    Hello(Hello),
+    ClientHello(ClientHello),
     /// No TLS: told at the first byte that makes it certain, so that an HTTP request on a TLS port
     /// does not wait for a timeout.
     ///
@@ -71,7 +71,7 @@ pub enum Verdict {
 
 /// What a ClientHello says that routing and the log use.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hello {
+pub struct ClientHello {
     /// Whom the client wants to reach. With ECH this is the outer, public name.
     pub name: ServerName,
     /// The first protocol that the client offers (RFC 7301 section 3.1), GREASE values (RFC 8701
@@ -247,10 +247,10 @@ impl HelloReader {
     }
 }
 
-impl From<Result<Hello, BadHello>> for Verdict {
-    fn from(hello: Result<Hello, BadHello>) -> Self {
+impl From<Result<ClientHello, BadHello>> for Verdict {
+    fn from(hello: Result<ClientHello, BadHello>) -> Self {
         match hello {
-            Ok(hello) => Self::Hello(hello),
+            Ok(hello) => Self::ClientHello(hello),
             Err(bad) => Self::Bad(bad),
         }
     }

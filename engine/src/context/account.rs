@@ -22,7 +22,7 @@ use engine_http::refusal::Refusal;
 use crate::context::{
     account::clients::{ClientReport, ClientTally, Clients, Moved},
     lookups::LookupTally,
-    standing::Standing,
+    outliers::OutlierDetection,
     tls::tally::TlsTally,
 };
 
@@ -125,7 +125,7 @@ pub(crate) struct RouteTally {
     is_dirty: Cell<bool>,
     turn: Cell<u64>,
     /// What its HTTP requests showed of its targets.
-    pub(crate) standing: Standing,
+    pub(crate) outliers: OutlierDetection,
 }
 
 impl RouteTally {
@@ -178,7 +178,7 @@ impl Ledger {
                 counted: RefCell::default(),
                 is_dirty: Cell::new(false),
                 turn: Cell::new(0),
-                standing: Standing::default(),
+                outliers: OutlierDetection::default(),
             })
         };
         Rc::clone(
@@ -201,7 +201,7 @@ impl Ledger {
     pub(crate) fn forget_standing(&self, moved: &HashSet<RouteId>) {
         let routes = self.routes.borrow();
         for (_, tally) in routes.iter().filter(|(id, _)| moved.contains(id)) {
-            tally.standing.forget();
+            tally.outliers.forget();
         }
     }
 

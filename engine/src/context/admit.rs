@@ -15,7 +15,7 @@ use crate::context::{FlowContext, Shared, account::RouteTally, record::Trace};
 /// A connection's count against the caps of the gateway and of its listener.
 #[derive(Debug)]
 #[must_use]
-pub(crate) struct Seat {
+pub(crate) struct ConnectionGuard {
     _gateway: Occupied,
     _listener: Option<Occupied>,
 }
@@ -42,7 +42,7 @@ pub(crate) struct Permit {
 ///
 /// # Errors
 /// The cap that it would break.
-pub(crate) fn take_seat(connection: &FlowContext<'_>) -> Result<Seat, Outcome> {
+pub(crate) fn admit_connection(connection: &FlowContext<'_>) -> Result<ConnectionGuard, Outcome> {
     let shared = &connection.worker.shared;
     let gateway = shared
         .gateway_load
@@ -56,7 +56,7 @@ pub(crate) fn take_seat(connection: &FlowContext<'_>) -> Result<Seat, Outcome> {
             live.try_occupy(max.get()).ok_or(Outcome::ListenerLimit)
         })
         .transpose()?;
-    Ok(Seat {
+    Ok(ConnectionGuard {
         _gateway: gateway,
         _listener: listener,
     })
@@ -134,8 +134,8 @@ pub(crate) fn admit_request(
     worker.ledger.count(&tally, |tally| tally.opened += 1);
     connection.slot.belongs_to(route.network.id);
     let max = worker.shared.limits.connections_per_network_max;
-    let seat = max.map(|max| route.network.live.try_occupy(max.get()));
-    if matches!(seat, Some(None)) {
+    let guard = max.map(|max| route.network.live.try_occupy(max.get()));
+    if matches!(guard, Some(None)) {
         worker
             .ledger
             .count(&tally, |tally| tally.close(Outcome::NetworkLimit));
@@ -143,7 +143,7 @@ pub(crate) fn admit_request(
     }
     Ok(Permit {
         route: tally,
-        _network: seat.flatten(),
+        _network: guard.flatten(),
     })
 }
 

@@ -32,12 +32,12 @@ pub struct Config {
     pub challenges: Challenges,
     /// Where it is told that a client asked for a name without a certificate, if anyone wants to
     /// know. A full channel passes over some, and never holds a worker up.
-    pub strangers: Option<Sender<Stranger>>,
+    pub strangers: Option<Sender<UndeclaredName>>,
 }
 
 /// A client that asked for a name without a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stranger {
+pub struct UndeclaredName {
     /// The name.
     pub name: Hostname,
     /// The client.

@@ -27,7 +27,7 @@ use crate::rt::TimedOut;
 
 /// Every live connection of one worker.
 #[derive(Debug, Default)]
-pub(crate) struct Live {
+pub(crate) struct Connections {
     slots: RefCell<Slab<Rc<Slot>>>,
     /// How many of them are requests of HTTP/2.
     streams: Cell<usize>,
@@ -38,7 +38,7 @@ pub(crate) struct Live {
 /// What the sweep knows of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Slot {
-    /// When a byte last moved, in [`Live::now`].
+    /// When a byte last moved, in [`Connections::now`].
     touched: Cell<u32>,
     /// Longest time without a byte, in seconds; 0 before the relay begins.
     idle_max: Cell<u32>,
@@ -54,9 +54,9 @@ pub(crate) struct Slot {
     /// Longest time without a byte that the stage going on waits, in seconds; 0 where it waits for
     /// ever.
     patience: Cell<u32>,
-    /// When the connection wants to look at its own limits, in [`Live::now`]; 0 is never.
+    /// When the connection wants to look at its own limits, in [`Connections::now`]; 0 is never.
     wake_at: Cell<u32>,
-    verdict: Cell<Option<Outcome>>,
+    end_reason: Cell<Option<Outcome>>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -80,29 +80,29 @@ pub(crate) struct Admission {
 
 /// A connection's place among the live ones, for as long as it lives.
 #[derive(Debug)]
-pub(crate) struct Place<'a> {
-    live: &'a Live,
+pub(crate) struct Registration<'a> {
+    live: &'a Connections,
     key: usize,
     slot: Rc<Slot>,
     is_stream: bool,
 }
 
-impl Live {
+impl Connections {
     /// Gives a new connection its place.
-    pub(crate) fn enter(&self) -> Place<'_> {
+    pub(crate) fn enter(&self) -> Registration<'_> {
         self.place(false)
     }
 
     /// Gives a request of HTTP/2, which comes and goes beside others, a place of its own.
-    pub(crate) fn enter_stream(&self) -> Place<'_> {
+    pub(crate) fn enter_stream(&self) -> Registration<'_> {
         self.streams.set(self.streams.get() + 1);
         self.place(true)
     }
 
-    fn place(&self, is_stream: bool) -> Place<'_> {
+    fn place(&self, is_stream: bool) -> Registration<'_> {
         let slot = Rc::new(Slot::default());
         let key = self.slots.borrow_mut().insert(Rc::clone(&slot));
-        Place {
+        Registration {
             live: self,
             key,
             slot,
@@ -191,15 +191,15 @@ impl Live {
 
     fn end_where(&self, outcome: Outcome, ends: impl Fn(&Slot) -> bool) {
         for (_, slot) in &*self.slots.borrow() {
-            if slot.verdict.get().is_none() && ends(slot) {
-                slot.verdict.set(Some(outcome));
+            if slot.end_reason.get().is_none() && ends(slot) {
+                slot.end_reason.set(Some(outcome));
                 slot.wake();
             }
         }
     }
 }
 
-impl Place<'_> {
+impl Registration<'_> {
     /// The connection's slot.
     pub(crate) fn slot(&self) -> &Slot {
         &self.slot
@@ -212,7 +212,7 @@ impl Place<'_> {
         mut stages: Pin<&mut impl Future<Output = Result<Outcome, Outcome>>>,
     ) -> Outcome {
         poll_fn(|cx| {
-            if let Some(outcome) = self.slot.verdict.get() {
+            if let Some(outcome) = self.slot.end_reason.get() {
                 return Poll::Ready(outcome);
             }
             if self.slot.waker.borrow().is_none() {
@@ -227,7 +227,7 @@ impl Place<'_> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Registration<'_> {
     fn drop(&mut self) {
         self.live.slots.borrow_mut().remove(self.key);
         if self.is_stream {
@@ -264,7 +264,7 @@ impl Slot {
     /// When the patience ended first.
     pub(crate) async fn within<T>(
         &self,
-        live: &Live,
+        live: &Connections,
         patience: Duration,
         wait: impl Future<Output = T>,
     ) -> Result<T, TimedOut> {
@@ -282,16 +282,16 @@ impl Slot {
     }
 
     /// How the sweep says that the connection ends.
-    pub(crate) fn verdict(&self) -> Option<Outcome> {
-        self.verdict.get()
+    pub(crate) fn end_reason(&self) -> Option<Outcome> {
+        self.end_reason.get()
     }
 
-    /// Has the sweep wake the connection's task once, at this time of [`Live::now`].
+    /// Has the sweep wake the connection's task once, at this time of [`Connections::now`].
     pub(crate) fn wake_at(&self, time: u32) {
         self.wake_at.set(time);
     }
 
-    /// Has the sweep wake the connection's task at this time of [`Live::now`] at the latest: a wake
+    /// Has the sweep wake the connection's task at this time of [`Connections::now`] at the latest: a wake
     /// that comes sooner stays.
     pub(crate) fn wake_by(&self, time: u32) {
         let before = self.wake_at.get();
@@ -310,7 +310,7 @@ impl Slot {
     }
 
     /// How long no byte has moved, in seconds.
-    pub(crate) fn quiet_for(&self, live: &Live) -> u32 {
+    pub(crate) fn quiet_for(&self, live: &Connections) -> u32 {
         live.now().saturating_sub(self.touched.get())
     }
 
@@ -340,13 +340,13 @@ impl Slot {
     }
 
     /// The idle timeout holds from now on, to the second.
-    pub(crate) fn watch_idle(&self, live: &Live, timeout: Duration) {
+    pub(crate) fn watch_idle(&self, live: &Connections, timeout: Duration) {
         self.touch(live);
         self.idle_max.set(whole_seconds(timeout));
     }
 
     /// A byte moved.
-    pub(crate) fn touch(&self, live: &Live) {
+    pub(crate) fn touch(&self, live: &Connections) {
         self.touched.set(live.now.get());
     }
 }
@@ -369,7 +369,7 @@ mod tests {
 
     #[test]
     fn a_panic_is_the_outcome_of_its_own_connection() {
-        let live = Live::default();
+        let live = Connections::default();
         let (one, other) = (live.enter(), live.enter());
         let panicked = block_on(one.supervise(pin!(async { panic!("on purpose") })));
         assert_eq!(panicked, Outcome::Panic);
@@ -381,14 +381,14 @@ mod tests {
 
     #[test]
     fn the_sweep_ends_what_is_idle_for_longer_than_it_may() {
-        let live = Live::default();
+        let live = Connections::default();
         let place = live.enter();
         place.slot().watch_idle(&live, Duration::from_secs(10));
         let sweeps = async {
             live.sweep(9);
             place.slot().touch(&live);
             live.sweep(19);
-            assert_eq!(place.slot().verdict.get(), None, "it moved a byte at 9");
+            assert_eq!(place.slot().end_reason.get(), None, "it moved a byte at 9");
             live.sweep(20);
         };
         let never = pin!(pending());
@@ -399,7 +399,7 @@ mod tests {
 
     #[test]
     fn a_wait_ends_when_its_patience_does_and_not_before() {
-        let live = Live::default();
+        let live = Connections::default();
         let place = live.enter();
         let waited = Cell::new(None);
         let patient = async {
@@ -428,17 +428,17 @@ mod tests {
 
     #[test]
     fn those_at_rest_end_alone() {
-        let live = Live::default();
+        let live = Connections::default();
         let (busy, at_rest) = (live.enter(), live.enter());
         at_rest.slot().rests(true);
         live.end_at_rest();
-        assert_eq!(busy.slot().verdict.get(), None);
-        assert_eq!(at_rest.slot().verdict.get(), Some(Outcome::Done));
+        assert_eq!(busy.slot().end_reason.get(), None);
+        assert_eq!(at_rest.slot().end_reason.get(), Some(Outcome::Done));
     }
 
     #[test]
     fn those_that_are_let_in_no_longer_end_and_those_at_rest_in_order() {
-        let live = Live::default();
+        let live = Connections::default();
         let admission = |rule| Admission {
             rule: RouteId(rule),
             client: [192, 0, 2, 1].into(),
@@ -450,21 +450,21 @@ mod tests {
         at_rest.slot().admit(Some(admission(2)));
         at_rest.slot().rests(true);
         live.end_admitted(|admission| admission.rule == RouteId(2));
-        assert_eq!(kept.slot().verdict.get(), None);
-        assert_eq!(busy.slot().verdict.get(), Some(Outcome::AccessChanged));
-        assert_eq!(at_rest.slot().verdict.get(), Some(Outcome::Done));
-        assert_eq!(new.slot().verdict.get(), None);
+        assert_eq!(kept.slot().end_reason.get(), None);
+        assert_eq!(busy.slot().end_reason.get(), Some(Outcome::AccessChanged));
+        assert_eq!(at_rest.slot().end_reason.get(), Some(Outcome::Done));
+        assert_eq!(new.slot().end_reason.get(), None);
     }
 
     #[test]
     fn only_connections_of_a_removed_network_end() {
-        let live = Live::default();
+        let live = Connections::default();
         let (kept, gone, unrouted) = (live.enter(), live.enter(), live.enter());
         kept.slot().belongs_to(NetworkId(1));
         gone.slot().belongs_to(NetworkId(2));
         live.end_networks(|network| network == NetworkId(2));
-        assert_eq!(kept.slot().verdict.get(), None);
-        assert_eq!(gone.slot().verdict.get(), Some(Outcome::NetworkRemoved));
-        assert_eq!(unrouted.slot().verdict.get(), None);
+        assert_eq!(kept.slot().end_reason.get(), None);
+        assert_eq!(gone.slot().end_reason.get(), Some(Outcome::NetworkRemoved));
+        assert_eq!(unrouted.slot().end_reason.get(), None);
     }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use engine_core::{
-    classify::{Hello, ServerName},
+    classify::{ClientHello, ServerName},
     endpoint::Unresolved,
     ids::WorkerId,
     outcome::Outcome,
@@ -154,7 +154,7 @@ impl Trace {
     }
 
     /// Takes in what the hello says.
-    pub(crate) fn learn(&mut self, hello: &Hello) {
+    pub(crate) fn learn(&mut self, hello: &ClientHello) {
         self.hello_at = Some(Instant::now());
         self.ech = hello.ech;
         self.alpn.clone_from(&hello.alpn);

@@ -149,11 +149,11 @@ fn named(snapshot: &Snapshot, workers: usize) -> Vec<(WorkerId, Arc<Route>)> {
 /// A worker's hold on what it routes by. Connections share it by a count that no other worker
 /// touches.
 #[derive(Debug)]
-pub(crate) struct Current(pub(crate) Arc<Published>);
+pub(crate) struct SnapshotRef(pub(crate) Arc<Published>);
 
 /// What a new snapshot no longer has, against the one before.
 #[derive(Debug, Default)]
-pub(crate) struct Gone {
+pub(crate) struct Removed {
     pub(crate) routes: Vec<RouteId>,
     pub(crate) networks: HashSet<NetworkId>,
     /// Networks that are in another namespace now, and the routes that lead there.

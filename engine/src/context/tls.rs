@@ -14,7 +14,7 @@ use engine_core::{
     ids::RouteId,
     snapshot::Snapshot,
 };
-use engine_tls::Terms;
+use engine_tls::ServerTlsConfig;
 
 use crate::context::tls::origin::Origin;
 
@@ -26,7 +26,7 @@ pub struct Tls {
     wildcard: HashMap<Hostname, Termination, RandomState>,
     others: Option<Termination>,
     /// For the proofs of ACME, whatever others get.
-    challenges: Option<Arc<Terms>>,
+    challenges: Option<Arc<ServerTlsConfig>>,
     origins: HashMap<RouteId, Speech, RandomState>,
 }
 
@@ -34,7 +34,7 @@ pub struct Tls {
 #[derive(Clone, Debug)]
 pub enum Termination {
     /// On these terms.
-    On(Arc<Terms>),
+    On(Arc<ServerTlsConfig>),
     /// On terms that could not be made: its handshakes are refused.
     Failed,
 }
@@ -50,7 +50,7 @@ pub enum Speech {
 
 impl Termination {
     /// The terms, where there are any.
-    pub(crate) fn terms(&self) -> Option<&Arc<Terms>> {
+    pub(crate) fn terms(&self) -> Option<&Arc<ServerTlsConfig>> {
         match self {
             Self::On(terms) => Some(terms),
             Self::Failed => None,
@@ -85,7 +85,7 @@ impl Tls {
     }
 
     /// The terms for the challenges of ACME, on every listener.
-    pub fn answer_challenges(&mut self, terms: Arc<Terms>) {
+    pub fn answer_challenges(&mut self, terms: Arc<ServerTlsConfig>) {
         self.challenges = Some(terms);
     }
 
@@ -113,7 +113,7 @@ impl Tls {
     }
 
     /// The terms for the challenges of ACME.
-    pub(crate) fn challenges(&self) -> Option<&Arc<Terms>> {
+    pub(crate) fn challenges(&self) -> Option<&Arc<ServerTlsConfig>> {
         self.challenges.as_ref()
     }
 

@@ -27,9 +27,9 @@ use crate::{
         AttemptProgress, Exchange, Plan,
         attempt::answer::Answer,
         body::{BodyError, send_all, send_content},
-        patience::{Patience, Stage},
+        deadlines::{Deadlines, Stage},
         trace::{ByteCounts, RequestTrace},
-        watch::{Place, Watch},
+        watch::{ResponseState, Watch},
     },
     relay::{Direction, Wire, relay},
     transport::read_ahead::ReadAhead,
@@ -58,7 +58,7 @@ pub(crate) struct Attempt<'a> {
     moved: &'a ByteCounts<'a>,
     /// Its status is set when the client begins to be answered: from then on nobody else can.
     trace: &'a RequestTrace<'a>,
-    patience: &'a Patience,
+    patience: &'a Deadlines,
     /// Which target it is of, and which one the request's cookie marks.
     target: TargetId,
     marked: Option<TargetId>,
@@ -68,8 +68,8 @@ pub(crate) struct Attempt<'a> {
     /// The client knows that its content is wanted.
     is_asked_on: Cell<bool>,
     /// Where the response to the client is.
-    place: Cell<Place>,
-    /// When it was looked last whether the client is still there, in [`crate::context::live::Live::now`].
+    place: Cell<ResponseState>,
+    /// When it was looked last whether the client is still there, in [`crate::context::live::Connections::now`].
     looked_at: Cell<u32>,
 }
 
@@ -87,7 +87,7 @@ impl<'a> Attempt<'a> {
         work: &Exchange<'a>,
         wire: &'a Wire<'a>,
         moved: &'a ByteCounts<'a>,
-        (patience, progress): (&'a Patience, &'a AttemptProgress),
+        (patience, progress): (&'a Deadlines, &'a AttemptProgress),
         target: TargetId,
     ) -> Self {
         Self {
@@ -101,7 +101,7 @@ impl<'a> Attempt<'a> {
             progress,
             content_left: Cell::new(false),
             is_asked_on: Cell::new(!work.plan.expects_continue),
-            place: Cell::new(Place::before(work.plan.version)),
+            place: Cell::new(ResponseState::before(work.plan.version)),
             looked_at: Cell::new(work.connection.worker.live.now()),
         }
     }

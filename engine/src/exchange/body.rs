@@ -16,9 +16,9 @@ use engine_http::{
 };
 
 use crate::{
-    exchange::watch::Place,
+    exchange::watch::ResponseState,
     relay::{Direction, Wire, carry, carry_rest},
-    transport::{End, read_ahead::ReadAhead},
+    transport::{Transport, read_ahead::ReadAhead},
 };
 
 /// Framed content that is gathered before it is sent.
@@ -49,7 +49,7 @@ pub(crate) enum Towards {
 pub(crate) struct Receiver<'a> {
     pub(crate) towards: Towards,
     /// Where its response is, for whoever watches it.
-    pub(crate) place: &'a Cell<Place>,
+    pub(crate) place: &'a Cell<ResponseState>,
     /// What the rule changes in it.
     pub(crate) edits: &'a FieldEdits,
 }
@@ -70,7 +70,7 @@ pub(crate) async fn send_content(
             measured(wire, Direction::In, Vec::new(), ahead, length).await
         }
         facts::Framing::Chunked => {
-            let lane = Chunks {
+            let half = Chunks {
                 wire,
                 direction: Direction::In,
                 towards: Towards::Chunks,
@@ -78,7 +78,7 @@ pub(crate) async fn send_content(
                 length_max,
                 edits,
             };
-            lane.run(Decoder::default(), &mut Vec::new(), ahead).await
+            half.run(Decoder::default(), &mut Vec::new(), ahead).await
         }
     }
 }
@@ -111,7 +111,7 @@ pub(crate) async fn take_content(
             carried.map_err(BodyError::Broken)
         }
         response::Framing::Chunked => {
-            let lane = Chunks {
+            let half = Chunks {
                 wire,
                 direction: Direction::Out,
                 towards,
@@ -119,7 +119,7 @@ pub(crate) async fn take_content(
                 length_max: u64::MAX,
                 edits,
             };
-            lane.run(Decoder::of_response(), head, ahead).await
+            half.run(Decoder::of_response(), head, ahead).await
         }
     }
 }
@@ -144,7 +144,7 @@ struct Chunks<'a> {
     direction: Direction,
     towards: Towards,
     /// Told when all chunks so far were sent, and when the next one is.
-    place: Option<&'a Cell<Place>>,
+    place: Option<&'a Cell<ResponseState>>,
     /// The most content that is passed on.
     length_max: u64,
     /// What the rule changes in trailers.
@@ -183,14 +183,14 @@ impl Chunks<'_> {
                 return Ok(());
             }
             if ahead.is_empty() {
-                self.is_at(Place::BetweenChunks);
+                self.is_at(ResponseState::BetweenChunks);
                 self.receive(ahead, from).await?;
-                self.is_at(Place::Within);
+                self.is_at(ResponseState::Within);
             }
         }
     }
 
-    fn is_at(&self, place: Place) {
+    fn is_at(&self, place: ResponseState) {
         if let Some(told) = self.place {
             told.set(place);
         }
@@ -239,7 +239,7 @@ impl Chunks<'_> {
         }
     }
 
-    async fn receive(&self, ahead: &mut ReadAhead, from: &End) -> Result<(), BodyError> {
+    async fn receive(&self, ahead: &mut ReadAhead, from: &Transport) -> Result<(), BodyError> {
         let worker = self.wire.connection.worker;
         loop {
             match ahead.receive(worker, from) {
@@ -258,7 +258,7 @@ impl Chunks<'_> {
 ///
 /// # Errors
 /// Those of [`End::send`], and of waiting.
-pub(crate) async fn send_all(to: &End, mut bytes: &[u8]) -> io::Result<()> {
+pub(crate) async fn send_all(to: &Transport, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match to.send(bytes) {
             Ok(sent) => bytes = &bytes[sent..],

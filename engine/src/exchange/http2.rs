@@ -32,6 +32,7 @@ use crate::{
         attempt::{Answered, Failure},
         body::BodyError,
         connection::Connection,
+        deadlines::{Deadlines, Stage},
         head::RequestHead,
         http2::{
             body_copy::{BodyCopy, Extent, Http1Source, Sink, Source},
@@ -42,7 +43,6 @@ use crate::{
         },
         interim::Interims,
         open::Far,
-        patience::{Patience, Stage},
         trace::ByteCounts,
         watch::Watch,
     },
@@ -53,7 +53,7 @@ use crate::{
 pub(crate) struct Attempt<'a> {
     pub(crate) work: &'a Work<'a>,
     pub(crate) moved: &'a ByteCounts<'a>,
-    pub(crate) patience: &'a Patience,
+    pub(crate) patience: &'a Deadlines,
     pub(crate) progress: &'a AttemptProgress,
     /// What earlier attempts took of the content.
     pub(crate) replay: &'a Replay,
@@ -67,7 +67,7 @@ pub(crate) struct Exchange<'a> {
     pub(crate) downstream: &'a Downstream<'a>,
     pub(crate) progress: &'a AttemptProgress,
     pub(crate) replay: &'a Replay,
-    pub(crate) patience: &'a Patience,
+    pub(crate) patience: &'a Deadlines,
     moved: &'a ByteCounts<'a>,
     target: TargetId,
     /// The client has more content to send, and has not sent any of it.
@@ -79,7 +79,7 @@ pub(crate) struct Exchange<'a> {
     /// The client's content is being sent.
     sends: Cell<bool>,
     /// From when on it is watched whether the client leaves, and when it was looked last whether it
-    /// has reset its connection, in [`crate::context::live::Live::now`].
+    /// has reset its connection, in [`crate::context::live::Connections::now`].
     watched_from: Cell<u32>,
     looked_at: Cell<u32>,
     interims: Interims,
@@ -123,7 +123,7 @@ impl Attempt<'_> {
                     Downstream::Http1(Http1Downstream::new(client, trace, plan.version));
                 let mut content = Source::Http1(Http1Source {
                     worker: connection.worker,
-                    end: client,
+                    transport: client,
                     ahead,
                     extent: self.replay.extent().unwrap_or_else(|| match plan.framing {
                         facts::Framing::None => Extent::Left(0),
@@ -165,10 +165,10 @@ impl Attempt<'_> {
             interims: Interims::new(now, plan.expects_continue),
         };
         let passed = match far {
-            Far::Connection(end) => {
+            Far::Connection(transport) => {
                 let over = OverConnection {
                     exchange: &exchange,
-                    end,
+                    transport,
                 };
                 over.run(&head.http1(), content).await?
             }
@@ -382,9 +382,9 @@ impl<'a> Exchange<'a> {
                 replay: Some(self.replay),
                 sink,
             };
-            let end = copy.run(content).await;
-            self.content_left.set(end.is_err());
-            match end {
+            let ended = copy.run(content).await;
+            self.content_left.set(ended.is_err());
+            match ended {
                 // The upstream wants no more: it may say why.
                 Ok(()) | Err(BodyError::Broken(Outcome::UpstreamReset)) => {}
                 Err(cut) => return cut,
@@ -445,12 +445,12 @@ impl<'a> Exchange<'a> {
             replay: None,
             sink,
         };
-        let mut lane_in = pin!(async {
+        let mut half_in = pin!(async {
             copy_in.run(content).await?;
             let ended = sink.shut_down().await;
             ended.map_err(|_| BodyError::Broken(Outcome::UpstreamReset))
         });
-        let mut lane_out = pin!(async {
+        let mut half_out = pin!(async {
             self.take_content(source).await?;
             let Some(sink) = self.downstream.sink() else {
                 return Ok(());
@@ -463,13 +463,13 @@ impl<'a> Exchange<'a> {
             if self.downstream.poll_gone(cx).is_ready() {
                 return Poll::Ready(Outcome::ClientReset);
             }
-            if !in_ended && let Poll::Ready(ended) = lane_in.as_mut().poll(cx) {
+            if !in_ended && let Poll::Ready(ended) = half_in.as_mut().poll(cx) {
                 match ended {
                     Ok(()) => in_ended = true,
                     Err(cut) => return Poll::Ready(Failure::from(cut).outcome),
                 }
             }
-            if !out_ended && let Poll::Ready(ended) = lane_out.as_mut().poll(cx) {
+            if !out_ended && let Poll::Ready(ended) = half_out.as_mut().poll(cx) {
                 match ended {
                     Ok(()) => out_ended = true,
                     Err(cut) => return Poll::Ready(Failure::from(cut).outcome),

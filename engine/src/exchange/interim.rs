@@ -8,7 +8,7 @@ use engine_http::refusal::Refusal;
 /// but keeping the gateway busy.
 const BURST: u32 = 32;
 
-/// What an upstream may still send before its response. Times are seconds of [`crate::context::live::Live::now`].
+/// What an upstream may still send before its response. Times are seconds of [`crate::context::live::Connections::now`].
 #[derive(Debug)]
 pub(crate) struct Interims {
     /// How many at once, of those one more comes back each second.

@@ -28,7 +28,7 @@ use crate::{
         tls::{Speech, origin::Origin},
     },
     exchange::{connection::Connection, trace::RequestTrace},
-    transport::{End, held::Held, received::Endpoints},
+    transport::{Transport, received::Endpoints, unsent::Unsent},
     upstream::{
         Pools,
         dial::{self, Introduction, no_way, outcome_of},
@@ -64,7 +64,7 @@ pub(crate) struct Opened {
 #[derive(Debug)]
 pub(crate) enum Far {
     /// A connection of HTTP/1, for this request alone.
-    Connection(End),
+    Connection(Transport),
     /// A place on a connection of HTTP/2.
     Stream(Lease),
 }
@@ -192,10 +192,10 @@ impl<'a> Targets<'a> {
             return;
         };
         target.health.answer_request();
-        let standing = &self.permit.route.standing;
-        if !standing.is_clean() {
+        let outliers = &self.permit.route.outliers;
+        if !outliers.is_clean() {
             let now = self.connection.worker.nanoseconds();
-            standing.answered(target.id, &self.dispatch.policy.ejection, now);
+            outliers.answered(target.id, &self.dispatch.policy.ejection, now);
         }
     }
 
@@ -244,8 +244,8 @@ impl<'a> Targets<'a> {
             return;
         }
         let worker = self.connection.worker;
-        let standing = &self.permit.route.standing;
-        if standing.failed(route, target.id, ejection, worker.nanoseconds()) {
+        let outliers = &self.permit.route.outliers;
+        if outliers.failed(route, target.id, ejection, worker.nanoseconds()) {
             let tally = &self.permit.route;
             let count = |tally: &mut engine_core::tally::Tally| tally.requests().ejections += 1;
             worker.ledger.count(tally, count);
@@ -273,7 +273,7 @@ impl<'a> Targets<'a> {
         }
         let pick = Pick {
             route: self.dispatch.route,
-            standing: &self.permit.route.standing,
+            outliers: &self.permit.route.outliers,
             tried: &self.tried,
             marked: self.dispatch.marked,
         };
@@ -333,9 +333,13 @@ impl<'a> Targets<'a> {
             None => {
                 let origin = origin.map(|origin| &**origin);
                 let to = (target, &**netns, addresses);
-                let (end, address) = self.dial(to, origin, until).await?;
+                let (transport, address) = self.dial(to, origin, until).await?;
                 let key = key(address);
-                (self.reach(end, key.clone(), origin).await?, key, address)
+                (
+                    self.reach(transport, key.clone(), origin).await?,
+                    key,
+                    address,
+                )
             }
         };
         let pool = &self.connection.pools.idle;
@@ -362,22 +366,22 @@ impl<'a> Targets<'a> {
             let local = lease.local();
             (Far::Stream(lease), local)
         });
-        let own = |(end, local)| (Far::Connection(end), local);
+        let own = |(transport, local)| (Far::Connection(transport), local);
         lease.or_else(|| idle.take(key, self.is_once).map(own))
     }
 
     /// What a new connection is for this request, by what the target speaks.
     async fn reach(
         &self,
-        end: End,
+        transport: Transport,
         key: Option<Key>,
         origin: Option<&Origin>,
     ) -> Result<Far, Failure> {
-        if !origin.is_some_and(|origin| end.speaks_http2(origin)) {
-            return Ok(Far::Connection(end));
+        if !origin.is_some_and(|origin| transport.speaks_http2(origin)) {
+            return Ok(Far::Connection(transport));
         }
         let Connection { pools, .. } = self.connection;
-        let added = pools.shared.add(key, end).await;
+        let added = pools.shared.add(key, transport).await;
         added
             .map(Far::Stream)
             .map_err(|_| Outcome::UpstreamReset.into())
@@ -388,8 +392,8 @@ impl<'a> Targets<'a> {
         (target, netns, addresses): (&Target, &Netns, &[SocketAddr]),
         origin: Option<&Origin>,
         until: Option<Instant>,
-    ) -> Result<(End, SocketAddr), Failure> {
-        let mut first = Held::default();
+    ) -> Result<(Transport, SocketAddr), Failure> {
+        let mut first = Unsent::default();
         if let Some(version) = target.proxy_protocol {
             let introduction = Introduction {
                 endpoints: self.dispatch.endpoints,
@@ -397,7 +401,7 @@ impl<'a> Targets<'a> {
             };
             let mut header = Vec::new();
             dial::introduce(self.connection, version, introduction, None, &mut header);
-            first = Held::behind(header, &[]);
+            first = Unsent::behind(header, &[]);
         }
         let declared = self.dispatch.policy.timeouts.connect;
         let timeout = declared.unwrap_or(self.connection.listener.connect_timeout);
@@ -409,7 +413,7 @@ impl<'a> Targets<'a> {
             self.no_way.set(no_way(&error));
             outcome_of(&error)
         })?;
-        let end = End::plain(socket);
+        let transport = Transport::plain(socket);
         if let Some(origin) = origin {
             let left = deadline.saturating_duration_since(Instant::now());
             let to = tls::Endpoint {
@@ -418,9 +422,9 @@ impl<'a> Targets<'a> {
                 namespace: netns.identity(),
                 address,
             };
-            tls::connect((connection, connection.pools), to, (&end, left)).await?;
+            tls::connect((connection, connection.pools), to, (&transport, left)).await?;
         }
-        Ok((end, address))
+        Ok((transport, address))
     }
 
     /// Has the bytes of an attempt counted for its client and target.
@@ -446,11 +450,11 @@ impl Opened {
     /// Leaves the connection to the next request.
     /// `rests_for`: how long the upstream keeps it open, in seconds, where it says so.
     pub(crate) fn rest(self, connection: &Connection<'_>, rests_for: Option<u32>) {
-        if let (Some(key), Far::Connection(end)) = (self.key, self.far) {
+        if let (Some(key), Far::Connection(transport)) = (self.key, self.far) {
             let pool = &connection.pools.idle;
             match self.replaces {
-                true => pool.replace(key, (end, self.local), rests_for),
-                false => pool.give(key, (end, self.local), rests_for),
+                true => pool.replace(key, (transport, self.local), rests_for),
+                false => pool.give(key, (transport, self.local), rests_for),
             }
         }
     }

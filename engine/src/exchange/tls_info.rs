@@ -5,7 +5,7 @@ use std::{cell::Cell, sync::Arc};
 use engine_core::hostname::Hostname;
 use engine_http::host::Host;
 use engine_tls::{
-    Terms,
+    ServerTlsConfig,
     policy::{Clients, MinVersion},
 };
 
@@ -17,7 +17,7 @@ use crate::context::{
 /// What a connection's handshake came to.
 #[derive(Debug)]
 pub(crate) struct TlsInfo {
-    pub(crate) terms: Arc<Terms>,
+    pub(crate) terms: Arc<ServerTlsConfig>,
     /// The version that is spoken.
     pub(crate) version: MinVersion,
     /// Its terms are no longer those of its own name, or of connections without one: it is to end.

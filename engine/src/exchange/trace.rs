@@ -183,7 +183,7 @@ impl<'a> RequestTrace<'a> {
 impl Drop for RequestTrace<'_> {
     fn drop(&mut self) {
         let FlowContext { worker, slot, .. } = self.connection.flow;
-        let ended = self.outcome.get().or_else(|| slot.verdict());
+        let ended = self.outcome.get().or_else(|| slot.end_reason());
         let outcome = ended.unwrap_or(Outcome::GatewayError);
         let took = self.began.elapsed();
         if let Some(route) = self.route.get() {

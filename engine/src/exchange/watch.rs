@@ -40,7 +40,7 @@ const AHEAD_BYTES_MAX: usize = 16 << 10;
 
 /// What may be sent to a client that only means that somebody is there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum ResponseState {
     /// An interim response.
     BeforeHead,
     /// The beginning of a chunk.
@@ -52,7 +52,7 @@ pub(crate) enum Place {
     Within,
 }
 
-impl Place {
+impl ResponseState {
     /// Where a response is that has not begun.
     pub(crate) fn before(version: Version) -> Self {
         match version {
@@ -69,7 +69,7 @@ pub(crate) struct Watch<'a> {
     pub(crate) connection: &'a ClientFlow<'a>,
     pub(crate) flow: &'a Flow,
     /// Where the response is.
-    pub(crate) place: &'a Cell<Place>,
+    pub(crate) place: &'a Cell<ResponseState>,
     /// All of the request was sent then, and the client had not left.
     pub(crate) since: Instant,
 }
@@ -136,10 +136,10 @@ impl Watch<'_> {
     /// possible in the middle of a response.
     fn ask(&self) -> bool {
         let question: &[u8] = match self.place.get() {
-            Place::BeforeHead => CONTINUE,
-            Place::BetweenChunks => b"0",
-            Place::Silent => return true,
-            Place::Within => return false,
+            ResponseState::BeforeHead => CONTINUE,
+            ResponseState::BetweenChunks => b"0",
+            ResponseState::Silent => return true,
+            ResponseState::Within => return false,
         };
         // It takes nothing only when it has taken nothing for long, which is not for now.
         let _ = self.connection.streams.client.send(question);

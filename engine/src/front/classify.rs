@@ -1,7 +1,7 @@
 //! Reads the ClientHello.
 
 use engine_core::{
-    classify::{Hello, HelloReader, Verdict, alert_for},
+    classify::{ClientHello, HelloReader, Verdict, alert_for},
     outcome::Outcome,
     proxy_protocol::{self, Reading},
 };
@@ -27,7 +27,7 @@ pub(crate) async fn classify(
     connection: &ClientFlow<'_>,
     received: &mut Received,
     trace: &mut Trace,
-) -> Result<Option<Hello>, Outcome> {
+) -> Result<Option<ClientHello>, Outcome> {
     if connection.listener.protocol == Protocol::Tcp {
         return Ok(None);
     }
@@ -40,7 +40,7 @@ pub(crate) async fn classify(
         };
         match verdict {
             Verdict::NeedMore => {}
-            Verdict::Hello(hello) => {
+            Verdict::ClientHello(hello) => {
                 trace.learn(&hello);
                 return Ok(Some(hello));
             }

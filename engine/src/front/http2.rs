@@ -1,7 +1,7 @@
 //! HTTP/2 on a connection: many requests at a time, each a task of its own.
 //!
 //! ```text
-//!   connection's task:  Transport ◄► h2 ──► a stream ──► rt::spawn ─┐
+//!   connection's task:  ByteStream ◄► h2 ──► a stream ──► rt::spawn ─┐
 //!   stream's task:  head ► decide ► admit ► exchange ► account ◄────┘
 //! ```
 //!
@@ -24,7 +24,7 @@ use crate::{
     front::http2::{session::Session, window::Window},
     transport::{
         http2::{
-            SEND_BUFFER_BYTES, Transport,
+            ByteStream, SEND_BUFFER_BYTES,
             control_frames::{Allowance, Side},
             held::Held,
         },
@@ -49,7 +49,7 @@ pub(crate) async fn serve(
     // The waits below have deadlines of their own, and requests have theirs.
     slot.watch_idle(&worker.live, std::time::Duration::MAX);
     slot.closes_gracefully();
-    let mut transport = Transport::new(Rc::clone(&streams.client), ahead);
+    let mut transport = ByteStream::new(Rc::clone(&streams.client), ahead);
     let flood = Rc::default();
     let allowance = Allowance::of(&worker.shared.limits.http2);
     transport.watch((Side::Client, allowance), Rc::clone(&flood));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use engine_core::{
-    classify::{Hello, ServerName, UNRECOGNIZED_NAME},
+    classify::{ClientHello, ServerName, UNRECOGNIZED_NAME},
     outcome::Outcome,
     snapshot::{NoRoute, Route, Snapshot},
 };
@@ -17,7 +17,7 @@ use crate::{context::listener::Protocol, front::classify::refuse, transport::str
 pub(crate) async fn route<'a>(
     connection: &ClientFlow<'_>,
     snapshot: &'a Snapshot,
-    hello: Option<&Hello>,
+    hello: Option<&ClientHello>,
 ) -> Result<&'a Arc<Route>, Outcome> {
     if connection.listener.protocol == Protocol::Tcp {
         return snapshot

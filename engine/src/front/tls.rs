@@ -3,18 +3,18 @@
 use std::{cell::Cell, sync::Arc};
 
 use engine_core::{
-    classify::{Hello, ServerName, UNRECOGNIZED_NAME},
+    classify::{ClientHello, ServerName, UNRECOGNIZED_NAME},
     hostname::Hostname,
     outcome::Outcome,
 };
 use engine_tls::{
-    Cause, SessionError, Terms,
+    Cause, ServerTlsConfig, SessionError,
     peer::Peer,
     policy::{ACME_PROTOCOL, AcceptError, MinVersion},
 };
 
 use crate::{
-    context::{config::Stranger, listener::Protocol, snapshot::Published, tls::Termination},
+    context::{config::UndeclaredName, listener::Protocol, snapshot::Published, tls::Termination},
     exchange::{connection::Connection, tls_info::TlsInfo},
     front::{classify::refuse, http},
     transport::{
@@ -37,8 +37,8 @@ const INTERNAL_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 80];
 pub(crate) async fn terms(
     connection: &Connection<'_>,
     published: &Published,
-    hello: &Hello,
-) -> Result<Option<Arc<Terms>>, Outcome> {
+    hello: &ClientHello,
+) -> Result<Option<Arc<ServerTlsConfig>>, Outcome> {
     let Published {
         tls,
         snapshot,
@@ -81,8 +81,8 @@ pub(crate) async fn terms(
 /// How the connection ended early.
 pub(crate) async fn serve(
     connection: &Connection<'_>,
-    terms: Arc<Terms>,
-    (hello, received): (Hello, Received),
+    terms: Arc<ServerTlsConfig>,
+    (hello, received): (ClientHello, Received),
     endpoints: Endpoints,
 ) -> Result<Outcome, Outcome> {
     // Apart, so that a connection at rest keeps neither the room for it nor the hello.
@@ -97,8 +97,8 @@ pub(crate) async fn serve(
 
 async fn accept(
     connection: &Connection<'_>,
-    terms: Arc<Terms>,
-    (hello, received): (Hello, Received),
+    terms: Arc<ServerTlsConfig>,
+    (hello, received): (ClientHello, Received),
     endpoints: Endpoints,
 ) -> Result<Box<TlsInfo>, Outcome> {
     let hello = &hello;
@@ -140,11 +140,11 @@ async fn accept(
 }
 
 /// Tells control of a name without a certificate: it may want to have one.
-fn tell_of_stranger(connection: &Connection<'_>, hello: &Hello, endpoints: &Endpoints) {
+fn tell_of_stranger(connection: &Connection<'_>, hello: &ClientHello, endpoints: &Endpoints) {
     let strangers = &connection.worker.shared.strangers;
     if let (Some(strangers), Some(name)) = (strangers, name_of(hello)) {
         // Full: there are enough of them.
-        let _ = strangers.try_send(Stranger {
+        let _ = strangers.try_send(UndeclaredName {
             name: name.clone(),
             client: endpoints.client.ip(),
         });
@@ -152,7 +152,11 @@ fn tell_of_stranger(connection: &Connection<'_>, hello: &Hello, endpoints: &Endp
 }
 
 /// Refuses a handshake that need not begin.
-async fn refuse_hello(connection: &Connection<'_>, hello: &Hello, error: &AcceptError) -> Outcome {
+async fn refuse_hello(
+    connection: &Connection<'_>,
+    hello: &ClientHello,
+    error: &AcceptError,
+) -> Outcome {
     if let Some(alert) = error.alert() {
         refuse(connection, alert).await;
     }
@@ -171,7 +175,7 @@ async fn refuse_hello(connection: &Connection<'_>, hello: &Hello, error: &Accept
 }
 
 /// Whether some network has the TLS of the name end here.
-fn is_declared(connection: &Connection<'_>, hello: &Hello) -> bool {
+fn is_declared(connection: &Connection<'_>, hello: &ClientHello) -> bool {
     let current = connection.worker.current();
     let Published { tls, snapshot, .. } = &*current.0;
     name_of(hello).is_some_and(|name| tls.of(name, snapshot).is_some())
@@ -207,7 +211,7 @@ fn count_failed(connection: &Connection<'_>, cause: Cause) {
         });
 }
 
-fn name_of(hello: &Hello) -> Option<&Hostname> {
+fn name_of(hello: &ClientHello) -> Option<&Hostname> {
     match &hello.name {
         ServerName::Host(name) => Some(name),
         ServerName::Absent | ServerName::IpLiteral | ServerName::Invalid(_) => None,

@@ -4,8 +4,8 @@ use std::io;
 
 use crate::{
     context::scratch::{SMALL_PIECE, Scratch},
-    relay::{Lane, Step},
-    transport::held::Held,
+    relay::{Half, Step},
+    transport::unsent::Unsent,
 };
 
 /// The piece that a flow starts with. It grows while pieces are full and taken whole.
@@ -15,12 +15,12 @@ const FIRST_PIECE: usize = 64 << 10;
 #[derive(Debug)]
 pub(crate) struct Copier<'a> {
     scratch: &'a Scratch,
-    held: Held,
+    held: Unsent,
     piece: usize,
 }
 
 impl<'a> Copier<'a> {
-    pub(crate) fn new(scratch: &'a Scratch, first: Held) -> Self {
+    pub(crate) fn new(scratch: &'a Scratch, first: Unsent) -> Self {
         scratch.hold(0, first.capacity());
         Self {
             scratch,
@@ -35,9 +35,9 @@ impl<'a> Copier<'a> {
     }
 
     /// Passes on what is held, else one piece; gives what comes next and the bytes moved.
-    pub(super) fn step(&mut self, lane: &Lane<'_>) -> (Step, u64) {
+    pub(super) fn step(&mut self, half: &Half<'_>) -> (Step, u64) {
         if !self.held.is_empty() {
-            return self.send_held(lane);
+            return self.send_held(half);
         }
         let scratch = self.scratch;
         let piece = if scratch.is_crowded() {
@@ -45,19 +45,19 @@ impl<'a> Copier<'a> {
         } else {
             self.piece
         };
-        let piece = piece.min(lane.left());
+        let piece = piece.min(half.left());
         scratch
-            .with(piece, |buffer| self.move_piece(lane, buffer))
+            .with(piece, |buffer| self.move_piece(half, buffer))
             .unwrap_or_else(|step| (step, 0))
     }
 
-    fn send_held(&mut self, lane: &Lane<'_>) -> (Step, u64) {
+    fn send_held(&mut self, half: &Half<'_>) -> (Step, u64) {
         let before = self.held.capacity();
-        let sent = self.held.send(|bytes| lane.to().send(bytes));
+        let sent = self.held.send(|bytes| half.to().send(bytes));
         self.scratch.hold(before, self.held.capacity());
         match sent {
             Ok(bytes) => {
-                lane.count(bytes);
+                half.count(bytes);
                 let is_done = self.held.is_empty();
                 (
                     if is_done {
@@ -69,27 +69,27 @@ impl<'a> Copier<'a> {
                 )
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => (Step::WaitWritable, 0),
-            Err(_) => (Step::Broken(lane.destination_broke()), 0),
+            Err(_) => (Step::Broken(half.destination_broke()), 0),
         }
     }
 
-    fn move_piece(&mut self, lane: &Lane<'_>, buffer: &mut [u8]) -> Result<(Step, u64), Step> {
-        let received = match lane.from().recv(buffer) {
+    fn move_piece(&mut self, half: &Half<'_>, buffer: &mut [u8]) -> Result<(Step, u64), Step> {
+        let received = match half.from().recv(buffer) {
             Ok(0) => return Err(Step::End),
             Ok(received) => received,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 return Err(Step::WaitReadable);
             }
-            Err(_) => return Err(Step::Broken(lane.source_broke())),
+            Err(_) => return Err(Step::Broken(half.source_broke())),
         };
-        lane.took(received);
-        let sent = match lane.to().send(&buffer[..received]) {
+        half.took(received);
+        let sent = match half.to().send(&buffer[..received]) {
             Ok(sent) => sent,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(_) => return Err(Step::Broken(lane.destination_broke())),
+            Err(_) => return Err(Step::Broken(half.destination_broke())),
         };
         if sent > 0 {
-            lane.count(sent as u64);
+            half.count(sent as u64);
         }
         if sent < received {
             self.hold(&buffer[sent..received]);
@@ -103,7 +103,7 @@ impl<'a> Copier<'a> {
     }
 
     fn hold(&mut self, rest: &[u8]) {
-        self.held = Held::new(rest.to_vec(), 0);
+        self.held = Unsent::new(rest.to_vec(), 0);
         self.scratch.hold(0, self.held.capacity());
     }
 }

@@ -7,7 +7,7 @@ use std::{io, os::fd::AsFd};
 
 use engine_sys::pipe::Pipe;
 
-use crate::relay::{Lane, Step};
+use crate::relay::{Half, Step};
 
 /// Splices one direction. It has a pipe only while there are bytes in it.
 #[derive(Debug, Default)]
@@ -31,54 +31,54 @@ impl Splicer {
     ///
     /// # Errors
     /// [`Refused`], with nothing lost: the caller copies instead.
-    pub(super) fn step(&mut self, lane: &Lane<'_>) -> Result<(Step, u64), Refused> {
+    pub(super) fn step(&mut self, half: &Half<'_>) -> Result<(Step, u64), Refused> {
         if !self.is_empty() {
-            return Ok(self.empty(lane));
+            return Ok(self.empty(half));
         }
-        let (from, _) = lane.sockets().ok_or(Refused)?;
-        let pipes = &lane.wire.connection.worker.pipes;
+        let (from, _) = half.sockets().ok_or(Refused)?;
+        let pipes = &half.wire.connection.worker.pipes;
         let pipe = pipes.take().map_err(|_| Refused)?;
-        match pipe.fill(from.as_fd(), lane.left()) {
+        match pipe.fill(from.as_fd(), half.left()) {
             Ok(0) => {
                 pipes.give(pipe);
                 Ok((Step::End, 0))
             }
             Ok(filled) => {
-                lane.took(filled);
+                half.took(filled);
                 self.in_pipe = filled;
                 self.pipe = Some(pipe);
-                Ok(self.empty(lane))
+                Ok(self.empty(half))
             }
             Err(error) => {
                 pipes.give(pipe);
                 match error.raw_os_error() {
                     Some(libc::EAGAIN) => Ok((Step::WaitReadable, 0)),
                     Some(libc::EINVAL | libc::ENOSYS | libc::EPERM) => Err(Refused),
-                    _ => Ok((Step::Broken(lane.source_broke()), 0)),
+                    _ => Ok((Step::Broken(half.source_broke()), 0)),
                 }
             }
         }
     }
 
     /// Passes on what is in the pipe.
-    pub(super) fn empty(&mut self, lane: &Lane<'_>) -> (Step, u64) {
+    pub(super) fn empty(&mut self, half: &Half<'_>) -> (Step, u64) {
         let Some(pipe) = &self.pipe else {
             return (Step::WaitReadable, 0);
         };
-        let drained = match pipe.drain(lane.to().socket().as_fd(), self.in_pipe) {
+        let drained = match pipe.drain(half.to().socket().as_fd(), self.in_pipe) {
             Ok(drained) => drained,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 return (Step::WaitWritable, 0);
             }
-            Err(_) => return (Step::Broken(lane.destination_broke()), 0),
+            Err(_) => return (Step::Broken(half.destination_broke()), 0),
         };
-        lane.count(drained as u64);
+        half.count(drained as u64);
         self.in_pipe -= drained;
         if !self.is_empty() {
             return (Step::WaitWritable, drained as u64);
         }
         if let Some(pipe) = self.pipe.take() {
-            lane.wire.connection.worker.pipes.give(pipe);
+            half.wire.connection.worker.pipes.give(pipe);
         }
         (Step::WaitReadable, drained as u64)
     }

@@ -43,9 +43,9 @@ use crate::{
     relay::{Wire, relay},
     rt::{self, Driver, Readiness},
     transport::{
-        End,
-        held::Held,
+        Transport,
         streams::{ClientFlow, Streams},
+        unsent::Unsent,
     },
 };
 
@@ -75,7 +75,7 @@ enum Fault {
 struct Bed {
     network: NetworkId,
     streams: Streams,
-    upstream: End,
+    upstream: Transport,
 }
 
 /// Its other streams.
@@ -134,13 +134,16 @@ fn listening(worker: &WorkerContext) -> Listening {
     worker.current().0.listeners[&ListenerId(0)].clone()
 }
 
-fn pair() -> (TcpStream, End) {
+fn pair() -> (TcpStream, Transport) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (ours, _) = listener.accept().unwrap();
     theirs.set_nonblocking(true).unwrap();
     ours.set_nonblocking(true).unwrap();
-    (theirs, End::plain(Readiness::new(ours.into()).unwrap()))
+    (
+        theirs,
+        Transport::plain(Readiness::new(ours.into()).unwrap()),
+    )
 }
 
 impl Bed {
@@ -191,7 +194,7 @@ impl Bed {
             flow: &trace.flow,
         };
         let stages = async {
-            let mut relayed = pin!(relay(&wire, Held::default(), IDLE));
+            let mut relayed = pin!(relay(&wire, Unsent::default(), IDLE));
             let relayed = poll_fn(|cx| {
                 self.commit(signals.fault.take());
                 relayed.as_mut().poll(cx)

@@ -1,4 +1,4 @@
-//! What h2 reads and writes: an end of a connection, driven by readiness.
+//! What h2 reads and writes: the bytes of a connection, driven by readiness.
 //!
 //! h2 reads for as long as there is something, and writes frame by frame. Here a busy connection
 //! gives way after a turn, and frames leave together.
@@ -21,7 +21,7 @@ use engine_http::refusal::Refusal;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::transport::{
-    End,
+    Transport,
     http2::{
         control_frames::{Allowance, ControlFrames, Frame, Side, kind},
         held::Held,
@@ -51,9 +51,9 @@ thread_local! {
 
 type Wait = Pin<Box<dyn Future<Output = io::Result<()>>>>;
 
-/// An end of a connection, as h2 takes it.
-pub(crate) struct Transport {
-    end: Rc<End>,
+/// A connection, as h2 reads and writes it.
+pub(crate) struct ByteStream {
+    transport: Rc<Transport>,
     /// What was received by whoever found out that this is HTTP/2.
     ahead: ReadAhead,
     reading: Option<Wait>,
@@ -81,10 +81,10 @@ struct Watched {
     has_settings: Rc<Cell<bool>>,
 }
 
-impl Transport {
-    pub(crate) fn new(end: Rc<End>, ahead: ReadAhead) -> Self {
+impl ByteStream {
+    pub(crate) fn new(transport: Rc<Transport>, ahead: ReadAhead) -> Self {
         Self {
-            end,
+            transport,
             ahead,
             reading: None,
             writing: None,
@@ -160,7 +160,7 @@ impl Transport {
             return Ok(());
         }
         let place = into.initialize_unfilled();
-        let count = self.end.recv(place)?;
+        let count = self.transport.recv(place)?;
         self.is_drained = count < place.len();
         self.taken += count;
         into.advance(count);
@@ -181,11 +181,11 @@ impl Transport {
                 SPARE.set(std::mem::take(&mut self.gathered));
                 return Poll::Ready(Ok(()));
             }
-            match self.end.send(&self.gathered[self.sent..]) {
+            match self.transport.send(&self.gathered[self.sent..]) {
                 Ok(count) => self.sent += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let end = Rc::clone(&self.end);
-                    self.writing = Some(Box::pin(async move { end.writable().await }));
+                    let transport = Rc::clone(&self.transport);
+                    self.writing = Some(Box::pin(async move { transport.writable().await }));
                 }
                 Err(error) => return Poll::Ready(Err(error)),
             }
@@ -196,17 +196,19 @@ impl Transport {
     fn poll_last(
         &mut self,
         cx: &mut Context<'_>,
-        last: impl FnOnce(Rc<End>) -> Wait,
+        last: impl FnOnce(Rc<Transport>) -> Wait,
     ) -> Poll<io::Result<()>> {
-        let end = &self.end;
-        let wait = self.writing.get_or_insert_with(|| last(Rc::clone(end)));
+        let transport = &self.transport;
+        let wait = self
+            .writing
+            .get_or_insert_with(|| last(Rc::clone(transport)));
         let waited = ready!(wait.as_mut().poll(cx));
         self.writing = None;
         Poll::Ready(waited)
     }
 }
 
-impl AsyncRead for Transport {
+impl AsyncRead for ByteStream {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -232,13 +234,13 @@ impl AsyncRead for Transport {
                 }
             }
             // Also where there is more: this is how the connection gives way.
-            let end = Rc::clone(&this.end);
-            this.reading = Some(Box::pin(async move { end.readable().await }));
+            let transport = Rc::clone(&this.transport);
+            this.reading = Some(Box::pin(async move { transport.readable().await }));
         }
     }
 }
 
-impl AsyncWrite for Transport {
+impl AsyncWrite for ByteStream {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -270,10 +272,12 @@ impl AsyncWrite for Transport {
         if !this.gathered.is_empty() {
             ready!(this.poll_send(cx))?;
         }
-        if this.end.as_plain().is_some() {
+        if this.transport.as_plain().is_some() {
             return Poll::Ready(Ok(()));
         }
-        this.poll_last(cx, |end| Box::pin(async move { end.flushed().await }))
+        this.poll_last(cx, |transport| {
+            Box::pin(async move { transport.flushed().await })
+        })
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -281,6 +285,8 @@ impl AsyncWrite for Transport {
         if !this.gathered.is_empty() {
             ready!(this.poll_send(cx))?;
         }
-        this.poll_last(cx, |end| Box::pin(async move { end.end().await }))
+        this.poll_last(cx, |transport| {
+            Box::pin(async move { transport.shut_down().await })
+        })
     }
 }

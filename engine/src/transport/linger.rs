@@ -70,7 +70,7 @@ pub(crate) async fn linger(connection: &ClientFlow<'_>, bounds: Linger) {
 async fn throw_away(connection: &ClientFlow<'_>, bounds: Linger) {
     let client = &connection.streams.client;
     let ends_at = Instant::now() + bounds.time;
-    if !matches!(until(ends_at, client.end()).await, Ok(Ok(()))) {
+    if !matches!(until(ends_at, client.shut_down()).await, Ok(Ok(()))) {
         return;
     }
     // What comes in a session is not worth to be decrypted.

@@ -4,7 +4,7 @@ use std::io;
 
 use crate::{
     context::WorkerContext,
-    transport::{End, held::Held},
+    transport::{Transport, unsent::Unsent},
 };
 
 /// The most that is received at once while a head is waited for. What follows a head waits in the
@@ -42,10 +42,10 @@ impl ReadAhead {
     }
 
     /// Uses up to `count_max` bytes, as something to be sent behind a head.
-    pub(crate) fn take_behind(&mut self, head: Vec<u8>, count_max: u64) -> Held {
+    pub(crate) fn take_behind(&mut self, head: Vec<u8>, count_max: u64) -> Unsent {
         let unused = self.unused();
         let count = usize::try_from(count_max).map_or(unused.len(), |max| max.min(unused.len()));
-        let held = Held::behind(head, &unused[..count]);
+        let held = Unsent::behind(head, &unused[..count]);
         self.consume(count);
         held
     }
@@ -54,7 +54,11 @@ impl ReadAhead {
     ///
     /// # Errors
     /// Those of [`End::recv`], `WouldBlock` among them.
-    pub(crate) fn receive(&mut self, worker: &WorkerContext, from: &End) -> io::Result<usize> {
+    pub(crate) fn receive(
+        &mut self,
+        worker: &WorkerContext,
+        from: &Transport,
+    ) -> io::Result<usize> {
         self.receive_up_to(PIECE_BYTES, worker, from)
     }
 
@@ -66,7 +70,7 @@ impl ReadAhead {
         &mut self,
         size: usize,
         worker: &WorkerContext,
-        from: &End,
+        from: &Transport,
     ) -> io::Result<usize> {
         worker.scratch.with(size, |scratch| {
             let count = from.recv(scratch)?;

@@ -8,7 +8,7 @@ use std::{
 
 use engine_core::outcome::Outcome;
 
-use crate::transport::{held::Held, read_ahead::ReadAhead, streams::ClientFlow};
+use crate::transport::{read_ahead::ReadAhead, streams::ClientFlow, unsent::Unsent};
 
 /// Bytes that a client may have sent behind a whole hello and that are taken with it: one more
 /// full-sized segment of a jumbo frame. The rest waits in the socket.
@@ -83,8 +83,8 @@ impl Received {
     }
 
     /// What the upstream is to receive first.
-    pub(crate) fn into_first(self) -> Held {
-        Held::new(self.bytes, self.start)
+    pub(crate) fn into_first(self) -> Unsent {
+        Unsent::new(self.bytes, self.start)
     }
 
     /// What the gateway itself is to read first.

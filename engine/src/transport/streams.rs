@@ -11,7 +11,7 @@ use engine_core::outcome::Outcome;
 use engine_sys::socket;
 use engine_tls::Cause;
 
-use crate::{context::FlowContext, transport::End};
+use crate::{context::FlowContext, transport::Transport};
 
 /// A flow, with its client's stream.
 #[derive(Clone, Copy, Debug)]
@@ -32,8 +32,8 @@ impl<'a> Deref for ClientFlow<'a> {
 #[derive(Debug)]
 pub(crate) struct Streams {
     /// Streams of HTTP/2 share it.
-    pub(crate) client: Rc<End>,
-    pub(crate) upstream: OnceCell<End>,
+    pub(crate) client: Rc<Transport>,
+    pub(crate) upstream: OnceCell<Transport>,
     /// How the client is parted from, where its outcome alone does not say.
     pub(crate) parting: Cell<Parting>,
     /// Why the client's handshake failed.
@@ -54,7 +54,7 @@ pub(crate) enum Parting {
 
 impl Streams {
     /// A client that is not connected with anybody.
-    pub(crate) fn of(client: Rc<End>) -> Self {
+    pub(crate) fn of(client: Rc<Transport>) -> Self {
         Self {
             client,
             upstream: OnceCell::new(),
@@ -80,7 +80,7 @@ impl Streams {
             let _ = socket::reset_on_close(self.client.socket().as_fd());
         } else {
             // Fails when the client is gone, or reads so slowly that it need not know.
-            let _ = self.client.say_end();
+            let _ = self.client.close_notify();
         }
         if let Some(upstream) = self.upstream.get().filter(|_| resets_upstream) {
             // Fails only when the upstream is gone already.

@@ -12,9 +12,9 @@ use std::{
 use bytes::Bytes;
 
 use crate::transport::{
-    End,
+    Transport,
     http2::{
-        Transport,
+        ByteStream,
         control_frames::{Allowance, Side},
     },
     read_ahead::ReadAhead,
@@ -32,18 +32,18 @@ const ALLOWANCE: Allowance = Allowance {
 /// # Errors
 /// When the connection breaks, or what comes is not HTTP/2.
 pub(crate) async fn ask(
-    end: End,
+    transport: Transport,
     question: http::Request<()>,
     head_bytes_max: usize,
 ) -> io::Result<u16> {
-    let mut transport = Transport::new(Rc::new(end), ReadAhead::default());
+    let mut stream = ByteStream::new(Rc::new(transport), ReadAhead::default());
     let flood = Rc::<Cell<_>>::default();
-    transport.watch((Side::Upstream, ALLOWANCE), Rc::clone(&flood));
+    stream.watch((Side::Upstream, ALLOWANCE), Rc::clone(&flood));
     let mut builder = h2::client::Builder::new();
     builder
         .enable_push(false)
         .max_header_list_size(u32::try_from(head_bytes_max).unwrap_or(u32::MAX));
-    let handshake = builder.handshake::<_, Bytes>(transport);
+    let handshake = builder.handshake::<_, Bytes>(stream);
     let (mut sender, mut driver) = handshake.await.map_err(io::Error::other)?;
     let asked = sender.send_request(question, true);
     let (mut answer, _) = asked.map_err(io::Error::other)?;

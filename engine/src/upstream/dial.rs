@@ -10,7 +10,7 @@ use std::{
 
 use engine_core::{
     balance::{Balance, Draw, Occupied},
-    classify::Hello,
+    classify::ClientHello,
     outcome::Outcome,
     proxy_protocol::{self, Outgoing, Version},
     snapshot::{Route, Target},
@@ -25,9 +25,9 @@ use crate::{
     },
     rt::Readiness,
     transport::{
-        held::Held,
         received::{Endpoints, Received},
         streams::ClientFlow,
+        unsent::Unsent,
     },
     upstream::{
         pick::Pick,
@@ -41,7 +41,7 @@ use crate::{
 pub(crate) struct Upstream {
     pub(crate) socket: Readiness,
     /// The client's first bytes, as far as the target did not take them yet.
-    pub(crate) first: Held,
+    pub(crate) first: Unsent,
     /// The count against the target, where the route goes by it.
     pub(crate) load: Option<Occupied>,
 }
@@ -50,7 +50,7 @@ pub(crate) struct Upstream {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Introduction<'a> {
     pub(crate) endpoints: Endpoints,
-    pub(crate) hello: Option<&'a Hello>,
+    pub(crate) hello: Option<&'a ClientHello>,
 }
 
 /// Dials the targets of a route, one after the other, until one takes the connection.
@@ -82,7 +82,7 @@ pub(crate) async fn dial(
     loop {
         let pick = Pick {
             route,
-            standing: &permit.route.standing,
+            outliers: &permit.route.outliers,
             tried: &tried,
             marked: None,
         };
@@ -142,9 +142,9 @@ impl Dialing<'_> {
         trace.target = Some(address);
         target.health.answer_request();
         let worker = self.connection.worker;
-        let standing = &self.permit.route.standing;
-        if !standing.is_clean() {
-            standing.answered(target.id, &self.ejection, worker.nanoseconds());
+        let outliers = &self.permit.route.outliers;
+        if !outliers.is_clean() {
+            outliers.answered(target.id, &self.ejection, worker.nanoseconds());
         }
         let (ledger, tally) = (&worker.ledger, &self.permit.route);
         ledger.count(tally, |tally| tally.bytes_in += bytes);
@@ -168,8 +168,8 @@ impl Dialing<'_> {
             return;
         }
         let worker = self.connection.worker;
-        let (route, standing) = (self.route, &self.permit.route.standing);
-        standing.failed(route, target.id, &self.ejection, worker.nanoseconds());
+        let (route, outliers) = (self.route, &self.permit.route.outliers);
+        outliers.failed(route, target.id, &self.ejection, worker.nanoseconds());
     }
 }
 
@@ -200,7 +200,7 @@ pub(crate) async fn attempt(
     connection: &ClientFlow<'_>,
     netns: &Netns,
     addresses: &[SocketAddr],
-    first: &mut Held,
+    first: &mut Unsent,
     deadline: Instant,
 ) -> io::Result<(Readiness, u64, SocketAddr)> {
     let liveness = connection.worker.shared.limits.liveness();

@@ -34,9 +34,9 @@ use crate::{
     },
     rt,
     transport::{
-        End,
+        Transport,
         http2::{
-            SEND_BUFFER_BYTES, Transport,
+            ByteStream, SEND_BUFFER_BYTES,
             control_frames::{Allowance, Side},
         },
         read_ahead::ReadAhead,
@@ -149,16 +149,16 @@ impl Upstreams {
     ///
     /// # Errors
     /// When it broke meanwhile.
-    pub(crate) async fn add(&self, key: Option<Key>, end: End) -> io::Result<Lease> {
-        let is_tls = end.as_plain().is_none();
-        let local = socket::local_address(end.socket().as_fd()).ok();
-        let mut transport = Transport::new(Rc::new(end), ReadAhead::default());
+    pub(crate) async fn add(&self, key: Option<Key>, transport: Transport) -> io::Result<Lease> {
+        let is_tls = transport.as_plain().is_none();
+        let local = socket::local_address(transport.socket().as_fd()).ok();
+        let mut stream = ByteStream::new(Rc::new(transport), ReadAhead::default());
         let flood = Rc::default();
         let allowance = Allowance::of(&self.limits);
-        transport.watch((Side::Upstream, allowance), Rc::clone(&flood));
-        let has_settings = transport.has_settings();
+        stream.watch((Side::Upstream, allowance), Rc::clone(&flood));
+        let has_settings = stream.has_settings();
         let windows = self.limits.upstream_windows(self.level());
-        let handshake = self.builder(windows).handshake::<_, Bytes>(transport);
+        let handshake = self.builder(windows).handshake::<_, Bytes>(stream);
         let (sender, driver) = handshake.await.map_err(io::Error::other)?;
         let is_over = Rc::new(Cell::new(false));
         let upstream = Rc::new(Upstream {

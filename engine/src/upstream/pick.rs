@@ -6,14 +6,14 @@ use engine_core::{
     snapshot::{Route, Target},
 };
 
-use crate::context::standing::Standing;
+use crate::context::outliers::OutlierDetection;
 
 /// What the next choice goes by.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pick<'a> {
     pub(crate) route: &'a Route,
     /// What this worker has seen of the route's targets.
-    pub(crate) standing: &'a Standing,
+    pub(crate) outliers: &'a OutlierDetection,
     /// Those that failed already, by their positions in this route. They are remembered rather than
     /// counted, because the order may be another one a moment later.
     pub(crate) tried: &'a [usize],
@@ -35,12 +35,12 @@ impl Pick<'_> {
         if let [only] = targets {
             return (self.tried.is_empty() && !only.health.is_down()).then_some(0);
         }
-        let standing = self.standing;
-        let now = match standing.is_clean() {
+        let outliers = self.outliers;
+        let now = match outliers.is_clean() {
             true => 0,
             false => now(),
         };
-        let is_out = |target: &Target| !standing.is_clean() && standing.is_out(target.id, now);
+        let is_out = |target: &Target| !outliers.is_clean() && outliers.is_out(target.id, now);
         let marked = self.marked.and_then(|marked| {
             let place = targets.iter().position(|target| target.id == marked)?;
             (self.is_well(place) && !is_out(&targets[place])).then_some(place)
@@ -55,7 +55,7 @@ impl Pick<'_> {
         }
         let draw = draw();
         let next = nth(&self.route.balance, &candidates, draw, 0);
-        if next.is_some() || standing.is_clean() {
+        if next.is_some() || outliers.is_clean() {
             return next;
         }
         for (candidate, is_well) in candidates.iter_mut().zip(well) {
@@ -114,14 +114,14 @@ mod tests {
     }
 
     fn next(
-        (route, standing): (&Route, &Standing),
+        (route, outliers): (&Route, &OutlierDetection),
         turn: u64,
         tried: &[usize],
         marked: Option<TargetId>,
     ) -> Option<usize> {
         let pick = Pick {
             route,
-            standing,
+            outliers,
             tried,
             marked,
         };
@@ -141,12 +141,12 @@ mod tests {
 
     #[test]
     fn a_target_that_failed_is_not_tried_again_however_loads_change() {
-        let standing = Standing::default();
+        let outliers = OutlierDetection::default();
         for balance in all() {
             for turn in 0..4 {
                 let route = route(balance.clone(), 3);
                 let (mut tried, mut held) = (Vec::new(), Vec::new());
-                while let Some(index) = next((&route, &standing), turn, &tried, None) {
+                while let Some(index) = next((&route, &outliers), turn, &tried, None) {
                     assert!(!tried.contains(&index), "{balance:?}: {index}");
                     // The one that failed has the fewest connections of all from now on.
                     for (other, target) in route.targets.iter().enumerate() {
@@ -160,23 +160,23 @@ mod tests {
             }
         }
         let only = route(Balance::LeastConnections, 1);
-        assert_eq!(next((&only, &standing), 0, &[], None), Some(0));
-        assert_eq!(next((&only, &standing), 0, &[0], None), None);
+        assert_eq!(next((&only, &outliers), 0, &[], None), Some(0));
+        assert_eq!(next((&only, &outliers), 0, &[0], None), None);
         only.targets[0].health.set_down(true);
-        assert_eq!(next((&only, &standing), 0, &[], None), None);
+        assert_eq!(next((&only, &outliers), 0, &[], None), None);
     }
 
     #[test]
     fn a_mark_wins_over_the_turn_and_not_over_health() {
         for balance in all() {
-            let (route, standing) = (route(balance, 3), Standing::default());
+            let (route, outliers) = (route(balance, 3), OutlierDetection::default());
             let marked = Some(route.targets[1].id);
             for turn in 0..4 {
-                assert_eq!(next((&route, &standing), turn, &[], marked), Some(1));
+                assert_eq!(next((&route, &outliers), turn, &[], marked), Some(1));
             }
-            assert_ne!(next((&route, &standing), 0, &[1], marked), Some(1));
+            assert_ne!(next((&route, &outliers), 0, &[1], marked), Some(1));
             route.targets[1].health.set_down(true);
-            assert_ne!(next((&route, &standing), 0, &[], marked), Some(1));
+            assert_ne!(next((&route, &outliers), 0, &[], marked), Some(1));
         }
     }
 
@@ -187,11 +187,11 @@ mod tests {
             ..Ejection::default()
         };
         for balance in all() {
-            let (route, standing) = (route(balance, 2), Standing::default());
-            assert!(standing.failed(&route, route.targets[0].id, &ejection, 0));
+            let (route, outliers) = (route(balance, 2), OutlierDetection::default());
+            assert!(outliers.failed(&route, route.targets[0].id, &ejection, 0));
             for turn in 0..4 {
-                assert_eq!(next((&route, &standing), turn, &[], None), Some(1));
-                assert_eq!(next((&route, &standing), turn, &[1], None), Some(0));
+                assert_eq!(next((&route, &outliers), turn, &[], None), Some(1));
+                assert_eq!(next((&route, &outliers), turn, &[1], None), Some(0));
             }
         }
     }

@@ -15,7 +15,7 @@ use ahash::RandomState;
 use engine_core::ids::NetworkId;
 use engine_sys::netns::Identity;
 
-use crate::{context::live::Dialed, transport::End};
+use crate::{context::live::Dialed, transport::Transport};
 
 /// Whom a connection leads to. Tenants may use the same addresses, and what proved to be one name
 /// has not proved to be another.
@@ -45,7 +45,7 @@ pub(crate) struct Pool {
 
 #[derive(Debug)]
 struct Resting {
-    end: End,
+    transport: Transport,
     /// Where it leaves from.
     local: Option<IpAddr>,
     since: Instant,
@@ -76,17 +76,17 @@ impl Pool {
 
     /// A connection that is still open as far as this end knows, and where it leaves from. `is_fresh`: one that gave a
     /// response just now, since the request may not be repeated.
-    pub(crate) fn take(&self, key: &Key, is_fresh: bool) -> Option<(End, Option<IpAddr>)> {
+    pub(crate) fn take(&self, key: &Key, is_fresh: bool) -> Option<(Transport, Option<IpAddr>)> {
         let mut resting = self.resting.borrow_mut();
         let stack = resting.get_mut(key)?;
         let now = Instant::now();
         let is_old = |top: &Resting| is_fresh && now.saturating_duration_since(top.since) > FRESH;
         while let Some(top) = stack.pop_if(|top| !is_old(top)) {
             self.forget(key);
-            if now < top.until && top.end.is_quiet() {
-                return Some((top.end, top.local));
+            if now < top.until && top.transport.is_quiet() {
+                return Some((top.transport, top.local));
             }
-            part(&top.end);
+            part(&top.transport);
         }
         if stack.is_empty() {
             resting.remove(key);
@@ -104,7 +104,7 @@ impl Pool {
     pub(crate) fn give(
         &self,
         key: Key,
-        (end, local): (End, Option<IpAddr>),
+        (transport, local): (Transport, Option<IpAddr>),
         rests_for: Option<u32>,
     ) {
         let rest_max = rests_for.map_or(self.rest_max, |seconds| {
@@ -113,7 +113,7 @@ impl Pool {
             left.min(self.rest_max)
         });
         if rest_max.is_zero() || !self.enter(&key) {
-            part(&end);
+            part(&transport);
             return;
         }
         let since = Instant::now();
@@ -121,7 +121,7 @@ impl Pool {
         let mut resting = self.resting.borrow_mut();
         let stack = resting.entry(key).or_default();
         stack.push(Resting {
-            end,
+            transport,
             local,
             since,
             until,
@@ -159,21 +159,26 @@ impl Pool {
 
     /// Keeps a connection in place of the one that has rested longest: it was opened though that one
     /// was there, and upstreams do not have room for one more after each such request.
-    pub(crate) fn replace(&self, key: Key, kept: (End, Option<IpAddr>), rests_for: Option<u32>) {
+    pub(crate) fn replace(
+        &self,
+        key: Key,
+        kept: (Transport, Option<IpAddr>),
+        rests_for: Option<u32>,
+    ) {
         let oldest = match self.resting.borrow_mut().get_mut(&key) {
             Some(stack) if !stack.is_empty() => Some(stack.remove(0)),
             Some(_) | None => None,
         };
         if let Some(oldest) = oldest {
             self.forget(&key);
-            part(&oldest.end);
+            part(&oldest.transport);
         }
         self.give(key, kept, rests_for);
     }
 
     /// Closes what has rested for too long, or was closed by the other end.
     pub(crate) fn sweep(&self, now: Instant) {
-        self.keep(|_, resting| now < resting.until && resting.end.is_quiet());
+        self.keep(|_, resting| now < resting.until && resting.transport.is_quiet());
     }
 
     /// Closes all connections into networks that are gone.
@@ -197,7 +202,7 @@ impl Pool {
             stack.retain(|resting| {
                 let stays = keeps(key, resting);
                 if !stays {
-                    part(&resting.end);
+                    part(&resting.transport);
                 }
                 stays
             });
@@ -213,9 +218,9 @@ impl Pool {
 }
 
 /// Says that the end of a session is meant, before its socket is closed (RFC 8446 section 6.1).
-fn part(end: &End) {
+fn part(transport: &Transport) {
     // Who is gone, or takes nothing, is not waited for.
-    let _ = end.say_end();
+    let _ = transport.close_notify();
 }
 
 #[cfg(test)]
@@ -230,11 +235,14 @@ mod tests {
     use super::*;
     use crate::rt::{self, Driver, Readiness};
 
-    fn connection(listener: &TcpListener) -> (TcpStream, End) {
+    fn connection(listener: &TcpListener) -> (TcpStream, Transport) {
         let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (theirs, _) = listener.accept().unwrap();
         ours.set_nonblocking(true).unwrap();
-        (theirs, End::plain(Readiness::new(ours.into()).unwrap()))
+        (
+            theirs,
+            Transport::plain(Readiness::new(ours.into()).unwrap()),
+        )
     }
 
     fn with_pool(test: impl FnOnce(&Pool, &Key, &TcpListener)) {
@@ -253,8 +261,8 @@ mod tests {
     #[test]
     fn what_was_opened_in_one_namespace_is_not_given_out_for_another() {
         with_pool(|pool, key, listener| {
-            let (_kept, end) = connection(listener);
-            pool.give(key.clone(), (end, None), None);
+            let (_kept, transport) = connection(listener);
+            pool.give(key.clone(), (transport, None), None);
             let mut moved = key.clone();
             moved.namespace.inode += 1;
             assert!(pool.take(&moved, false).is_none());

@@ -34,7 +34,7 @@ use crate::{
     upstream::{
         Pools,
         resolve::{
-            entry::{Known, Looked, Place},
+            entry::{Known, Looked, Registration},
             names::{Lookup, Name, Scope, Waiting},
             query::Query,
         },
@@ -279,7 +279,7 @@ impl<'a> Stage<'a> {
     fn look(&self, is_over: bool) -> Box<[Found]> {
         let now = Instant::now();
         let found = self.names.iter().zip(self.targets).map(|(name, target)| {
-            let places = |places: Rc<[Place]>| self.may_be(&places, target.endpoint.port());
+            let places = |places: Rc<[Registration]>| self.may_be(&places, target.endpoint.port());
             let name = match name {
                 Ok(None) => return Found::Address,
                 Ok(Some(name)) => name,
@@ -304,10 +304,10 @@ impl<'a> Stage<'a> {
     }
 
     /// Those of a name's places that are no listener of the gateway.
-    fn may_be(&self, places: &[Place], port: u16) -> Found {
+    fn may_be(&self, places: &[Registration], port: u16) -> Found {
         let to = (self.network, self.is_home);
         let bound = || self.published.bound.values();
-        let is_listener = |place: &&Place| led::is_listener(**place, port, to, bound());
+        let is_listener = |place: &&Registration| led::is_listener(**place, port, to, bound());
         let places = places.iter().filter(|place| !is_listener(place));
         let places: Vec<IpAddr> = places.map(|place| place.ip).collect();
         match places.is_empty() {
@@ -419,11 +419,11 @@ async fn look_up(worker: &WorkerContext, pools: &Pools, name: &Name) -> Looked {
 fn led_to(addresses: &[IpAddr], (netns, is_home): (&Netns, bool), ttl: Duration) -> Looked {
     let addresses = addresses.iter().map(IpAddr::to_canonical);
     let may_be = addresses.filter(|ip| led::may_be_used(*ip, is_home));
-    let places: Vec<Place> = may_be
+    let places: Vec<Registration> = may_be
         .map(|ip| {
             let is_here = has(netns, ip);
             let is_elsewhere = || led::is_global(ip) && socket::is_own(ip).unwrap_or(false);
-            Place {
+            Registration {
                 ip,
                 is_at_home: if is_home { is_here } else { is_elsewhere() },
                 is_here,

@@ -12,7 +12,7 @@ use engine_tls::{Cause, SessionError, origin::ConnectError};
 use crate::{
     context::{FlowContext, failure::Failure, tls::origin::Origin},
     transport::{
-        End, Tls,
+        Tls, Transport,
         handshake::{Unshaken, handshake, handshake_until},
     },
     upstream::Pools,
@@ -37,13 +37,13 @@ pub(crate) struct Endpoint<'a> {
 pub(crate) async fn connect(
     (flow, pools): (&FlowContext<'_>, &Pools),
     to: Endpoint<'_>,
-    (end, patience): (&End, Duration),
+    (transport, patience): (&Transport, Duration),
 ) -> Result<(), Failure> {
     let Some(mut session) = begin(pools, to)? else {
         return Ok(());
     };
-    let shaken = handshake(flow, end.socket(), &mut session, patience).await;
-    finish(shaken, session, end, to.address)
+    let shaken = handshake(flow, transport.socket(), &mut session, patience).await;
+    finish(shaken, session, transport, to.address)
 }
 
 /// [`connect`] for whoever asks on no connection's behalf, until a deadline.
@@ -53,13 +53,13 @@ pub(crate) async fn connect(
 pub(crate) async fn connect_until(
     pools: &Pools,
     to: Endpoint<'_>,
-    (end, deadline): (&End, Instant),
+    (transport, deadline): (&Transport, Instant),
 ) -> Result<(), Failure> {
     let Some(mut session) = begin(pools, to)? else {
         return Ok(());
     };
-    let shaken = handshake_until(end.socket(), &mut session, deadline).await;
-    finish(shaken, session, end, to.address)
+    let shaken = handshake_until(transport.socket(), &mut session, deadline).await;
+    finish(shaken, session, transport, to.address)
 }
 
 /// The session of a connection to a target; `None` without TLS.
@@ -91,11 +91,11 @@ fn begin(pools: &Pools, to: Endpoint<'_>) -> Result<Option<Tls>, Outcome> {
 fn finish(
     shaken: Result<(), Unshaken>,
     session: Tls,
-    end: &End,
+    transport: &Transport,
     address: SocketAddr,
 ) -> Result<(), Failure> {
     match shaken {
-        Ok(()) => end.secure(session),
+        Ok(()) => transport.secure(session),
         Err(Unshaken::TimedOut) => return Err(Outcome::ConnectTimeout.into()),
         Err(Unshaken::Failed(error)) => {
             tracing::debug!(%error, %address, "TLS with a target failed");

@@ -1,7 +1,7 @@
 //! TLS at the edge without IO of its own: bytes in, bytes out, for workers that share nothing.
 //!
 //! ```text
-//!   hello ─► Terms::accept ─► ServerSession ◄─► plaintext     Certificates  by name, swapped live
+//!   hello ─► ServerTlsConfig::accept ─► ServerSession ◄─► plaintext     Certificates  by name, swapped live
 //!              ▲                   ▲ Wire                     Tickets       keys, rotated live
 //!            Policies           ciphertext                    Origin ─► ClientSession, upstream
 //! ```
@@ -32,7 +32,7 @@ pub use bundle::Bundle;
 pub use certificates::Certificates;
 pub use failure::{Cause, SessionError};
 pub use origin::Origin;
-pub use policy::{Policies, Policy, Terms};
+pub use policy::{Policies, Policy, ServerTlsConfig};
 pub use scratch::Scratch;
 pub use session::{ClientSession, ServerSession, Session};
 pub use tickets::Tickets;

@@ -7,7 +7,7 @@ use std::{
 
 use aws_lc_rs::digest::{self, Context};
 use engine_core::{
-    classify::{self, Hello},
+    classify::{self, ClientHello},
     hostname::Hostname,
 };
 use rustls::{
@@ -159,7 +159,7 @@ const NO_APPLICATION_PROTOCOL: [u8; 7] = [21, 3, 3, 0, 2, 2, 120];
 
 /// A policy put into force: what a route's snapshot holds, and workers accept with.
 #[derive(Debug)]
-pub struct Terms {
+pub struct ServerTlsConfig {
     certificates: Certificates,
     /// Chooses the cipher in our order.
     config: Arc<ServerConfig>,
@@ -169,12 +169,16 @@ pub struct Terms {
     policy: Policy,
 }
 
-impl Terms {
+impl ServerTlsConfig {
     /// Begins a session with the client whose hello was read from `received`.
     ///
     /// # Errors
     /// Says why not; [`AcceptError::alert`] is what the client should hear.
-    pub fn accept(&self, hello: &Hello, received: &[u8]) -> Result<ServerSession, AcceptError> {
+    pub fn accept(
+        &self,
+        hello: &ClientHello,
+        received: &[u8],
+    ) -> Result<ServerSession, AcceptError> {
         let config = self.config_for(hello, received)?.clone();
         ServerSession::accept(config, received).map_err(AcceptError::Session)
     }
@@ -197,7 +201,7 @@ impl Terms {
 
     pub(crate) fn config_for(
         &self,
-        hello: &Hello,
+        hello: &ClientHello,
         received: &[u8],
     ) -> Result<&Arc<ServerConfig>, AcceptError> {
         let name = match &hello.name {
@@ -228,7 +232,7 @@ impl Terms {
     }
 }
 
-/// Makes [`Terms`] of policies, the same of equal ones: thousands of routes need few of them.
+/// Makes [`ServerTlsConfig`] of policies, the same of equal ones: thousands of routes need few of them.
 ///
 /// Used while a snapshot is built. What no snapshot uses any longer is let go.
 #[derive(Debug)]
@@ -236,7 +240,7 @@ pub struct Policies {
     certificates: Certificates,
     tickets: Tickets,
     challenge: Arc<ServerConfig>,
-    made: HashMap<Policy, Weak<Terms>>,
+    made: HashMap<Policy, Weak<ServerTlsConfig>>,
 }
 
 impl Policies {
@@ -264,7 +268,7 @@ impl Policies {
     ///
     /// # Errors
     /// Says what is wrong with the policy.
-    pub fn terms(&mut self, policy: &Policy) -> Result<Arc<Terms>, PolicyError> {
+    pub fn terms(&mut self, policy: &Policy) -> Result<Arc<ServerTlsConfig>, PolicyError> {
         if let Some(terms) = self.made.get(policy).and_then(Weak::upgrade) {
             return Ok(terms);
         }
@@ -277,7 +281,7 @@ impl Policies {
         let chacha = self.config(policy)?;
         let mut config = chacha.clone();
         config.ignore_client_order = true;
-        let terms = Arc::new(Terms {
+        let terms = Arc::new(ServerTlsConfig {
             certificates: self.certificates.clone(),
             config: Arc::new(config),
             chacha: Arc::new(chacha),

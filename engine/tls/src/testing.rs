@@ -10,7 +10,7 @@ use std::{
     time::SystemTime,
 };
 
-use engine_core::classify::{Hello, HelloReader, Verdict};
+use engine_core::classify::{ClientHello, HelloReader, Verdict};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256,
     PKCS_RSA_SHA256,
@@ -27,8 +27,8 @@ use rustls::{
 };
 
 use crate::{
-    Bundle, Certificates, ClientSession, Policies, Policy, Scratch, ServerSession, SessionError,
-    Terms, Tickets, Wire,
+    Bundle, Certificates, ClientSession, Policies, Policy, Scratch, ServerSession, ServerTlsConfig,
+    SessionError, Tickets, Wire,
     policy::{AcceptError, Roots},
     provider::provider,
     tickets::{Keys, Secret},
@@ -160,7 +160,7 @@ pub(crate) fn seconds_of(year: i32) -> u64 {
 }
 
 /// Terms with a policy's defaults for these certificates.
-pub(crate) fn terms(certificates: &Certificates, policy: &Policy) -> Arc<Terms> {
+pub(crate) fn terms(certificates: &Certificates, policy: &Policy) -> Arc<ServerTlsConfig> {
     let mut policies = Policies::new(certificates.clone(), tickets()).unwrap();
     policies.terms(policy).unwrap()
 }
@@ -304,9 +304,9 @@ pub(crate) struct Both {
 }
 
 /// Reads the hello as the engine does.
-pub(crate) fn hello_of(bytes: &[u8]) -> Hello {
+pub(crate) fn hello_of(bytes: &[u8]) -> ClientHello {
     let verdict = HelloReader::new(64 * 1024).read(bytes);
-    let Verdict::Hello(hello) = verdict else {
+    let Verdict::ClientHello(hello) = verdict else {
         panic!("{verdict:?}");
     };
     hello
@@ -314,7 +314,10 @@ pub(crate) fn hello_of(bytes: &[u8]) -> Hello {
 
 impl Both {
     /// Has the client say its hello and the server accept it.
-    pub(crate) fn meet(mut client: ClientSession, terms: &Terms) -> Result<Self, AcceptError> {
+    pub(crate) fn meet(
+        mut client: ClientSession,
+        terms: &ServerTlsConfig,
+    ) -> Result<Self, AcceptError> {
         let (mut near, far, mut scratch) = (End::default(), End::default(), Scratch::default());
         let waits = client.handshake(&mut near, &mut scratch);
         assert!(matches!(waits, Err(SessionError::WouldBlock)), "{waits:?}");
@@ -347,7 +350,7 @@ impl Both {
     }
 
     /// A pair whose handshake went well.
-    pub(crate) fn shaken(client: ClientSession, terms: &Terms) -> Self {
+    pub(crate) fn shaken(client: ClientSession, terms: &ServerTlsConfig) -> Self {
         let mut both = Self::meet(client, terms).unwrap();
         let (client, server) = both.shake();
         client.unwrap();

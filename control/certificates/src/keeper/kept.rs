@@ -11,7 +11,7 @@ use super::{
     HOUR, Keeper, KeeperError,
     held::{Chains, Held, Trouble},
 };
-use crate::{acme::Obtained, clock, schedule::Terms};
+use crate::{acme::Obtained, clock, schedule::IssuePolicy};
 
 impl Keeper {
     /// Reads the certificates, the failures and the orders of late.
@@ -151,7 +151,12 @@ impl Keeper {
 
     /// Keeps a new certificate and puts it in force. One that could not be kept is served all the
     /// same, and is obtained again after a restart.
-    pub(super) async fn keep(&mut self, name: &CertificateName, terms: &Terms, new: Obtained) {
+    pub(super) async fn keep(
+        &mut self,
+        name: &CertificateName,
+        terms: &IssuePolicy,
+        new: Obtained,
+    ) {
         let Obtained {
             bundle,
             leaf,
@@ -206,7 +211,7 @@ impl Keeper {
     }
 
     /// Remembers an order, for the budgets after a restart.
-    pub(super) fn note_order(&self, terms: &Terms, now: u64) {
+    pub(super) fn note_order(&self, terms: &IssuePolicy, now: u64) {
         let Some(directory) = self.directories.get(&terms.directory) else {
             return;
         };

@@ -10,7 +10,7 @@ use crate::{
     acme::{self, Directory, LookError, Obtained, Proofs, Suggestion},
     ask::{Ask, AskError},
     clock, leaf, random, reason,
-    schedule::{Due, Terms, Turn, look_wait, suggested},
+    schedule::{Due, IssuePolicy, Turn, look_wait, suggested},
 };
 
 /// How long it is waited after a look that failed, in seconds.
@@ -21,7 +21,7 @@ pub(super) enum Ended {
     /// Of an order.
     Order {
         name: CertificateName,
-        terms: Terms,
+        terms: IssuePolicy,
         result: Result<Obtained, Failed>,
     },
     /// Of an order for a name on demand that is not agreed to any more.
@@ -48,7 +48,7 @@ pub(super) struct Failed {
 /// Everything that an order needs.
 struct Order {
     name: CertificateName,
-    terms: Terms,
+    terms: IssuePolicy,
     directory: Arc<Directory>,
     proofs: Arc<Proofs>,
     /// The certificate from before, which a directory may want to know of.
@@ -205,7 +205,7 @@ impl Keeper {
     async fn obtained(
         &mut self,
         name: &CertificateName,
-        terms: &Terms,
+        terms: &IssuePolicy,
         obtained: Obtained,
         now: u64,
     ) {
@@ -236,7 +236,7 @@ impl Keeper {
         });
     }
 
-    fn failed(&mut self, name: &CertificateName, terms: &Terms, failed: Failed, now: u64) {
+    fn failed(&mut self, name: &CertificateName, terms: &IssuePolicy, failed: Failed, now: u64) {
         self.count(terms, "failed");
         let Failed { reason, patience } = failed;
         let again = self.schedule.failed(name, now, patience, random::chance());
@@ -306,7 +306,7 @@ impl Keeper {
         }
     }
 
-    fn count(&mut self, terms: &Terms, result: &'static str) {
+    fn count(&mut self, terms: &IssuePolicy, result: &'static str) {
         let key = (terms.directory.to_string(), result);
         *self.orders.entry(key).or_default() += 1;
     }

@@ -12,8 +12,8 @@ fn directory(text: &str) -> DirectoryName {
     text.parse().unwrap()
 }
 
-fn terms(network: u16, at: &str) -> Terms {
-    Terms {
+fn terms(network: u16, at: &str) -> IssuePolicy {
+    IssuePolicy {
         network: Some(network),
         directory: directory(at),
         challenge: Challenge::Http01,

@@ -13,7 +13,7 @@ pub const UNRECOGNIZED_NAME: [u8; 7] = fatal(112);
 /// read an alert.
 pub fn alert_for(verdict: &Verdict) -> Option<[u8; 7]> {
     match verdict {
-        Verdict::NeedMore | Verdict::Hello(_) | Verdict::NotTls => None,
+        Verdict::NeedMore | Verdict::ClientHello(_) | Verdict::NotTls => None,
         // A length in range of its field and out of range of what the receiver takes.
         Verdict::TooLong => Some(fatal(ILLEGAL_PARAMETER)),
         Verdict::Bad(bad) => Some(fatal(match bad {

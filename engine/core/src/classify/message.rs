@@ -8,7 +8,7 @@ use std::{net::IpAddr, str};
 
 use tls_parser::parse_tls_handshake_client_hello;
 
-use super::{BadHello, Hello, ServerName};
+use super::{BadHello, ClientHello, ServerName};
 use crate::hostname::{Hostname, HostnameError};
 
 /// `server_name` (RFC 6066 section 3).
@@ -24,7 +24,7 @@ const NAME_TYPE_HOST: u8 = 0;
 const ECH_OUTER: u8 = 0;
 
 /// Reads the message.
-pub(super) fn read(message: &[u8]) -> Result<Hello, BadHello> {
+pub(super) fn read(message: &[u8]) -> Result<ClientHello, BadHello> {
     let (rest, fields) = parse_tls_handshake_client_hello(message).map_err(|_| BadHello::Fields)?;
     if fields.ciphers.is_empty() || fields.comp.is_empty() {
         return Err(BadHello::Fields);
@@ -37,7 +37,7 @@ pub(super) fn read(message: &[u8]) -> Result<Hello, BadHello> {
     read_extensions(fields.ext.unwrap_or_default())
 }
 
-fn read_extensions(block: &[u8]) -> Result<Hello, BadHello> {
+fn read_extensions(block: &[u8]) -> Result<ClientHello, BadHello> {
     let (mut name, mut alpn, mut ech) = (None, None, None);
     let mut block = Cursor(block);
     while !block.is_empty() {
@@ -53,7 +53,7 @@ fn read_extensions(block: &[u8]) -> Result<Hello, BadHello> {
             return Err(BadHello::DuplicateExtension);
         }
     }
-    Ok(Hello {
+    Ok(ClientHello {
         name: name.unwrap_or(ServerName::Absent),
         alpn: alpn.flatten().map(Into::into),
         ech: ech.unwrap_or(false),

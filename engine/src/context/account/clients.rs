@@ -160,7 +160,7 @@ mod tests {
             counted: RefCell::default(),
             is_dirty: Cell::new(false),
             turn: Cell::new(0),
-            standing: crate::context::standing::Standing::default(),
+            outliers: crate::context::outliers::OutlierDetection::default(),
         }
     }
 

@@ -19,7 +19,7 @@ use crate::{
         attempt::{Attempt, Failure},
         body::{BodyError, Receiver, Towards, send_all, take_content},
         interim::Interims,
-        watch::Place,
+        watch::ResponseState,
     },
     relay::Direction,
     transport::read_ahead::ReadAhead,
@@ -83,7 +83,7 @@ impl Attempt<'_> {
             }
             gave.consume(head_len);
             scan = Scan::default();
-            let place = self.place.replace(Place::Within);
+            let place = self.place.replace(ResponseState::Within);
             let sent = send_all(&self.wire.connection.streams.client, &head).await;
             sent.map_err(|_| Failure::from(Outcome::ClientReset))?;
             self.place.set(place);
@@ -126,7 +126,7 @@ impl Attempt<'_> {
         self.trace.status.set(Some(response.status));
         self.trace.ends_by_close.set(framing == Framing::UntilClose);
         self.progress.rests_for.set(response.rests_for);
-        self.place.set(Place::Within);
+        self.place.set(ResponseState::Within);
         self.trace.headed_at.set(Some(Instant::now()));
         let then = Then {
             framing: response.framing,

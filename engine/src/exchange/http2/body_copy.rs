@@ -24,10 +24,10 @@ use crate::{
     exchange::{
         body::{BodyError, send_all},
         http2::{heads, replay::Replay},
-        watch::Place,
+        watch::ResponseState,
     },
     relay::Direction,
-    transport::{End, http2::held::Holding, read_ahead::ReadAhead},
+    transport::{Transport, http2::held::Holding, read_ahead::ReadAhead},
 };
 
 /// The largest chunk that is taken from a connection of HTTP/1: four frames.
@@ -51,7 +51,7 @@ pub(crate) struct Http2Source<'a> {
 /// Content that arrives on a connection of HTTP/1.
 pub(crate) struct Http1Source<'a> {
     pub(crate) worker: &'a WorkerContext,
-    pub(crate) end: &'a End,
+    pub(crate) transport: &'a Transport,
     pub(crate) ahead: &'a mut ReadAhead,
     pub(crate) extent: Extent,
 }
@@ -93,10 +93,10 @@ pub(crate) enum Sink<'a> {
     Http2(&'a Http2Sink),
     /// A connection of HTTP/1.
     Http1 {
-        end: &'a End,
+        transport: &'a Transport,
         is_chunked: bool,
         /// Where a response is, for whoever watches its client.
-        place: Option<&'a Cell<Place>>,
+        place: Option<&'a Cell<ResponseState>>,
     },
 }
 
@@ -326,14 +326,20 @@ impl Http1Source<'_> {
     /// Receives more. False where the content ends with the connection, and it ended.
     async fn receive(&mut self) -> Result<bool, SourceError> {
         loop {
-            match self.ahead.receive_up_to(CHUNK_BYTES, self.worker, self.end) {
+            match self
+                .ahead
+                .receive_up_to(CHUNK_BYTES, self.worker, self.transport)
+            {
                 Ok(0) if matches!(self.extent, Extent::Close) => return Ok(false),
                 Ok(0) => return Err(SourceError::Ended),
                 Ok(_) => return Ok(true),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) => return Err(SourceError::Broken),
             }
-            self.end.readable().await.map_err(|_| SourceError::Broken)?;
+            self.transport
+                .readable()
+                .await
+                .map_err(|_| SourceError::Broken)?;
         }
     }
 }
@@ -348,12 +354,12 @@ impl Sink<'_> {
                 Ok(size)
             }
             Self::Http1 {
-                end,
+                transport,
                 is_chunked,
                 place,
             } => {
                 if !is_chunked {
-                    send_all(end, &bytes).await?;
+                    send_all(transport, &bytes).await?;
                     return Ok(bytes.len() as u64);
                 }
                 let mut framed = Vec::with_capacity(bytes.len() + 2 * chunked::SIZE_BYTES_MAX);
@@ -366,11 +372,11 @@ impl Sink<'_> {
                     chunked::write_end(&[], &mut framed);
                 }
                 if let Some(place) = place {
-                    place.set(Place::Within);
+                    place.set(ResponseState::Within);
                 }
-                send_all(end, &framed).await?;
+                send_all(transport, &framed).await?;
                 if let Some(place) = place {
-                    place.set(Place::BetweenChunks);
+                    place.set(ResponseState::BetweenChunks);
                 }
                 Ok(framed.len() as u64)
             }
@@ -381,7 +387,7 @@ impl Sink<'_> {
     pub(crate) async fn shut_down(self) -> io::Result<()> {
         match self {
             Self::Http2(_) => Ok(()),
-            Self::Http1 { end, .. } => end.end().await,
+            Self::Http1 { transport, .. } => transport.shut_down().await,
         }
     }
 
@@ -398,17 +404,17 @@ impl Sink<'_> {
                 Ok(trailers.len() as u64)
             }
             Self::Http1 {
-                end,
+                transport,
                 is_chunked,
                 place,
             } => {
                 let mut framed = Vec::new();
                 if is_chunked {
                     if let Some(place) = place {
-                        place.set(Place::Within);
+                        place.set(ResponseState::Within);
                     }
                     chunked::write_end(trailers, &mut framed);
-                    send_all(end, &framed).await?;
+                    send_all(transport, &framed).await?;
                 }
                 Ok(framed.len() as u64)
             }

@@ -27,10 +27,10 @@ use crate::{
             heads,
         },
         trace::RequestTrace,
-        watch::Place,
+        watch::ResponseState,
     },
     transport::{
-        End,
+        Transport,
         http2::left::{Counted, Left},
     },
 };
@@ -65,13 +65,13 @@ pub(crate) enum Ending {
 
 /// A connection of HTTP/1 that a request came on.
 pub(crate) struct Http1Downstream<'a> {
-    end: &'a End,
+    transport: &'a Transport,
     trace: &'a RequestTrace<'a>,
     is_chunked: Cell<bool>,
     /// It was told that the connection ends.
     closes: Cell<bool>,
     /// Where the response is.
-    place: Cell<Place>,
+    place: Cell<ResponseState>,
 }
 
 /// What the client is told along with the head of a response.
@@ -122,8 +122,8 @@ impl Downstream<'_> {
             Self::Http1(downstream) => {
                 let mut head = Vec::new();
                 write_interim(response, &mut head);
-                let place = downstream.place.replace(Place::Within);
-                send_all(downstream.end, &head).await?;
+                let place = downstream.place.replace(ResponseState::Within);
+                send_all(downstream.transport, &head).await?;
                 downstream.place.set(place);
                 Ok(())
             }
@@ -149,10 +149,10 @@ impl Downstream<'_> {
             Self::Http1(downstream) => {
                 let head = downstream.head(response, told);
                 trace.status.set(Some(response.status));
-                downstream.place.set(Place::Within);
-                send_all(downstream.end, &head).await?;
+                downstream.place.set(ResponseState::Within);
+                send_all(downstream.transport, &head).await?;
                 if downstream.is_chunked.get() {
-                    downstream.place.set(Place::BetweenChunks);
+                    downstream.place.set(ResponseState::BetweenChunks);
                 }
                 Ok(())
             }
@@ -172,7 +172,7 @@ impl Downstream<'_> {
         match self {
             Self::Http2(downstream, _) => downstream.stream.get().map(Sink::Http2),
             Self::Http1(downstream) => Some(Sink::Http1 {
-                end: downstream.end,
+                transport: downstream.transport,
                 is_chunked: downstream.is_chunked.get(),
                 place: Some(&downstream.place),
             }),
@@ -263,10 +263,14 @@ impl Http2Downstream {
 }
 
 impl<'a> Http1Downstream<'a> {
-    pub(crate) fn new(end: &'a End, trace: &'a RequestTrace<'a>, version: Version) -> Self {
+    pub(crate) fn new(
+        transport: &'a Transport,
+        trace: &'a RequestTrace<'a>,
+        version: Version,
+    ) -> Self {
         Self {
-            place: Cell::new(Place::before(version)),
-            end,
+            place: Cell::new(ResponseState::before(version)),
+            transport,
             trace,
             is_chunked: Cell::new(false),
             closes: Cell::new(false),
@@ -274,7 +278,7 @@ impl<'a> Http1Downstream<'a> {
     }
 
     /// Where the response is, for whoever watches the client.
-    pub(crate) fn place(&self) -> &Cell<Place> {
+    pub(crate) fn place(&self) -> &Cell<ResponseState> {
         &self.place
     }
 

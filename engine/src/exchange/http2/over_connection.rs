@@ -23,13 +23,13 @@ use crate::{
         },
     },
     relay::Direction,
-    transport::{End, read_ahead::ReadAhead},
+    transport::{Transport, read_ahead::ReadAhead},
 };
 
 /// One attempt.
 pub(crate) struct OverConnection<'a> {
     pub(crate) exchange: &'a Exchange<'a>,
-    pub(crate) end: &'a End,
+    pub(crate) transport: &'a Transport,
 }
 
 /// A head that the upstream sent, and what follows it.
@@ -50,13 +50,13 @@ impl OverConnection<'_> {
         head: &[u8],
         content: &mut Source<'_>,
     ) -> Result<Passed, Failure> {
-        let sent = send_all(self.end, head).await;
+        let sent = send_all(self.transport, head).await;
         sent.map_err(|_| Failure::from(Outcome::UpstreamReset))?;
         self.exchange.count_head(Direction::In, head.len());
         let mut gave = ReadAhead::default();
         let begun = {
             let sink = Sink::Http1 {
-                end: self.end,
+                transport: self.transport,
                 is_chunked: self.exchange.plan().framing == facts::Framing::Chunked,
                 place: None,
             };
@@ -66,13 +66,13 @@ impl OverConnection<'_> {
         };
         if begun.is_upgrade {
             let sink = Sink::Http1 {
-                end: self.end,
+                transport: self.transport,
                 is_chunked: false,
                 place: None,
             };
             let mut source = Source::Http1(Http1Source {
                 worker: self.exchange.connection().worker,
-                end: self.end,
+                transport: self.transport,
                 ahead: &mut gave,
                 extent: Extent::Close,
             });
@@ -113,7 +113,7 @@ impl OverConnection<'_> {
         }
         let mut source = Source::Http1(Http1Source {
             worker: connection.worker,
-            end: self.end,
+            transport: self.transport,
             ahead: gave,
             extent: begun.extent,
         });
@@ -161,12 +161,12 @@ impl OverConnection<'_> {
         let FlowContext { worker, slot, .. } = self.exchange.connection().flow;
         let patience = self.exchange.patience.answer();
         loop {
-            let waited = slot.within(&worker.live, patience, self.end.readable());
+            let waited = slot.within(&worker.live, patience, self.transport.readable());
             match waited.await {
                 Ok(readable) => readable.map_err(|_| Failure::from(Outcome::GatewayError))?,
                 Err(_) => return Err(Outcome::AnswerTimeout.into()),
             }
-            match gave.receive(worker, self.end) {
+            match gave.receive(worker, self.transport) {
                 Ok(0) => return Err(Outcome::UpstreamReset.into()),
                 Ok(_) => {
                     self.exchange.progress.is_heard.set(true);

@@ -27,8 +27,8 @@ use crate::{
     front::http2::{stream, window::Window},
     rt,
     transport::{
-        End,
-        http2::{Transport, held::Held, left::Left},
+        Transport,
+        http2::{ByteStream, held::Held, left::Left},
     },
     upstream::Pools,
 };
@@ -47,7 +47,7 @@ const PIECES_CROWDED_MAX: usize = 1024;
 pub(crate) struct Session {
     pub(crate) worker: Rc<WorkerContext>,
     pub(crate) listener: Rc<Listening>,
-    pub(crate) client: Rc<End>,
+    pub(crate) client: Rc<Transport>,
     pub(crate) pools: Rc<Pools>,
     pub(crate) client_info: ClientInfo,
     /// Requests that are being served.
@@ -71,12 +71,12 @@ pub(crate) struct Session {
 struct Reset {
     downstream: Http2Downstream,
     reason: Reason,
-    /// When at the latest, in [`crate::context::live::Live::now`].
+    /// When at the latest, in [`crate::context::live::Connections::now`].
     due: u32,
 }
 
 /// A request's place in its session, for as long as it is served.
-struct Seat {
+struct ConnectionGuard {
     session: Rc<Session>,
     has_content: bool,
 }
@@ -120,7 +120,7 @@ impl Session {
     pub(crate) async fn run(
         self: &Rc<Self>,
         connection: &Connection<'_>,
-        (driver, window): (&mut Driver<Transport, Bytes>, &mut Window),
+        (driver, window): (&mut Driver<ByteStream, Bytes>, &mut Window),
     ) -> Outcome {
         let slot = connection.slot;
         let live = &self.worker.live;
@@ -168,7 +168,7 @@ impl Session {
     }
 
     /// Makes the connection's window fit what is held.
-    fn fit(&self, (driver, window): (&mut Driver<Transport, Bytes>, &mut Window), slot: &Slot) {
+    fn fit(&self, (driver, window): (&mut Driver<ByteStream, Bytes>, &mut Window), slot: &Slot) {
         let now = self.worker.live.now();
         let fit = window.fit(&self.held, self.uploads.get(), now);
         if let Some(target) = fit.target {
@@ -181,7 +181,7 @@ impl Session {
 
     fn poll(
         &self,
-        (driver, slot): (&mut Driver<Transport, Bytes>, &Slot),
+        (driver, slot): (&mut Driver<ByteStream, Bytes>, &Slot),
         was_idle: bool,
         has_sent_goaway: bool,
         cx: &mut Context<'_>,
@@ -312,18 +312,18 @@ impl Session {
         let has_content = !request.body().is_end_stream();
         self.uploads
             .set(self.uploads.get() + usize::from(has_content));
-        let seat = Seat {
+        let guard = ConnectionGuard {
             session: Rc::clone(self),
             has_content,
         };
         rt::spawn(async move {
-            stream::serve(Rc::clone(&seat.session), request, respond).await;
-            drop(seat);
+            stream::serve(Rc::clone(&guard.session), request, respond).await;
+            drop(guard);
         });
     }
 }
 
-impl Drop for Seat {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         let session = &self.session;
         let left = session.streams.get().saturating_sub(1);

@@ -35,7 +35,7 @@ pub(crate) struct Window {
     /// The most that the client may believe that it may send.
     known: usize,
     /// Content that had come when it was looked at last, how much of it in which second, and in which
-    /// one the connection was last busy, in [`crate::context::live::Live::now`].
+    /// one the connection was last busy, in [`crate::context::live::Connections::now`].
     seen: u64,
     within: (u32, usize),
     busy_at: Option<u32>,

@@ -16,7 +16,7 @@ use engine_sys::socket;
 use crate::{
     context::{WorkerContext, checked::Checked, failure::Failure, tls::Speech},
     rt::{Readiness, TimedOut, until},
-    transport::End,
+    transport::Transport,
     upstream::ask::ask as ask_http2,
     upstream::tls,
     upstream::{Pools, dial::outcome_of, race::start},
@@ -111,8 +111,8 @@ async fn ask(
         // Nobody's connection but the gateway's own.
         proxy_protocol::write_local(version, &mut introduction);
     }
-    let end = End::plain(socket);
-    send(&end, &introduction, deadline).await?;
+    let transport = Transport::plain(socket);
+    send(&transport, &introduction, deadline).await?;
     let (route, _) = checked.key;
     let origin = match worker.current().0.tls.origin(route) {
         Some(Speech::As(origin)) => Some(Arc::clone(origin)),
@@ -128,7 +128,7 @@ async fn ask(
             namespace: checked.namespace.ok_or(io::ErrorKind::NotFound)?,
             address,
         };
-        let tls_info = tls::connect_until(pools, to, (&end, deadline)).await;
+        let tls_info = tls::connect_until(pools, to, (&transport, deadline)).await;
         tls_info.map_err(|failure: Failure| {
             failure.note_at(&checked.health, &checked.network, &address);
             io::Error::other(failure.label())
@@ -137,10 +137,10 @@ async fn ask(
     // A name is asked by its own.
     let unsaid = checked.endpoint.to_string();
     let host = host.as_deref().unwrap_or(&unsaid);
-    if origin.is_some_and(|origin| end.speaks_http2(&origin)) {
-        let question = question(&end, host, path)?;
+    if origin.is_some_and(|origin| transport.speaks_http2(&origin)) {
+        let question = question(&transport, host, path)?;
         let head_bytes_max = worker.shared.limits.http_head.head_bytes_max;
-        let answer = ask_http2(end, question, head_bytes_max);
+        let answer = ask_http2(transport, question, head_bytes_max);
         let status = until(deadline, answer).await.map_err(timed_out)??;
         return Ok(statuses.contains(&status));
     }
@@ -148,14 +148,14 @@ async fn ask(
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {USER_AGENT}\r\n\
          Connection: close\r\n\r\n"
     );
-    send(&end, question.as_bytes(), deadline).await?;
-    let status = read_status(worker, &end, deadline).await?;
+    send(&transport, question.as_bytes(), deadline).await?;
+    let status = read_status(worker, &transport, deadline).await?;
     Ok(status.is_some_and(|status| statuses.contains(&status)))
 }
 
 /// The question in HTTP/2.
-fn question(end: &End, host: &str, path: &str) -> io::Result<http::Request<()>> {
-    let scheme = match end.as_plain() {
+fn question(transport: &Transport, host: &str, path: &str) -> io::Result<http::Request<()>> {
+    let scheme = match transport.as_plain() {
         Some(_) => "http",
         None => "https",
     };
@@ -167,17 +167,21 @@ fn question(end: &End, host: &str, path: &str) -> io::Result<http::Request<()>> 
         .map_err(io::Error::other)
 }
 
-async fn send(end: &End, mut bytes: &[u8], deadline: Instant) -> io::Result<()> {
+async fn send(transport: &Transport, mut bytes: &[u8], deadline: Instant) -> io::Result<()> {
     while !bytes.is_empty() {
-        match end.send(bytes) {
+        match transport.send(bytes) {
             Ok(sent) => bytes = &bytes[sent..],
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                until(deadline, end.writable()).await.map_err(timed_out)??;
+                until(deadline, transport.writable())
+                    .await
+                    .map_err(timed_out)??;
             }
             Err(error) => return Err(error),
         }
     }
-    until(deadline, end.flushed()).await.map_err(timed_out)?
+    until(deadline, transport.flushed())
+        .await
+        .map_err(timed_out)?
 }
 
 fn timed_out(_: TimedOut) -> io::Error {
@@ -187,7 +191,7 @@ fn timed_out(_: TimedOut) -> io::Error {
 /// The final status of the answer; `None` when it is none.
 async fn read_status(
     worker: &WorkerContext,
-    end: &End,
+    transport: &Transport,
     deadline: Instant,
 ) -> io::Result<Option<u16>> {
     let asked = Asked {
@@ -209,8 +213,11 @@ async fn read_status(
             Reading::Refused(_) => return Ok(None),
             Reading::NeedMore => {}
         }
-        end.readable_until(deadline).await.map_err(timed_out)?;
-        match end.recv(&mut piece) {
+        transport
+            .readable_until(deadline)
+            .await
+            .map_err(timed_out)?;
+        match transport.recv(&mut piece) {
             Ok(0) => return Ok(None),
             Ok(count) => answer.extend_from_slice(&piece[..count]),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

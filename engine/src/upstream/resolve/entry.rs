@@ -20,7 +20,7 @@ const STALE: Duration = Duration::from_secs(24 * 3600);
 
 /// An address that a name leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Registration {
     pub(super) ip: IpAddr,
     /// The gateway's own namespace has it, as far as that is the same machine.
     pub(super) is_at_home: bool,
@@ -32,7 +32,7 @@ pub(super) struct Place {
 #[derive(Clone, Debug)]
 pub(super) enum Looked {
     /// The name's addresses, for as long as the servers say.
-    Found(Vec<Place>, Duration),
+    Found(Vec<Registration>, Duration),
     /// It has none that may be used, which counts so long.
     Nothing(Unresolved, Duration),
     /// Nobody said.
@@ -43,14 +43,14 @@ pub(super) enum Looked {
 #[derive(Clone, Debug)]
 pub(super) enum Known {
     /// Its addresses.
-    Addresses(Rc<[Place]>),
+    Addresses(Rc<[Registration]>),
     /// Why there are none.
     Not(Unresolved),
     /// Addresses whose time is over, of servers that failed the last time: they are used while the servers are
     /// asked again.
-    Old(Rc<[Place]>),
+    Old(Rc<[Registration]>),
     /// The servers are to be asked. Until they answer there may be addresses whose time is over.
-    Unasked(Option<Rc<[Place]>>),
+    Unasked(Option<Rc<[Registration]>>),
 }
 
 /// One name.
@@ -64,7 +64,7 @@ pub(super) struct Entry {
 
 #[derive(Clone, Debug)]
 struct Good {
-    places: Rc<[Place]>,
+    places: Rc<[Registration]>,
     learnt: Instant,
     until: Instant,
 }
@@ -97,7 +97,7 @@ impl Entry {
         }
     }
 
-    fn last_good(&self, now: Instant) -> Option<Rc<[Place]>> {
+    fn last_good(&self, now: Instant) -> Option<Rc<[Registration]>> {
         let good = self.good.as_ref()?;
         (now < good.until + STALE).then(|| Rc::clone(&good.places))
     }
@@ -168,7 +168,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn found(last: u8, ttl: u64) -> Looked {
-        let place = Place {
+        let place = Registration {
             ip: IpAddr::from([10, 0, 0, last]),
             is_at_home: false,
             is_here: false,

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use engine_core::ids::NetworkId;
 
-use crate::{context::snapshot::Bound, upstream::resolve::entry::Place};
+use crate::{context::snapshot::Bound, upstream::resolve::entry::Registration};
 
 /// Whether a name may lead to an address at all: nowhere to all or to none, and from a tenant's namespace
 /// not to what only that namespace has. `is_home`: the namespace is the one that the gateway runs in.
@@ -20,7 +20,7 @@ pub(super) fn may_be_used(ip: IpAddr, is_home: bool) -> bool {
 /// namespace that can only be known of addresses that are the same machine's everywhere, since a private one is
 /// another machine's there, and of the listeners of the network itself.
 pub(super) fn is_listener<'a>(
-    place: Place,
+    place: Registration,
     port: u16,
     (network, is_home): (NetworkId, bool),
     bound: impl Iterator<Item = &'a Bound>,
@@ -102,7 +102,7 @@ mod tests {
             network,
         });
         let is = |text: &str, port, is_at_home, is_home| {
-            let place = Place {
+            let place = Registration {
                 ip: ip(text),
                 is_at_home,
                 is_here: true,

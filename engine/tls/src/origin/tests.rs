@@ -2,13 +2,13 @@ use rcgen::{CertificateParams, date_time_ymd};
 
 use super::*;
 use crate::{
-    Cause, Certificates, Policy, SessionError, Terms,
+    Cause, Certificates, Policy, ServerTlsConfig, SessionError,
     peer::Peer,
     policy::{Clients, Protocols},
     testing::{Authority, Both, carry, curve_key, terms},
 };
 
-fn serving(bundle: &Arc<Bundle>, policy: &Policy) -> Arc<Terms> {
+fn serving(bundle: &Arc<Bundle>, policy: &Policy) -> Arc<ServerTlsConfig> {
     let certificates = Certificates::default();
     certificates.add(bundle, std::time::SystemTime::now());
     terms(&certificates, policy)
@@ -23,7 +23,7 @@ fn trusting(trust: Trust) -> Origin {
 }
 
 /// What the gateway and the origin make of each other.
-fn causes(origin: &Origin, terms: &Terms) -> [Option<Cause>; 2] {
+fn causes(origin: &Origin, terms: &ServerTlsConfig) -> [Option<Cause>; 2] {
     let mut both = Both::meet(origin.connect("a.example").unwrap(), terms).unwrap();
     let (client, server) = both.shake();
     // One more turn, for the alert.

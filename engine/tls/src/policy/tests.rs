@@ -267,7 +267,12 @@ fn a_proof_is_shown_to_its_protocol_and_to_no_other() {
 }
 
 /// Whether a session that began with one of the terms goes on with the other.
-fn resumes(client: &Arc<ClientConfig>, first: &Terms, between: impl Fn(), second: &Terms) -> bool {
+fn resumes(
+    client: &Arc<ClientConfig>,
+    first: &ServerTlsConfig,
+    between: impl Fn(),
+    second: &ServerTlsConfig,
+) -> bool {
     let connect =
         || ClientSession::connect(client.clone(), "a.example".try_into().unwrap()).unwrap();
     let mut both = Both::shaken(connect(), first);

@@ -4,11 +4,11 @@ use rustls::version::{TLS12, TLS13};
 
 use super::*;
 use crate::{
-    Certificates, Policy, Terms,
+    Certificates, Policy, ServerTlsConfig,
     testing::{Authority, Both, Client, End, carry, terms},
 };
 
-fn certified() -> (Authority, Arc<Terms>) {
+fn certified() -> (Authority, Arc<ServerTlsConfig>) {
     let authority = Authority::new();
     let certificates = Certificates::default();
     certificates.add(

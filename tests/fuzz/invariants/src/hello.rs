@@ -1,6 +1,6 @@
 use std::mem;
 
-use engine_core::classify::{Hello, HelloReader, ServerName, Verdict, alert_for};
+use engine_core::classify::{ClientHello, HelloReader, ServerName, Verdict, alert_for};
 use tls_parser::{
     TlsExtension, parse_tls_client_hello_extensions, parse_tls_handshake_client_hello,
 };
@@ -37,17 +37,17 @@ pub fn hello(input: &[u8]) {
 
     let refused = matches!(whole, Verdict::Bad(_) | Verdict::TooLong);
     assert_eq!(alert_for(&whole).is_some(), refused);
-    if let Verdict::Hello(hello) = &whole {
+    if let Verdict::ClientHello(hello) = &whole {
         assert_same_in_records(&input, hello);
     }
 }
 
-fn assert_same_in_records(input: &Input<'_>, hello: &Hello) {
+fn assert_same_in_records(input: &Input<'_>, hello: &ClientHello) {
     let (message, len) = message_of(input.bytes);
     let before = HelloReader::new(BYTES_MAX).read(&input.bytes[..len - 1]);
     assert_eq!(before, Verdict::NeedMore, "final before its last byte");
 
-    let expected = Verdict::Hello(hello.clone());
+    let expected = Verdict::ClientHello(hello.clone());
     let records = records_of(&message, input.lens());
     let verdict = HelloReader::new(BYTES_MAX_IN_RECORDS).read(&records);
     assert_eq!(verdict, expected, "in other records");

@@ -17,9 +17,9 @@ fn read_extensions(extensions: impl Into<Vec<(u16, Vec<u8>)>>) -> Verdict {
     read_whole(&records)
 }
 
-fn hello_of(extensions: impl Into<Vec<(u16, Vec<u8>)>>) -> Hello {
+fn hello_of(extensions: impl Into<Vec<(u16, Vec<u8>)>>) -> ClientHello {
     let verdict = read_extensions(extensions);
-    let Verdict::Hello(hello) = verdict else {
+    let Verdict::ClientHello(hello) = verdict else {
         panic!("no hello: {verdict:?}");
     };
     hello
@@ -156,13 +156,13 @@ fn a_hello_without_extensions_names_no_host() {
         extensions: None,
         ..Parts::with([])
     };
-    let nothing = Hello {
+    let nothing = ClientHello {
         name: ServerName::Absent,
         alpn: None,
         ech: false,
     };
     let verdict = read_whole(&records_of(&parts.message(), []));
-    assert_eq!(verdict, Verdict::Hello(nothing.clone()));
+    assert_eq!(verdict, Verdict::ClientHello(nothing.clone()));
     assert_eq!(hello_of([]), nothing);
 }
 
@@ -280,8 +280,11 @@ fn the_limit_counts_every_byte_of_the_hello_and_none_behind_it() {
     let whole = records_of(&Parts::with([(21, vec![0; 600])]).message(), [100, 100]);
     let followed = [whole.as_slice(), &[22; 100]].concat();
     let read = |bytes_max, bytes| HelloReader::new(bytes_max).read(bytes);
-    assert!(matches!(read(whole.len(), &whole), Verdict::Hello(_)));
-    assert!(matches!(read(whole.len(), &followed), Verdict::Hello(_)));
+    assert!(matches!(read(whole.len(), &whole), Verdict::ClientHello(_)));
+    assert!(matches!(
+        read(whole.len(), &followed),
+        Verdict::ClientHello(_)
+    ));
     assert_eq!(read(whole.len() - 1, &whole), Verdict::TooLong);
     assert_eq!(read(whole.len() - 1, &followed), Verdict::TooLong);
     assert_eq!(read(0, b""), Verdict::TooLong);
@@ -316,7 +319,7 @@ fn a_record_that_was_walked_over_is_not_walked_over_again() {
         assert_eq!(reader.read(&records[..end]), Verdict::NeedMore);
         assert_eq!(reader.record_at, end - end % 6);
     }
-    assert!(matches!(reader.read(&records), Verdict::Hello(_)));
+    assert!(matches!(reader.read(&records), Verdict::ClientHello(_)));
     assert!(reader.joined.capacity() < 2 * message.len());
 }
 

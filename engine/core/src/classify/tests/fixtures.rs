@@ -80,7 +80,11 @@ fn all() -> impl Iterator<Item = (&'static str, Vec<u8>, Verdict)> {
         };
         let alpn = alpn.map(|alpn| alpn.as_bytes().into());
         let bytes = fs::read(folder().join(file).with_extension("bin")).unwrap();
-        (file, bytes, Verdict::Hello(Hello { name, alpn, ech }))
+        (
+            file,
+            bytes,
+            Verdict::ClientHello(ClientHello { name, alpn, ech }),
+        )
     })
 }
 
@@ -157,7 +161,7 @@ fn a_message_cut_short_and_made_consistent_again_is_refused() {
             // The one cut that leaves a hello of before TLS 1.3: right before the extensions.
             let without_extensions = matches!(
                 &verdict,
-                Verdict::Hello(hello) if hello.name == ServerName::Absent && hello.alpn.is_none()
+                Verdict::ClientHello(hello) if hello.name == ServerName::Absent && hello.alpn.is_none()
             );
             let refused = matches!(
                 verdict,

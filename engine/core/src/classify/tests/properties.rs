@@ -9,7 +9,7 @@ use super::{
 };
 
 /// A hello as random as the format allows, and what must be read from it.
-fn any_hello() -> impl Strategy<Value = (Vec<u8>, Hello)> {
+fn any_hello() -> impl Strategy<Value = (Vec<u8>, ClientHello)> {
     let others = vec((30_u16..0xfe00, vec(any::<u8>(), 0..300)), 0..12);
     let name = option::of("[a-z0-9]{1,20}(\\.[a-z0-9]{1,20}){0,5}\\.[a-z]{2,10}");
     // Neither `jj` nor `zz`, which are GREASE (RFC 8701) and passed over.
@@ -36,7 +36,7 @@ fn any_hello() -> impl Strategy<Value = (Vec<u8>, Hello)> {
                 ciphers: vec![0x13; 2 * ciphers],
                 ..Parts::with(extensions)
             };
-            let hello = Hello {
+            let hello = ClientHello {
                 name: name.map_or(ServerName::Absent, |name| {
                     ServerName::Host(Hostname::parse(name.as_bytes()).unwrap())
                 }),
@@ -65,7 +65,7 @@ proptest! {
     ) {
         let mut bytes = records_of(&message, lens);
         bytes.extend_from_slice(&behind);
-        let expected = Verdict::Hello(hello);
+        let expected = Verdict::ClientHello(hello);
         prop_assert_eq!(&read_whole(&bytes), &expected);
         prop_assert_eq!(&read_in_segments(&bytes, cuts(&bytes, &seeds)), &expected);
         prop_assert_eq!(&read_bytewise(&bytes), &expected);

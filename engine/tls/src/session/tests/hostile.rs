@@ -6,7 +6,7 @@ use super::*;
 use crate::{Cause, testing::hello_of};
 
 /// The session as far as a stranger takes it who sends `bytes` and then goes.
-fn meet_stranger(terms: &Terms, bytes: &[u8]) -> Result<(), SessionError> {
+fn meet_stranger(terms: &ServerTlsConfig, bytes: &[u8]) -> Result<(), SessionError> {
     let config = a_config(terms);
     let mut far = End::default();
     let mut scratch = Scratch::default();
@@ -16,7 +16,7 @@ fn meet_stranger(terms: &Terms, bytes: &[u8]) -> Result<(), SessionError> {
     session.handshake(&mut far, &mut scratch)
 }
 
-fn a_config(terms: &Terms) -> Arc<ServerConfig> {
+fn a_config(terms: &ServerTlsConfig) -> Arc<ServerConfig> {
     let bytes = hello_bytes(&Authority::new());
     terms.config_for(&hello_of(&bytes), &bytes).unwrap().clone()
 }

@@ -4,14 +4,14 @@ use std::io;
 
 /// Bytes on their way to one destination, the only ones that a connection keeps for itself.
 #[derive(Debug, Default)]
-pub(crate) struct Held {
+pub(crate) struct Unsent {
     /// In front `overhead` bytes of Ringway's own (a PROXY protocol header), then the source's.
     bytes: Vec<u8>,
     overhead: usize,
     sent: usize,
 }
 
-impl Held {
+impl Unsent {
     /// Holds `bytes` from `start` on.
     pub(crate) fn new(bytes: Vec<u8>, start: usize) -> Self {
         Self {
@@ -86,7 +86,7 @@ mod tests {
     #[test]
     fn only_the_sources_bytes_count_and_a_new_header_replaces_the_old() {
         let mut got = Vec::new();
-        let mut held = Held::new(b"skipped hello".to_vec(), 8);
+        let mut held = Unsent::new(b"skipped hello".to_vec(), 8);
         held.introduce(|header| header.extend(b"PROXY one\r\n"));
         held.introduce(|header| header.extend(b"PROXY 2\r\n"));
         let mut piece = |bytes: &[u8]| {
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn without_a_header_nothing_is_copied() {
-        let mut held = Held::new(b"skipped hello".to_vec(), 8);
+        let mut held = Unsent::new(b"skipped hello".to_vec(), 8);
         held.introduce(|_| {});
         assert_eq!(held.overhead, 8);
         assert!(!held.is_empty());

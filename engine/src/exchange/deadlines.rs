@@ -10,7 +10,7 @@ use engine_http::rules::Timeouts;
 
 use crate::context::{
     listener::Listener,
-    live::{Live, Slot, whole_seconds},
+    live::{Connections, Slot, whole_seconds},
 };
 
 /// How long a client may take over [`CONTENT_BYTES_MIN`] of a request's content.
@@ -35,9 +35,9 @@ pub(crate) enum Stage {
     Answered,
 }
 
-/// The limits of one exchange. Times are seconds of [`Live::now`].
+/// The limits of one exchange. Times are seconds of [`Connections::now`].
 #[derive(Debug)]
-pub(crate) struct Patience {
+pub(crate) struct Deadlines {
     answer: Duration,
     idle: u32,
     ends_at: Option<u32>,
@@ -46,10 +46,10 @@ pub(crate) struct Patience {
     window: Cell<(u32, u64)>,
 }
 
-impl Patience {
+impl Deadlines {
     /// Starts the exchange's time. The listener's limits hold where the rule says nothing.
     pub(crate) fn new(
-        (slot, live): (&Slot, &Live),
+        (slot, live): (&Slot, &Connections),
         timeouts: &Timeouts,
         listener: &Listener,
     ) -> Self {
@@ -72,7 +72,7 @@ impl Patience {
     /// From now on the client may send its content, of which the upstream has got what belongs to
     /// `content` bytes: neither the time that a connection to the upstream took is the client's, nor
     /// that until it was asked on.
-    pub(crate) fn content_begins(&self, live: &Live, content: u64) {
+    pub(crate) fn content_begins(&self, live: &Connections, content: u64) {
         self.window.set((live.now(), content));
     }
 
@@ -82,7 +82,7 @@ impl Patience {
     }
 
     /// How much of the whole time is left, to the second; `None` where it is not bounded.
-    pub(crate) fn left(&self, live: &Live) -> Option<Duration> {
+    pub(crate) fn left(&self, live: &Connections) -> Option<Duration> {
         let left = |ends_at: u32| Duration::from_secs(ends_at.saturating_sub(live.now()).into());
         self.ends_at.map(left)
     }
@@ -91,7 +91,7 @@ impl Patience {
     /// bytes the upstream was sent so far.
     pub(crate) fn judge(
         &self,
-        (slot, live): (&Slot, &Live),
+        (slot, live): (&Slot, &Connections),
         content: u64,
         stage: impl FnOnce() -> Stage,
     ) -> Option<Outcome> {
@@ -149,8 +149,8 @@ impl Patience {
 mod tests {
     use super::*;
 
-    fn patience(idle: u32, ends_at: Option<u32>) -> Patience {
-        Patience {
+    fn patience(idle: u32, ends_at: Option<u32>) -> Deadlines {
+        Deadlines {
             answer: Duration::from_secs(60),
             idle,
             ends_at,
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_client_is_measured_from_when_it_may_send() {
-        let live = Live::default();
+        let live = Connections::default();
         let patience = patience(100, None);
         live.sweep(CONTENT_WINDOW - 1);
         // The upstream took that long to be reached, and has its head.

@@ -14,7 +14,7 @@ use engine_http::{
 
 /// One route's standing on one worker. Times are nanoseconds of the workers' clock.
 #[derive(Debug, Default)]
-pub(crate) struct Standing {
+pub(crate) struct OutlierDetection {
     budget: Cell<Budget>,
     /// Made at the first failure: without one there is nothing to look at.
     seen: RefCell<Option<Box<Seen>>>,
@@ -27,7 +27,7 @@ struct Seen {
     passive: Passive,
 }
 
-impl Standing {
+impl OutlierDetection {
     /// Whether a target is left out for a while.
     pub(crate) fn is_out(&self, target: TargetId, now: u64) -> bool {
         let seen = self.seen.borrow();
@@ -139,22 +139,22 @@ mod tests {
 
     #[test]
     fn what_was_seen_of_a_target_stays_with_it_wherever_it_stands() {
-        let standing = Standing::default();
+        let outliers = OutlierDetection::default();
         let ejection = Ejection {
             failures: 2,
             ..Ejection::default()
         };
         let two = route(&["10.0.0.1:80", "10.0.0.2:80"]);
         let [one, failing] = [two.targets[0].id, two.targets[1].id];
-        assert!(standing.is_clean());
-        assert!(!standing.failed(&two, failing, &ejection, 0));
-        assert!(standing.failed(&two, failing, &ejection, 0));
-        assert!(standing.is_out(failing, 1) && !standing.is_out(one, 1));
+        assert!(outliers.is_clean());
+        assert!(!outliers.failed(&two, failing, &ejection, 0));
+        assert!(outliers.failed(&two, failing, &ejection, 0));
+        assert!(outliers.is_out(failing, 1) && !outliers.is_out(one, 1));
         let other = route(&["10.0.0.2:80", "10.0.0.3:80", "10.0.0.4:80"]);
-        assert!(!standing.failed(&other, other.targets[1].id, &ejection, 1));
-        assert!(standing.is_out(failing, 2), "it has moved to the front");
+        assert!(!outliers.failed(&other, other.targets[1].id, &ejection, 1));
+        assert!(outliers.is_out(failing, 2), "it has moved to the front");
         assert!(
-            !standing.is_out(other.targets[1].id, 2),
+            !outliers.is_out(other.targets[1].id, 2),
             "another one is in its place"
         );
     }
