@@ -63,7 +63,9 @@ fn every_path_answers(lab: &mut Lab) -> Result<()> {
     let paths = openapi["paths"].as_object().context("no paths")?;
     ensure!(paths.len() > 15, "{} paths", paths.len());
     let route = json!({ "id": "a", "host": "a.example", "maintenance": true });
-    let state = json!({ "50000": { "netns": null, "routes": [route] } });
+    let listener = json!({ "bind": "127.0.0.1:9081", "protocol": "http" });
+    let network = json!({ "netns": null, "routes": [route], "listeners": { "b": listener } });
+    let state = json!({ "50000": network });
     curl.change("POST", "/api/v1/apply?wait=true", Some(&state))?;
     for (path, methods) in paths {
         // Events have no end; the others are asked as they stand, or for what is there.
@@ -71,6 +73,7 @@ fn every_path_answers(lab: &mut Lab) -> Result<()> {
             continue;
         }
         let path = path.replace("{port}", "50000").replace("{id}", "a");
+        let path = path.replace("{name}", "b");
         let answer = curl.ask("GET", &path, None)?;
         ensure!(
             answer.status == 200,
@@ -111,6 +114,8 @@ fn every_path_answers(lab: &mut Lab) -> Result<()> {
         traffic["start_time"] == 5 && traffic["stop_time"] == 5,
         "{traffic}"
     );
+    // A test ends without a listener of a network.
+    curl.change("POST", "/api/v1/apply?wait=true", Some(&json!({})))?;
     Ok(())
 }
 
