@@ -136,7 +136,10 @@ impl Follower {
                 _ = self.closing.wait_for(|closing| *closing) => return None,
             };
             match received {
-                Ok(event) if event.id > self.last => return Some(event),
+                Ok(event) if event.id == self.last + 1 => return Some(event),
+                // Several threads tell events, and one may be told before those with lower numbers. The
+                // store has all of them by then.
+                Ok(event) if event.id > self.last => self.is_behind = true,
                 Ok(_told_from_the_store) => {}
                 Err(RecvError::Lagged(_)) => self.is_behind = true,
                 Err(RecvError::Closed) => return None,

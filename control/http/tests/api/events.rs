@@ -55,6 +55,15 @@ impl Follower {
 
 /// Stores an event and tells it, as the gateway does.
 async fn happen(gateway: &Gateway, generation: u64) -> u64 {
+    let event = store(gateway, generation).await;
+    let id = event.id;
+    // Nobody may be listening.
+    let _ = gateway.events.send(event);
+    id
+}
+
+/// Stores an event, and does not tell it yet.
+async fn store(gateway: &Gateway, generation: u64) -> Event {
     let happening = Happening::StateApplied {
         generation,
         actor: "ann".to_owned(),
@@ -63,13 +72,11 @@ async fn happen(gateway: &Gateway, generation: u64) -> u64 {
     let json = serde_json::to_string(&happening).unwrap();
     let kind = happening.kind().to_owned();
     let id = gateway.store.append_event(NOW, kind, json).await.unwrap();
-    // Nobody may be listening.
-    let _ = gateway.events.send(Event {
+    Event {
         id,
         time: NOW,
         happening,
-    });
-    id
+    }
 }
 
 fn follow() -> Request<'static> {
@@ -91,6 +98,19 @@ async fn events_are_told_as_they_happen() {
     follower.until("\"generation\":2").await;
     assert!(follower.text.contains("event: state_applied\n"));
     assert_eq!(follower.ids(), [2], "what was before is not told");
+}
+
+#[tokio::test]
+async fn events_that_are_told_in_another_order_are_all_told_in_their_own() {
+    let gateway = Gateway::open().await;
+    let mut follower = Follower::start(&gateway, follow()).await;
+    let (first, second) = (store(&gateway, 1).await, store(&gateway, 2).await);
+    gateway.events.send(second).unwrap();
+    follower.until("\"generation\":2").await;
+    gateway.events.send(first).unwrap();
+    happen(&gateway, 3).await;
+    follower.until("\"generation\":3").await;
+    assert_eq!(follower.ids(), [1, 2, 3]);
 }
 
 #[tokio::test]
