@@ -1,9 +1,9 @@
 //! One side of a connection: a socket, and the TLS session over it where there is one.
 //!
-//! Whoever moves bytes calls [`End::recv`] and [`End::send`] until they would block, and then waits
-//! by [`End::readable`] or [`End::writable`]. Those know what a session holds: plaintext that needs
+//! Whoever moves bytes calls [`Transport::recv`] and [`Transport::send`] until they would block, and then waits
+//! by [`Transport::readable`] or [`Transport::writable`]. Those know what a session holds: plaintext that needs
 //! no more from the socket, and ciphertext that the socket had no room for. Bytes that `send` took
-//! may still be such ciphertext, so whoever stops sending waits for [`End::flushed`].
+//! may still be such ciphertext, so whoever stops sending waits for [`Transport::flushed`].
 //!
 //! A plain end costs what its socket costs, and three words.
 
@@ -103,7 +103,7 @@ impl Transport {
         self.moved.get()
     }
 
-    /// Adds to [`End::moved`].
+    /// Adds to [`Transport::moved`].
     pub(crate) fn add_moved(&self, received: u64, sent: u64) {
         let before = self.moved.get();
         self.moved.set((before.0 + received, before.1 + sent));
@@ -172,7 +172,7 @@ impl Transport {
         })
     }
 
-    /// Waits until [`End::recv`] may have something. Queued ciphertext is sent meanwhile. Where
+    /// Waits until [`Transport::recv`] may have something. Queued ciphertext is sent meanwhile. Where
     /// there is something already, this is how the task gives way.
     ///
     /// # Errors
@@ -185,7 +185,7 @@ impl Transport {
         self.socket.readable().await
     }
 
-    /// Waits until [`End::send`] takes something.
+    /// Waits until [`Transport::send`] takes something.
     ///
     /// # Errors
     /// When the kernel refuses the wait. What the socket says against queued ciphertext is the next
@@ -197,7 +197,7 @@ impl Transport {
         self.socket.writable().await
     }
 
-    /// [`End::readable`], until a deadline.
+    /// [`Transport::readable`], until a deadline.
     ///
     /// # Errors
     /// When the deadline came first. A refused wait counts as readiness: the read that follows

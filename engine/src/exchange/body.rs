@@ -257,7 +257,7 @@ impl Chunks<'_> {
 /// Sends all of it, waiting where the other side takes no more.
 ///
 /// # Errors
-/// Those of [`End::send`], and of waiting.
+/// Those of [`Transport::send`], and of waiting.
 pub(crate) async fn send_all(to: &Transport, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match to.send(bytes) {

@@ -53,7 +53,7 @@ impl ReadAhead {
     /// Receives more, through the worker's scratch buffer. 0 is the end of the stream.
     ///
     /// # Errors
-    /// Those of [`End::recv`], `WouldBlock` among them.
+    /// Those of [`Transport::recv`], `WouldBlock` among them.
     pub(crate) fn receive(
         &mut self,
         worker: &WorkerContext,
