@@ -40,6 +40,7 @@ pub fn changed(before: &Desired, after: &Desired) -> Changed {
 fn routing(network: &Network) -> impl PartialEq + '_ {
     let Network {
         namespace,
+        dns,
         proxy,
         routes,
         listeners,
@@ -47,7 +48,7 @@ fn routing(network: &Network) -> impl PartialEq + '_ {
         error_pages,
         ..
     } = network;
-    (namespace, proxy, routes, listeners, tls, error_pages)
+    (namespace, dns, proxy, routes, listeners, tls, error_pages)
 }
 
 #[cfg(test)]
@@ -86,6 +87,9 @@ mod tests {
             is_routed: true,
         };
         assert_eq!(changed(&desired(&before), &desired(&after)), of_both);
+        let mut asked = before.clone();
+        asked["1"]["dns"] = json!(["10.0.0.53"]);
+        assert!(changed(&desired(&before), &desired(&asked)).is_routed);
         assert_eq!(changed(&desired(&before), &Desired::default()), of_both);
         assert_eq!(changed(&Desired::default(), &desired(&before)), of_both);
     }

@@ -14,6 +14,7 @@ use engine_http::{
     balance,
     facts::Framing,
     forward::Client,
+    host::Host,
     path::Path,
     request::Request,
     response::Asked,
@@ -110,6 +111,12 @@ pub(crate) fn decide<'a: 'r, 'r>(
     connection.slot.admit(None);
     let only = connection.listener.network;
     if only.is_some() && published.http.owner(request.host) != only {
+        let name = request.host.and_then(Host::folded);
+        let owner = name.and_then(|name| published.http.owner_of_name(&name));
+        // Over TLS the host's own clients would be led astray.
+        if owner.is_some_and(|owner| Some(owner) != only) && client_info.tls_info.is_some() {
+            return refused(Outcome::Misdirected, None);
+        }
         return undeclared(input, request, &origin);
     }
     let found = match published.http.find(client_info.scheme, request) {

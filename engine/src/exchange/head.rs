@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use engine_http::{
     forward::{Client, Forwarding, Outgoing, write_request},
-    method::Version,
+    method::{Method, Version},
     path::Path,
     request::{Request, Upgrade},
     rules::Policy,
@@ -50,13 +50,15 @@ impl RequestHead<'_> {
         Some(head)
     }
 
-    /// Whether it opens a WebSocket.
+    /// Whether it opens a WebSocket, which only GET does (RFC 6455 section 4.1).
     pub(crate) fn opens_websocket(&self) -> bool {
-        let upgrade = match self {
-            Self::Written(head) => heads::read_written(head).and_then(|read| read.upgrade),
-            Self::Unwritten(head) => head.request.upgrade,
+        let opens = |request: &Request<'_>| {
+            request.method == Method::Get && request.upgrade.is_some_and(Upgrade::is_websocket)
         };
-        upgrade.is_some_and(Upgrade::is_websocket)
+        match self {
+            Self::Written(head) => heads::read_written(head).is_some_and(|read| opens(&read)),
+            Self::Unwritten(head) => opens(head.request),
+        }
     }
 
     /// What shows a client of HTTP/1 that its WebSocket is open. Nothing does where the gateway's own

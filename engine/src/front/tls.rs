@@ -56,8 +56,13 @@ pub(crate) async fn terms(
     }
     let only = connection.listener.network;
     let is_served = |name: &&Hostname| only.is_none() || http.owner_of_name(name.as_str()) == only;
-    let own = name.filter(is_served);
-    let own = own.and_then(|name| tls.of(name, snapshot));
+    let declared = name.and_then(|name| tls.of(name, snapshot));
+    let own = declared.filter(|_| name.as_ref().is_some_and(is_served));
+    if declared.is_some() && own.is_none() {
+        // Another network's clients, who would take its certificate for its word.
+        refuse(connection, &UNRECOGNIZED_NAME).await;
+        return Err(unknown(name));
+    }
     // What no route passes through is ended by the terms for others on every listener of TLS.
     let ends_all = connection.listener.protocol == Protocol::Https
         || snapshot.route(connection.listener.scope(), name).is_err();

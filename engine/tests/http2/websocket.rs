@@ -97,7 +97,7 @@ fn over_http1(gateway: SocketAddr) -> (String, Vec<u8>) {
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     client
         .write_all(
-            b"GET /chat HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+            b"GET /chat HTTP/1.1\r\nHost: a.example\r\nContent-Length: 0\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
               Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
         )
         .unwrap();
@@ -221,6 +221,9 @@ fn a_target_that_knows_of_no_protocols_gets_the_request_without() {
         let (head, rest) = ask(&edge).await;
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
         assert!(String::from_utf8_lossy(&rest).contains("plain"), "{rest:?}");
+        // Success would tell a client of HTTP/2 that the protocol was switched.
+        let (status, _) = over_http2(&edge).await;
+        assert_eq!(status, StatusCode::BAD_GATEWAY);
     });
 }
 

@@ -127,7 +127,10 @@ pub(crate) fn connect(request: &mut http::Request<()>) {
     *request.method_mut() = http::Method::CONNECT;
     let protocol = Protocol::from_static("websocket");
     request.extensions_mut().insert(protocol);
-    request.headers_mut().remove(header::SEC_WEBSOCKET_KEY);
+    let fields = request.headers_mut();
+    fields.remove(header::SEC_WEBSOCKET_KEY);
+    // What follows is no content of the request.
+    fields.remove(header::CONTENT_LENGTH);
 }
 
 /// The head of HTTP/1 that says what a response to an extended CONNECT says: the protocol is switched

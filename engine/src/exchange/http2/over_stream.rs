@@ -10,6 +10,7 @@ use std::{
 use engine_core::outcome::Outcome;
 use engine_http::{
     decoded,
+    method::Version,
     reading::Reading,
     response::{self, Framing},
     scan::Scan,
@@ -160,6 +161,10 @@ impl OverStream<'_> {
         if let Some(accept) = accept.filter(|_| parts.status.is_success()) {
             self.switch(&parts.headers, accept).await?;
             return Ok(Some(content));
+        }
+        // A client of HTTP/2 takes success for a protocol that was switched (RFC 8441 section 5).
+        if plan.asked.upgrade && plan.version == Version::Http2 && parts.status.is_success() {
+            return Err(bad_response(None));
         }
         let lines = heads::lines(&parts.headers, limits);
         let lines = lines.map_err(|refusal| bad_response(Some(refusal)))?;

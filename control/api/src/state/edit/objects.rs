@@ -9,7 +9,7 @@ use crate::{
     field::Field as _,
     problem::{Problems, Valid},
     state::{
-        Desired, Listener, Network, Route, RuleId, Taken, Whose,
+        Desired, LISTENERS_MAX, Listener, Network, Route, RuleId, Taken, Whose, dns,
         key::PublicKey,
         listeners,
         network::{self, Among},
@@ -131,7 +131,23 @@ pub(super) fn put_route(
         let rule = (id, &*network.routes);
         routes::put(&Spot::root(&node), rule, &beside, &mut taken, &mut problems)
     });
-    decide(current, port, with_routes(network, routes), problems)
+    let network = with_routes(network, routes);
+    check(network.as_ref(), &mut problems);
+    decide(current, port, network, problems)
+}
+
+/// Checks of a network of which one object was put what is checked of a whole one.
+fn check(network: Option<&Network>, problems: &mut Problems) {
+    let Some(network) = network else {
+        return;
+    };
+    let nowhere = Node::new(At::Line(1), Content::Null);
+    let spot = Spot::root(&nowhere);
+    dns::check(network, &spot, problems);
+    if network.listeners.len() > LISTENERS_MAX {
+        let message = format_args!("a network has at most {LISTENERS_MAX} listeners");
+        spot.error(problems, message);
+    }
 }
 
 pub(super) fn remove_route(
@@ -240,6 +256,7 @@ pub(super) fn put_listener(
         network.listeners.insert(name.clone(), listener);
         network
     });
+    check(network.as_ref(), &mut problems);
     decide(current, port, network, problems)
 }
 

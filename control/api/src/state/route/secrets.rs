@@ -10,7 +10,7 @@ use crate::{
     document::Spot,
     field::Field,
     problem::Problems,
-    state::{KEPT, pem},
+    state::{KEPT, Owner, pem},
 };
 
 /// A secret text, or the wish to keep the one that is there: a value that was read has the text.
@@ -118,23 +118,28 @@ fn split(
 }
 
 /// Takes the secrets that are to be kept from the rules as they were: from the rule with the same id,
-/// or else from the one that was found by the same.
+/// or else from the first that was found by the same. Those of other owners are nobody else's.
 pub(in crate::state) fn resolve<'s, 'r>(
     written: impl Iterator<Item = (&'s Spot<'s>, &'r mut Route)>,
     kept: &[Route],
     problems: &mut Problems,
 ) {
-    let mut before: Option<HashMap<Match, &Route>> = None;
+    let mut before: Option<HashMap<(&Owner, Match), &Route>> = None;
     for (spot, route) in written {
         if !wants_kept(route) {
             continue;
         }
-        let has_its_id = |old: &&Route| old.id.is_some() && old.id == route.id;
+        let has_its_id =
+            |old: &&Route| old.id.is_some() && old.id == route.id && old.owner == route.owner;
         let old = kept.iter().find(has_its_id).or_else(|| {
             let before = before.get_or_insert_with(|| {
-                kept.iter().map(|route| (route.found_by(), route)).collect()
+                // The first of several is the one that is taken.
+                let keyed = kept.iter().rev();
+                keyed
+                    .map(|route| ((&route.owner, route.found_by()), route))
+                    .collect()
             });
-            before.get(&route.found_by()).copied()
+            before.get(&(&route.owner, route.found_by())).copied()
         });
         take(spot, route, old, problems);
         if let Some(upstream) = &route.upstream_tls

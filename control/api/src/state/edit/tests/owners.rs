@@ -434,3 +434,27 @@ fn what_the_rules_of_others_need_stays() {
         ]
     );
 }
+
+#[test]
+fn a_secret_is_kept_for_its_owner_alone() {
+    let put_rule = |id: &str, value: &str| {
+        let mut rule = rule("/secret");
+        rule["request_headers"] = json!({ "set": { "authorization": value } });
+        Change::PutRoute {
+            port: OTHER,
+            id: id.parse().unwrap(),
+            text: rule.to_string(),
+        }
+    };
+    let (api, other) = (scope("api"), scope("zz"));
+    let current = after_as(&two(), &put_rule("mine", "Bearer of-api"), &api);
+    // Its rule is found by the same, and was written by somebody else.
+    refusals(&current, &put_rule("theirs", "(kept)"), &other);
+    assert_eq!(
+        after_as(&current, &put_rule("mine", "(kept)"), &api),
+        current
+    );
+    let both = after_as(&current, &put_rule("theirs", "Bearer of-zz"), &other);
+    assert_eq!(after_as(&both, &put_rule("mine", "(kept)"), &api), both);
+    assert_eq!(after_as(&both, &put_rule("theirs", "(kept)"), &other), both);
+}

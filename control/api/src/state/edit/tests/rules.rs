@@ -221,3 +221,12 @@ fn a_network_is_put_whole() {
     );
     assert!(!format!("{change:?}").contains(&key(1)));
 }
+
+#[test]
+fn what_one_object_needs_of_its_network_is_asked_for_when_it_is_put() {
+    // A network in a namespace of its own that names no name server.
+    let current = three();
+    let named = json!({ "host": "n.example", "to": ["web.internal:80"] });
+    let said = refusal(&current, &put("named", &named));
+    assert!(said.contains("no name server"), "{said}");
+}
