@@ -119,6 +119,8 @@ pub(crate) struct Setup {
     driver: DriverChoice,
     netns: (NetnsId, Arc<Netns>),
     network: u32,
+    /// The network whose names alone the listener serves.
+    only: Option<NetworkId>,
 }
 
 impl Setup {
@@ -138,6 +140,7 @@ impl Setup {
             driver: DriverChoice::Auto,
             netns: (NetnsId(0), Arc::new(Netns::current().unwrap())),
             network: 1,
+            only: None,
         }
     }
 
@@ -155,6 +158,14 @@ impl Setup {
     /// Further routes are this network's.
     pub(crate) fn network(mut self, number: u32) -> Self {
         self.network = number;
+        self
+    }
+
+    /// The listener is this network's, and leads all that is nobody's there.
+    pub(crate) fn only(mut self, number: u32, default: SocketAddr) -> Self {
+        self.only = Some(NetworkId(number));
+        let id = self.route("default", default);
+        self.snapshot.default_route(ListenerId(0), id);
         self
     }
 
@@ -279,7 +290,10 @@ impl Setup {
             snapshot,
             tls: self.tls,
             namespaces: HashMap::from([self.netns]),
-            listeners: vec![listener(self.protocol)],
+            listeners: vec![Listener {
+                network: self.only,
+                ..listener(self.protocol)
+            }],
             sockets: HashMap::new(),
             name_servers: HashMap::new(),
         }

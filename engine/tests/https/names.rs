@@ -164,3 +164,31 @@ fn a_certificate_that_changes_is_in_force_for_the_next_connection() {
     shown(&after);
     assert_eq!(ask(&mut old, "a.example", "").status(), "200");
 }
+
+/// The gateway has a certificate for the other network's name, which its clients would believe.
+#[test]
+fn a_listener_of_one_network_has_no_clients_of_another() {
+    let authority = Authority::new("ours");
+    let (own, others) = (Upstream::plain(), Upstream::plain());
+    for protocol in [Protocol::Tls, Protocol::Https] {
+        let mut gateway = Setup::new(protocol)
+            .certificate(&authority.leaf(&["a.example", "b.example"]))
+            .terminate(Some("a.example"), Policy::default())
+            .terminate(None, Policy::default())
+            .proxy(Some("a.example"), own.address)
+            .only(1, own.address)
+            .network(2)
+            .terminate(Some("b.example"), Policy::default())
+            .proxy(Some("b.example"), others.address)
+            .start();
+        let trust = client(&authority, None);
+        let mut stream = connect(gateway.address, &trust, "a.example");
+        assert_eq!(ask(&mut stream, "a.example", "").status(), "200");
+        let mut stream = connect(gateway.address, &trust, "a.example");
+        assert_eq!(ask(&mut stream, "b.example", "").status(), "421");
+        let mut stream = connect(gateway.address, &trust, "b.example");
+        let error = stream.write(b"x").unwrap_err().to_string();
+        assert!(error.contains("UnrecognisedName"), "{protocol:?}: {error}");
+        gateway.outcomes(Outcome::UnknownName, 1);
+    }
+}
