@@ -12,7 +12,7 @@ use engine_http::{
     retry::{Budget, Retries},
 };
 
-/// One route's standing on one worker. Times are nanoseconds of the workers' clock.
+/// What one worker knows of the failures of one route's targets. Times are nanoseconds of the workers' clock.
 #[derive(Debug, Default)]
 pub(crate) struct OutlierDetection {
     budget: Cell<Budget>,

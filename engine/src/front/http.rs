@@ -167,7 +167,7 @@ async fn await_request(
             Ok(0) => return Err(Outcome::Done),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            // Between requests a reset is only a rude goodbye.
+            // Between requests a reset is only a rude end.
             Err(_) if !is_first => return Err(Outcome::Done),
             Err(_) => return Err(Outcome::ClientReset),
         }
