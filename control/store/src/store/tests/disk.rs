@@ -106,7 +106,7 @@ fn fill(path: &Path) {
 
 #[test]
 fn a_full_disk_loses_no_byte_and_no_generation() {
-    let disk = small_disk(8 << 20);
+    let disk = small_disk(2 << 20);
     let store = Store::open(&disk.path().join("ringway.db")).unwrap();
     let committed = store.commit_generation(generation("{}".to_owned())).wait();
     assert_eq!(committed.unwrap(), 1);
