@@ -1,6 +1,8 @@
 //! A store with a day of accounts, written the way a gateway writes them.
 
-use std::{num::NonZeroU16, path::Path};
+use std::path::Path;
+
+use control_api::place::NetworkKey;
 
 use anyhow::{Context, Result};
 use control_api::state::{PrivateKey, PublicKey};
@@ -68,7 +70,7 @@ impl Day {
         let mut peers = Vec::new();
         for network in 0..self.networks {
             let private_key: PrivateKey = tenants::private_key(network).parse()?;
-            let port = NonZeroU16::new(tenants::port(network)).context("no port")?;
+            let port = NetworkKey::new(tenants::port(network)).context("no port")?;
             let network_key: PublicKey = private_key.public_key();
             for peer in 0..self.peers {
                 peers.push(PeerSample {

@@ -5,7 +5,6 @@
 use std::{
     collections::BTreeSet,
     io,
-    num::NonZeroU16,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime},
@@ -14,6 +13,7 @@ use std::{
 use control_api::{
     Problem, Problems, Severity,
     boot::{Boot, CertificateFiles},
+    place::NetworkKey,
     state::{Desired, Network},
 };
 use engine_core::hostname::HostPattern;
@@ -105,7 +105,7 @@ pub(crate) fn in_state(desired: &Desired, missing: Severity) -> Examined {
 /// `patience` no more of them are opened.
 pub(crate) fn in_networks(
     desired: &Desired,
-    only: &BTreeSet<NonZeroU16>,
+    only: &BTreeSet<NetworkKey>,
     patience: Duration,
 ) -> Problems {
     let mut examined = Examined {

@@ -8,7 +8,6 @@ pub(crate) mod probe;
 use std::{
     collections::{BTreeMap, HashMap},
     net::SocketAddr,
-    num::NonZeroU16,
     os::fd::OwnedFd,
     sync::Arc,
 };
@@ -17,6 +16,7 @@ use anyhow::Context as _;
 use control_api::{
     boot::{self, ListenerName, ListenerTerms},
     overlap,
+    place::NetworkKey,
 };
 use control_plan::{NamespaceSource, PlannedListener};
 use engine::{Bind, HalfClose, Listener, Opening, Protocol, RelayMode, Sockets};
@@ -52,7 +52,7 @@ struct Held {
 pub(crate) struct Unbound {
     pub(crate) name: ListenerName,
     /// The network that declares it; `None` for the boot file's.
-    pub(crate) owner: Option<NonZeroU16>,
+    pub(crate) owner: Option<NetworkKey>,
     /// In one sentence.
     pub(crate) why: String,
     bind: SocketAddr,

@@ -32,7 +32,6 @@ mod view;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    num::NonZeroU16,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -45,6 +44,7 @@ use control_api::{
     Problems,
     answer::{CertificatesView, Event, Status},
     boot::{Boot, WireGuardBackend},
+    place::NetworkKey,
     state::{Desired, Owner},
 };
 use control_http::{ChangeRefused, Reconciles, View};
@@ -94,7 +94,7 @@ pub(crate) struct Reconciler {
     /// The newest one that every worker runs.
     running: u64,
     /// Networks that a new state is being made for.
-    pending: BTreeSet<NonZeroU16>,
+    pending: BTreeSet<NetworkKey>,
     networks: Networks,
     publisher: Publisher,
     engine: Engine,
@@ -364,7 +364,7 @@ impl Reconciler {
         if self.ticks.is_multiple_of(TICKS_PER_OBSERVATION) {
             self.networks.round(&self.desired, None);
         } else {
-            let due: BTreeSet<NonZeroU16> = self.networks.degraded.due(Instant::now()).collect();
+            let due: BTreeSet<NetworkKey> = self.networks.degraded.due(Instant::now()).collect();
             if !due.is_empty() {
                 self.networks.round(&self.desired, Some(&due));
             }
@@ -392,7 +392,7 @@ impl Reconciler {
     }
 
     /// Hands everything that was counted to the store.
-    fn sample(&mut self) -> BTreeSet<NonZeroU16> {
+    fn sample(&mut self) -> BTreeSet<NetworkKey> {
         self.count();
         let clients = self.engine.take_clients();
         self.networks.sample(&self.desired, &clients)
@@ -400,7 +400,7 @@ impl Reconciler {
 
     /// Counts for those who have networks, keys, addresses and routes now: after a change takes hold,
     /// what is counted is for whoever has them then.
-    fn sample_before(&mut self, changing: &BTreeSet<NonZeroU16>) {
+    fn sample_before(&mut self, changing: &BTreeSet<NetworkKey>) {
         self.count();
         let clients = self.engine.take_clients();
         self.networks.sample_some(changing, &clients);

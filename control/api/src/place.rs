@@ -7,13 +7,58 @@ use crate::field::text_field;
 /// Longest name of a network namespace: a file name (NAME_MAX in `limits.h`).
 pub const NETNS_NAME_BYTES_MAX: usize = 255;
 
+/// The key of a network in the state document: its public WireGuard port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NetworkKey(NonZeroU16);
+
+impl NetworkKey {
+    /// The network with this public port; `None` for port 0.
+    pub const fn new(port: u16) -> Option<Self> {
+        match NonZeroU16::new(port) {
+            Some(port) => Some(Self(port)),
+            None => None,
+        }
+    }
+
+    /// Its public port.
+    pub const fn port(self) -> NonZeroU16 {
+        self.0
+    }
+
+    /// Its public port, as a number.
+    pub const fn get(self) -> u16 {
+        self.0.get()
+    }
+}
+
+impl FromStr for NetworkKey {
+    type Err = PlaceError;
+
+    /// The key as a document has it: from 1 to 65535, without sign or leading zeros.
+    fn from_str(text: &str) -> Result<Self, PlaceError> {
+        parse_port(text).map(Self).ok_or(PlaceError::Port)
+    }
+}
+
+impl From<NonZeroU16> for NetworkKey {
+    fn from(port: NonZeroU16) -> Self {
+        Self(port)
+    }
+}
+
+impl fmt::Display for NetworkKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// A network as the boot file, logs and metrics name it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum NetworkName {
     /// `host`: the namespace that Ringway runs in.
     Host,
     /// `network-<port>`: a network of the state document, by its key.
-    Port(NonZeroU16),
+    Port(NetworkKey),
     /// `netns:NAME`: an existing namespace, declared or not.
     Netns(NetnsName),
 }
@@ -107,7 +152,7 @@ impl FromStr for NetworkName {
             return Ok(Self::Host);
         }
         if let Some(port) = text.strip_prefix("network-") {
-            return parse_port(port).map(Self::Port).ok_or(PlaceError::Port);
+            return port.parse().map(Self::Port);
         }
         let name = text.strip_prefix("netns:").ok_or(PlaceError::Network)?;
         Ok(Self::Netns(name.parse()?))
@@ -125,7 +170,7 @@ impl fmt::Display for NetworkName {
 }
 
 /// A port as a document's key has it: from 1 to 65535, without sign or leading zeros.
-pub(crate) fn parse_port(text: &str) -> Option<NonZeroU16> {
+fn parse_port(text: &str) -> Option<NonZeroU16> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
     plain.then(|| text.parse().ok()).flatten()
 }

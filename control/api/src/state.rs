@@ -30,7 +30,6 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     net::SocketAddr,
-    num::NonZeroU16,
 };
 
 pub use claims::Claims;
@@ -61,7 +60,7 @@ pub use wireguard::{MTU_DEFAULT, WireGuard};
 use crate::{
     boot::ListenerName,
     document::{self, Content, Duplicates, Fields, Spot},
-    place::parse_port,
+    place::NetworkKey,
     problem::{Problem, Problems, Valid},
     word::printable,
 };
@@ -77,7 +76,7 @@ pub(crate) const HOST_PATTERN: &str = r"^(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}
 #[non_exhaustive]
 pub struct Desired {
     /// The networks, by their public port.
-    pub networks: BTreeMap<NonZeroU16, Network>,
+    pub networks: BTreeMap<NetworkKey, Network>,
 }
 
 /// Reads a state document.
@@ -176,8 +175,8 @@ fn with_networks<T>(
 }
 
 /// The port that a network stands at.
-fn read_port(spot: &Spot<'_>, problems: &mut Problems) -> Option<NonZeroU16> {
-    let port = parse_port(spot.key());
+fn read_port(spot: &Spot<'_>, problems: &mut Problems) -> Option<NetworkKey> {
+    let port = spot.key().parse().ok();
     if port.is_none() {
         let key = printable(spot.key());
         spot.error_with_hint(
@@ -232,12 +231,12 @@ impl Desired {
 /// The network that has something, and whose it is.
 #[derive(Clone, Debug)]
 struct Holder {
-    port: NonZeroU16,
+    port: NetworkKey,
     owner: Owner,
 }
 
 impl Holder {
-    fn new(port: NonZeroU16, owner: Owner) -> Self {
+    fn new(port: NetworkKey, owner: Owner) -> Self {
         Self { port, owner }
     }
 
@@ -261,14 +260,14 @@ impl fmt::Display for Holder {
 struct Taken {
     hosts: HashMap<Option<HostPattern>, Holder>,
     ids: HashMap<RuleId, Holder>,
-    listeners: HashMap<ListenerName, NonZeroU16>,
+    listeners: HashMap<ListenerName, NetworkKey>,
     /// The addresses of listeners, each with its name and its network.
-    binds: Vec<(listeners::Place, SocketAddr, ListenerName, NonZeroU16)>,
+    binds: Vec<(listeners::Place, SocketAddr, ListenerName, NetworkKey)>,
 }
 
 impl Taken {
     /// What all networks but one have.
-    fn by_others(desired: &Desired, except: NonZeroU16) -> Self {
+    fn by_others(desired: &Desired, except: NetworkKey) -> Self {
         let mut taken = Self::default();
         let others = desired.networks.values();
         for network in others.filter(|network| network.port != except) {

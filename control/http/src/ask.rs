@@ -9,6 +9,7 @@ use axum::{
 };
 use control_api::{
     boot::ListenerName,
+    place::NetworkKey,
     state::{PublicKey, RuleId, Whose},
 };
 use serde::{Deserialize, de::DeserializeOwned};
@@ -78,7 +79,7 @@ pub(crate) fn whose_change(
 
 /// The network of a path.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct OfNetwork(pub(crate) NonZeroU16);
+pub(crate) struct OfNetwork(pub(crate) NetworkKey);
 
 impl FromRequestParts<Arc<Shared>> for OfNetwork {
     type Rejection = Refusal;
@@ -92,7 +93,7 @@ impl FromRequestParts<Arc<Shared>> for OfNetwork {
 /// The network and the peer of a path. Keys hold slashes, which may be there as they are or as
 /// `%2F`: the key is all of the rest.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct OfPeer(pub(crate) NonZeroU16, pub(crate) PublicKey);
+pub(crate) struct OfPeer(pub(crate) NetworkKey, pub(crate) PublicKey);
 
 impl FromRequestParts<Arc<Shared>> for OfPeer {
     type Rejection = Refusal;
@@ -106,7 +107,7 @@ impl FromRequestParts<Arc<Shared>> for OfPeer {
 
 /// The network and the rule of a path.
 #[derive(Clone, Debug)]
-pub(crate) struct OfRoute(pub(crate) NonZeroU16, pub(crate) RuleId);
+pub(crate) struct OfRoute(pub(crate) NetworkKey, pub(crate) RuleId);
 
 impl FromRequestParts<Arc<Shared>> for OfRoute {
     type Rejection = Refusal;
@@ -120,7 +121,7 @@ impl FromRequestParts<Arc<Shared>> for OfRoute {
 
 /// The network and the listener of a path.
 #[derive(Clone, Debug)]
-pub(crate) struct OfListener(pub(crate) NonZeroU16, pub(crate) ListenerName);
+pub(crate) struct OfListener(pub(crate) NetworkKey, pub(crate) ListenerName);
 
 impl FromRequestParts<Arc<Shared>> for OfListener {
     type Rejection = Refusal;
@@ -157,8 +158,9 @@ async fn path<T: DeserializeOwned + Send>(
         .map_err(|rejection| Refusal::bad_request(rejection.body_text()))
 }
 
-fn parse_port(text: &str) -> Result<NonZeroU16, Refusal> {
-    text.parse()
+fn parse_port(text: &str) -> Result<NetworkKey, Refusal> {
+    text.parse::<NonZeroU16>()
+        .map(NetworkKey::from)
         .map_err(|_| not_found(&"networks are named by their port, from 1 to 65535"))
 }
 

@@ -1,6 +1,8 @@
 //! The seam between reconciling and the kernel.
 
-use std::{collections::BTreeMap, io, num::NonZeroU16};
+use std::{collections::BTreeMap, io};
+
+use control_api::place::NetworkKey;
 
 use control_plan::{
     NamespaceSource,
@@ -18,16 +20,16 @@ pub trait Ownership {
     ///
     /// # Errors
     /// When it could not be recorded; nothing may be made then.
-    fn own(&mut self, network: NonZeroU16, what: &Owned) -> Result<(), OwnError>;
+    fn own(&mut self, network: NetworkKey, what: &Owned) -> Result<(), OwnError>;
 
     /// Removes the record of a network. Durable when it returns.
     ///
     /// # Errors
     /// When it could not be removed.
-    fn disown(&mut self, network: NonZeroU16) -> Result<(), OwnError>;
+    fn disown(&mut self, network: NetworkKey) -> Result<(), OwnError>;
 
     /// What is recorded for a network.
-    fn owned(&self, network: NonZeroU16) -> Option<Owned>;
+    fn owned(&self, network: NetworkKey) -> Option<Owned>;
 }
 
 /// The record of what Ringway made could not be changed.
@@ -35,7 +37,7 @@ pub trait Ownership {
 #[error("recording what Ringway made for network {network}")]
 pub struct OwnError {
     /// The network.
-    pub network: NonZeroU16,
+    pub network: NetworkKey,
     /// What the store said.
     pub source: io::Error,
 }
@@ -46,7 +48,7 @@ pub trait Kernel {
     /// namespace that is held is made again when it was deleted.
     fn observe(
         &mut self,
-        networks: &BTreeMap<NonZeroU16, NamespaceSource>,
+        networks: &BTreeMap<NetworkKey, NamespaceSource>,
         ownership: &dyn Ownership,
     ) -> Observed;
 
@@ -63,5 +65,5 @@ pub struct Observed {
     /// What there is, but for the networks below.
     pub actual: Actual,
     /// Networks that could not be looked at, and why.
-    pub errors: BTreeMap<NonZeroU16, ObserveError>,
+    pub errors: BTreeMap<NetworkKey, ObserveError>,
 }

@@ -26,13 +26,10 @@ mod watch;
 mod wireguard;
 
 use std::{
-    collections::BTreeMap,
-    fs, io,
-    num::{NonZeroU16, NonZeroUsize},
-    path::PathBuf,
-    sync::Arc,
-    time::SystemTime,
+    collections::BTreeMap, fs, io, num::NonZeroUsize, path::PathBuf, sync::Arc, time::SystemTime,
 };
+
+use control_api::place::NetworkKey;
 
 use control_plan::{
     NamespaceSource,
@@ -103,10 +100,10 @@ pub struct Linux {
     /// there.
     host: Rtnl,
     carriers: Carriers,
-    devices: BTreeMap<NonZeroU16, Userspace>,
+    devices: BTreeMap<NetworkKey, Userspace>,
     endings: Endings,
     /// Where each network was looked at last, and which device of the kernel's it has.
-    seen: BTreeMap<NonZeroU16, Seen>,
+    seen: BTreeMap<NetworkKey, Seen>,
     watch: Watch,
     /// Which privilege is missing, and what cannot be done without it.
     lack: Option<String>,
@@ -220,7 +217,7 @@ impl Linux {
 impl Kernel for Linux {
     fn observe(
         &mut self,
-        networks: &BTreeMap<NonZeroU16, NamespaceSource>,
+        networks: &BTreeMap<NetworkKey, NamespaceSource>,
         ownership: &dyn Ownership,
     ) -> Observed {
         let mut observed = Observed::default();
@@ -254,7 +251,7 @@ impl Kernel for Linux {
 }
 
 /// The name of a network's device.
-fn device_name(network: NonZeroU16) -> String {
+fn device_name(network: NetworkKey) -> String {
     format!("wg{network}")
 }
 

@@ -4,13 +4,12 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     net::SocketAddr,
-    num::NonZeroU16,
     str::FromStr,
     time::Duration,
 };
 
 use control_api::{
-    place::NetnsName,
+    place::{NetnsName, NetworkKey},
     state::{PresharedKey, PrivateKey, PublicKey},
 };
 use ipnet::IpNet;
@@ -21,7 +20,7 @@ use crate::publish::NamespaceSource;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Actual {
     /// By public port. A network that nothing is there for has an entry all the same.
-    pub networks: BTreeMap<NonZeroU16, ActualNetwork>,
+    pub networks: BTreeMap<NetworkKey, ActualNetwork>,
 }
 
 /// What is there for one network.

@@ -1,6 +1,8 @@
 //! What a new desired state changes against the one before.
 
-use std::{collections::BTreeSet, num::NonZeroU16};
+use std::collections::BTreeSet;
+
+use control_api::place::NetworkKey;
 
 use control_api::state::{Desired, Network};
 
@@ -8,7 +10,7 @@ use control_api::state::{Desired, Network};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changed {
     /// Networks for which the kernel may have to hold something else.
-    pub programmed: BTreeSet<NonZeroU16>,
+    pub programmed: BTreeSet<NetworkKey>,
     /// Whether the workers have to route by another snapshot.
     pub is_routed: bool,
 }
@@ -16,7 +18,7 @@ pub struct Changed {
 /// Compares two desired states.
 pub fn changed(before: &Desired, after: &Desired) -> Changed {
     let mut changed = Changed::default();
-    let ports: BTreeSet<NonZeroU16> = before
+    let ports: BTreeSet<NetworkKey> = before
         .networks
         .keys()
         .chain(after.networks.keys())
@@ -62,8 +64,8 @@ mod tests {
         state::parse(&document.to_string()).unwrap().value
     }
 
-    fn port(port: u16) -> NonZeroU16 {
-        NonZeroU16::new(port).unwrap()
+    fn port(port: u16) -> NetworkKey {
+        NetworkKey::new(port).unwrap()
     }
 
     #[test]

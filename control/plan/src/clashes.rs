@@ -1,11 +1,12 @@
 //! What a listener of the boot file and one of a network cannot both have.
 
-use std::{net::SocketAddr, num::NonZeroU16};
+use std::net::SocketAddr;
 
 use control_api::{
     Problem, Severity,
     boot::{Listener, ListenerName},
     overlap,
+    place::NetworkKey,
     state::{Desired, Namespace},
 };
 
@@ -17,7 +18,7 @@ pub struct Clash {
     /// Its name.
     boots: ListenerName,
     /// The network.
-    network: NonZeroU16,
+    network: NetworkKey,
     /// The name of its listener.
     own: ListenerName,
     /// The address that they have connections in common of; `None` where they have one name.

@@ -3,11 +3,11 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     net::{IpAddr, SocketAddr},
-    num::NonZeroU16,
 };
 
 use control_api::{
     Problem, Problems, Severity,
+    place::NetworkKey,
     state::{Desired, Namespace, Network, PoolTarget, PrivateKey, WireGuard},
 };
 use ipnet::IpNet;
@@ -16,7 +16,7 @@ use ipnet::IpNet;
 /// does nothing.
 ///
 /// `only` names the networks to look at; absent means all.
-pub fn doubts(desired: &Desired, only: Option<&BTreeSet<NonZeroU16>>) -> Problems {
+pub fn doubts(desired: &Desired, only: Option<&BTreeSet<NetworkKey>>) -> Problems {
     let mut problems = Problems::default();
     let mut keys = BTreeMap::new();
     for (port, network) in &desired.networks {
@@ -168,7 +168,7 @@ mod tests {
 
     fn found(document: &Value, only: Option<&[u16]>) -> Vec<String> {
         let desired = state::parse(&document.to_string()).unwrap().value;
-        let port = |port: &u16| NonZeroU16::new(*port).unwrap();
+        let port = |port: &u16| NetworkKey::new(*port).unwrap();
         let only = only.map(|only| only.iter().map(port).collect());
         let found = doubts(&desired, only.as_ref());
         let found = found.iter();

@@ -9,10 +9,9 @@ mod known;
 mod network;
 mod routes;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    num::NonZeroU16,
-};
+use std::collections::{BTreeMap, BTreeSet};
+
+use control_api::place::NetworkKey;
 
 use control_api::state::{Desired, Namespace, Network};
 
@@ -40,13 +39,13 @@ pub struct Input<'a> {
     /// What is, for every network of [`places`].
     pub actual: &'a Actual,
     /// What Ringway made.
-    pub owned: &'a BTreeMap<NonZeroU16, Owned>,
+    pub owned: &'a BTreeMap<NetworkKey, Owned>,
     /// Where peers were said to be, and where they were seen last.
     pub known: &'a Known,
     /// Who has to carry the packets; absent where it does not matter.
     pub backend: Option<Backend>,
     /// Which networks the plan is about; absent for all.
-    pub only: Option<&'a BTreeSet<NonZeroU16>>,
+    pub only: Option<&'a BTreeSet<NetworkKey>>,
 }
 
 /// The steps, in the order in which they are to happen.
@@ -57,7 +56,7 @@ pub struct Plan {
     /// When every worker runs the new snapshot: what is removed.
     pub after: Vec<Step>,
     /// Networks that cannot be as desired, and why. Nothing is done about them.
-    pub refused: BTreeMap<NonZeroU16, Refused>,
+    pub refused: BTreeMap<NetworkKey, Refused>,
     /// Whether another plan has to follow: a device that moves between namespaces is removed first.
     pub is_partial: bool,
 }
@@ -69,7 +68,7 @@ impl Plan {
     }
 
     /// Whether what is there of a network goes when the workers were told.
-    pub fn removes(&self, network: NonZeroU16) -> bool {
+    pub fn removes(&self, network: NetworkKey) -> bool {
         let removal = [Action::RemoveDevice, Action::RemoveNamespace];
         let mut steps = self.after.iter();
         steps.any(|step| step.network == network && removal.contains(&step.action))
@@ -87,10 +86,10 @@ impl Plan {
 /// `only` names the networks to look at; absent means all.
 pub fn places(
     desired: &Desired,
-    owned: &BTreeMap<NonZeroU16, Owned>,
-    only: Option<&BTreeSet<NonZeroU16>>,
-) -> BTreeMap<NonZeroU16, NamespaceSource> {
-    let is_asked = |port: &NonZeroU16| only.is_none_or(|only| only.contains(port));
+    owned: &BTreeMap<NetworkKey, Owned>,
+    only: Option<&BTreeSet<NetworkKey>>,
+) -> BTreeMap<NetworkKey, NamespaceSource> {
+    let is_asked = |port: &NetworkKey| only.is_none_or(|only| only.contains(port));
     let programmed = desired.networks.values().filter(|n| is_programmed(n));
     let programmed = programmed.filter(|network| is_asked(&network.port));
     let mut places: BTreeMap<_, _> = programmed.map(|n| (n.port, place_of(n))).collect();
@@ -115,7 +114,7 @@ pub fn place_of(network: &Network) -> NamespaceSource {
     }
 }
 
-fn place_owned(port: NonZeroU16, owned: &Owned) -> NamespaceSource {
+fn place_owned(port: NetworkKey, owned: &Owned) -> NamespaceSource {
     match owned {
         Owned::Namespace(_) => NamespaceSource::Made(port),
         Owned::DeviceIn(place) => place.clone(),

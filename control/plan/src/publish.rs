@@ -3,14 +3,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::SocketAddr,
-    num::NonZeroU16,
     sync::Arc,
 };
 
 use control_api::{
     Problem, Problems, Severity,
     boot::{Listener, ListenerName, ListenerTerms},
-    place::{NetnsName, NetworkName, Place},
+    place::{NetnsName, NetworkKey, NetworkName, Place},
     state::{
         Desired, Namespace, Network, Pool, PoolTarget, ProxyKey, Route as Declared, Scheme,
         Terminated,
@@ -65,7 +64,7 @@ pub struct PlannedListener {
     /// Unique in the gateway.
     pub name: ListenerName,
     /// The network that declares it, and whose names alone it serves; `None` for the boot file's.
-    pub owner: Option<NonZeroU16>,
+    pub owner: Option<NetworkKey>,
     /// That network as the workers know it.
     pub network: Option<NetworkId>,
     /// Its address.
@@ -91,7 +90,7 @@ pub enum NamespaceSource {
     /// The one that Ringway runs in.
     Host,
     /// `network-<port>`, made when it does not exist.
-    Made(NonZeroU16),
+    Made(NetworkKey),
     /// One that has to exist.
     Existing(NetnsName),
 }
@@ -524,7 +523,7 @@ impl Plan<'_> {
 }
 
 /// Where the namespace of a network comes from.
-fn source_of(namespace: &Namespace, port: NonZeroU16) -> NamespaceSource {
+fn source_of(namespace: &Namespace, port: NetworkKey) -> NamespaceSource {
     match namespace {
         Namespace::Own => NamespaceSource::Made(port),
         Namespace::Host => NamespaceSource::Host,

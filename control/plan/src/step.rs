@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, num::NonZeroU16};
 
+use control_api::place::NetworkKey;
+
 use control_api::state::{PresharedKey, PrivateKey, PublicKey};
 use ipnet::IpNet;
 
@@ -15,7 +17,7 @@ use crate::{
 pub struct Step {
     /// The network's public port: its namespace is `network-<port>` unless `place` says otherwise,
     /// and its device `wg<port>`.
-    pub network: NonZeroU16,
+    pub network: NetworkKey,
     /// The namespace that the step happens in.
     pub place: NamespaceSource,
     /// What is to be done.

@@ -4,9 +4,9 @@
 //! file system that does not answer, so a thread of its own looks at them: neither the API's thread nor
 //! the one that changes things ever waits for it.
 
-use std::{collections::BTreeSet, io, num::NonZeroU16, sync::Arc, thread, time::Duration};
+use std::{collections::BTreeSet, io, sync::Arc, thread, time::Duration};
 
-use control_api::{Problems, answer::Applied, state::Desired};
+use control_api::{Problems, answer::Applied, place::NetworkKey, state::Desired};
 use control_http::ChangeRefused;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use tokio::sync::oneshot;
@@ -29,7 +29,7 @@ pub(super) struct Answer {
     /// The state that the change leads to.
     pub(super) desired: Arc<Desired>,
     /// The networks that it is about.
-    pub(super) only: BTreeSet<NonZeroU16>,
+    pub(super) only: BTreeSet<NetworkKey>,
 }
 
 /// The way of answers to the thread that looks at files.
@@ -107,9 +107,9 @@ mod tests {
         Arc::new(state::parse(&document.to_string()).unwrap().value)
     }
 
-    fn ports(ports: &[u16]) -> BTreeSet<NonZeroU16> {
+    fn ports(ports: &[u16]) -> BTreeSet<NetworkKey> {
         let ports = ports.iter();
-        ports.filter_map(|port| NonZeroU16::new(*port)).collect()
+        ports.filter_map(|port| NetworkKey::new(*port)).collect()
     }
 
     fn warnings(answers: &Answers, desired: &Arc<Desired>, only: &[u16]) -> Vec<String> {

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    num::NonZeroU16,
     sync::Arc,
 };
 
@@ -10,6 +9,7 @@ use control_api::{
     Problem, Problems, Valid,
     answer::{Applied, AppliedStep, Degradation, Happening, Reason, RefusedProblem},
     boot::Boot,
+    place::NetworkKey,
     state::{self, Change, Desired, EditError, OWNERS_MAX, Owner, Whose, changed_owners, edit},
 };
 use control_http::{ChangeRefused, ChangeRequest};
@@ -51,7 +51,7 @@ struct Begun {
     /// The state before it.
     before: Arc<Desired>,
     /// The networks that it concerns.
-    scope: BTreeSet<NonZeroU16>,
+    scope: BTreeSet<NetworkKey>,
     prepared: Option<Prepared>,
 }
 
@@ -323,7 +323,7 @@ impl Reconciler {
         } = begun;
         let is_partial = planning.plan.is_partial;
         // Their devices are still to be counted, for whoever has them now.
-        let (leaving, staying): (BTreeSet<NonZeroU16>, _) =
+        let (leaving, staying): (BTreeSet<NetworkKey>, _) =
             scope.iter().partition(|port| planning.plan.removes(**port));
         let (desired, publisher, engine, generation) = (
             &self.desired,

@@ -2,9 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    num::NonZeroU16,
     time::{Duration, Instant},
 };
+
+use control_api::place::NetworkKey;
 
 use control_api::answer::{Degradation, Happening, Reason};
 
@@ -16,7 +17,7 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 /// The networks that failed.
 #[derive(Debug, Default)]
 pub(crate) struct Degraded {
-    networks: BTreeMap<NonZeroU16, Failure>,
+    networks: BTreeMap<NetworkKey, Failure>,
 }
 
 #[derive(Debug)]
@@ -32,7 +33,7 @@ impl Degraded {
     /// where it failed differently before or not at all.
     pub(crate) fn fail(
         &mut self,
-        network: NonZeroU16,
+        network: NetworkKey,
         reason: String,
         now: Instant,
         unix: u64,
@@ -55,7 +56,7 @@ impl Degraded {
     }
 
     /// Notes that a network is as desired, or is gone. The news, where it was not.
-    pub(crate) fn recover(&mut self, network: NonZeroU16) -> Option<Happening> {
+    pub(crate) fn recover(&mut self, network: NetworkKey) -> Option<Happening> {
         self.networks.remove(&network)?;
         Some(Happening::NetworkRecovered {
             network: network.get(),
@@ -63,7 +64,7 @@ impl Degraded {
     }
 
     /// The networks that are to be tried again by now.
-    pub(crate) fn due(&self, now: Instant) -> impl Iterator<Item = NonZeroU16> {
+    pub(crate) fn due(&self, now: Instant) -> impl Iterator<Item = NetworkKey> {
         let due = self.networks.iter();
         due.filter(move |(_, failure)| failure.retry_at <= now)
             .map(|(network, _)| *network)
@@ -87,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_news_once_and_is_tried_again_ever_later() {
-        let network = NonZeroU16::new(1).unwrap();
+        let network = NetworkKey::new(1).unwrap();
         let mut degraded = Degraded::default();
         let mut now = Instant::now();
         let first = degraded.fail(network, "no module".to_owned(), now, 7);

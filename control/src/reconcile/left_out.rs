@@ -6,14 +6,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    num::NonZeroU16,
 };
 
 use control_api::{
     Problem, Severity,
     answer::{Degradation, Reason},
     boot::Listener,
-    place::NetworkName,
+    place::{NetworkKey, NetworkName},
     state::{Change, Claims, Desired, Owner, Scope},
 };
 use control_plan::Held;
@@ -96,13 +95,13 @@ impl LeftOut {
         problems.collect()
     }
 
-    fn port(&self) -> Option<NonZeroU16> {
+    fn port(&self) -> Option<NetworkKey> {
         self.key.as_ref()?.parse().ok()
     }
 
     /// What is said of it for as long as the generation keeps it.
     pub(super) fn degradation(&self) -> Degradation {
-        let port = self.port().map(NonZeroU16::get);
+        let port = self.port().map(NetworkKey::get);
         let mut why = self.why.clone();
         if !Claims::of(&self.document).is_complete {
             why.push_str("; not all its hosts can be read: others may be given requests for them");
@@ -145,7 +144,7 @@ impl LeftOut {
 }
 
 /// Every host of every network.
-fn claimed(desired: &Desired) -> impl Iterator<Item = (NonZeroU16, &HostPattern)> {
+fn claimed(desired: &Desired) -> impl Iterator<Item = (NetworkKey, &HostPattern)> {
     let networks = desired.networks.values();
     networks.flat_map(|network| network.hosts().map(|host| (network.port, host)))
 }
@@ -168,7 +167,7 @@ mod tests {
     #[test]
     fn a_refused_network_stays_until_a_document_or_its_removal_takes_its_place() {
         let network = left_out();
-        let (own, other) = (NonZeroU16::new(2).unwrap(), NonZeroU16::new(1).unwrap());
+        let (own, other) = (NetworkKey::new(2).unwrap(), NetworkKey::new(1).unwrap());
         let text = String::new();
         for (change, outlives) in [
             (Change::Replace { text: text.clone() }, false),

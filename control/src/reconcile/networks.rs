@@ -3,14 +3,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     net::IpAddr,
-    num::NonZeroU16,
     sync::Arc,
     time::Duration,
 };
 
 use control_api::{
     answer::{DeviceStatus, Event},
-    place::NetworkName,
+    place::{NetworkKey, NetworkName},
     state::Desired,
 };
 use control_http::Reconciles;
@@ -45,12 +44,12 @@ pub(crate) struct Networks {
     pub(super) peers: Peers,
     pub(super) owners: Owners,
     /// Devices as they were observed last.
-    pub(super) devices: BTreeMap<NonZeroU16, DeviceStatus>,
+    pub(super) devices: BTreeMap<NetworkKey, DeviceStatus>,
     /// What is set in the devices, as of the last sample.
-    pub(super) settings: BTreeMap<NonZeroU16, u64>,
+    pub(super) settings: BTreeMap<NetworkKey, u64>,
     pub(super) reconciles: Reconciles,
     /// Addresses that devices have lost, and that flows may still leave from.
-    pub(super) withdrawn: BTreeMap<NonZeroU16, HashSet<IpAddr>>,
+    pub(super) withdrawn: BTreeMap<NetworkKey, HashSet<IpAddr>>,
 }
 
 impl Networks {

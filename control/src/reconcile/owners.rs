@@ -3,8 +3,9 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    num::NonZeroU16,
 };
+
+use control_api::place::NetworkKey;
 
 use control_api::state::{self, Desired, PublicKey};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -12,7 +13,7 @@ use prefix_trie::PrefixMap;
 
 /// Every network with a device.
 #[derive(Default)]
-pub(crate) struct Owners(BTreeMap<NonZeroU16, Network>);
+pub(crate) struct Owners(BTreeMap<NetworkKey, Network>);
 
 /// The network's key, and its allowed prefixes, each with the peer that it is sent to.
 struct Network {
@@ -31,7 +32,7 @@ impl Owners {
 
     /// Takes up a new desired state that is another one in these networks only: deriving a key takes
     /// too long to do it for all of them.
-    pub(crate) fn take_up(&mut self, desired: &Desired, changed: &BTreeSet<NonZeroU16>) {
+    pub(crate) fn take_up(&mut self, desired: &Desired, changed: &BTreeSet<NetworkKey>) {
         for port in changed {
             match desired.networks.get(port).and_then(Network::of) {
                 Some(network) => drop(self.0.insert(*port, network)),
@@ -41,12 +42,12 @@ impl Owners {
     }
 
     /// Who a network is to its peers. Deriving a key takes too long to do it at every look.
-    pub(crate) fn public_key(&self, network: NonZeroU16) -> Option<PublicKey> {
+    pub(crate) fn public_key(&self, network: NetworkKey) -> Option<PublicKey> {
         Some(self.0.get(&network)?.public_key)
     }
 
     /// The peer that packets to an address are sent to: the one with the longest prefix.
-    pub(crate) fn peer(&self, network: NonZeroU16, address: IpAddr) -> Option<PublicKey> {
+    pub(crate) fn peer(&self, network: NetworkKey, address: IpAddr) -> Option<PublicKey> {
         let prefixes = self.0.get(&network)?;
         match address {
             IpAddr::V4(address) => {
@@ -108,7 +109,7 @@ mod tests {
         let desired = state::parse(&json!({ "7": network }).to_string()).unwrap();
         let owners = Owners::of(&desired.value);
         let peer = |address: &str| {
-            let network = NonZeroU16::new(7).unwrap();
+            let network = NetworkKey::new(7).unwrap();
             owners.peer(network, address.parse().unwrap())
         };
         assert_eq!(peer("10.0.0.2"), narrow.parse().ok());
@@ -132,7 +133,7 @@ mod tests {
         let ports = |numbers: &[u16]| -> BTreeSet<_> {
             numbers
                 .iter()
-                .filter_map(|port| NonZeroU16::new(*port))
+                .filter_map(|port| NetworkKey::new(*port))
                 .collect()
         };
         let before = state(&[(7, "0c"), (8, "0d"), (9, "0e")]);

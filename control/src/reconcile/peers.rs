@@ -1,9 +1,10 @@
 //! What the peers of all networks did since they were looked at last.
 
-use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroU16, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use control_api::{
     answer::{CONNECTED_SECONDS, Happening},
+    place::NetworkKey,
     state::PublicKey,
 };
 use control_plan::sample::{Delta, Raw};
@@ -32,7 +33,7 @@ pub(crate) struct Seen {
 pub(crate) struct Peers {
     /// Handshakes before this are nobody's news: somebody else told of them.
     since: Duration,
-    networks: BTreeMap<NonZeroU16, BTreeMap<PublicKey, Seen>>,
+    networks: BTreeMap<NetworkKey, BTreeMap<PublicKey, Seen>>,
 }
 
 impl Peers {
@@ -47,7 +48,7 @@ impl Peers {
     /// Takes over what the accounts know of a peer.
     pub(crate) fn remember(
         &mut self,
-        network: NonZeroU16,
+        network: NetworkKey,
         peer: PublicKey,
         raw: Option<Raw>,
         total: Delta,
@@ -68,7 +69,7 @@ impl Peers {
     /// are only disconnected: what they moved stays theirs.
     pub(crate) fn look(
         &mut self,
-        network: NonZeroU16,
+        network: NetworkKey,
         looks: &BTreeMap<PublicKey, Look>,
         now: Duration,
     ) -> Vec<Happening> {
@@ -109,7 +110,7 @@ impl Peers {
     }
 
     /// What is known of a peer.
-    pub(crate) fn seen(&self, network: NonZeroU16, peer: &PublicKey) -> Option<&Seen> {
+    pub(crate) fn seen(&self, network: NetworkKey, peer: &PublicKey) -> Option<&Seen> {
         self.networks.get(&network)?.get(peer)
     }
 }
@@ -133,7 +134,7 @@ impl Seen {
     }
 }
 
-fn disconnected(network: NonZeroU16, peer: PublicKey) -> Happening {
+fn disconnected(network: NetworkKey, peer: PublicKey) -> Happening {
     Happening::PeerDisconnected {
         network: network.get(),
         peer,
@@ -146,8 +147,8 @@ mod tests {
 
     const START: Duration = Duration::from_secs(1_000_000);
 
-    fn network() -> NonZeroU16 {
-        NonZeroU16::new(51820).unwrap()
+    fn network() -> NetworkKey {
+        NetworkKey::new(51820).unwrap()
     }
 
     fn peer() -> PublicKey {

@@ -1,6 +1,8 @@
 //! What Ringway made, durable before it exists.
 
-use std::{collections::BTreeMap, io, num::NonZeroU16};
+use std::{collections::BTreeMap, io};
+
+use control_api::place::NetworkKey;
 
 use control_kernel::{OwnError, Ownership};
 use control_plan::actual::Owned;
@@ -10,7 +12,7 @@ use control_store::Store;
 #[derive(Debug)]
 pub(crate) struct Records {
     store: Store,
-    owned: BTreeMap<NonZeroU16, Owned>,
+    owned: BTreeMap<NetworkKey, Owned>,
 }
 
 impl Records {
@@ -21,7 +23,7 @@ impl Records {
     pub(crate) fn load(store: Store) -> Result<Self, control_store::ReadError> {
         let written = store.owned().wait()?;
         let read = |(port, text): (u16, String)| {
-            let record = NonZeroU16::new(port).zip(text.parse().ok());
+            let record = NetworkKey::new(port).zip(text.parse().ok());
             if record.is_none() {
                 tracing::error!(port, text, "a record of what Ringway made is not readable");
             }
@@ -32,32 +34,32 @@ impl Records {
     }
 
     /// All of them.
-    pub(crate) fn all(&self) -> &BTreeMap<NonZeroU16, Owned> {
+    pub(crate) fn all(&self) -> &BTreeMap<NetworkKey, Owned> {
         &self.owned
     }
 }
 
-fn failed(network: NonZeroU16, error: control_store::WriteError) -> OwnError {
+fn failed(network: NetworkKey, error: control_store::WriteError) -> OwnError {
     let source = io::Error::other(error);
     OwnError { network, source }
 }
 
 impl Ownership for Records {
-    fn own(&mut self, network: NonZeroU16, what: &Owned) -> Result<(), OwnError> {
+    fn own(&mut self, network: NetworkKey, what: &Owned) -> Result<(), OwnError> {
         let written = self.store.own(network.get(), what.to_string()).wait();
         written.map_err(|error| failed(network, error))?;
         self.owned.insert(network, what.clone());
         Ok(())
     }
 
-    fn disown(&mut self, network: NonZeroU16) -> Result<(), OwnError> {
+    fn disown(&mut self, network: NetworkKey) -> Result<(), OwnError> {
         let written = self.store.disown(network.get()).wait();
         written.map_err(|error| failed(network, error))?;
         self.owned.remove(&network);
         Ok(())
     }
 
-    fn owned(&self, network: NonZeroU16) -> Option<Owned> {
+    fn owned(&self, network: NetworkKey) -> Option<Owned> {
         self.owned.get(&network).cloned()
     }
 }

@@ -2,11 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    num::NonZeroU16,
     time::Instant,
 };
 
-use control_api::{answer::Happening, state::Desired};
+use control_api::{answer::Happening, place::NetworkKey, state::Desired};
 use control_kernel::Kernel as _;
 use control_plan::{
     NamespaceSource,
@@ -25,14 +24,14 @@ const ROUNDS_MAX: usize = 3;
 pub(super) struct Planning {
     pub(super) plan: Plan,
     /// The networks that the plan is about.
-    pub(super) scope: BTreeSet<NonZeroU16>,
+    pub(super) scope: BTreeSet<NetworkKey>,
     /// Those that could not be observed, and why.
-    pub(super) unseen: BTreeMap<NonZeroU16, String>,
+    pub(super) unseen: BTreeMap<NetworkKey, String>,
 }
 
 impl Networks {
     /// Brings the kernel to the desired state, for some networks or all.
-    pub(super) fn round(&mut self, desired: &Desired, only: Option<&BTreeSet<NonZeroU16>>) {
+    pub(super) fn round(&mut self, desired: &Desired, only: Option<&BTreeSet<NetworkKey>>) {
         for _ in 0..ROUNDS_MAX {
             let planning = self.plan_for(desired, only);
             let is_partial = planning.plan.is_partial;
@@ -47,17 +46,17 @@ impl Networks {
     pub(super) fn plan_for(
         &mut self,
         desired: &Desired,
-        only: Option<&BTreeSet<NonZeroU16>>,
+        only: Option<&BTreeSet<NetworkKey>>,
     ) -> Planning {
         let places = places(desired, self.records.all(), only);
         let observed = self.kernel.observe(&places, &self.records);
-        let unseen: BTreeMap<NonZeroU16, String> = observed
+        let unseen: BTreeMap<NetworkKey, String> = observed
             .errors
             .into_iter()
             .map(|(network, error)| (network, format!("{:#}", anyhow::Error::from(error))))
             .collect();
         self.note_devices(&places, &observed.actual);
-        let scope: BTreeSet<NonZeroU16> = places
+        let scope: BTreeSet<NetworkKey> = places
             .keys()
             .copied()
             .chain(only.into_iter().flatten().copied())
@@ -79,7 +78,7 @@ impl Networks {
     }
 
     /// Shows devices as they are after the steps of a plan.
-    fn look_again(&mut self, desired: &Desired, scope: &BTreeSet<NonZeroU16>) {
+    fn look_again(&mut self, desired: &Desired, scope: &BTreeSet<NetworkKey>) {
         let places = places(desired, self.records.all(), Some(scope));
         let observed = self.kernel.observe(&places, &self.records);
         self.note_devices(&places, &observed.actual);
@@ -90,7 +89,7 @@ impl Networks {
         }
     }
 
-    fn note_devices(&mut self, places: &BTreeMap<NonZeroU16, NamespaceSource>, actual: &Actual) {
+    fn note_devices(&mut self, places: &BTreeMap<NetworkKey, NamespaceSource>, actual: &Actual) {
         for network in places.keys() {
             let actual = actual.networks.get(network);
             match actual.and_then(|actual| actual.device.as_ref()) {
@@ -126,7 +125,7 @@ impl Networks {
         if !plan.is_empty() {
             self.look_again(desired, &scope);
         }
-        let failed: BTreeSet<NonZeroU16> = failures.keys().copied().collect();
+        let failed: BTreeSet<NetworkKey> = failures.keys().copied().collect();
         self.known.settle(desired, &failed);
         self.reconciles.rounds += 1;
         self.reconciles.failures += u64::from(!failures.is_empty());
@@ -139,7 +138,7 @@ impl Networks {
         &mut self,
         desired: &Desired,
         steps: &[Step],
-        failures: &mut BTreeMap<NonZeroU16, String>,
+        failures: &mut BTreeMap<NetworkKey, String>,
     ) {
         for step in steps {
             if failures.contains_key(&step.network) {
@@ -179,7 +178,7 @@ impl Networks {
     }
 
     /// Notes who failed and who is well again.
-    fn judge(&mut self, scope: &BTreeSet<NonZeroU16>, failures: BTreeMap<NonZeroU16, String>) {
+    fn judge(&mut self, scope: &BTreeSet<NetworkKey>, failures: BTreeMap<NetworkKey, String>) {
         let mut news = Vec::new();
         for network in scope {
             if !failures.contains_key(network) {
@@ -193,7 +192,7 @@ impl Networks {
     }
 
     /// Notes why a network is not as desired.
-    pub(super) fn fail(&mut self, network: NonZeroU16, reason: String) -> Option<Happening> {
+    pub(super) fn fail(&mut self, network: NetworkKey, reason: String) -> Option<Happening> {
         let unix = unix_now().as_secs();
         let news = self
             .degraded

@@ -1,13 +1,10 @@
 //! Once a second: what every peer and every route moved.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    num::NonZeroU16,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use control_api::{
     answer::Happening,
-    place::NetworkName,
+    place::{NetworkKey, NetworkName},
     state::{Desired, PublicKey},
 };
 use control_plan::sample::Raw;
@@ -26,7 +23,7 @@ impl Networks {
         &mut self,
         desired: &Desired,
         clients: &[ClientTraffic],
-    ) -> BTreeSet<NonZeroU16> {
+    ) -> BTreeSet<NetworkKey> {
         let mut peers = Vec::new();
         let mut news = Vec::new();
         let mut changed = BTreeSet::new();
@@ -42,19 +39,19 @@ impl Networks {
     }
 
     /// Looks at the peers of one network, before what counts them is gone.
-    pub(super) fn sample_network(&mut self, network: NonZeroU16) {
+    pub(super) fn sample_network(&mut self, network: NetworkKey) {
         self.sample_networks(&BTreeSet::from([network]));
     }
 
     /// Looks at the peers of some networks that Ringway itself has just changed.
-    pub(super) fn sample_networks(&mut self, networks: &BTreeSet<NonZeroU16>) {
+    pub(super) fn sample_networks(&mut self, networks: &BTreeSet<NetworkKey>) {
         self.sample_some(networks, &[]);
     }
 
     /// Looks at the peers of some networks, and hands over what clients moved since the last sample.
     pub(super) fn sample_some(
         &mut self,
-        networks: &BTreeSet<NonZeroU16>,
+        networks: &BTreeSet<NetworkKey>,
         clients: &[ClientTraffic],
     ) {
         let (mut peers, mut news) = (Vec::new(), Vec::new());
@@ -71,7 +68,7 @@ impl Networks {
         &mut self,
         clients: &[ClientTraffic],
         desired: &Desired,
-        networks: &BTreeSet<NonZeroU16>,
+        networks: &BTreeSet<NetworkKey>,
     ) {
         let relays = self.relays(clients);
         self.record(Vec::new(), relays);
@@ -79,7 +76,7 @@ impl Networks {
     }
 
     /// Says of networks that are no longer desired that their peers are gone.
-    pub(super) fn part_with<'a>(&mut self, gone: impl Iterator<Item = &'a NonZeroU16>) {
+    pub(super) fn part_with<'a>(&mut self, gone: impl Iterator<Item = &'a NetworkKey>) {
         for network in gone {
             let nobody = BTreeMap::new();
             let news = self.peers.look(*network, &nobody, unix_now());
@@ -100,7 +97,7 @@ impl Networks {
     /// Whether something else is set in the device than at the last look.
     fn look_at(
         &mut self,
-        network: NonZeroU16,
+        network: NetworkKey,
         samples: &mut Vec<PeerSample>,
         news: &mut Vec<Happening>,
     ) -> bool {
@@ -143,7 +140,7 @@ impl Networks {
         self.settings.insert(network, settings) != Some(settings)
     }
 
-    fn network_key(&self, network: NonZeroU16) -> Option<PublicKey> {
+    fn network_key(&self, network: NetworkKey) -> Option<PublicKey> {
         self.owners.public_key(network)
     }
 

@@ -1,14 +1,11 @@
 //! What of the declared traffic is not served at this moment, and why.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    num::NonZeroU16,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use control_api::{
     answer::{CertificateState, CertificateStatus, Degradation, Reason},
     boot::{Listener, Protocol},
-    place::NetworkName,
+    place::{NetworkKey, NetworkName},
     state::{Desired, Terminated},
 };
 use control_plan::{NamespaceSource, Unserved, plan::place_of, unserved};
@@ -31,7 +28,7 @@ pub(super) struct Standing {
     /// What no listener leads to.
     unserved: Vec<Unserved>,
     /// Hosts whose TLS is terminated and that no source of certificates is declared for.
-    unsourced: Vec<(NonZeroU16, Option<HostPattern>)>,
+    unsourced: Vec<(NetworkKey, Option<HostPattern>)>,
 }
 
 impl Standing {
@@ -42,7 +39,7 @@ impl Standing {
         };
         let everywhere = listeners.iter().any(|it| terminates(it.protocol));
         // Where there is no listener, that is reason enough.
-        let is_reached = |port: &NonZeroU16| {
+        let is_reached = |port: &NetworkKey| {
             let own = desired.networks.get(port).into_iter();
             let mut own = own.flat_map(|network| network.listeners.values());
             everywhere || own.any(|it| terminates(it.protocol))
@@ -56,7 +53,7 @@ impl Standing {
     }
 }
 
-fn unsourced(desired: &Desired) -> Vec<(NonZeroU16, Option<HostPattern>)> {
+fn unsourced(desired: &Desired) -> Vec<(NetworkKey, Option<HostPattern>)> {
     let networks = desired.networks.iter();
     let hosts = networks.flat_map(|(port, network)| {
         let sourced: BTreeSet<&HostPattern> =
@@ -300,7 +297,7 @@ const WARNINGS_MAX: usize = 100;
 
 fn without_port(unbound: &Unbound) -> Degradation {
     let (name, why) = (unbound.name.as_str(), unbound.why.as_str());
-    Degradation::new(Reason::ListenerNotBound, name, why).of(unbound.owner.map(NonZeroU16::get))
+    Degradation::new(Reason::ListenerNotBound, name, why).of(unbound.owner.map(NetworkKey::get))
 }
 
 fn without_listener(unserved: &Unserved) -> Degradation {

@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs,
-    num::NonZeroU16,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -14,6 +13,7 @@ use control_api::{
         PeerStatus, RouteStatus, Status, StoreStatus, TargetStatus, WireGuardStatus, WorkerStatus,
     },
     boot::Protocol,
+    place::NetworkKey,
     state::{Namespace, Network, Route, Scheme, Terminated, WireGuard},
 };
 use control_http::View;
@@ -197,7 +197,7 @@ impl Reconciler {
 
     fn peer_statuses(
         &self,
-        network: NonZeroU16,
+        network: NetworkKey,
         wireguard: &WireGuard,
     ) -> BTreeMap<control_api::state::PublicKey, PeerStatus> {
         let statuses = wireguard.peers.iter().map(|(key, peer)| {
@@ -223,7 +223,7 @@ impl Reconciler {
 }
 
 /// A device as answers show it.
-pub(super) fn device_status(port: NonZeroU16, device: &actual::ActualDevice) -> DeviceStatus {
+pub(super) fn device_status(port: NetworkKey, device: &actual::ActualDevice) -> DeviceStatus {
     DeviceStatus {
         name: format!("wg{port}"),
         backend: backend(device.backend),

@@ -1,13 +1,10 @@
 //! What the tests share: a store in a directory of its own, and peers to count for.
 
-use std::{
-    num::NonZeroU16,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use control_api::{
     answer::{Traffic, TrafficInfo},
-    place::NetworkName,
+    place::{NetworkKey, NetworkName},
     state::PublicKey,
 };
 use tempfile::TempDir;
@@ -105,8 +102,8 @@ pub(crate) fn key(number: u32) -> PublicKey {
     format!("{:064x}", u64::from(number) + 1).parse().unwrap()
 }
 
-pub(crate) fn port(port: u16) -> NonZeroU16 {
-    NonZeroU16::new(port).unwrap()
+pub(crate) fn port(port: u16) -> NetworkKey {
+    NetworkKey::new(port).unwrap()
 }
 
 pub(crate) const PORT: u16 = 51820;

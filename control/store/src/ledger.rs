@@ -4,11 +4,13 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     mem,
     net::{IpAddr, SocketAddr},
-    num::NonZeroU16,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use control_api::{place::NetworkName, state::PublicKey};
+use control_api::{
+    place::{NetworkKey, NetworkName},
+    state::PublicKey,
+};
 use control_plan::sample::{Raw, Span};
 
 use crate::sample::{PeerSample, RelaySample, Sample};
@@ -37,7 +39,7 @@ struct Books {
     batch: Batch,
     /// The last reading of a network's peer, and which account it is counted in: a device that gets
     /// another key goes on counting, for another account.
-    resting: HashMap<(NonZeroU16, PublicKey), (PublicKey, Reading)>,
+    resting: HashMap<(NetworkKey, PublicKey), (PublicKey, Reading)>,
     hour: u64,
     clients: HashMap<RouteId, HashSet<(IpAddr, Option<PublicKey>)>>,
     clients_max: usize,
@@ -46,7 +48,7 @@ struct Books {
 /// Which peer: the network's port and key, and its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PeerId {
-    pub(crate) network: NonZeroU16,
+    pub(crate) network: NetworkKey,
     pub(crate) network_key: PublicKey,
     pub(crate) peer: PublicKey,
 }

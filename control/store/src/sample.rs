@@ -1,11 +1,11 @@
 //! What is counted, as it is brought to the store.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    num::NonZeroU16,
-};
+use std::net::{IpAddr, SocketAddr};
 
-use control_api::{place::NetworkName, state::PublicKey};
+use control_api::{
+    place::{NetworkKey, NetworkName},
+    state::PublicKey,
+};
 use control_plan::sample::Raw;
 
 /// Everything that was read at one time.
@@ -23,7 +23,7 @@ pub struct Sample {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerSample {
     /// The network's port.
-    pub network: NonZeroU16,
+    pub network: NetworkKey,
     /// The network's public key. A port that gets another key begins a new account, with what
     /// its device counts from then on.
     pub network_key: PublicKey,

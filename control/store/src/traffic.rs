@@ -3,7 +3,7 @@
 use std::{num::NonZeroU16, str::FromStr};
 
 use control_api::{
-    place::NetworkName,
+    place::{NetworkKey, NetworkName},
     state::{KeyError, PublicKey},
 };
 
@@ -40,8 +40,8 @@ pub enum NetworkFilter {
     Key(PublicKey),
 }
 
-impl From<NonZeroU16> for NetworkFilter {
-    fn from(port: NonZeroU16) -> Self {
+impl From<NetworkKey> for NetworkFilter {
+    fn from(port: NetworkKey) -> Self {
         Self::Name(NetworkName::Port(port))
     }
 }
@@ -51,9 +51,9 @@ impl FromStr for NetworkFilter {
 
     /// A port, `port:PORT`, a network's name, or a public key.
     fn from_str(text: &str) -> Result<Self, KeyError> {
-        let port = text.strip_prefix("port:").unwrap_or(text).parse();
-        match (port, text.parse()) {
-            (Ok(port), _) => Ok(Self::Name(NetworkName::Port(port))),
+        let port = text.strip_prefix("port:").unwrap_or(text);
+        match (port.parse::<NonZeroU16>(), text.parse()) {
+            (Ok(port), _) => Ok(Self::from(NetworkKey::from(port))),
             (Err(_), Ok(name)) => Ok(Self::Name(name)),
             (Err(_), Err(_)) => text.parse().map(Self::Key),
         }

@@ -4,11 +4,12 @@
 mod objects;
 mod replace;
 
-use std::{fmt, num::NonZeroU16};
+use std::fmt;
 
 use super::{Desired, OWNERS_MAX, Owner, RuleId, Whose, key::PublicKey};
 use crate::{
     boot::ListenerName,
+    place::NetworkKey,
     problem::{Problem, Problems, Severity, Valid},
 };
 
@@ -24,14 +25,14 @@ pub enum Change {
     /// removes: `"netns": null` leads to the network's own namespace, not to the host's.
     PatchNetwork {
         /// The network's public port.
-        port: NonZeroU16,
+        port: NetworkKey,
         /// The patch.
         text: String,
     },
     /// One network is added, or replaced whole.
     PutNetwork {
         /// The network's public port.
-        port: NonZeroU16,
+        port: NetworkKey,
         /// What stands at the network's port in a document; `(kept)` in it keeps a secret that is
         /// there.
         text: String,
@@ -39,12 +40,12 @@ pub enum Change {
     /// One network goes.
     RemoveNetwork {
         /// The network's public port.
-        port: NonZeroU16,
+        port: NetworkKey,
     },
     /// One rule is added after all others, or replaced in its place.
     PutRoute {
         /// The network's public port.
-        port: NonZeroU16,
+        port: NetworkKey,
         /// Which.
         id: RuleId,
         /// What stands in the list of rules of a document, with or without its id; `(kept)` in it
@@ -54,14 +55,14 @@ pub enum Change {
     /// One rule goes.
     RemoveRoute {
         /// The network's public port.
-        port: NonZeroU16,
+        port: NetworkKey,
         /// Which.
         id: RuleId,
     },
     /// One listener is added, or replaced.
     PutListener {
         /// The network's public port.
-        port: NonZeroU16,
+        port: NetworkKey,
         /// Which.
         name: ListenerName,
         /// What stands at the listener's name in a document.
@@ -70,14 +71,14 @@ pub enum Change {
     /// One listener goes.
     RemoveListener {
         /// The network's public port.
-        port: NonZeroU16,
+        port: NetworkKey,
         /// Which.
         name: ListenerName,
     },
     /// One peer is added, or replaced.
     PutPeer {
         /// The network's public port.
-        port: NonZeroU16,
+        port: NetworkKey,
         /// Who.
         key: PublicKey,
         /// What stands at the peer's key in a document.
@@ -86,7 +87,7 @@ pub enum Change {
     /// One peer goes.
     RemovePeer {
         /// The network's public port.
-        port: NonZeroU16,
+        port: NetworkKey,
         /// Who.
         key: PublicKey,
     },
@@ -142,15 +143,15 @@ pub struct Scope {
 pub enum EditError {
     /// The network is not declared.
     #[error("there is no network {0}")]
-    UnknownNetwork(NonZeroU16),
+    UnknownNetwork(NetworkKey),
     /// The network is declared, and has no device that peers could belong to.
     #[error("network {0} has no WireGuard device")]
-    NoDevice(NonZeroU16),
+    NoDevice(NetworkKey),
     /// The network has no such peer.
     #[error("network {port} has no peer {key}")]
     UnknownPeer {
         /// The network's public port.
-        port: NonZeroU16,
+        port: NetworkKey,
         /// Who.
         key: PublicKey,
     },
@@ -158,7 +159,7 @@ pub enum EditError {
     #[error("network {port} has no route {id}")]
     UnknownRoute {
         /// The network's public port.
-        port: NonZeroU16,
+        port: NetworkKey,
         /// Which.
         id: RuleId,
     },
@@ -174,7 +175,7 @@ pub enum EditError {
     #[error("network {port} has no listener {name}")]
     UnknownListener {
         /// The network's public port.
-        port: NonZeroU16,
+        port: NetworkKey,
         /// Which.
         name: ListenerName,
     },

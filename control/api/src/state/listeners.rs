@@ -1,11 +1,6 @@
 //! The listeners of a network: where its own clients come in.
 
-use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
-    num::{NonZeroU16, NonZeroU32},
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroU32, time::Duration};
 
 use ipnet::IpNet;
 use serde_json::Value;
@@ -22,6 +17,7 @@ use crate::{
     },
     document::{Duplicates, Spot},
     field::{Field, words},
+    place::NetworkKey,
     problem::Problems,
     section::Check,
 };
@@ -167,7 +163,7 @@ impl Field for Pool {
 /// Reads the listeners of a network whose namespace is this, beside what others have.
 pub(super) fn read(
     spot: &Spot<'_>,
-    (port, namespace): (NonZeroU16, &Namespace),
+    (port, namespace): (NetworkKey, &Namespace),
     taken: &mut Taken,
     problems: &mut Problems,
 ) -> Option<Listeners> {
@@ -203,7 +199,7 @@ pub(super) fn read(
 /// Notes the name and the address of a listener, or says whose they are.
 pub(super) fn claim(
     (name, listener): (&ListenerName, &Listener),
-    (port, namespace): (NonZeroU16, &Namespace),
+    (port, namespace): (NetworkKey, &Namespace),
     spot: &Spot<'_>,
     taken: &mut Taken,
     problems: &mut Problems,
@@ -230,9 +226,9 @@ pub(super) fn claim(
 
 /// A namespace that a listener's address is in, as far as a document can tell it from others: one
 /// of a network's own has its port.
-pub(super) type Place = (Namespace, Option<NonZeroU16>);
+pub(super) type Place = (Namespace, Option<NetworkKey>);
 
-fn place(namespace: &Namespace, port: NonZeroU16) -> Place {
+fn place(namespace: &Namespace, port: NetworkKey) -> Place {
     let own = (*namespace == Namespace::Own).then_some(port);
     (namespace.clone(), own)
 }
@@ -248,14 +244,14 @@ impl Taken {
         }
     }
 
-    fn name_listener(&mut self, name: &ListenerName, port: NonZeroU16) -> Result<(), NonZeroU16> {
+    fn name_listener(&mut self, name: &ListenerName, port: NetworkKey) -> Result<(), NetworkKey> {
         let holder = *self.listeners.entry(name.clone()).or_insert(port);
         if holder == port { Ok(()) } else { Err(holder) }
     }
 
     fn bind(
         &mut self,
-        (name, port): (&ListenerName, NonZeroU16),
+        (name, port): (&ListenerName, NetworkKey),
         (place, bind): (Place, SocketAddr),
     ) -> Result<(), ListenerName> {
         let mut binds = self.binds.iter();

@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
-    num::NonZeroU16,
 };
 
 use engine_core::endpoint::Endpoint;
@@ -24,7 +23,7 @@ use crate::{
     boot::ListenerName,
     document::{Duplicates, Fields, Spot},
     field::Field,
-    place::{NetnsName, NetworkName},
+    place::{NetnsName, NetworkKey, NetworkName},
     problem::Problems,
 };
 
@@ -33,7 +32,7 @@ use crate::{
 #[non_exhaustive]
 pub struct Network {
     /// Its public WireGuard port, and so its name: `network-<port>`.
-    pub port: NonZeroU16,
+    pub port: NetworkKey,
     /// Who declared it, and so owns all that is not a rule or a peer of somebody else's.
     pub owner: Owner,
     /// Where its upstream connections are dialed from.
@@ -209,7 +208,7 @@ const KEYS: [&str; 15] = [
 #[derive(Clone, Copy)]
 pub(super) struct Among<'a> {
     /// Its public WireGuard port.
-    pub(super) port: NonZeroU16,
+    pub(super) port: NetworkKey,
     /// Whose it is.
     pub(super) whose: &'a Whose,
     /// The network as it was, which secrets may be kept from.
@@ -244,7 +243,7 @@ pub(super) fn read(
     let kept_device = among.kept.network().and_then(|it| it.wireguard.as_ref());
     let wireguard = if namespace == Some(Namespace::Own) || wireguard::is_declared(&fields) {
         let others = (whose, &among.others.peers);
-        wireguard::read(port, &fields, kept_device, others, problems).map(Some)
+        wireguard::read(port.port(), &fields, kept_device, others, problems).map(Some)
     } else {
         among.others.need_no_device(spot, problems);
         Some(None)

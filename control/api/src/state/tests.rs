@@ -42,7 +42,7 @@ fn refusal(document: &Value) -> String {
 }
 
 fn network(port: u16, desired: &Desired) -> &Network {
-    &desired.networks[&NonZeroU16::new(port).unwrap()]
+    &desired.networks[&NetworkKey::new(port).unwrap()]
 }
 
 fn pools(network: &Network) -> Vec<(String, Vec<String>)> {

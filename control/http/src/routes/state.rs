@@ -1,6 +1,6 @@
 //! What is desired, and what is.
 
-use std::{num::NonZeroU16, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Json,
@@ -10,6 +10,7 @@ use axum::{
 use control_api::{
     answer::{Generations, Refused, Status},
     boot::Role,
+    place::NetworkKey,
     state::{EditError, Network, Whose},
 };
 use serde::Deserialize;
@@ -202,7 +203,7 @@ pub(crate) async fn listener(
     Ok(shown(&view, &whose, listener.render()))
 }
 
-fn find_network(view: &View, port: NonZeroU16) -> Result<&Network, Refusal> {
+fn find_network(view: &View, port: NetworkKey) -> Result<&Network, Refusal> {
     let found = view.desired.networks.get(&port);
     found.ok_or_else(|| ChangeRefused::Edit(EditError::UnknownNetwork(port)).into())
 }

@@ -1,10 +1,8 @@
 //! The accounts over the wire.
 
-use std::num::NonZeroU16;
-
 use control_api::{
     answer::{RoutesTraffic, TrafficInfo},
-    place::NetworkName,
+    place::{NetworkKey, NetworkName},
     state::PublicKey,
 };
 use control_store::{PeerSample, Raw, RelaySample, Sample};
@@ -15,7 +13,7 @@ use crate::{
     wire::Request,
 };
 
-const PORT: NonZeroU16 = NonZeroU16::new(51820).unwrap();
+const PORT: NetworkKey = NetworkKey::new(51820).unwrap();
 
 fn sample(time_unix: u64, rx: u64, tx: u64) -> Sample {
     let key = |text: &str| text.parse::<PublicKey>().unwrap();

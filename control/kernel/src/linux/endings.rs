@@ -7,9 +7,10 @@
 use std::{
     collections::BTreeMap,
     io,
-    num::NonZeroU16,
     thread::{self, JoinHandle},
 };
+
+use control_api::place::NetworkKey;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 
@@ -25,13 +26,13 @@ pub(super) struct Endings {
     sender: Option<Sender<Ending>>,
     threads: Vec<JoinHandle<()>>,
     /// Nothing is ever sent here: the other side goes when the device is gone.
-    pending: BTreeMap<NonZeroU16, Receiver<()>>,
+    pending: BTreeMap<NetworkKey, Receiver<()>>,
 }
 
 /// A device on its way out, and the namespace that it holds.
 #[derive(Debug)]
 struct Ending {
-    network: NonZeroU16,
+    network: NetworkKey,
     space: Space,
     device: Userspace,
     /// Goes last.
@@ -40,7 +41,7 @@ struct Ending {
 
 impl Endings {
     /// Takes over a device that has no port any longer, and the namespace that it is in.
-    pub(super) fn begin(&mut self, network: NonZeroU16, space: Space, device: Userspace) {
+    pub(super) fn begin(&mut self, network: NetworkKey, space: Space, device: Userspace) {
         let is_pending =
             |pending: &Receiver<()>| pending.try_recv() != Err(TryRecvError::Disconnected);
         self.pending.retain(|_, pending| is_pending(pending));
@@ -63,7 +64,7 @@ impl Endings {
     }
 
     /// Waits until an earlier device of a network is gone: it has a socket of the same name.
-    pub(super) fn wait_for(&mut self, network: NonZeroU16) {
+    pub(super) fn wait_for(&mut self, network: NetworkKey) {
         if let Some(pending) = self.pending.remove(&network) {
             // That the other side is gone is the answer.
             let _ = pending.recv();

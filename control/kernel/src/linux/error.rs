@@ -1,6 +1,8 @@
 //! Why something could not be seen or done.
 
-use std::{fmt, io, num::NonZeroU16, path::PathBuf};
+use std::{fmt, io, path::PathBuf};
+
+use control_api::place::NetworkKey;
 
 use control_plan::{actual::Backend, step::Step};
 use nix::errno::Errno;
@@ -13,7 +15,7 @@ use crate::{kernel::OwnError, names::BindError};
 #[error("network {network}: {op} {object}{}{}", Detail(.detail), Hint(.hint))]
 pub struct ApplyError {
     /// The network that the step was for.
-    pub network: NonZeroU16,
+    pub network: NetworkKey,
     /// What was to be done, such as `make`.
     pub op: &'static str,
     /// What it was about, such as `network-51820/wg51820`.
@@ -31,7 +33,7 @@ pub struct ApplyError {
 #[error("network {network}: reading {object}{}", Hint(.hint))]
 pub struct ObserveError {
     /// The network.
-    pub network: NonZeroU16,
+    pub network: NetworkKey,
     /// What was read, such as `the addresses of wg51820`.
     pub object: String,
     /// What whoever runs Ringway can do about it. May be empty.
@@ -162,12 +164,12 @@ pub enum OpenError {
 pub enum SampleError {
     /// It was not observed yet, or has no device.
     #[error("network {0} has no device")]
-    NoDevice(NonZeroU16),
+    NoDevice(NetworkKey),
     /// The kernel did not show it.
     #[error("reading the counters of network {network}")]
     Read {
         /// The network.
-        network: NonZeroU16,
+        network: NetworkKey,
         /// Why not.
         source: Refusal,
     },
@@ -207,7 +209,7 @@ impl Refusal {
     }
 
     /// What whoever runs Ringway can do about it.
-    pub(super) fn hint(&self, network: NonZeroU16, backend: Backend) -> String {
+    pub(super) fn hint(&self, network: NetworkKey, backend: Backend) -> String {
         match self.errno() {
             Some(Errno::EROFS) => {
                 "/proc/sys is read-only here: run Ringway where it can be written".to_owned()

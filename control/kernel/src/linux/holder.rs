@@ -3,9 +3,10 @@
 use std::{
     fmt, fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    num::NonZeroU16,
     path::Path,
 };
+
+use control_api::place::NetworkKey;
 
 /// Where the sockets of this process' namespace are listed (proc_net(5)).
 const UDP: [&str; 2] = ["/proc/thread-self/net/udp", "/proc/thread-self/net/udp6"];
@@ -37,7 +38,7 @@ impl fmt::Display for Holder {
 /// The process that has a UDP port in the namespace of this thread. Absent where it is the
 /// kernel's, such as a WireGuard device of somebody else's, or of a process that is not seen from
 /// here.
-pub(super) fn of_port(port: NonZeroU16) -> Option<Holder> {
+pub(super) fn of_port(port: NetworkKey) -> Option<Holder> {
     holder_of(UDP, |entry| entry.address.port() == port.get())
 }
 
@@ -139,7 +140,7 @@ mod tests {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let socket = UdpSocket::bind(address).unwrap();
             let port = socket.local_addr().unwrap().port();
-            let holder = of_port(NonZeroU16::new(port).unwrap()).unwrap();
+            let holder = of_port(NetworkKey::new(port).unwrap()).unwrap();
             assert_eq!(holder.pid, std::process::id(), "{address}");
             assert!(!holder.name.is_empty());
         }

@@ -1,9 +1,8 @@
 //! What a network has.
 
-use std::{
-    hash::{DefaultHasher, Hash as _, Hasher as _},
-    num::NonZeroU16,
-};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use control_api::place::NetworkKey;
 
 use control_plan::{
     NamespaceSource,
@@ -43,7 +42,7 @@ fn reading<T, E: Into<Refusal>>(
 impl Linux {
     pub(super) fn observe_network(
         &mut self,
-        network: NonZeroU16,
+        network: NetworkKey,
         place: &NamespaceSource,
         owned: Option<&Owned>,
     ) -> Result<ActualNetwork, Failed> {
@@ -83,7 +82,7 @@ impl Linux {
 
     fn observe_device(
         &mut self,
-        network: NonZeroU16,
+        network: NetworkKey,
         place: &NamespaceSource,
     ) -> Result<Option<ActualDevice>, Failed> {
         let name = device_name(network);
@@ -128,7 +127,7 @@ impl Linux {
     /// carry, is none.
     fn show(
         &mut self,
-        network: NonZeroU16,
+        network: NetworkKey,
         place: &NamespaceSource,
         link: &Link,
     ) -> Result<Option<(Backend, u64, Shown)>, Failed> {
@@ -152,7 +151,7 @@ impl Linux {
     /// Notes where a network is, so that its counters are found.
     pub(super) fn note(
         &mut self,
-        network: NonZeroU16,
+        network: NetworkKey,
         place: &NamespaceSource,
         device: Option<(u32, u64)>,
     ) {
@@ -161,7 +160,7 @@ impl Linux {
     }
 
     /// Lets go of everything of a network but its namespace.
-    pub(super) fn forget(&mut self, network: NonZeroU16) {
+    pub(super) fn forget(&mut self, network: NetworkKey) {
         self.watch.unfollow(network);
         self.devices.remove(&network);
         self.seen.remove(&network);

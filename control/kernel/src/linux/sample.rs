@@ -4,9 +4,10 @@ use std::{
     collections::BTreeMap,
     hash::{DefaultHasher, Hash as _, Hasher as _},
     net::SocketAddr,
-    num::NonZeroU16,
     time::Duration,
 };
+
+use control_api::place::NetworkKey;
 
 use control_api::state::{PresharedKey, PrivateKey, PublicKey};
 
@@ -43,7 +44,7 @@ impl Linux {
     ///
     /// # Errors
     /// [`SampleError::NoDevice`] where there is none, also when it went since it was observed.
-    pub fn sample(&mut self, network: NonZeroU16) -> Result<Sampled, SampleError> {
+    pub fn sample(&mut self, network: NetworkKey) -> Result<Sampled, SampleError> {
         let none = || SampleError::NoDevice(network);
         if let Some(device) = self.devices.get(&network) {
             let shown = device.show().ok_or_else(none)?;

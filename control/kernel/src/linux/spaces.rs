@@ -1,6 +1,8 @@
 //! The namespaces in use, each held by descriptor together with the sockets inside.
 
-use std::{collections::BTreeMap, io, num::NonZeroU16, sync::Arc};
+use std::{collections::BTreeMap, io, sync::Arc};
+
+use control_api::place::NetworkKey;
 
 use control_plan::{
     NamespaceSource,
@@ -144,7 +146,7 @@ impl Spaces {
     /// nothing is left that nobody owns, because a namespace without a name ends with its maker.
     pub(super) fn make(
         &mut self,
-        port: NonZeroU16,
+        port: NetworkKey,
         owned: Option<&Owned>,
         record: impl FnOnce(NamespaceIdentity) -> Result<(), Refusal>,
     ) -> Result<(), Refusal> {
@@ -164,7 +166,7 @@ impl Spaces {
     /// Takes the namespace over that has the name now.
     pub(super) fn adopt(
         &mut self,
-        port: NonZeroU16,
+        port: NetworkKey,
         record: impl FnOnce(NamespaceIdentity) -> Result<(), Refusal>,
     ) -> Result<(), Refusal> {
         let name = NamespaceName::of_network(port.get());
@@ -177,7 +179,7 @@ impl Spaces {
     }
 
     /// Takes the name of `network-<port>` away, if it is that of the namespace that is held.
-    pub(super) fn unname(&self, port: NonZeroU16) -> Result<(), Refusal> {
+    pub(super) fn unname(&self, port: NetworkKey) -> Result<(), Refusal> {
         let Some(space) = self.held.get(&NamespaceSource::Made(port)) else {
             return Ok(());
         };

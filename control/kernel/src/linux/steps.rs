@@ -1,6 +1,6 @@
 //! One step of a plan.
 
-use std::num::NonZeroU16;
+use control_api::place::NetworkKey;
 
 use control_plan::{
     NamespaceSource,
@@ -316,7 +316,7 @@ impl Linux {
 }
 
 /// The network of a namespace that Ringway makes.
-fn made(step: &Step) -> Result<NonZeroU16, Refusal> {
+fn made(step: &Step) -> Result<NetworkKey, Refusal> {
     match step.place {
         NamespaceSource::Made(port) => Ok(port),
         NamespaceSource::Host | NamespaceSource::Existing(_) => Err(Refusal::Misplaced),

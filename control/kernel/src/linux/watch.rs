@@ -6,12 +6,13 @@ mod source;
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    num::NonZeroU16,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
+
+use control_api::place::NetworkKey;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use engine_sys::netns::{Identity, Netns};
@@ -38,7 +39,7 @@ const STOP: u64 = 0;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Notice {
     /// Something of this network: a link, an address, a route, its table.
-    Network(NonZeroU16),
+    Network(NetworkKey),
     /// A name of a namespace was made or deleted.
     Names,
 }
@@ -47,7 +48,7 @@ pub enum Notice {
 #[derive(Debug)]
 pub(super) struct Watch {
     shared: Arc<Shared>,
-    followed: BTreeMap<NonZeroU16, Followed>,
+    followed: BTreeMap<NetworkKey, Followed>,
     tokens: u64,
     notices: Receiver<Notice>,
     stop: Arc<EventFd>,
@@ -110,7 +111,7 @@ impl Watch {
     /// about its device counts: `only` has its name, and its index when there is one.
     pub(super) fn follow(
         &mut self,
-        network: NonZeroU16,
+        network: NetworkKey,
         netns: &Netns,
         only: Option<(&str, Option<u32>)>,
     ) -> io::Result<()> {
@@ -129,7 +130,7 @@ impl Watch {
     }
 
     /// Listens no longer.
-    pub(super) fn unfollow(&mut self, network: NonZeroU16) {
+    pub(super) fn unfollow(&mut self, network: NetworkKey) {
         let Some(followed) = self.followed.remove(&network) else {
             return;
         };

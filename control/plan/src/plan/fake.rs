@@ -4,10 +4,9 @@
     reason = "an action that is not known here fails its step, and so its test"
 )]
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    num::NonZeroU16,
-};
+use std::collections::{BTreeMap, BTreeSet};
+
+use control_api::place::NetworkKey;
 
 use ipnet::IpNet;
 
@@ -24,7 +23,7 @@ use crate::{
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Fake {
     namespaces: BTreeMap<NamespaceSource, Namespace>,
-    pub(super) owned: BTreeMap<NonZeroU16, Owned>,
+    pub(super) owned: BTreeMap<NetworkKey, Owned>,
     made: u64,
     /// Steps until one fails.
     pub(super) fails_after: Option<usize>,
@@ -36,9 +35,9 @@ struct Namespace {
     is_loopback_up: bool,
     is_forwarding: bool,
     firewall: FirewallState,
-    devices: BTreeMap<NonZeroU16, ActualDevice>,
+    devices: BTreeMap<NetworkKey, ActualDevice>,
     /// The addresses of devices, in the order in which they were given.
-    given: BTreeMap<NonZeroU16, Vec<IpNet>>,
+    given: BTreeMap<NetworkKey, Vec<IpNet>>,
 }
 
 /// The kernel's word for why not.
@@ -63,7 +62,7 @@ impl Fake {
     }
 
     /// Somebody makes `network-<port>`.
-    pub(super) fn intrude(&mut self, port: NonZeroU16) {
+    pub(super) fn intrude(&mut self, port: NetworkKey) {
         self.made += 1;
         let identity = self.made;
         self.namespaces.insert(
@@ -81,7 +80,7 @@ impl Fake {
     }
 
     /// Somebody changes a device.
-    pub(super) fn meddle(&mut self, port: NonZeroU16, how: impl Fn(&mut ActualDevice)) {
+    pub(super) fn meddle(&mut self, port: NetworkKey, how: impl Fn(&mut ActualDevice)) {
         for namespace in self.namespaces.values_mut() {
             if let Some(device) = namespace.devices.get_mut(&port) {
                 how(device);
@@ -89,7 +88,7 @@ impl Fake {
         }
     }
 
-    pub(super) fn observe(&self, places: &BTreeMap<NonZeroU16, NamespaceSource>) -> Actual {
+    pub(super) fn observe(&self, places: &BTreeMap<NetworkKey, NamespaceSource>) -> Actual {
         let networks = places.iter().map(|(port, place)| {
             let observed = self.namespaces.get(place).map(|namespace| ActualNetwork {
                 namespace: self.state(*port, place, namespace),
@@ -107,7 +106,7 @@ impl Fake {
 
     fn state(
         &self,
-        port: NonZeroU16,
+        port: NetworkKey,
         place: &NamespaceSource,
         namespace: &Namespace,
     ) -> NamespaceState {
@@ -157,7 +156,7 @@ impl Fake {
         namespace.apply(port, &step.action, epoch)
     }
 
-    fn make_namespace(&mut self, port: NonZeroU16) -> Result<(), Refusal> {
+    fn make_namespace(&mut self, port: NetworkKey) -> Result<(), Refusal> {
         let place = NamespaceSource::Made(port);
         if self.namespaces.contains_key(&place) {
             return Err("EEXIST");
@@ -170,7 +169,7 @@ impl Fake {
 }
 
 impl Namespace {
-    fn apply(&mut self, port: NonZeroU16, action: &Action, epoch: u64) -> Result<(), Refusal> {
+    fn apply(&mut self, port: NetworkKey, action: &Action, epoch: u64) -> Result<(), Refusal> {
         match action {
             Action::RaiseLoopback => self.is_loopback_up = true,
             Action::Forward => self.is_forwarding = true,

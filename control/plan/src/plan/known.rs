@@ -3,8 +3,9 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
-    num::NonZeroU16,
 };
+
+use control_api::place::NetworkKey;
 
 use control_api::state::{Desired, PublicKey};
 
@@ -12,7 +13,7 @@ use control_api::state::{Desired, PublicKey};
 /// for both.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
-    endpoints: BTreeMap<NonZeroU16, BTreeMap<PublicKey, Endpoint>>,
+    endpoints: BTreeMap<NetworkKey, BTreeMap<PublicKey, Endpoint>>,
 }
 
 /// The endpoints of one peer.
@@ -26,13 +27,13 @@ pub struct Endpoint {
 
 impl Known {
     /// The endpoints of a peer, where there are any.
-    pub fn endpoint(&self, network: NonZeroU16, peer: &PublicKey) -> Option<&Endpoint> {
+    pub fn endpoint(&self, network: NetworkKey, peer: &PublicKey) -> Option<&Endpoint> {
         self.endpoints.get(&network)?.get(peer)
     }
 
     /// Notes that a state is taken up, but for networks that failed. What was seen under another
     /// declaration is forgotten, and so is what is no longer declared.
-    pub fn settle(&mut self, desired: &Desired, failed: &BTreeSet<NonZeroU16>) {
+    pub fn settle(&mut self, desired: &Desired, failed: &BTreeSet<NetworkKey>) {
         let mut before = std::mem::take(&mut self.endpoints);
         for (port, network) in &desired.networks {
             if failed.contains(port) {
@@ -56,7 +57,7 @@ impl Known {
     }
 
     /// Notes where a peer was seen. Only peers of the settled state are noted.
-    pub fn see(&mut self, network: NonZeroU16, peer: &PublicKey, at: SocketAddr) {
+    pub fn see(&mut self, network: NetworkKey, peer: &PublicKey, at: SocketAddr) {
         let peers = self.endpoints.get_mut(&network);
         if let Some(known) = peers.and_then(|peers| peers.get_mut(peer)) {
             known.seen = Some(at);

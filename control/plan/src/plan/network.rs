@@ -1,6 +1,6 @@
 //! The steps of one network.
 
-use std::num::NonZeroU16;
+use control_api::place::NetworkKey;
 
 use control_api::state::{Namespace, Network};
 
@@ -29,13 +29,13 @@ pub enum Refused {
 
 /// Steps of one network, on their way into the plan.
 pub(super) struct Steps<'a> {
-    network: NonZeroU16,
+    network: NetworkKey,
     place: &'a NamespaceSource,
     into: &'a mut Vec<Step>,
 }
 
 impl<'a> Steps<'a> {
-    fn new(network: NonZeroU16, place: &'a NamespaceSource, into: &'a mut Vec<Step>) -> Self {
+    fn new(network: NetworkKey, place: &'a NamespaceSource, into: &'a mut Vec<Step>) -> Self {
         Self {
             network,
             place,
@@ -122,7 +122,7 @@ fn namespace(network: &Network, actual: &ActualNetwork, steps: &mut Steps<'_>) {
 
 /// Removes what Ringway made for a network, and nothing else.
 pub(super) fn remove(
-    port: NonZeroU16,
+    port: NetworkKey,
     place: NamespaceSource,
     actual: &ActualNetwork,
     owned: Option<&Owned>,

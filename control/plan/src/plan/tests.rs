@@ -1,9 +1,8 @@
 //! The laws of planning, and what single plans have to say.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    num::NonZeroU16,
-};
+use std::collections::{BTreeMap, BTreeSet};
+
+use control_api::place::NetworkKey;
 
 use control_api::state::{self, Desired, PublicKey};
 use proptest::prelude::*;
@@ -26,8 +25,8 @@ fn key(seed: u8) -> String {
     digits.repeat(32)
 }
 
-fn port(port: u16) -> NonZeroU16 {
-    NonZeroU16::new(port).unwrap()
+fn port(port: u16) -> NetworkKey {
+    NetworkKey::new(port).unwrap()
 }
 
 fn network(seed: u8, more: Value) -> Value {

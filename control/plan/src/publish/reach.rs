@@ -1,10 +1,9 @@
 //! Which requests any listener takes.
 
-use std::num::NonZeroU16;
-
 use control_api::{
     Problem, Severity,
     boot::{Listener, Protocol},
+    place::NetworkKey,
     state::{self as declared, Desired, Network, ProxyKey, Route, Terminated},
 };
 use engine_http::method::Scheme;
@@ -57,7 +56,7 @@ impl Reach {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unserved {
     /// The public port of its network.
-    pub network: NonZeroU16,
+    pub network: NetworkKey,
     /// Its name in logs, metrics and accounts.
     pub label: String,
     /// The protocol that a listener should have.

@@ -86,7 +86,7 @@ fn names_lead_to_their_network_from_its_namespace() {
     assert_eq!(route(&planned, "c.example"), None);
     let sources: Vec<_> = planned.namespaces.into_values().collect();
     let existing = |name: &str| NamespaceSource::Existing(name.parse().unwrap());
-    let made = NamespaceSource::Made(NonZeroU16::new(3).unwrap());
+    let made = NamespaceSource::Made(NetworkKey::new(3).unwrap());
     assert_eq!(
         sources,
         [
@@ -388,7 +388,7 @@ fn a_networks_listener_leads_to_its_own_targets_and_keeps_its_id() {
         .map(|it| {
             (
                 it.name.to_string(),
-                it.owner.map(NonZeroU16::get),
+                it.owner.map(NetworkKey::get),
                 it.place.clone(),
             )
         })
@@ -403,7 +403,7 @@ fn a_networks_listener_leads_to_its_own_targets_and_keeps_its_id() {
             (
                 "own".to_owned(),
                 Some(2),
-                NamespaceSource::Made(NonZeroU16::new(2).unwrap())
+                NamespaceSource::Made(NetworkKey::new(2).unwrap())
             ),
         ]
     );

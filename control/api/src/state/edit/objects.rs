@@ -1,12 +1,11 @@
 //! Changes of one network, one rule or one peer.
 
-use std::num::NonZeroU16;
-
 use super::{EditError, Scope, own, replace};
 use crate::{
     boot::ListenerName,
     document::{self, At, Content, Node, Spot},
     field::Field as _,
+    place::NetworkKey,
     problem::{Problems, Valid},
     state::{
         Desired, LISTENERS_MAX, Listener, Network, Route, RuleId, Taken, Whose, dns,
@@ -23,7 +22,7 @@ type Edited = Result<Valid<Desired>, EditError>;
 
 pub(super) fn patch_network(
     current: &Desired,
-    port: NonZeroU16,
+    port: NetworkKey,
     text: &str,
     whose: &Whose,
 ) -> Edited {
@@ -51,7 +50,7 @@ fn read_patch(text: &str, problems: &mut Problems) -> Option<Node> {
 
 pub(super) fn put_network(
     current: &Desired,
-    port: NonZeroU16,
+    port: NetworkKey,
     text: &str,
     whose: &Whose,
 ) -> Edited {
@@ -68,7 +67,7 @@ pub(super) fn put_network(
 /// beside all other networks.
 fn read_network(
     current: &Desired,
-    port: NonZeroU16,
+    port: NetworkKey,
     node: &Node,
     whose: &Whose,
     problems: &mut Problems,
@@ -88,7 +87,7 @@ fn read_network(
 /// The state with a network that was read, or everything that is wrong with it.
 fn decide(
     current: &Desired,
-    port: NonZeroU16,
+    port: NetworkKey,
     network: Option<Network>,
     problems: Problems,
 ) -> Edited {
@@ -100,7 +99,7 @@ fn decide(
     problems.decide(desired).map_err(EditError::Problems)
 }
 
-pub(super) fn remove_network(current: &Desired, port: NonZeroU16, scope: &Scope) -> Edited {
+pub(super) fn remove_network(current: &Desired, port: NetworkKey, scope: &Scope) -> Edited {
     let network = find(current, port)?;
     own(&scope.whose, &network.owner, network.name())?;
     let mut problems = Problems::default();
@@ -112,7 +111,7 @@ pub(super) fn remove_network(current: &Desired, port: NonZeroU16, scope: &Scope)
 
 pub(super) fn put_route(
     current: &Desired,
-    (port, id): (NonZeroU16, &RuleId),
+    (port, id): (NetworkKey, &RuleId),
     text: &str,
     whose: &Whose,
 ) -> Edited {
@@ -152,7 +151,7 @@ fn check(network: Option<&Network>, problems: &mut Problems) {
 
 pub(super) fn remove_route(
     current: &Desired,
-    (port, id): (NonZeroU16, &RuleId),
+    (port, id): (NetworkKey, &RuleId),
     whose: &Whose,
 ) -> Edited {
     let network = find(current, port)?;
@@ -187,7 +186,7 @@ fn with_routes(network: &Network, routes: Option<Vec<Route>>) -> Option<Network>
 
 pub(super) fn put_peer(
     current: &Desired,
-    (port, key): (NonZeroU16, PublicKey),
+    (port, key): (NetworkKey, PublicKey),
     text: &str,
     whose: &Whose,
 ) -> Edited {
@@ -218,7 +217,7 @@ pub(super) fn put_peer(
 
 pub(super) fn remove_peer(
     current: &Desired,
-    (port, key): (NonZeroU16, PublicKey),
+    (port, key): (NetworkKey, PublicKey),
     whose: &Whose,
 ) -> Edited {
     let mut network = find(current, port)?.clone();
@@ -235,7 +234,7 @@ pub(super) fn remove_peer(
 /// The listeners of a network are its owner's.
 pub(super) fn put_listener(
     current: &Desired,
-    (port, name): (NonZeroU16, &ListenerName),
+    (port, name): (NetworkKey, &ListenerName),
     text: &str,
     whose: &Whose,
 ) -> Edited {
@@ -262,7 +261,7 @@ pub(super) fn put_listener(
 
 pub(super) fn remove_listener(
     current: &Desired,
-    (port, name): (NonZeroU16, &ListenerName),
+    (port, name): (NetworkKey, &ListenerName),
     whose: &Whose,
 ) -> Edited {
     let mut network = find(current, port)?.clone();
@@ -274,7 +273,7 @@ pub(super) fn remove_listener(
     decide(current, port, Some(network), Problems::default())
 }
 
-fn find(current: &Desired, port: NonZeroU16) -> Result<&Network, EditError> {
+fn find(current: &Desired, port: NetworkKey) -> Result<&Network, EditError> {
     let network = current.networks.get(&port);
     network.ok_or(EditError::UnknownNetwork(port))
 }

@@ -1,10 +1,11 @@
 //! A document in the place of all that an owner has, beside all that others have.
 
-use std::{collections::BTreeMap, num::NonZeroU16};
+use std::collections::BTreeMap;
 
 use super::{EditError, Scope};
 use crate::{
     document::{self, At, Content, Entry, Node, Spot},
+    place::NetworkKey,
     problem::{Problem, Problems, Severity, Valid},
     state::{
         self, Desired, NETWORKS, Network, Owner, Taken, Whose,
@@ -46,11 +47,11 @@ pub(super) fn roll_back(
 #[derive(Default)]
 struct Others {
     /// Networks of others, without what the owner has in them.
-    networks: BTreeMap<NonZeroU16, Network>,
+    networks: BTreeMap<NetworkKey, Network>,
     /// What others have in networks of the owner.
-    objects: BTreeMap<NonZeroU16, Objects>,
+    objects: BTreeMap<NetworkKey, Objects>,
     /// Networks of others that the owner has something in.
-    touched: Vec<NonZeroU16>,
+    touched: Vec<NetworkKey>,
 }
 
 impl Others {
@@ -132,8 +133,8 @@ fn compose(
 }
 
 /// Adds networks that the owner had something in and has no more to a document, as empty parts.
-fn add_emptied(document: &mut Node, touched: &[NonZeroU16]) {
-    let empty = |port: &NonZeroU16| Entry {
+fn add_emptied(document: &mut Node, touched: &[NetworkKey]) {
+    let empty = |port: &NetworkKey| Entry {
         key: port.to_string().into(),
         at: At::Line(1),
         value: Node::new(At::Line(1), Content::Map(Vec::new())),

@@ -7,8 +7,8 @@ use crate::state::tests::{arbitrary_network, device, good, key};
 mod owners;
 mod rules;
 
-const PORT: NonZeroU16 = NonZeroU16::new(51820).unwrap();
-const OTHER: NonZeroU16 = NonZeroU16::new(51821).unwrap();
+const PORT: NetworkKey = NetworkKey::new(51820).unwrap();
+const OTHER: NetworkKey = NetworkKey::new(51821).unwrap();
 
 fn public(byte: u8) -> PublicKey {
     key(byte).parse().unwrap()
@@ -19,12 +19,12 @@ fn replace(document: &Value) -> Change {
     Change::Replace { text }
 }
 
-fn patch(port: NonZeroU16, patch: &Value) -> Change {
+fn patch(port: NetworkKey, patch: &Value) -> Change {
     let text = patch.to_string();
     Change::PatchNetwork { port, text }
 }
 
-fn put(port: NonZeroU16, byte: u8, peer: &Value) -> Change {
+fn put(port: NetworkKey, byte: u8, peer: &Value) -> Change {
     let text = peer.to_string();
     Change::PutPeer {
         port,
@@ -180,7 +180,7 @@ fn a_patch_is_refused_with_the_place_inside_the_network() {
 #[test]
 fn what_does_not_exist_is_said_so() {
     let current = two();
-    let nobody = NonZeroU16::new(9).unwrap();
+    let nobody = NetworkKey::new(9).unwrap();
     let (port, key) = (nobody, public(2));
     let peer = json!({ "allowed_ips": [] });
     for change in [

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::state::{Change, Desired, EditError, Scope, edit, parse};
 
-const PORT: NonZeroU16 = NonZeroU16::MIN;
+const PORT: NetworkKey = NetworkKey::new(1).unwrap();
 
 fn tcp(bind: &str) -> Value {
     json!({ "bind": bind, "protocol": "tcp", "to": ["10.0.0.2:5432"] })

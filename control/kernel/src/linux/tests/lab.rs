@@ -3,11 +3,13 @@
 use std::{
     collections::BTreeMap,
     env, io,
-    num::{NonZeroU16, NonZeroUsize},
+    num::NonZeroUsize,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
+
+use control_api::place::NetworkKey;
 
 use control_api::state::{self, Desired, PrivateKey};
 use control_plan::{
@@ -71,13 +73,13 @@ fn on(backend: Backend, test: impl FnOnce(&mut Lab) + Send + 'static) {
 /// What Ringway made, in memory.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Records {
-    pub(super) owned: BTreeMap<NonZeroU16, Owned>,
+    pub(super) owned: BTreeMap<NetworkKey, Owned>,
     /// The next record is refused.
     pub(super) is_full: bool,
 }
 
 impl Ownership for Records {
-    fn own(&mut self, network: NonZeroU16, what: &Owned) -> Result<(), OwnError> {
+    fn own(&mut self, network: NetworkKey, what: &Owned) -> Result<(), OwnError> {
         if self.is_full {
             let source = io::ErrorKind::StorageFull.into();
             return Err(OwnError { network, source });
@@ -88,12 +90,12 @@ impl Ownership for Records {
         Ok(())
     }
 
-    fn disown(&mut self, network: NonZeroU16) -> Result<(), OwnError> {
+    fn disown(&mut self, network: NetworkKey) -> Result<(), OwnError> {
         self.owned.remove(&network);
         Ok(())
     }
 
-    fn owned(&self, network: NonZeroU16) -> Option<Owned> {
+    fn owned(&self, network: NetworkKey) -> Option<Owned> {
         self.owned.get(&network).cloned()
     }
 }
@@ -271,8 +273,8 @@ pub(super) fn space(netns: &Arc<Netns>) -> Space {
     Space::open(Arc::clone(netns)).unwrap()
 }
 
-pub(super) fn port(port: u16) -> NonZeroU16 {
-    NonZeroU16::new(port).unwrap()
+pub(super) fn port(port: u16) -> NetworkKey {
+    NetworkKey::new(port).unwrap()
 }
 
 /// A private key, as WireGuard keeps it (RFC 7748, section 5), in hex.

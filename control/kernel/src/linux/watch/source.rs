@@ -2,10 +2,11 @@
 
 use std::{
     io,
-    num::NonZeroU16,
     os::fd::{AsFd, BorrowedFd},
     path::Path,
 };
+
+use control_api::place::NetworkKey;
 
 use engine_sys::netns::Netns;
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
@@ -44,7 +45,7 @@ const NOTIFICATIONS_MAX: usize = 256;
 pub(super) enum Source {
     Names(Inotify),
     Network {
-        network: NonZeroU16,
+        network: NetworkKey,
         socket: netlink_sys::Socket,
         /// Absent where everything counts.
         only: Option<Device>,
@@ -73,7 +74,7 @@ impl Source {
     /// Links, addresses and routes; where the namespace is the network's own, its table and its
     /// forwarding, too.
     pub(super) fn of_network(
-        network: NonZeroU16,
+        network: NetworkKey,
         netns: &Netns,
         only: Option<(&str, Option<u32>)>,
     ) -> io::Result<Vec<Self>> {

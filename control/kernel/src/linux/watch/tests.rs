@@ -26,7 +26,7 @@ fn what_is_no_longer_followed_is_not_told() {
     std::fs::create_dir(&directory).unwrap();
     let mut watch = Watch::start(&directory).unwrap();
     let netns = Netns::create().unwrap();
-    let network = NonZeroU16::MIN;
+    let network = NetworkKey::new(1).unwrap();
     let [socket] = Socket::open(&netns, [Family::Route]).unwrap();
     let mut rtnl = Rtnl::new(socket);
     let index = rtnl.link("lo").unwrap().unwrap().index;

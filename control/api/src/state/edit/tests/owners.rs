@@ -3,9 +3,12 @@
 use serde_json::{Value, json};
 
 use super::{OTHER, PORT, patch, public, put as put_peer, replace, two};
-use crate::state::{
-    Change, Desired, EditError, OWNERS_MAX, Owner, Scope, Whose, changed_owners, edit,
-    tests::{good, key},
+use crate::{
+    place::NetworkKey,
+    state::{
+        Change, Desired, EditError, OWNERS_MAX, Owner, Scope, Whose, changed_owners, edit,
+        tests::{good, key},
+    },
 };
 
 fn owner(name: &str) -> Owner {
@@ -204,7 +207,7 @@ fn one_object_is_changed_by_its_owner_alone() {
         port: PORT,
         key: public(5),
     };
-    let network = 51_900.try_into().unwrap();
+    let network = NetworkKey::new(51_900).unwrap();
     for (change, object) in [
         (&put, "route blue-1 of network-51821".to_owned()),
         (&remove, "route blue-1 of network-51821".to_owned()),

@@ -3,9 +3,12 @@
 use serde_json::{Value, json};
 
 use super::{OTHER, PORT, after, refusal, two};
-use crate::state::{
-    Change, Desired, EditError, RuleId, Scope, Whose, edit, parse,
-    tests::{good, key},
+use crate::{
+    place::NetworkKey,
+    state::{
+        Change, Desired, EditError, RuleId, Scope, Whose, edit, parse,
+        tests::{good, key},
+    },
 };
 
 const HASH: &str = "{SSHA256}/ns6zJE/32NE8cKSZF9az8X5lArEIFIDTnq8kcJ5W2k3YjBkNGYxYzlhMmU2ODM1";
@@ -133,7 +136,7 @@ fn what_is_not_there_cannot_be_changed() {
         refusal(&current, &remove("second")),
         "network 51821 has no route second"
     );
-    let (port, id) = (9.try_into().unwrap(), id("first"));
+    let (port, id) = (NetworkKey::new(9).unwrap(), id("first"));
     let nowhere = Change::RemoveRoute { port, id };
     assert_eq!(refusal(&current, &nowhere), "there is no network 9");
 }
@@ -198,7 +201,7 @@ fn a_network_is_put_whole() {
     let replaced = after(&current, &put(OTHER, &json!({ "netns": null })));
     assert!(replaced.networks[&OTHER].routes.is_empty());
     assert_eq!(replaced.networks[&PORT], current.networks[&PORT]);
-    let third = 51822.try_into().unwrap();
+    let third = NetworkKey::new(51822).unwrap();
     let mut new = json!({ "netns": "green", "proxy": { "c.example": ["10.0.0.2:443"] } });
     let added = after(&current, &put(third, &new));
     assert_eq!(added.networks.len(), 3);
