@@ -8,7 +8,6 @@ mod token;
 
 pub(crate) use self::{
     address::Address,
-    connection::connect,
     error::{ApiError, Refusal},
     query::Query,
     token::{Token, TokenError},
@@ -24,6 +23,7 @@ use hyper::{
 };
 use serde::de::DeserializeOwned;
 
+use self::connection::{Cause, Client, client};
 use crate::{console::note, show::printable};
 
 /// Bytes of an answer. A day of fine rows of a thousand peers is some 60 MiB; who needs more asks
@@ -36,9 +36,10 @@ const EARLIER_CHANGE: &str = "ringway-earlier-change";
 /// Where the API is, what opens it, and how long one request may take.
 #[derive(Clone, Debug)]
 pub(crate) struct Api {
-    pub(crate) address: Address,
-    pub(crate) token: Option<Token>,
-    pub(crate) timeout: Duration,
+    address: Address,
+    client: Client,
+    token: Option<Token>,
+    timeout: Duration,
 }
 
 /// One request, without what every request has.
@@ -93,6 +94,16 @@ impl Answer {
 }
 
 impl Api {
+    /// The API at `address`; nothing is connected yet.
+    pub(crate) fn new(address: Address, token: Option<Token>, timeout: Duration) -> Self {
+        Self {
+            client: client(&address),
+            address,
+            token,
+            timeout,
+        }
+    }
+
     /// Asks and reads the whole answer, within the timeout.
     ///
     /// # Errors
@@ -150,32 +161,21 @@ impl Api {
     }
 
     async fn send(&self, call: Call) -> Result<Response<Incoming>, ApiError> {
-        let exchange = |source| ApiError::Exchange {
-            address: self.address.clone(),
-            source,
-        };
         let request = self.request(call)?;
-        let stream = connect(&self.address)
-            .await
-            .map_err(|source| ApiError::Connect {
-                address: self.address.clone(),
-                source,
-            })?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(stream)
-            .await
-            .map_err(exchange)?;
-        // Ends with the answer's last byte, or when the answer is dropped. What goes wrong on it is
-        // told by the request and the body as well.
-        tokio::spawn(connection);
-        sender.send_request(request).await.map_err(exchange)
+        let sent = self.client.request(request).await;
+        sent.map_err(Cause::of).map_err(|source| {
+            let address = self.address.clone();
+            match source.is_connect() {
+                true => ApiError::Connect { address, source },
+                false => ApiError::Exchange { address, source },
+            }
+        })
     }
 
     fn request(&self, call: Call) -> Result<Request<Full<Bytes>>, ApiError> {
         let mut request = Request::builder()
             .method(call.method)
-            .uri(call.target)
-            .header(header::HOST, self.address.host())
-            .header(header::CONNECTION, "close")
+            .uri(format!("http://{}{}", self.address.host(), call.target))
             .header(
                 header::USER_AGENT,
                 concat!("ringway/", env!("CARGO_PKG_VERSION")),

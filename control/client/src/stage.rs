@@ -12,7 +12,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, UnixListener},
     task::JoinHandle,
 };
@@ -166,6 +166,8 @@ impl Scene {
 async fn play(mut stream: impl AsyncRead + AsyncWrite + Unpin, scene: Arc<Mutex<Scene>>) {
     let next = scene.lock().unwrap().next();
     if let Play::BreakOff = next {
+        // An answer before the question would be none.
+        let _ = stream.read(&mut [0; 4096]).await;
         let half = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{";
         let _ = stream.write_all(half).await;
         return;

@@ -25,11 +25,8 @@ pub(crate) fn reach(reach: &Reach) -> Result<Api, TokenError> {
     // Any user may listen on the default port while the gateway does not; only the gateway makes
     // that socket.
     let is_installed = reach.api.is_none() && matches!(address, Address::Unix(_));
-    Ok(Api {
-        token: Token::find(reach.token_file.as_deref(), is_installed)?,
-        address,
-        timeout: reach.timeout,
-    })
+    let token = Token::find(reach.token_file.as_deref(), is_installed)?;
+    Ok(Api::new(address, token, reach.timeout))
 }
 
 #[cfg(test)]

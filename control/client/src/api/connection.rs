@@ -1,77 +1,93 @@
-//! A connection to the API, over TCP or a unix socket.
+//! Connections to the API, over TCP or a unix socket, as hyper-util's client makes them.
 
-use std::{
-    io,
-    pin::Pin,
-    task::{Context, Poll},
+use std::{error::Error, fmt, io};
+
+use http_body_util::Full;
+use hyper::{Uri, body::Bytes};
+use hyper_util::{
+    client::legacy::{
+        self,
+        connect::{Connected, Connection},
+    },
+    rt::{TokioExecutor, TokioIo},
 };
-
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::rt::TokioIo;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+};
+use tower::util::BoxCloneSyncService;
 
 use super::Address;
 
-/// Either kind of stream, as hyper wants it.
+/// A client that connects to one address, whatever the request's URI says, for each request anew: a
+/// kept connection may be dead at the next look.
+pub(super) type Client = legacy::Client<Connector, Full<Bytes>>;
+
+pub(super) type Connector = BoxCloneSyncService<Uri, TokioIo<Box<dyn Stream>>, io::Error>;
+
+/// Either kind of stream.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl Stream for TcpStream {}
+impl Stream for UnixStream {}
+
+impl Connection for Box<dyn Stream> {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+/// The client of the API at `address`.
+pub(super) fn client(address: &Address) -> Client {
+    let address = address.clone();
+    let connector = tower::service_fn(move |_: Uri| {
+        let address = address.clone();
+        async move { connect(&address).await.map(TokioIo::new) }
+    });
+    legacy::Client::builder(TokioExecutor::new())
+        .pool_max_idle_per_host(0)
+        .build(BoxCloneSyncService::new(connector))
+}
+
+async fn connect(address: &Address) -> io::Result<Box<dyn Stream>> {
+    Ok(match address {
+        Address::Tcp(address) => Box::new(TcpStream::connect(address).await?),
+        Address::Unix(path) => Box::new(UnixStream::connect(path).await?),
+    })
+}
+
+/// What the client says, without the stage that it names in front: who reads it knows the stage.
 #[derive(Debug)]
-pub(crate) enum Stream {
-    /// Over TCP.
-    Tcp(TokioIo<TcpStream>),
-    /// Over a unix socket.
-    Unix(TokioIo<UnixStream>),
-}
+pub(crate) struct Cause(legacy::Error);
 
-/// Opens a connection.
-///
-/// # Errors
-/// The system's answer.
-pub(crate) async fn connect(address: &Address) -> io::Result<Stream> {
-    match address {
-        Address::Tcp(address) => TcpStream::connect(address)
-            .await
-            .map(|stream| Stream::Tcp(TokioIo::new(stream))),
-        Address::Unix(path) => UnixStream::connect(path)
-            .await
-            .map(|stream| Stream::Unix(TokioIo::new(stream))),
+impl Cause {
+    pub(super) fn of(error: legacy::Error) -> Self {
+        Self(error)
+    }
+
+    /// Whether there is no connection, or it was refused.
+    pub(super) fn is_connect(&self) -> bool {
+        self.0.is_connect()
+    }
+
+    /// The system's answer, where it is one.
+    pub(super) fn system(&self) -> Option<&io::Error> {
+        self.0.source()?.downcast_ref()
+    }
+
+    fn inner(&self) -> &(dyn Error + 'static) {
+        self.0.source().unwrap_or(&self.0)
     }
 }
 
-impl Read for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
-        }
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self.inner(), f)
     }
 }
 
-impl Write for Stream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
+impl Error for Cause {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.inner().source()
     }
 }

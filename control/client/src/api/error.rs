@@ -5,7 +5,7 @@ use std::{error::Error, io, time::Duration};
 use control_api::answer::{Refused, RefusedProblem};
 use hyper::{StatusCode, body::Bytes};
 
-use super::Address;
+use super::{Address, connection::Cause};
 use crate::exit::Exit;
 
 /// Why a request has no answer to show.
@@ -20,7 +20,7 @@ pub(crate) enum ApiError {
         /// Where.
         address: Address,
         /// The system's answer.
-        source: io::Error,
+        source: Cause,
     },
     /// No answer in time.
     #[error(
@@ -39,7 +39,7 @@ pub(crate) enum ApiError {
         /// Where.
         address: Address,
         /// What hyper says.
-        source: hyper::Error,
+        source: Cause,
     },
     /// The connection ended within the answer.
     #[error("the answer of {address} broke off")]
@@ -134,8 +134,9 @@ impl ApiError {
 }
 
 /// What to look at when there is no connection.
-fn advice(source: &io::Error) -> &'static str {
-    if source.kind() == io::ErrorKind::PermissionDenied {
+fn advice(source: &Cause) -> &'static str {
+    let kind = source.system().map(io::Error::kind);
+    if kind == Some(io::ErrorKind::PermissionDenied) {
         "its owner and group may open it."
     } else {
         "does `ringway serve` run, and is that its api.listen?"

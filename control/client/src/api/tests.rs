@@ -6,11 +6,7 @@ use super::*;
 use crate::{exit::Exit, stage::Stage};
 
 fn api(address: Address) -> Api {
-    Api {
-        address,
-        token: None,
-        timeout: Duration::from_secs(20),
-    }
+    Api::new(address, None, Duration::from_secs(20))
 }
 
 #[tokio::test]

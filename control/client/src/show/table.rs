@@ -1,9 +1,11 @@
 //! Aligned columns.
 
+use comfy_table::{CellAlignment, ContentArrangement, presets};
+
 use super::paint::{Colour, Paint, printable};
 
 /// Spaces between columns.
-const GAP: usize = 2;
+const GAP: u16 = 2;
 
 /// Which side a column's texts are flush with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,46 +78,31 @@ impl Table {
 
     /// Every line ends with a line feed and without spaces.
     pub(crate) fn render(&self, paint: Paint) -> String {
-        let heading: Vec<Cell> = self
-            .columns
-            .iter()
+        let line = |cells: &[Cell]| -> Vec<String> {
+            let texts = cells.iter();
+            texts
+                .map(|cell| paint.paint(cell.colour, &cell.text))
+                .collect()
+        };
+        let heading = self.columns.iter();
+        let heading: Vec<Cell> = heading
             .map(|(name, _)| Cell::coloured(*name, Colour::Faint))
             .collect();
-        let widths: Vec<usize> = self
-            .columns
-            .iter()
-            .enumerate()
-            .map(|(column, (name, _))| {
-                let texts = self.rows.iter().filter_map(|row| row.get(column));
-                let widest = texts.map(|cell| cell.text.chars().count()).max();
-                widest.unwrap_or(0).max(name.chars().count())
-            })
-            .collect();
-        let mut text = String::new();
-        for row in std::iter::once(&heading).chain(&self.rows) {
-            self.line(row, &widths, paint, &mut text);
+        let mut table = comfy_table::Table::new();
+        // A pipe is as wide as a terminal is not: lines are never broken.
+        table
+            .load_style(presets::NOTHING)
+            .set_content_arrangement(ContentArrangement::Disabled)
+            .set_header(line(&heading))
+            .add_rows(self.rows.iter().map(|row| line(row)));
+        for (column, (_, side)) in table.column_iter_mut().zip(&self.columns) {
+            column.set_padding((0, GAP));
+            column.set_cell_alignment(match side {
+                Side::Left => CellAlignment::Left,
+                Side::Right => CellAlignment::Right,
+            });
         }
-        text
-    }
-
-    fn line(&self, row: &[Cell], widths: &[usize], paint: Paint, text: &mut String) {
-        // Spaces are kept back until something follows them.
-        let mut spaces = 0;
-        for ((cell, width), (_, side)) in row.iter().zip(widths).zip(&self.columns) {
-            let missing = width.saturating_sub(cell.text.chars().count());
-            let (before, after) = match side {
-                Side::Left => (0, missing),
-                Side::Right => (missing, 0),
-            };
-            if !cell.text.is_empty() {
-                text.extend(std::iter::repeat_n(' ', spaces + before));
-                text.push_str(&paint.paint(cell.colour, &cell.text));
-                spaces = after + GAP;
-            } else {
-                spaces += width + GAP;
-            }
-        }
-        text.push('\n');
+        format!("{}\n", table.trim_fmt())
     }
 }
 

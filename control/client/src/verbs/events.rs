@@ -3,7 +3,7 @@
 use std::{ops::ControlFlow, time::Duration};
 
 use control_api::answer::Event;
-use http_body_util::BodyExt as _;
+use futures::StreamExt as _;
 use hyper::{
     body::Incoming,
     header::{self, HeaderName},
@@ -19,8 +19,6 @@ use crate::{
     verb::EventsArgs,
 };
 
-/// Silence after which a connection counts as broken: the gateway sends a comment every 15 s.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// Between two attempts; doubled up to the second after each that fails.
 const RETRY: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
 
@@ -78,52 +76,39 @@ async fn open_again(api: &Api, follower: &Follower<'_>) -> Result<Incoming, ApiE
 
 impl Follower<'_> {
     /// Shows what one connection brings. Breaks when enough was shown; else says why it ended.
-    async fn follow(&mut self, mut stream: Incoming) -> Result<ControlFlow<(), String>, VerbError> {
-        let mut reader = sse::Reader::default();
+    async fn follow(&mut self, stream: Incoming) -> Result<ControlFlow<(), String>, VerbError> {
+        let mut messages = sse::messages(stream);
         loop {
             if self.wanted == Some(0) {
                 return Ok(ControlFlow::Break(()));
             }
-            let frame = match tokio::time::timeout(SILENCE_MAX, stream.frame()).await {
-                Err(_) => return ended("the stream is silent"),
-                Ok(None) => return ended("the stream ended"),
-                Ok(Some(Err(error))) => return ended(&format!("the stream broke ({error})")),
-                Ok(Some(Ok(frame))) => frame,
-            };
-            let Ok(bytes) = frame.into_data() else {
-                continue;
-            };
-            match reader.take(&bytes) {
-                Ok(messages) => self.show(messages)?,
-                Err(error) => return ended(&error.to_string()),
+            match messages.next().await {
+                None => return ended("the stream ended"),
+                Some(Err(lost)) => return ended(&lost.to_string()),
+                Some(Ok(message)) => self.show(message)?,
             }
         }
     }
 
-    fn show(&mut self, messages: Vec<sse::Message>) -> Result<(), VerbError> {
-        for message in messages {
-            if self.wanted == Some(0) {
-                return Ok(());
+    fn show(&mut self, message: sse::Message) -> Result<(), VerbError> {
+        let written = match (
+            self.console.json,
+            serde_json::from_str::<Event>(&message.data),
+        ) {
+            (true, _) => self.console.write_raw(message.data.as_bytes()),
+            (false, Ok(event)) => {
+                let line = show::event(&event, self.console.paint);
+                self.console.write(&format!("{line}\n"))
             }
-            let written = match (
-                self.console.json,
-                serde_json::from_str::<Event>(&message.data),
-            ) {
-                (true, _) => self.console.write_raw(message.data.as_bytes()),
-                (false, Ok(event)) => {
-                    let line = show::event(&event, self.console.paint);
-                    self.console.write(&format!("{line}\n"))
-                }
-                // A kind that this version does not know is shown as it came.
-                (false, Err(_)) => {
-                    let line = show::printable(&message.data);
-                    self.console.write(&format!("{line}\n"))
-                }
-            };
-            written.map_err(VerbError::Output)?;
-            self.after = message.id.or(self.after.take());
-            self.wanted = self.wanted.map(|left| left.saturating_sub(1));
-        }
+            // A kind that this version does not know is shown as it came.
+            (false, Err(_)) => {
+                let line = show::printable(&message.data);
+                self.console.write(&format!("{line}\n"))
+            }
+        };
+        written.map_err(VerbError::Output)?;
+        self.after = message.id.or(self.after.take());
+        self.wanted = self.wanted.map(|left| left.saturating_sub(1));
         Ok(())
     }
 }
