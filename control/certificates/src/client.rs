@@ -4,6 +4,7 @@
 //! lasts for weeks, and a connection that is kept may be dead when the next one is made.
 
 use std::{
+    error::Error,
     io,
     path::{Path, PathBuf},
     pin::Pin,
@@ -14,21 +15,20 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Uri, header, uri::Scheme};
 use http_body_util::{BodyExt as _, Limited};
-use hyper::{body::Incoming, client::conn::http1};
-use hyper_util::rt::TokioIo;
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{self, connect::HttpConnector},
+    rt::TokioExecutor,
+};
 use instant_acme::{BodyWrapper, BytesResponse, HttpClient};
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::aws_lc_rs,
-    pki_types::{CertificateDer, InvalidDnsNameError, ServerName, pem::PemObject as _},
+    pki_types::{CertificateDer, pem::PemObject as _},
 };
 use serde_json::{Map, Value};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-    time::timeout,
-};
-use tokio_rustls::TlsConnector;
+use tokio::time::timeout;
 
 use crate::{reading, reason};
 
@@ -60,15 +60,7 @@ pub(crate) enum RequestError {
         /// Where.
         host: String,
         /// What is wrong.
-        source: io::Error,
-    },
-    /// A host that no certificate can be for.
-    #[error("{host} is no name of a server")]
-    Name {
-        /// Where.
-        host: String,
-        /// What is wrong.
-        source: InvalidDnsNameError,
+        source: rustls::Error,
     },
     /// The answer is no HTTP, or ended early.
     #[error("asking {host}")]
@@ -76,7 +68,7 @@ pub(crate) enum RequestError {
         /// Where.
         host: String,
         /// What is wrong.
-        source: hyper::Error,
+        source: legacy::Error,
     },
     /// The answer is too long, or ended early.
     #[error("reading the answer of {host}")]
@@ -84,7 +76,7 @@ pub(crate) enum RequestError {
         /// Where.
         host: String,
         /// What is wrong.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Box<dyn Error + Send + Sync>,
     },
     /// It took too long.
     #[error("{host} did not answer within {} s", timeout.as_secs())]
@@ -132,7 +124,7 @@ pub enum ClientError {
 /// Makes requests. Clones share what servers are verified by.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
-    tls: Arc<ClientConfig>,
+    http: legacy::Client<HttpsConnector<HttpConnector>, BodyWrapper<Bytes>>,
     timeout: Duration,
 }
 
@@ -159,8 +151,16 @@ impl Client {
             .map_err(ClientError::Tls)?
             .with_root_certificates(roots)
             .with_no_client_auth();
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .build();
+        let http = legacy::Client::builder(TokioExecutor::new())
+            .pool_max_idle_per_host(0)
+            .build(connector);
         Ok(Self {
-            tls: Arc::new(tls),
+            http,
             timeout: REQUEST_TIMEOUT,
         })
     }
@@ -200,81 +200,60 @@ impl Client {
         request: Request<BodyWrapper<Bytes>>,
     ) -> Result<Response<Bytes>, RequestError> {
         let uri = request.uri();
-        let wrong = || RequestError::Url {
-            url: uri.to_string(),
+        let spoken = [Scheme::HTTP, Scheme::HTTPS];
+        let is_spoken = uri.scheme().is_some_and(|scheme| spoken.contains(scheme));
+        let Some(host) = uri.host().filter(|_| is_spoken).map(str::to_owned) else {
+            return Err(RequestError::Url {
+                url: uri.to_string(),
+            });
         };
-        let is_secret = match uri.scheme() {
-            Some(scheme) if *scheme == Scheme::HTTPS => true,
-            Some(scheme) if *scheme == Scheme::HTTP => false,
-            Some(_) | None => return Err(wrong()),
-        };
-        let host = uri.host().ok_or_else(wrong)?.to_owned();
-        let port = uri.port_u16().unwrap_or(if is_secret { 443 } else { 80 });
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let socket = TcpStream::connect((bare, port)).await;
-        let socket = socket.map_err(|source| RequestError::Connect {
-            host: host.clone(),
-            source,
-        })?;
-        if !is_secret {
-            return send(socket, request, host).await;
-        }
-        let name = ServerName::try_from(bare.to_owned()).map_err(|source| RequestError::Name {
-            host: host.clone(),
-            source,
-        })?;
-        let connector = TlsConnector::from(Arc::clone(&self.tls));
-        let session = connector.connect(name, socket).await;
-        let session = session.map_err(|source| RequestError::Tls {
-            host: host.clone(),
-            source,
-        })?;
-        send(session, request, host).await
-    }
-}
-
-/// Sends one request over a new connection, and reads all of the answer.
-async fn send(
-    io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    request: Request<BodyWrapper<Bytes>>,
-    host: String,
-) -> Result<Response<Bytes>, RequestError> {
-    let http = |source| RequestError::Http {
-        host: host.clone(),
-        source,
-    };
-    let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(http)?;
-    let request = in_origin_form(request, &host);
-    let answer = async {
-        let answer = sender.send_request(request).await.map_err(http)?;
-        collect(answer, &host).await
-    };
-    tokio::pin!(connection);
-    tokio::pin!(answer);
-    let mut is_open = true;
-    loop {
-        tokio::select! {
-            biased;
-            answered = &mut answer => return answered,
-            // Its failure is the answer's, too.
-            _ = &mut connection, if is_open => is_open = false,
+        match self.http.request(request).await {
+            Ok(answer) => collect(answer, &host).await,
+            Err(error) => Err(RequestError::of(error, host)),
         }
     }
 }
 
-/// As a server expects it: the path in the first line, the host in a header (RFC 9112 section 3.2).
-fn in_origin_form(
-    mut request: Request<BodyWrapper<Bytes>>,
-    host: &str,
-) -> Request<BodyWrapper<Bytes>> {
-    let authority = request.uri().authority().map_or(host, |it| it.as_str());
-    let value = header::HeaderValue::from_str(authority);
-    let path = request.uri().path_and_query().cloned();
-    if let Ok(value) = value {
-        request.headers_mut().insert(header::HOST, value);
+impl RequestError {
+    /// Says how far it came.
+    fn of(error: legacy::Error, host: String) -> Self {
+        if !error.is_connect() {
+            return Self::Http {
+                host,
+                source: error,
+            };
+        }
+        if let Some(source) = behind::<rustls::Error>(&error) {
+            let source = source.clone();
+            return Self::Tls { host, source };
+        }
+        let source = match behind::<io::Error>(&error) {
+            Some(found) => match found.raw_os_error() {
+                Some(code) => io::Error::from_raw_os_error(code),
+                None => io::Error::new(found.kind(), found.to_string()),
+            },
+            None => io::Error::other(error),
+        };
+        Self::Connect { host, source }
     }
-    *request.uri_mut() = path.map_or_else(|| Uri::from_static("/"), Uri::from);
-    request
+}
+
+/// The first error of this kind in what is behind an error.
+fn behind<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    let mut next = error.source();
+    while let Some(cause) = next {
+        if let Some(found) = cause.downcast_ref() {
+            return Some(found);
+        }
+        // An error of the system hides what it is made of from `source`.
+        let inside = cause.downcast_ref().and_then(io::Error::get_ref);
+        next = match inside {
+            Some(inside) if inside.is::<E>() => return inside.downcast_ref(),
+            Some(inside) if inside.is::<io::Error>() => Some(inside),
+            Some(_) | None => cause.source(),
+        };
+    }
+    None
 }
 
 async fn collect(answer: Response<Incoming>, host: &str) -> Result<Response<Bytes>, RequestError> {
@@ -360,6 +339,8 @@ fn roots_of(pem: &[u8]) -> io::Result<RootCertStore> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+
     use super::*;
 
     #[test]
@@ -370,6 +351,32 @@ mod tests {
         assert_eq!(seconds(date, now), Some(60));
         assert_eq!(seconds("Sun, 06 Nov 1994 08:00:00 GMT", now), Some(0));
         assert_eq!(seconds("soon", now), None);
+    }
+
+    #[tokio::test]
+    async fn no_connection_is_told_from_no_tls_and_from_no_answer() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let client = Client::new().unwrap();
+        std::thread::spawn(move || {
+            for _ in 0..2 {
+                let (mut stream, _) = listener.accept().unwrap();
+                let _ = stream.read(&mut [0; 4096]).unwrap();
+                stream.write_all(b"SSH-2.0-no\r\n").unwrap();
+            }
+        });
+        let tls = client.look(&format!("https://127.0.0.1:{port}/")).await;
+        assert!(matches!(tls, Err(RequestError::Tls { .. })), "{tls:?}");
+        let http = client.look(&format!("http://127.0.0.1:{port}/")).await;
+        assert!(matches!(http, Err(RequestError::Http { .. })), "{http:?}");
+        let nobody = client.look("http://127.0.0.1:1/").await.unwrap_err();
+        let reason = reason::of(&nobody);
+        assert_eq!(
+            reason,
+            "connecting to 127.0.0.1: Connection refused (os error 111)"
+        );
+        let other = client.look("ftp://127.0.0.1/").await;
+        assert!(matches!(other, Err(RequestError::Url { .. })), "{other:?}");
     }
 
     #[test]
