@@ -12,7 +12,7 @@ use utoipa::{
     },
 };
 
-use crate::routes::{certificates, change, documents, events, journal, probe, state, traffic};
+use crate::routes;
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -31,39 +31,20 @@ use crate::routes::{certificates, change, documents, events, journal, probe, sta
         (name = "probes", description = "For machines that watch"),
         (name = "documents", description = "What describes this API"),
     ),
-    paths(
-        change::apply,
-        state::config,
-        state::status,
-        state::generations,
-        certificates::list,
-        change::roll_back,
-        state::network,
-        change::put_network,
-        change::patch_network,
-        change::remove_network,
-        state::route,
-        change::put_route,
-        change::remove_route,
-        state::listener,
-        change::put_listener,
-        change::remove_listener,
-        change::put_peer,
-        change::remove_peer,
-        traffic::peers,
-        traffic::routes,
-        events::follow,
-        journal::audit,
-        probe::metrics,
-        probe::healthz,
-        probe::readyz,
-        documents::openapi,
-        documents::schema,
-        documents::docs,
-    ),
-    modifiers(&Tokens, &Refusals),
 )]
 struct Document;
+
+/// Paths as OpenAPI writes them: a key that reaches over slashes is a name like any other.
+struct PlainPaths;
+
+impl Modify for PlainPaths {
+    fn modify(&self, document: &mut OpenApi) {
+        let paths = std::mem::take(&mut document.paths.paths).into_iter();
+        document.paths.paths = paths
+            .map(|(path, item)| (path.replace("{*", "{"), item))
+            .collect();
+    }
+}
 
 /// The two ways to give a token.
 struct Tokens;
@@ -177,7 +158,11 @@ const PARTS: [(&str, &str); 5] = [
 /// The document.
 pub(crate) fn document() -> &'static Value {
     static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
-        let mut document = json!(Document::openapi());
+        let mut document = Document::openapi();
+        document.merge(routes::paths().into_openapi());
+        let parts: [&dyn Modify; 3] = [&PlainPaths, &Tokens, &Refusals];
+        parts.iter().for_each(|part| part.modify(&mut document));
+        let mut document = json!(document);
         add_state(&mut document);
         say_what_is_open(&mut document);
         document

@@ -21,54 +21,69 @@ use axum::{
     http::{HeaderValue, StatusCode, Version, header},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
-    routing::{get, post, put},
+    routing::get,
 };
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{access::Aside, pending::EARLIER_CHANGE, refusal::Refusal, shared::Shared};
 
-/// Every path. Those that end in `.json` are older names of the same.
-pub(crate) fn router(shared: Arc<Shared>) -> Router {
+/// Every path, as the function that answers it says it, with what OpenAPI says of it.
+pub(crate) fn paths() -> OpenApiRouter<Arc<Shared>> {
+    OpenApiRouter::new()
+        .routes(routes!(probe::healthz))
+        .routes(routes!(probe::readyz))
+        .routes(routes!(probe::metrics))
+        .routes(routes!(documents::docs))
+        .routes(routes!(documents::openapi))
+        .routes(routes!(documents::schema))
+        .routes(routes!(change::apply))
+        .routes(routes!(state::config))
+        .routes(routes!(state::status))
+        .routes(routes!(certificates::list))
+        .routes(routes!(state::generations))
+        .routes(routes!(change::roll_back))
+        .routes(routes!(
+            state::network,
+            change::put_network,
+            change::patch_network,
+            change::remove_network
+        ))
+        .routes(routes!(
+            state::route,
+            change::put_route,
+            change::remove_route
+        ))
+        .routes(routes!(
+            state::listener,
+            change::put_listener,
+            change::remove_listener
+        ))
+        .routes(routes!(change::put_peer, change::remove_peer))
+        .routes(routes!(traffic::peers))
+        .routes(routes!(traffic::routes))
+        .routes(routes!(events::follow))
+        .routes(routes!(journal::audit))
+}
+
+/// Older names of some paths, which OpenAPI does not list.
+fn older_paths() -> Router<Arc<Shared>> {
     let config = get(state::config).post(change::apply);
-    let network = get(state::network)
-        .put(change::put_network)
-        .patch(change::patch_network)
-        .delete(change::remove_network);
-    let route = get(state::route)
-        .put(change::put_route)
-        .delete(change::remove_route);
-    let listener = get(state::listener)
-        .put(change::put_listener)
-        .delete(change::remove_listener);
-    let peer = put(change::put_peer).delete(change::remove_peer);
     Router::new()
-        .route("/healthz", get(probe::healthz))
-        .route("/readyz", get(probe::readyz))
-        .route("/metrics", get(probe::metrics))
-        .route("/api/docs", get(documents::docs))
-        .route("/api/v1/openapi.json", get(documents::openapi))
-        .route("/api/v1/schema", get(documents::schema))
         .route("/api/v1/schema.json", get(documents::schema))
-        .route("/api/v1/apply", post(change::apply))
-        .route("/api/v1/config", get(state::config))
         .route("/api/v1/config.json", config)
-        .route("/api/v1/status", get(state::status))
         .route("/api/v1/status.json", get(state::status))
-        .route("/api/v1/certificates", get(certificates::list))
         .route("/api/v1/certificates.json", get(certificates::list))
-        .route("/api/v1/generations", get(state::generations))
         .route("/api/v1/generations.json", get(state::generations))
-        .route("/api/v1/rollback/{generation}", post(change::roll_back))
-        .route("/api/v1/networks/{port}", network)
-        .route("/api/v1/networks/{port}/routes/{id}", route)
-        .route("/api/v1/networks/{port}/listeners/{name}", listener)
-        .route("/api/v1/networks/{port}/peers/{*key}", peer)
-        .route("/api/v1/traffic", get(traffic::peers))
         .route("/api/v1/traffic.json", get(traffic::peers))
-        .route("/api/v1/traffic/routes", get(traffic::routes))
         .route("/api/v1/traffic/routes.json", get(traffic::routes))
-        .route("/api/v1/events", get(events::follow))
-        .route("/api/v1/audit", get(journal::audit))
         .route("/api/v1/audit.json", get(journal::audit))
+}
+
+/// What answers requests.
+pub(crate) fn router(shared: Arc<Shared>) -> Router {
+    let (paths, _) = paths().split_for_parts();
+    paths
+        .merge(older_paths())
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn(with_one_host))

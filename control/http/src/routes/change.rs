@@ -297,7 +297,7 @@ pub(crate) async fn remove_listener(
 /// Adds or replaces one peer.
 #[utoipa::path(
     put,
-    path = "/api/v1/networks/{port}/peers/{key}",
+    path = "/api/v1/networks/{port}/peers/{*key}",
     tag = "state",
     summary = "Add or replace one peer",
     params(("port" = u16, Path, description = "The network's public WireGuard port."),
@@ -323,7 +323,7 @@ pub(crate) async fn put_peer(
 /// Removes one peer.
 #[utoipa::path(
     delete,
-    path = "/api/v1/networks/{port}/peers/{key}",
+    path = "/api/v1/networks/{port}/peers/{*key}",
     tag = "state",
     summary = "Remove one peer",
     params(("port" = u16, Path, description = "The network's public WireGuard port."),
