@@ -36,8 +36,8 @@ pub use self::{
     documents::{completions, man_page, man_pages},
     verb::{
         ApplyArgs, AuditArgs, CertificatesArgs, Change, CompletionsArgs, ConfigArgs, DiffArgs,
-        EventsArgs, Form, Group, ListArgs, ManArgs, Reach, ReachAhead, RollbackArgs, StatusArgs,
-        TopArgs, TrafficArgs, Verb, Watch,
+        EventsArgs, Everybody, Form, Group, ListArgs, ManArgs, Owners, Reach, ReachAhead,
+        RollbackArgs, StatusArgs, TopArgs, TrafficArgs, Verb, Watch,
     },
 };
 

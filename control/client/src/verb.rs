@@ -13,8 +13,8 @@ use crate::{api::Address, exit::STATUSES, since::Since};
 pub enum Verb {
     /// Make a state document the whole desired state.
     ///
-    /// Networks that are not in the document are removed. Applying the same document again changes
-    /// nothing and disturbs no connection. A document with any problem is refused: every problem is
+    /// Networks that are not in the document are removed, but for those of other owners. Applying the
+    /// same document again changes nothing and disturbs no connection. A document with any problem is refused: every problem is
     /// printed, and nothing changes.
     #[command(after_help = STATUSES)]
     Apply(ApplyArgs),
@@ -193,9 +193,32 @@ pub struct ApplyArgs {
     pub(crate) reach: Reach,
 }
 
+/// Whose part of the desired state is meant.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Owners {
+    /// Whose networks, routes and peers; those of others stay as they are [default: api]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) owner: Option<String>,
+    /// Those of all owners, each with its "owner" in the document
+    #[arg(long, value_name = "WHOSE", conflicts_with = "owner")]
+    pub(crate) owners: Option<Everybody>,
+}
+
+/// The word for all owners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Everybody {
+    /// All of them.
+    All,
+}
+
 /// How a change is asked for.
 #[derive(Args, Clone, Debug)]
 pub struct Change {
+    #[command(flatten)]
+    pub(crate) owners: Owners,
+    /// Remove what other owners have in a network together with it
+    #[arg(long)]
+    pub(crate) cascade: bool,
     /// Print what would be done, and do nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -214,6 +237,11 @@ pub struct DiffArgs {
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
     #[command(flatten)]
+    pub(crate) owners: Owners,
+    /// Remove what other owners have in a network together with it
+    #[arg(long)]
+    pub(crate) cascade: bool,
+    #[command(flatten)]
     pub(crate) form: Form,
     #[command(flatten)]
     pub(crate) reach: Reach,
@@ -225,6 +253,8 @@ pub struct ConfigArgs {
     /// Include secrets; for admins
     #[arg(long)]
     pub(crate) secrets: bool,
+    #[command(flatten)]
+    pub(crate) owners: Owners,
     #[command(flatten)]
     pub(crate) reach: Reach,
     /// Print the document on one line
@@ -327,6 +357,9 @@ pub struct EventsArgs {
 /// `ringway generations`.
 #[derive(Args, Clone, Debug)]
 pub struct ListArgs {
+    /// Only those that changed the part of this owner
+    #[arg(long, value_name = "NAME")]
+    pub(crate) owner: Option<String>,
     #[command(flatten)]
     pub(crate) watch: Watch,
     #[command(flatten)]

@@ -12,8 +12,8 @@ pub(crate) use self::{
 };
 
 use crate::{
-    api::{Address, Api, Token, TokenError},
-    verb::Reach,
+    api::{Address, Api, Query, Token, TokenError},
+    verb::{Everybody, Owners, Reach},
 };
 
 /// The API that the command line names.
@@ -27,6 +27,15 @@ pub(crate) fn reach(reach: &Reach) -> Result<Api, TokenError> {
     let is_installed = reach.api.is_none() && matches!(address, Address::Unix(_));
     let token = Token::find(reach.token_file.as_deref(), is_installed)?;
     Ok(Api::new(address, token, reach.timeout))
+}
+
+impl Query {
+    /// With whose part of the desired state is meant.
+    pub(crate) fn of(self, owners: &Owners) -> Self {
+        let all = owners.owners.map(|Everybody::All| "all");
+        self.with_some("owner", owners.owner.as_deref())
+            .with_some("owners", all)
+    }
 }
 
 #[cfg(test)]

@@ -29,6 +29,8 @@ pub(crate) async fn apply(args: &ApplyArgs, console: &Console) -> Result<Exit, V
 /// Says what applying a document would do: to the desired state, and to the kernel.
 pub(crate) async fn diff(args: &DiffArgs, console: &Console) -> Result<Exit, VerbError> {
     let dry = Change {
+        owners: args.owners.clone(),
+        cascade: args.cascade,
         dry_run: true,
         wait: false,
         if_match: None,
@@ -40,7 +42,8 @@ pub(crate) async fn diff(args: &DiffArgs, console: &Console) -> Result<Exit, Ver
     if !console.json
         && let Some(after) = as_answered(&document)
     {
-        let before = api.call(Call::get("/api/v1/config")).await?.read()?;
+        let config = Query::default().of(&args.owners).after("/api/v1/config");
+        let before = api.call(Call::get(config)).await?.read()?;
         let lines = show::document_changes(&before, &after, console.paint);
         console.write(&lines).map_err(VerbError::Output)?;
     }
@@ -70,6 +73,8 @@ fn outcome(applied: &Applied) -> Exit {
 fn ask(path: &str, change: &Change, body: Bytes) -> Call {
     let flag = |wanted: bool| wanted.then_some("true");
     let target = Query::default()
+        .of(&change.owners)
+        .with_some("cascade", flag(change.cascade))
         .with_some("dry_run", flag(change.dry_run))
         .with_some("wait", flag(change.wait))
         .after(path);

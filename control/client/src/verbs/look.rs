@@ -29,6 +29,7 @@ pub(crate) async fn config(args: &ConfigArgs, console: &Console) -> Result<Exit,
     let secrets = args.secrets.then_some("true");
     let target = Query::default()
         .with_some("secrets", secrets)
+        .of(&args.owners)
         .after("/api/v1/config");
     let answer = reach(&args.reach)?.call(Call::get(target)).await?;
     let written = match console.json {
@@ -129,7 +130,9 @@ pub(crate) async fn traffic(args: &TrafficArgs, console: &Console) -> Result<Exi
 pub(crate) async fn generations(args: &ListArgs, console: &Console) -> Result<Exit, VerbError> {
     let show =
         |answer: &Generations| Ok((show::generations(answer, now(), console.paint), Exit::Done));
-    let target = "/api/v1/generations".to_owned();
+    let target = Query::default()
+        .with_some("owner", args.owner.as_deref())
+        .after("/api/v1/generations");
     look(&args.reach, &args.watch, target, console, show).await
 }
 

@@ -76,6 +76,61 @@ async fn apply_sends_the_document_as_it_is() {
 }
 
 #[tokio::test]
+async fn every_verb_of_the_desired_state_says_whose_part_it_means() {
+    let stage = Stage::unix();
+    stage.answer(200, CHANGED);
+    let file = document("{}");
+    let file = path(&file);
+    for (line, target) in [
+        (
+            &["apply", file, "--owner", "edge-1", "--cascade"][..],
+            "POST /api/v1/apply?owner=edge-1&cascade=true",
+        ),
+        (
+            &["apply", file, "--owners", "all"],
+            "POST /api/v1/apply?owners=all",
+        ),
+        (
+            &["rollback", "7", "--owner", "edge-1"],
+            "POST /api/v1/rollback/7?owner=edge-1",
+        ),
+        (
+            &["diff", file, "--owner", "edge-1", "--json"],
+            "POST /api/v1/apply?owner=edge-1&dry_run=true",
+        ),
+        (
+            &["config", "--owner", "edge-1"],
+            "GET /api/v1/config?owner=edge-1",
+        ),
+        (
+            &["config", "--owners", "all"],
+            "GET /api/v1/config?owners=all",
+        ),
+    ] {
+        run(&stage, line).await.result.unwrap();
+        assert_eq!(stage.requests().last().unwrap().line, target);
+    }
+    stage.answer(200, r#"{"desired":1,"running":1,"generations":[]}"#);
+    let line = ["generations", "--owner", "edge-1"];
+    run(&stage, &line).await.result.unwrap();
+    let asked = stage.requests().pop().unwrap().line;
+    assert_eq!(asked, "GET /api/v1/generations?owner=edge-1");
+    let both = ["ringway", "config", "--owner", "a", "--owners", "all"];
+    assert!(Cli::try_parse_from(both).is_err());
+}
+
+#[tokio::test]
+async fn diff_compares_with_the_part_of_the_owner() {
+    let stage = Stage::tcp().await;
+    let file = document(r#"{"51822": {"netns": null, "proxy": {}}}"#);
+    stage.answers(&[CHANGED, r#"{"51822":{"netns":"blue","proxy":{}}}"#]);
+    let done = run(&stage, &["diff", path(&file), "--owner", "edge-1"]).await;
+    assert_eq!(done.result.unwrap(), Exit::Different);
+    let asked = stage.requests().pop().unwrap().line;
+    assert_eq!(asked, "GET /api/v1/config?owner=edge-1");
+}
+
+#[tokio::test]
 async fn what_could_not_be_made_so_shows_in_the_status_of_apply() {
     let stage = Stage::tcp().await;
     let answer = r#"{"generation":2,"changed":true,"steps":[],"degraded":[
