@@ -19,6 +19,7 @@ mod files;
 mod help;
 mod logs;
 mod named;
+mod pages;
 mod ports;
 mod priority;
 mod reconcile;

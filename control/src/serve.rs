@@ -38,6 +38,7 @@ pub(crate) use self::{inherited::Inherited, reload::adopt};
 use crate::{
     files::Found,
     logs::Logs,
+    pages,
     reconcile::{Drain, Order},
 };
 
@@ -54,9 +55,13 @@ const STRAGGLERS_TIMEOUT: Duration = Duration::from_millis(500);
 /// # Errors
 /// When the log or the runtime cannot be made: all else is logged.
 pub(crate) fn run(boot_file: &Path) -> anyhow::Result<ExitCode> {
-    // Before any thread: the environment changes.
+    // Before any thread: the environment changes, and threads bring memory of their own.
+    let small = pages::keep_small();
     let inherited = Inherited::take();
     let logs = Logs::open(LogLevel::Info)?;
+    if let Err(error) = small {
+        tracing::warn!(%error, "memory may be of huge pages, which takes more of it");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -18,6 +18,7 @@ fn main() -> ExitCode {
     tests::runner::main(tests![
         thousands_of_connections_of_all_kinds_leave_nothing: 180,
         reloads_leave_nothing,
+        a_gateway_that_has_nothing_to_do_is_small,
     ])
 }
 
@@ -130,5 +131,19 @@ fn reloads_leave_nothing(lab: &mut Lab) -> Result<()> {
         grown < 24 << 20,
         "{grown} bytes more after 120 more reloads"
     );
+    Ok(())
+}
+
+/// Memory at the start beside the program's own text, which differs from build to build, and beside the
+/// queue of a connection log, which is as long as the boot file says.
+const START_MAX: u64 = 12 << 20;
+
+fn a_gateway_that_has_nothing_to_do_is_small(lab: &mut Lab) -> Result<()> {
+    let mut boot = tls(json!({}));
+    boot["log"]["file"] = json!("none");
+    let gateway = lab.gateway(boot, json!({}))?;
+    gateway.wait_until_quiet()?;
+    let memory = leak::memory(gateway.process())?;
+    ensure!(memory < START_MAX, "{memory} bytes at the start");
     Ok(())
 }
