@@ -86,6 +86,16 @@ impl Connection {
     /// # Errors
     /// When there is no whole answer.
     pub(crate) fn ask(&mut self, method: &str, path: &str, body: Option<&str>) -> Result<Answer> {
+        self.send(method, path, body)?;
+        self.read()
+            .with_context(|| format!("the answer to {method} {path}"))
+    }
+
+    /// Sends a request and does not wait for its answer.
+    ///
+    /// # Errors
+    /// When the connection is closed.
+    pub(crate) fn send(&mut self, method: &str, path: &str, body: Option<&str>) -> Result<()> {
         let mut request = format!("{method} {path} HTTP/1.1\r\nhost: gateway\r\n");
         if let Some(body) = body {
             let length = body.len();
@@ -93,12 +103,14 @@ impl Connection {
         }
         request += "\r\n";
         request += body.unwrap_or_default();
-        self.stream.get_mut().write_all(request.as_bytes())?;
-        self.read()
-            .with_context(|| format!("the answer to {method} {path}"))
+        Ok(self.stream.get_mut().write_all(request.as_bytes())?)
     }
 
-    fn read(&mut self) -> Result<Answer> {
+    /// Reads the whole answer to the oldest request that was sent.
+    ///
+    /// # Errors
+    /// When there is no whole answer.
+    pub(crate) fn read(&mut self) -> Result<Answer> {
         let first = self.line()?;
         let status = first.split(' ').nth(1).context("no status")?.parse()?;
         let mut length = Length::Bytes(0);

@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 
 pub(crate) mod acceptor;
+pub(crate) mod answer;
 pub(crate) mod burn;
 pub(crate) mod client_hello;
 mod dial;
@@ -16,8 +17,10 @@ pub(crate) mod exchange;
 pub(crate) mod handshake;
 pub(crate) mod hello;
 pub(crate) mod hold;
+pub(crate) mod http_answer;
 pub(crate) mod latency;
 mod pattern;
+pub(crate) mod requests;
 pub(crate) mod rest;
 mod schedule;
 pub(crate) mod serve;
@@ -53,6 +56,10 @@ pub(crate) enum Generate {
     Hold(hold::Hold),
     /// Client: opens connections, has one HTTP request answered on each, and keeps them open
     Rest(rest::Rest),
+    /// Server: answers each HTTP request with one word
+    Answer(answer::Answer),
+    /// Client: HTTP requests at a fixed rate over connections that stay open
+    Requests(requests::Requests),
     /// Neither: burns processor time
     Burn(burn::Burn),
 }
@@ -73,6 +80,8 @@ pub(crate) fn run(generate: &Generate) -> Result<()> {
         Generate::Handshake(handshake) => handshake.run(),
         Generate::Hold(hold) => hold.run(),
         Generate::Rest(rest) => rest.run(),
+        Generate::Answer(answer) => answer.run(),
+        Generate::Requests(requests) => requests.run(),
         Generate::Burn(burn) => burn.run(),
     }
 }

@@ -17,7 +17,7 @@ mod memory;
 mod threads;
 
 pub(crate) use memory::{proportional_set, settled_slab};
-pub(crate) use threads::{beside_workers, kernel_work};
+pub(crate) use threads::{beside_workers, kernel_work, thread_times};
 
 /// State of a listening socket in `/proc/net/tcp` (include/net/tcp_states.h, TCP_LISTEN).
 const LISTENING: &str = "0A";

@@ -13,6 +13,7 @@ mod envoy;
 mod haproxy;
 pub(crate) mod nginx;
 pub(crate) mod ringway;
+pub(crate) mod routes;
 mod sniproxy;
 mod sozu;
 mod traefik;

@@ -28,6 +28,7 @@ mod netns;
 mod outside;
 mod quiet;
 mod relay;
+mod routes;
 mod runtimes;
 mod tls;
 mod traffic;
@@ -60,6 +61,8 @@ pub(crate) enum Workload {
     Apply,
     /// Requests on the API with a million rows of accounts
     Traffic,
+    /// One route changed among many: until every worker has it, and what a route costs
+    Routes,
     /// Small messages while networks come and go
     Quiet,
     /// Tunnels between two ends in user space
@@ -94,6 +97,7 @@ impl Workload {
             Self::Runtime => Box::new(runtimes::Runtimes),
             Self::Apply => Box::new(apply::Apply),
             Self::Traffic => Box::new(traffic::Requests::default()),
+            Self::Routes => Box::new(routes::Routes),
             Self::Quiet => Box::new(quiet::Quiet::default()),
             Self::Wireguard => Box::new(wireguard::Tunnels),
             Self::Http => Box::new(http::Http),

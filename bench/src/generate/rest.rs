@@ -7,11 +7,11 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use rustls::StreamOwned;
 
-use super::{Load, event::Event};
+use super::{Load, event::Event, http_answer::whole};
 use crate::tls::{self, Stream};
 
 /// Time for an answer, or for a part of it.
@@ -74,9 +74,8 @@ pub(crate) fn ask(stream: &mut (impl Read + Write), name: &str) -> Result<()> {
     let mut answer = Vec::new();
     let mut piece = [0; 4096];
     loop {
-        if let Some(length) = whole_length(&answer)?
-            && answer.len() >= length
-        {
+        if let Some(answer) = whole(&answer)? {
+            ensure!(answer.status == 200, "the answer is {}", answer.status);
             return Ok(());
         }
         let count = stream.read(&mut piece)?;
@@ -84,46 +83,5 @@ pub(crate) fn ask(stream: &mut (impl Read + Write), name: &str) -> Result<()> {
             bail!("no whole answer: {:?}", String::from_utf8_lossy(&answer));
         }
         answer.extend_from_slice(&piece[..count]);
-    }
-}
-
-/// The length of an answer with its head; `None` while the head is not there.
-fn whole_length(answer: &[u8]) -> Result<Option<usize>> {
-    let text = String::from_utf8_lossy(answer);
-    let Some((head, _)) = text.split_once("\r\n\r\n") else {
-        return Ok(None);
-    };
-    let mut lines = head.split("\r\n");
-    let status = lines.next().unwrap_or_default();
-    if status.split(' ').nth(1) != Some("200") {
-        bail!("the answer is {status:?}");
-    }
-    let mut fields = lines.filter_map(|line| line.split_once(':'));
-    let (_, length) = fields
-        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
-        .context("the answer does not say how long it is")?;
-    let length: usize = length.trim().parse().context("the length is no number")?;
-    Ok(Some(head.len() + 4 + length))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_answer_is_whole_when_its_body_is() {
-        let head = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
-        assert_eq!(whole_length(&head[..20]).unwrap(), None);
-        assert_eq!(whole_length(head).unwrap(), Some(head.len() + 5));
-    }
-
-    #[test]
-    fn an_answer_that_says_no_or_not_how_long_it_is_does_not_count() {
-        for answer in [
-            "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n",
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
-        ] {
-            assert!(whole_length(answer.as_bytes()).is_err(), "{answer}");
-        }
     }
 }

@@ -271,3 +271,47 @@ fn nobody_listening_is_counted_as_failures() {
     assert!(hello(address).failed > 0);
     assert_eq!(source(address).failed, 4);
 }
+
+fn requests(connect: SocketAddr, rate: f64) -> event::Measured {
+    let client = requests::Requests {
+        load: short(connect),
+        name: "a.test".into(),
+        names: 3,
+        rate,
+    };
+    let connections = client.open().unwrap();
+    client.measure(connections, Announcer::new(false)).unwrap()
+}
+
+#[test]
+fn requests_at_a_fixed_rate_are_all_answered() {
+    let (answers, _) = server(false, |listener, counters| {
+        answer::serve(&listener, "here", counters)
+    });
+    let result = requests(relay(answers, Damage::None), 1000.0);
+    let asked = 1000.0 * result.seconds;
+    assert!(
+        (result.operations as f64 - asked).abs() <= 3.0,
+        "{result:?}"
+    );
+    assert_eq!((result.wrong, result.failed), (0, 0), "{result:?}");
+}
+
+#[test]
+fn a_request_that_is_refused_is_wrong_and_one_that_is_cut_off_has_failed() {
+    let answering = |text: &'static [u8]| {
+        let (address, _) = server(false, |listener, _| {
+            listener.set_nonblocking(false)?;
+            loop {
+                let (mut stream, _) = listener.accept()?;
+                stream.read_exact(&mut [0; 20])?;
+                stream.write_all(text)?;
+            }
+        });
+        requests(address, 100.0)
+    };
+    let refused = answering(b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n");
+    assert!(refused.wrong > 0, "{refused:?}");
+    let cut = answering(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n");
+    assert!(cut.failed > 0 && cut.operations == 0, "{cut:?}");
+}

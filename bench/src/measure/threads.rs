@@ -60,6 +60,26 @@ pub(crate) fn kernel_work() -> Result<BTreeMap<i32, Duration>> {
     Ok(times)
 }
 
+/// Processor time of each thread of a process, by their ids.
+///
+/// # Errors
+/// When the process is gone.
+pub(crate) fn thread_times(process: Pid) -> Result<BTreeMap<i32, Duration>> {
+    let tasks = fs::read_dir(format!("/proc/{process}/task")).context("the process is gone")?;
+    let mut times = BTreeMap::new();
+    for entry in tasks {
+        let path = entry?.path();
+        let id = path
+            .file_name()
+            .and_then(|name| name.to_str()?.parse().ok());
+        // A thread may end between two looks.
+        if let (Some(id), Some(time)) = (id, time(&path)) {
+            times.insert(id, time);
+        }
+    }
+    Ok(times)
+}
+
 fn name(thread: &Path) -> Option<String> {
     fs::read_to_string(thread.join("comm")).ok()
 }

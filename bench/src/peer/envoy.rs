@@ -145,7 +145,7 @@ fn clusters(listener: &Listener) -> Vec<Value> {
 }
 
 /// The circuit breakers' default of 1,024 connections is in the way of the idle workload.
-fn cluster(name: &str, target: SocketAddr) -> Value {
+pub(super) fn cluster(name: &str, target: SocketAddr) -> Value {
     json!({
         "name": name,
         "type": "STATIC",
@@ -160,12 +160,12 @@ fn cluster(name: &str, target: SocketAddr) -> Value {
     })
 }
 
-fn address(address: SocketAddr) -> Value {
+pub(super) fn address(address: SocketAddr) -> Value {
     json!({ "socket_address": {
         "address": address.ip().to_string(), "port_value": address.port(),
     } })
 }
 
-fn type_url(name: &str) -> String {
+pub(super) fn type_url(name: &str) -> String {
     format!("type.googleapis.com/{name}")
 }
