@@ -131,7 +131,10 @@ async fn run(
                     Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
                         shed(&worker, listening.id, &listener);
                         rt::sleep(EXHAUSTED_PAUSE).await;
-                        break;
+                        // What waits in the queue of one that goes would be reset with it.
+                        if !is_stopped {
+                            break;
+                        }
                     }
                     // Errors that the connection brought with it (accept(2)): it is off the queue.
                     _ => worker

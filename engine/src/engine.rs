@@ -16,7 +16,7 @@ use std::{
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use engine_core::{
-    ids::{Generation, ListenerId, NetnsId, NetworkId, RouteId},
+    ids::{Generation, ListenerId, RouteId},
     snapshot::Snapshot,
 };
 use engine_sys::{netns::Identity, probe::Abilities};
@@ -28,10 +28,8 @@ pub(crate) use start::choose_cores;
 use crate::{
     context::{
         Shared,
-        access::AccessChanges,
         account::Report,
-        snapshot::Publication,
-        snapshot::{Published, Removed},
+        snapshot::{Publication, Published},
     },
     engine::{
         counters::{ClientTraffic, ClientsTraffic, Counters},
@@ -130,6 +128,20 @@ impl Engine {
         &self.current.snapshot
     }
 
+    /// What the workers run, without sockets: what comes next is made of it.
+    pub fn publication(&self) -> Publication {
+        let current = &self.current;
+        Publication {
+            snapshot: current.snapshot.clone(),
+            http: current.http.clone(),
+            tls: current.tls.clone(),
+            namespaces: current.namespaces.clone(),
+            listeners: current.declared.clone(),
+            sockets: HashMap::new(),
+            name_servers: current.name_servers.clone(),
+        }
+    }
+
     /// Makes every worker route by a new snapshot, and waits until they do. Live connections go on;
     /// those of networks that the new snapshot does not have are reset. Listeners that it does not have, or
     /// that get other sockets, take what waits in their queues first, so that it is still routed by the
@@ -144,20 +156,22 @@ impl Engine {
             return Err(PublishError::Stale { offered, running });
         }
         let sockets = mem::take(&mut publication.sockets);
-        let workers = self.workers.len();
-        let published = Published::after(Some(&self.current), publication, &sockets, workers);
-        let published = Arc::new(published);
-        let both = (Some(&*self.current), &*published);
-        let changes = self.listeners.take_up(both, &sockets, &mut self.counters);
+        let (workers, live) = (self.workers.len(), |id| self.listeners.live(id));
+        let (published, difference) = self.current.after(publication, &sockets, live, workers);
+        let (published, difference) = (Arc::new(published), Arc::new(difference));
+        let both = (&*self.current, &*published);
+        let changed = &difference.listeners;
+        let changes = self
+            .listeners
+            .take_up(both, changed, &sockets, &mut self.counters);
         self.retire(&changes.retired);
         let shares = share_out(&changes.came, sockets, self.workers.len());
-        let gone = Arc::new(gone(&self.current, &published));
-        forget_requests(&published, &gone.moved_routes);
+        forget_requests(&published, &difference.moved_routes);
         let (done, answers) = bounded(self.workers.len());
         for (worker, came) in self.workers.iter().zip(shares) {
             worker.send(Command::Publish {
                 published: Arc::clone(&published),
-                gone: Arc::clone(&gone),
+                difference: Arc::clone(&difference),
                 came,
                 done: done.clone(),
             });
@@ -166,11 +180,9 @@ impl Engine {
         self.retired
             .push(mem::replace(&mut self.current, published));
         let lost = self.workers.len() - collect(&answers, self.workers.len(), ANSWER_TIMEOUT).len();
-        self.gone.extend(&gone.routes);
-        for id in counted(&self.current) {
-            self.gone.remove(&id);
-        }
-        self.counters();
+        self.gone.extend(&difference.routes);
+        self.gone.retain(|id| !self.current.counts(*id));
+        self.gather();
         if lost > 0 {
             Err(PublishError::Unanswered { lost, offered })
         } else {
@@ -203,6 +215,14 @@ impl Engine {
 
     /// What was counted since the start, exact up to this moment.
     pub fn counters(&mut self) -> &Counters {
+        self.gather();
+        let down = self.current.checks.values();
+        self.counters.targets_down = down.filter_map(|checked| checked.down()).collect();
+        &self.counters
+    }
+
+    /// Takes in what the workers counted, and lets go of what nobody holds any more.
+    fn gather(&mut self) {
         for worker in &mut self.workers {
             worker.ask();
         }
@@ -217,9 +237,6 @@ impl Engine {
         }
         self.forget_ended();
         self.retired.retain(|old| Arc::strong_count(old) > 1);
-        let down = self.current.checks.iter();
-        self.counters.targets_down = down.filter_map(|checked| checked.down()).collect();
-        &self.counters
     }
 
     /// Lets go of the counters of routes and listeners that are gone, when their last connection has
@@ -351,61 +368,12 @@ impl WorkerThread {
 
 /// Forgets what requests showed of the targets of routes: they are other machines now.
 fn forget_requests(published: &Published, moved: &HashSet<RouteId>) {
-    let routes = published.snapshot.routes();
-    let moved = routes.filter(|route| moved.contains(&route.id));
+    let moved = moved
+        .iter()
+        .filter_map(|id| published.snapshot.route_of(*id));
     for target in moved.flat_map(|route| &route.targets) {
         target.health.answer_request();
     }
-}
-
-fn gone(before: &Published, after: &Published) -> Removed {
-    let access = AccessChanges::between(before, after);
-    let moved = moved(before, after);
-    let moved_routes = after
-        .snapshot
-        .routes()
-        .filter(|route| moved.contains(&route.network.id))
-        .map(|route| route.id)
-        .collect();
-    let is_there = |id: &NetnsId| after.namespaces.contains_key(id);
-    let left = after.snapshot.routes().map(|route| &route.network);
-    let left = left.filter(|network| is_there(&network.netns) && moved.contains(&network.id));
-    let left = left.map(|network| network.id).collect();
-    let kept: HashSet<RouteId> = counted(after).collect();
-    let routes = counted(before).filter(|id| !kept.contains(id)).collect();
-    let kept_networks: HashSet<NetworkId> = after.snapshot.networks().collect();
-    let networks = before.snapshot.networks();
-    let networks = networks.filter(|id| !kept_networks.contains(id)).collect();
-    Removed {
-        routes,
-        networks,
-        moved,
-        moved_routes,
-        left,
-        access,
-    }
-}
-
-/// Everything of a publication that has counters: routes, and rules that lead to no target.
-fn counted(published: &Published) -> impl Iterator<Item = RouteId> {
-    let routes = published.snapshot.routes().map(|route| route.id);
-    routes.chain(published.http.rules().map(|rule| rule.id))
-}
-
-/// The networks of both that are in another namespace after than before.
-fn moved(before: &Published, after: &Published) -> HashSet<NetworkId> {
-    let namespaces = |published: &Published| -> HashMap<NetworkId, Option<Identity>> {
-        let routes = published.snapshot.routes();
-        let namespaces = routes.map(|route| {
-            let netns = published.namespaces.get(&route.network.netns);
-            (route.network.id, netns.map(|netns| netns.identity()))
-        });
-        namespaces.collect()
-    };
-    let old = namespaces(before);
-    let new = namespaces(after).into_iter();
-    let moved = new.filter(|(id, now)| old.get(id).is_some_and(|old| old != now));
-    moved.map(|(id, _)| id).collect()
 }
 
 fn collect<T>(answers: &Receiver<T>, count: usize, timeout: Duration) -> Vec<T> {
@@ -427,12 +395,14 @@ mod tests {
     use crossbeam_channel::unbounded;
     use engine_core::{
         balance::Load,
+        ids::{NetnsId, NetworkId},
         snapshot::{Network, SnapshotBuilder},
     };
 
     use super::*;
+    use crate::context::snapshot::Difference;
 
-    fn published(networks: &[u32], generation: u64) -> Published {
+    fn published(before: &Published, networks: &[u32], generation: u64) -> (Published, Difference) {
         let mut snapshot = SnapshotBuilder::new(Generation(generation));
         for id in networks {
             snapshot.network(&Network {
@@ -444,19 +414,16 @@ mod tests {
         }
         let publication = Publication {
             snapshot: snapshot.build(None).unwrap(),
-            http: engine_http::rules::Table::default(),
-            tls: crate::context::tls::Tls::default(),
-            namespaces: HashMap::new(),
-            name_servers: HashMap::new(),
-            listeners: Vec::new(),
-            sockets: HashMap::new(),
+            ..Publication::default()
         };
-        Published::after(None, publication, &HashMap::new(), 1)
+        let live = |_| Load::default();
+        before.after(publication, &HashMap::new(), live, 1)
     }
 
     #[test]
     fn a_network_is_gone_when_it_is_declared_no_longer_and_not_with_its_last_route() {
-        let gone = gone(&published(&[1, 2], 1), &published(&[2], 2));
+        let (first, _) = published(&Published::default(), &[1, 2], 1);
+        let (_, gone) = published(&first, &[2], 2);
         assert_eq!(gone.networks, HashSet::from([NetworkId(1)]));
         assert!(gone.moved.is_empty());
     }

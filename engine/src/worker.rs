@@ -24,7 +24,7 @@ use crate::{
         account::Report,
         checked::Checked,
         live::Dialed,
-        snapshot::{Published, Removed},
+        snapshot::{Difference, Published},
     },
     rt::{self, Readiness},
     upstream::{Pools, health, resolve},
@@ -57,7 +57,7 @@ pub(crate) enum Command {
     /// Route by this from now on, and say so.
     Publish {
         published: Arc<Published>,
-        gone: Arc<Removed>,
+        difference: Arc<Difference>,
         came: Came,
         done: Sender<Generation>,
     },
@@ -126,7 +126,8 @@ pub(crate) fn run(driver: rt::Driver, start: Start, up: Sender<()>) -> io::Resul
         rt::spawn(sweep(Rc::clone(&worker.context), Rc::clone(&worker.pools)));
         let (context, pools) = (Rc::clone(&worker.context), Rc::clone(&worker.pools));
         rt::spawn(resolve::watch::watch(context, pools));
-        worker.start_checks(&worker.context.current().0.checks);
+        let current = worker.context.current();
+        worker.start_checks(current.0.checks.values());
         let _ = up.send(());
         drop(up);
         let done = worker
@@ -171,11 +172,11 @@ impl Worker {
                 }
                 Command::Publish {
                     published,
-                    gone,
+                    difference,
                     came,
                     done,
                 } => {
-                    let generation = self.publish(published, &gone, came);
+                    let generation = self.publish(published, &difference, came);
                     let _ = done.send(generation);
                 }
                 Command::EndAddresses(withdrawn) => self.end_addresses(&withdrawn),
@@ -204,46 +205,57 @@ impl Worker {
 
     /// Swaps the snapshot; an older one than the running one is refused. The one before dies on
     /// the control thread, which holds on to it until no worker does.
-    fn publish(&self, published: Arc<Published>, gone: &Arc<Removed>, came: Came) -> Generation {
+    fn publish(
+        &self,
+        published: Arc<Published>,
+        difference: &Arc<Difference>,
+        came: Came,
+    ) -> Generation {
         let running = self.context.current().0.snapshot.generation();
         if published.snapshot.generation() < running {
             return running;
         }
         let generation = published.snapshot.generation();
-        self.pools
-            .sessions
-            .keep(&published.tls, &published.namespaces);
-        self.start_checks(&published.checks);
+        self.pools.sessions.forget(difference, &published.tls);
+        self.start_checks(&difference.checks);
         self.context.replace(published);
         if let Err(error) = self.listen(came) {
             tracing::error!(worker = %self.context.id, %error, "a listener cannot be waited for");
         }
-        if !gone.routes.is_empty() {
-            rt::spawn(forget(Rc::clone(&self.context), Arc::clone(gone)));
+        self.context.ledger.follow(&difference.replaced);
+        if !difference.routes.is_empty() {
+            rt::spawn(forget(Rc::clone(&self.context), Arc::clone(difference)));
         }
-        if !gone.access.is_empty() {
+        if !difference.access.is_empty() {
             self.context
                 .live
-                .end_admitted(|admission| gone.access.revoke(admission));
+                .end_admitted(|admission| difference.access.revoke(admission));
         }
-        if !gone.networks.is_empty() {
-            let is_gone = |network| gone.networks.contains(&network);
+        self.leave(difference);
+        generation
+    }
+
+    /// Ends what leads to networks that are gone, or are in another namespace now.
+    fn leave(&self, difference: &Difference) {
+        if !difference.networks.is_empty() {
+            let is_gone = |network| difference.networks.contains(&network);
             self.context.live.end_networks(is_gone);
             self.pools.idle.end_networks(is_gone);
             self.pools.shared.end_networks(is_gone);
             self.pools.names.end_networks(is_gone);
         }
-        if !gone.moved.is_empty() {
-            let has_moved = |network| gone.moved.contains(&network);
+        if !difference.moved.is_empty() {
+            let has_moved = |network| difference.moved.contains(&network);
             self.pools.idle.end_networks(has_moved);
             self.pools.shared.end_networks(has_moved);
             self.pools.names.end_networks(has_moved);
             self.context
                 .live
-                .end_moved(|network| gone.left.contains(&network));
-            self.context.ledger.forget_standing(&gone.moved_routes);
+                .end_moved(|network| difference.left.contains(&network));
+            self.context
+                .ledger
+                .forget_standing(&difference.moved_routes);
         }
-        generation
     }
 
     /// Takes up listeners that are new or not as they were. A worker that drains listens no more.
@@ -268,7 +280,7 @@ impl Worker {
         listened
     }
 
-    fn start_checks(&self, checks: &[Arc<Checked>]) {
+    fn start_checks<'c>(&self, checks: impl IntoIterator<Item = &'c Arc<Checked>>) {
         health::start(&self.context, &self.pools, checks);
     }
 
@@ -302,8 +314,8 @@ impl Worker {
 
 /// Drops the counters of routes that are gone, a few at a time: a hundred thousand at once would
 /// stall the worker for milliseconds.
-async fn forget(worker: Rc<WorkerContext>, gone: Arc<Removed>) {
-    for few in gone.routes.chunks(FORGOTTEN_AT_ONCE) {
+async fn forget(worker: Rc<WorkerContext>, difference: Arc<Difference>) {
+    for few in difference.routes.chunks(FORGOTTEN_AT_ONCE) {
         worker.ledger.forget(few);
         rt::sleep(Duration::from_millis(1)).await;
     }

@@ -162,7 +162,7 @@ struct Plan<'a> {
     ended: HashSet<HostPattern>,
     name_servers: BTreeMap<NetworkId, NameServers>,
     /// Every network met so far: its routes share one count of live connections.
-    networks: HashMap<NetworkName, snapshot::Network>,
+    networks: HashMap<NetworkName, Arc<snapshot::Network>>,
     /// Routes that listeners lead to: several may name one place.
     placed: HashMap<Place, RouteId>,
     namespaces: BTreeMap<NetnsId, NamespaceSource>,
@@ -173,7 +173,7 @@ struct Plan<'a> {
 /// A network while its routes are made.
 struct Tenant<'d> {
     name: NetworkName,
-    network: snapshot::Network,
+    network: Arc<snapshot::Network>,
     declared: &'d Network,
     terminated: Terminated<'d>,
     /// What listeners take for it.
@@ -359,7 +359,7 @@ impl Plan<'_> {
         self.builder.route(Route {
             id,
             label: label.into(),
-            network: tenant.network.clone(),
+            network: Arc::clone(&tenant.network),
             targets: targets(to),
             balance,
         });
@@ -400,7 +400,7 @@ impl Plan<'_> {
                 plan.builder.route(Route {
                     id: route,
                     label: format!("listener:{called}").into(),
-                    network: network.clone(),
+                    network: Arc::clone(&network),
                     targets: targets(&pool.targets),
                     balance: pool.balance.clone(),
                 });
@@ -458,9 +458,9 @@ impl Plan<'_> {
         Some(id)
     }
 
-    fn network(&mut self, name: &NetworkName, namespace: &Namespace) -> snapshot::Network {
+    fn network(&mut self, name: &NetworkName, namespace: &Namespace) -> Arc<snapshot::Network> {
         if let Some(network) = self.networks.get(name) {
-            return network.clone();
+            return Arc::clone(network);
         }
         let (netns, source) = match (namespace, name) {
             (Namespace::Own, NetworkName::Port(port)) => {
@@ -474,14 +474,14 @@ impl Plan<'_> {
             (Namespace::Host | Namespace::Own, _) => (NetnsId(HOST), NamespaceSource::Host),
         };
         self.namespaces.insert(netns, source);
-        let network = snapshot::Network {
+        let network = Arc::new(snapshot::Network {
             id: self.ids.network(name),
             name: Arc::from(name.to_string()),
             netns,
             live: Load::default(),
-        };
+        });
         self.builder.network(&network);
-        self.networks.insert(name.clone(), network.clone());
+        self.networks.insert(name.clone(), Arc::clone(&network));
         network
     }
 
@@ -532,11 +532,11 @@ fn source_of(namespace: &Namespace, port: NetworkKey) -> NamespaceSource {
 }
 
 /// A route that leads to no target.
-fn aside(id: RouteId, label: String, network: &snapshot::Network) -> Arc<Route> {
+fn aside(id: RouteId, label: String, network: &Arc<snapshot::Network>) -> Arc<Route> {
     Arc::new(Route {
         id,
         label: label.into(),
-        network: network.clone(),
+        network: Arc::clone(network),
         targets: Vec::new(),
         balance: Balance::default(),
     })

@@ -1,11 +1,6 @@
 //! What the workers route by: from the desired state and the namespaces as they are now.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    net::SocketAddr,
-    sync::Arc,
-    time::SystemTime,
-};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::SystemTime};
 
 use anyhow::Context as _;
 use control_api::{Problems, boot::Listener, state::Desired};
@@ -15,6 +10,7 @@ use control_store::Store;
 use engine::{Engine, Publication};
 use engine_core::{
     ids::{Generation, NetworkId},
+    shared_map::SharedMap,
     snapshot::Snapshot,
 };
 use engine_sys::netns::Identity;
@@ -125,7 +121,7 @@ impl Publisher {
         while self.generations.len() > REMEMBERED_MAX {
             self.generations.pop_first();
         }
-        let mut namespaces = HashMap::new();
+        let mut namespaces = SharedMap::new();
         let mut missing = BTreeMap::new();
         self.held.clear();
         for (id, source) in planned.namespaces {
@@ -149,6 +145,7 @@ impl Publisher {
         let (listeners, sockets) = self.ports.settle(&self.listeners, |place| {
             kernel.namespace(place).map_err(why)
         });
+        let listeners = listeners.into_iter().map(|it| (it.id, Arc::new(it)));
         let name_servers = self.name_servers(planned.name_servers);
         Publication {
             snapshot: planned.snapshot,
@@ -156,7 +153,7 @@ impl Publisher {
             tls: self.tls.publication(planned.tls),
             namespaces,
             name_servers,
-            listeners,
+            listeners: listeners.collect(),
             sockets,
         }
     }
@@ -175,7 +172,7 @@ impl Publisher {
     fn name_servers(
         &mut self,
         planned: BTreeMap<NetworkId, NameServers>,
-    ) -> HashMap<NetworkId, Arc<[SocketAddr]>> {
+    ) -> SharedMap<NetworkId, Arc<[SocketAddr]>> {
         let needs_host = planned.values().any(|it| *it == NameServers::Host);
         self.of_host = needs_host.then(|| resolv_conf::name_servers().into());
         let of_host = self.of_host.clone().unwrap_or_default();

@@ -65,6 +65,11 @@ impl Load {
         self.0.load(Relaxed)
     }
 
+    /// Whether both are one count.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Counts one connection for as long as the answer lives.
     pub fn occupy(&self) -> Occupied {
         self.0.fetch_add(1, Relaxed);

@@ -1,19 +1,19 @@
 //! Hostnames as routes are looked up by: lower case, A-labels, no dot at the end.
 
-use std::{borrow::Borrow, fmt, net::IpAddr};
+use std::{borrow::Borrow, fmt, net::IpAddr, sync::Arc};
 
 /// Longest hostname in bytes, without the final dot (RFC 1035 section 2.3.4).
 pub const HOSTNAME_BYTES_MAX: usize = 253;
 /// Longest label in bytes (RFC 1035 section 2.3.4).
 pub const LABEL_BYTES_MAX: usize = 63;
 
-/// A valid hostname: lower-case ASCII, without a trailing dot.
+/// A valid hostname: lower-case ASCII, without a trailing dot. A copy shares its text.
 ///
 /// Letters, digits, hyphens and underscores are allowed in a label, and a label neither starts nor
 /// ends with a hyphen (RFC 1123 section 2.1; underscores because real service names carry them).
 /// Internationalised names arrive as A-labels (RFC 6066 section 3). IP literals are not hostnames.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Hostname(Box<str>);
+pub struct Hostname(Arc<str>);
 
 impl Hostname {
     /// Parses `raw`, folding upper case and dropping one trailing dot.
@@ -36,7 +36,7 @@ impl Hostname {
         if name.parse::<IpAddr>().is_ok() {
             return Err(HostnameError::IpLiteral);
         }
-        Ok(Self(name.into_boxed_str()))
+        Ok(Self(name.into()))
     }
 
     /// The name as text.

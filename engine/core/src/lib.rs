@@ -19,5 +19,6 @@ pub mod ids;
 pub mod outcome;
 pub mod proxy_protocol;
 pub mod requests;
+pub mod shared_map;
 pub mod snapshot;
 pub mod tally;

@@ -5,12 +5,12 @@
 //! the one with most conditions (scheme, methods, each field), then the one declared first. A host that has rules is decided by
 //! them alone: what none of them takes is not found.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
-use ahash::RandomState;
 use engine_core::{
-    hostname::Hostname,
+    hostname::{HostPattern, Hostname},
     ids::{NetworkId, RouteId},
+    shared_map::{Change, SharedMap},
     snapshot::Route,
 };
 
@@ -62,16 +62,18 @@ pub struct Rule {
     pub route: Arc<Route>,
     /// What to do.
     pub action: Action,
-    /// How to do it.
-    pub policy: Policy,
+    /// How to do it. Rules that say the same may share one.
+    pub policy: Arc<Policy>,
 }
 
-/// Everything that HTTP requests are decided by. Immutable; see [`TableBuilder`].
-#[derive(Debug, Default)]
+/// Everything that HTTP requests are decided by. Immutable; see [`TableBuilder`]. A copy shares everything.
+#[derive(Clone, Debug, Default)]
 pub struct Table {
-    exact: HashMap<Hostname, Box<[Entry]>, RandomState>,
-    wildcard: HashMap<Hostname, Box<[Entry]>, RandomState>,
-    any: Box<[Entry]>,
+    exact: SharedMap<Hostname, Arc<[Entry]>>,
+    wildcard: SharedMap<Hostname, Arc<[Entry]>>,
+    any: Arc<[Entry]>,
+    /// Of all rules.
+    ids: SharedMap<RouteId, ()>,
 }
 
 /// A rule with what it is found by.
@@ -106,12 +108,22 @@ pub enum RuleHost<'a> {
     Any,
 }
 
+impl<'a> From<&'a HostPattern> for RuleHost<'a> {
+    fn from(pattern: &'a HostPattern) -> Self {
+        match pattern {
+            HostPattern::Exact(name) => Self::Name(name),
+            HostPattern::Wildcard(domain) => Self::Below(domain),
+        }
+    }
+}
+
 /// A rule with what it is found by.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     scheme: Option<Scheme>,
     path: Box<str>,
-    loose: Box<[u8]>,
+    /// As upstreams that fold paths read it, where that is not the same.
+    loose: Option<Box<[u8]>>,
     methods: Box<[Box<str>]>,
     fields: Box<[Condition]>,
     rule: Arc<Rule>,
@@ -188,7 +200,7 @@ impl Table {
         let strict_path = path.as_str().as_bytes();
         let strict = select(entries, strict_path, asked, |entry| entry.path.as_bytes());
         if let Some(loose) = path.loose() {
-            let other = select(entries, loose, asked, |entry| &entry.loose);
+            let other = select(entries, loose, asked, Entry::loose);
             let id = |entry: Option<&Entry>| entry.map(|entry| entry.rule.id);
             if id(other) != id(strict) {
                 return Found::Refused(Refusal::AmbiguousPath);
@@ -207,31 +219,68 @@ impl Table {
 
     /// All rules, in no particular order.
     pub fn rules(&self) -> impl Iterator<Item = &Arc<Rule>> {
-        let named = self.exact.values().chain(self.wildcard.values());
-        let entries = named.flatten().chain(&self.any);
-        entries.map(|entry| &entry.rule)
+        self.placed().map(|placed| placed.rule)
+    }
+
+    /// Whether there is a rule with an id.
+    pub fn has_rule(&self, id: RouteId) -> bool {
+        self.ids.contains_key(&id)
     }
 
     /// All rules with what each is found by.
     pub fn placed(&self) -> impl Iterator<Item = Placed<'_>> {
-        let exact = self.exact.iter();
-        let exact = exact.map(|(name, entries)| (RuleHost::Name(name), entries));
-        let wildcard = self.wildcard.iter();
-        let wildcard = wildcard.map(|(domain, entries)| (RuleHost::Below(domain), entries));
-        let any = std::iter::once((RuleHost::Any, &self.any));
-        let hosts = exact.chain(wildcard).chain(any);
-        hosts.flat_map(|(host, entries)| {
-            entries.iter().map(move |entry| Placed {
-                place: Place {
-                    host,
-                    path: &entry.path,
-                    methods: &entry.methods,
-                    fields: &entry.fields,
-                },
-                scheme: entry.scheme,
-                rule: &entry.rule,
-            })
+        self.hosts().flat_map(|host| self.placed_at(host))
+    }
+
+    /// The hosts that have rules.
+    pub fn hosts(&self) -> impl Iterator<Item = RuleHost<'_>> {
+        let named = self.exact.keys().map(RuleHost::Name);
+        let below = self.wildcard.keys().map(RuleHost::Below);
+        let any = (!self.any.is_empty()).then_some(RuleHost::Any);
+        named.chain(below).chain(any)
+    }
+
+    /// The rules that are declared for a host, with what each is found by.
+    pub fn placed_at<'a>(&'a self, host: RuleHost<'a>) -> impl Iterator<Item = Placed<'a>> {
+        let entries = self.declared(host).unwrap_or_default();
+        entries.iter().map(move |entry| Placed {
+            place: Place {
+                host,
+                path: &entry.path,
+                methods: &entry.methods,
+                fields: &entry.fields,
+            },
+            scheme: entry.scheme,
+            rule: &entry.rule,
         })
+    }
+
+    /// The hosts that have other rules, or none any more, in a table `after` this one. Where that was built
+    /// from nothing, these are all hosts of both.
+    pub fn changed_hosts<'a>(&'a self, after: &'a Self) -> Vec<RuleHost<'a>> {
+        let is_same = Arc::<[Entry]>::ptr_eq;
+        let exact = self.exact.changes(&after.exact, is_same).into_iter();
+        let wildcard = self.wildcard.changes(&after.wildcard, is_same).into_iter();
+        let exact = exact.map(|Change { key, .. }| RuleHost::Name(key));
+        let wildcard = wildcard.map(|Change { key, .. }| RuleHost::Below(key));
+        let is_empty = self.any.is_empty() && after.any.is_empty();
+        let any = (!is_empty && !is_same(&self.any, &after.any)).then_some(RuleHost::Any);
+        exact.chain(wildcard).chain(any).collect()
+    }
+
+    /// The ids of the rules that a table `after` this one does not have.
+    pub fn removed_rules(&self, after: &Self) -> Vec<RouteId> {
+        let changes = self.ids.changes(&after.ids, |(), ()| true).into_iter();
+        let gone = changes.filter(|change| change.after.is_none());
+        gone.map(|change| *change.key).collect()
+    }
+
+    fn declared(&self, host: RuleHost<'_>) -> Option<&[Entry]> {
+        match host {
+            RuleHost::Name(name) => self.exact.get(name).map(|entries| &**entries),
+            RuleHost::Below(domain) => self.wildcard.get(domain).map(|entries| &**entries),
+            RuleHost::Any => Some(&self.any),
+        }
     }
 
     /// What the pattern of the rules for a name, folded, ends with: the name itself, or the domain of the
@@ -331,6 +380,10 @@ fn first_of<'e>(
 }
 
 impl Entry {
+    fn loose(&self) -> &[u8] {
+        self.loose.as_deref().unwrap_or(self.path.as_bytes())
+    }
+
     /// How specific it is: by its path, then by its conditions.
     fn rank(&self) -> (usize, usize) {
         let others = [self.scheme.is_some(), !self.methods.is_empty()];

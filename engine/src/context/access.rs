@@ -1,9 +1,12 @@
 //! What a publication changes of who is let in: requests that last are judged by it, too.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use ahash::RandomState;
-use engine_core::ids::RouteId;
+use engine_core::{hostname::Hostname, ids::RouteId};
 use engine_http::{
     method::Scheme,
     rules::{Place, Placed, Rule, RuleHost},
@@ -38,16 +41,16 @@ impl AccessChanges {
     /// What is different after a publication. A rule that is gone has let its requests in, and they
     /// go on, unless it stayed for requests with TLS alone.
     pub(crate) fn between(before: &Published, after: &Published) -> Self {
+        let hosts = changed_hosts(before, after);
+        let placed = hosts.iter().flat_map(|host| after.http.placed_at(*host));
         let now: HashMap<RouteId, Placed<'_>, RandomState> =
-            after.http.placed().map(|it| (it.rule.id, it)).collect();
-        let of_tls = after
-            .http
-            .placed()
-            .filter(|it| it.scheme == Some(Scheme::Https));
+            placed.map(|it| (it.rule.id, it)).collect();
+        let of_tls = now.values().filter(|it| it.scheme == Some(Scheme::Https));
         let of_tls: HashMap<Place<'_>, Placed<'_>, RandomState> =
-            of_tls.map(|it| (it.place, it)).collect();
+            of_tls.map(|it| (it.place, *it)).collect();
         let mut changes = Self::default();
-        for old in before.http.placed() {
+        let placed = hosts.iter().flat_map(|host| before.http.placed_at(*host));
+        for old in placed {
             let stayed = now.get(&old.rule.id);
             let narrowed = || of_tls.get(&old.place).filter(|_| old.scheme.is_none());
             if let Some(new) = stayed.or_else(narrowed)
@@ -74,6 +77,29 @@ impl AccessChanges {
             || admission.tls.map_or(change.tls_alone, is_outdated)
             || !change.rule.policy.lets_in(admission.client)
     }
+}
+
+/// The hosts that have other rules than before, or whose TLS ends otherwise. Only where that of a wildcard, or
+/// of what nobody declared, is another are all hosts gone through.
+fn changed_hosts<'a>(before: &'a Published, after: &'a Published) -> HashSet<RuleHost<'a>> {
+    let rules = before.http.changed_hosts(&after.http);
+    let mut hosts: HashSet<RuleHost<'_>> = rules.into_iter().collect();
+    let tls = before.tls.changed_hosts(&after.tls);
+    hosts.extend(tls.names.into_iter().map(RuleHost::Name));
+    if tls.others {
+        hosts.extend(after.http.hosts());
+    } else if !tls.domains.is_empty() {
+        let domains: HashSet<&str> = tls.domains.into_iter().map(Hostname::as_str).collect();
+        let is_below = |host: &RuleHost<'_>| match host {
+            RuleHost::Name(name) => name.parents().any(|it| domains.contains(it)),
+            RuleHost::Below(domain) => {
+                domains.contains(domain.as_str()) || domain.parents().any(|it| domains.contains(it))
+            }
+            RuleHost::Any => false,
+        };
+        hosts.extend(after.http.hosts().filter(is_below));
+    }
+    hosts
 }
 
 type Side<'a> = (&'a Placed<'a>, &'a Tls);

@@ -197,10 +197,20 @@ impl Ledger {
         }
     }
 
+    /// Forgets what requests showed of targets that their routes do not have any more.
+    pub(crate) fn follow(&self, replaced: &[Arc<Route>]) {
+        let routes = self.routes.borrow();
+        for route in replaced {
+            if let Some(tally) = routes.get(&route.id) {
+                tally.outliers.follow(route);
+            }
+        }
+    }
+
     /// Forgets what requests showed of the targets of routes: they are other machines now.
     pub(crate) fn forget_standing(&self, moved: &HashSet<RouteId>) {
         let routes = self.routes.borrow();
-        for (_, tally) in routes.iter().filter(|(id, _)| moved.contains(id)) {
+        for tally in moved.iter().filter_map(|id| routes.get(id)) {
             tally.outliers.forget();
         }
     }
@@ -290,12 +300,12 @@ mod tests {
     use super::*;
 
     fn route(id: u32) -> Route {
-        let network = Network {
+        let network = Arc::new(Network {
             id: NetworkId(7),
             name: "network-7".into(),
             netns: NetnsId(0),
             live: Load::default(),
-        };
+        });
         let balance = Balance::default();
         Route {
             id: RouteId(id),

@@ -1,7 +1,7 @@
 //! The targets that are checked, as a publication says.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::{IpAddr, SocketAddr},
     sync::{
         Arc,
@@ -9,18 +9,20 @@ use std::{
     },
 };
 
-use ahash::RandomState;
 use engine_core::{
     endpoint::Endpoint,
     health::Health,
     ids::{NetnsId, NetworkId, RouteId, TargetId, WorkerId},
     proxy_protocol::Version,
+    shared_map::SharedMap,
 };
 use engine_http::{
     health::{Active, Change, Check},
-    rules::{Action, Table},
+    rules::{Action, Rule},
 };
 use engine_sys::netns::{Identity, Netns};
+
+use crate::context::snapshot::{Published, owner};
 
 /// A target that fails its checks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,64 +60,94 @@ pub(crate) struct Checked {
     is_retired: AtomicBool,
 }
 
-/// What is checked by the rules of a table. What was checked in the same way `before` goes on; the
-/// rest of that is retired, and is well again unless somebody else checks it.
+/// The targets that are checked, by whose they are and which ones.
+pub(crate) type Checks = SharedMap<(RouteId, TargetId), Arc<Checked>>;
+
+/// Has `after` check what its rules say, where these are others than `before`, or dial from another
+/// namespace: networks that have `moved`. What was checked in the same way goes on; the rest of that is
+/// retired, and is well again unless somebody else checks it. The answer are those that are new.
 ///
 /// What is known of a target in one namespace says nothing of the same address in another.
 pub(crate) fn plan(
-    (table, namespaces): (&Table, &HashMap<NetnsId, Arc<Netns>>),
-    before: &[Arc<Checked>],
+    (before, after): (&Published, &mut Published),
+    moved: &HashSet<NetworkId>,
     workers: usize,
 ) -> Vec<Arc<Checked>> {
-    let before: HashMap<_, _> = before
-        .iter()
-        .map(|checked| (checked.key, checked))
-        .collect();
+    let hosts = before.http.changed_hosts(&after.http);
+    let placed = hosts.iter().flat_map(|host| after.http.placed_at(*host));
+    let mut rules: Vec<&Arc<Rule>> = placed.map(|placed| placed.rule).collect();
+    if !moved.is_empty() {
+        let all = after.http.rules();
+        rules.extend(all.filter(|rule| moved.contains(&rule.route.network.id)));
+    }
     let mut planned: HashMap<(RouteId, TargetId), Arc<Checked>> = HashMap::new();
-    // Only to spread targets over workers: it need not be the same in another run.
-    let random = RandomState::with_seed(0);
-    let proxies = table
-        .rules()
-        .filter(|rule| matches!(rule.action, Action::Proxy));
-    for rule in proxies {
-        let Some(check) = &rule.policy.check else {
-            continue;
-        };
-        for target in &rule.route.targets {
-            let key = (rule.route.id, target.id);
-            let owner = random.hash_one(key) % u64::try_from(workers).unwrap_or(1).max(1);
-            let fresh = Checked {
+    for rule in rules {
+        for fresh in checks_of(rule, &after.namespaces, workers) {
+            let same = before
+                .checks
+                .get(&fresh.key)
+                .filter(|old| old.is_like(&fresh));
+            let checked = same.map_or_else(|| Arc::new(fresh), Arc::clone);
+            planned.entry(checked.key).or_insert(checked);
+        }
+    }
+    let placed = hosts.iter().flat_map(|host| before.http.placed_at(*host));
+    let targets = placed.flat_map(|placed| {
+        let route = &placed.rule.route;
+        route.targets.iter().map(|target| (route.id, target.id))
+    });
+    let gone: Vec<_> = targets.filter(|key| !planned.contains_key(key)).collect();
+    for key in gone {
+        if let Some(old) = after.checks.remove(&key) {
+            old.retire();
+        }
+    }
+    let mut fresh = Vec::new();
+    for (key, checked) in planned {
+        match before.checks.get(&key) {
+            Some(old) if Arc::ptr_eq(old, &checked) => continue,
+            Some(old) if old.namespace == checked.namespace => {
+                old.is_retired.store(true, Relaxed);
+            }
+            Some(old) => old.retire(),
+            None => {}
+        }
+        after.checks.insert(key, Arc::clone(&checked));
+        fresh.push(checked);
+    }
+    fresh
+}
+
+/// What is checked of a rule's targets, if anything is.
+fn checks_of<'r>(
+    rule: &'r Rule,
+    namespaces: &'r SharedMap<NetnsId, Arc<Netns>>,
+    workers: usize,
+) -> impl Iterator<Item = Checked> + use<'r> {
+    let is_proxy = matches!(rule.action, Action::Proxy);
+    let check = rule.policy.check.as_ref().filter(|_| is_proxy);
+    let route = &rule.route;
+    check.into_iter().flat_map(move |check| {
+        route.targets.iter().map(move |target| {
+            let key = (route.id, target.id);
+            let netns = namespaces.get(&route.network.netns);
+            Checked {
                 key,
                 endpoint: target.endpoint.clone(),
-                label: Arc::clone(&rule.route.label),
-                network: Arc::clone(&rule.route.network.name),
-                network_id: rule.route.network.id,
-                netns: rule.route.network.netns,
-                namespace: namespaces
-                    .get(&rule.route.network.netns)
-                    .map(|netns| netns.identity()),
+                label: Arc::clone(&route.label),
+                network: Arc::clone(&route.network.name),
+                network_id: route.network.id,
+                netns: route.network.netns,
+                namespace: netns.map(|netns| netns.identity()),
                 proxy_protocol: target.proxy_protocol,
                 check: check.clone(),
                 health: target.health.clone(),
-                owner: WorkerId(u16::try_from(owner).unwrap_or(0)),
+                owner: owner(key, workers),
                 is_started: AtomicBool::new(false),
                 is_retired: AtomicBool::new(false),
-            };
-            let same = before.get(&key).filter(|old| old.is_like(&fresh));
-            let checked = same.map_or_else(|| Arc::new(fresh), |same| Arc::clone(same));
-            planned.entry(key).or_insert(checked);
-        }
-    }
-    for (key, old) in before {
-        let kept = planned.get(&key);
-        if !kept.is_some_and(|kept| Arc::ptr_eq(kept, old)) {
-            old.is_retired.store(true, Relaxed);
-        }
-        if kept.is_none_or(|kept| kept.namespace != old.namespace) {
-            old.health.set_down_at(Vec::new(), false);
-        }
-    }
-    planned.into_values().collect()
+            }
+        })
+    })
 }
 
 impl Checked {
@@ -135,6 +167,12 @@ impl Checked {
             && self.namespace == other.namespace
             && self.proxy_protocol == other.proxy_protocol
             && self.check == other.check
+    }
+
+    /// It is not asked any more, and well as far as anybody knows.
+    fn retire(&self) {
+        self.is_retired.store(true, Relaxed);
+        self.health.set_down_at(Vec::new(), false);
     }
 
     /// Whether it is not to be asked any more.

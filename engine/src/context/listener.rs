@@ -58,19 +58,14 @@ pub struct Sockets {
 /// own copy, also when the listener is gone.
 #[derive(Clone, Debug)]
 pub(crate) struct Listening {
-    declared: Listener,
+    declared: Arc<Listener>,
     /// Live connections over all workers, for the listener's cap.
     pub(crate) live: Load,
 }
 
 impl Listening {
-    pub(crate) fn new(declared: Listener, live: Load) -> Self {
+    pub(crate) fn new(declared: Arc<Listener>, live: Load) -> Self {
         Self { declared, live }
-    }
-
-    /// Whether another publication says the same of it.
-    pub(crate) fn is_as(&self, other: &Self) -> bool {
-        self.declared == other.declared
     }
 
     /// What it routes by: itself, and the network whose names alone it serves.

@@ -64,11 +64,22 @@ impl OutlierDetection {
             Some(seen) => seen,
             unseen @ None => unseen.insert(Box::default()),
         };
-        seen.follow(route);
+        // Whoever was routed by an older publication knows other targets: nothing of those that came since is
+        // forgotten for that.
+        if seen.place(target).is_none() {
+            seen.add(route);
+        }
         let change = seen
             .place(target)
             .and_then(|place| seen.passive.observe(place, false, ejection, now));
         change == Some(Change::Down)
+    }
+
+    /// Has the targets that the route has from now on, and forgets what was seen of all others.
+    pub(crate) fn follow(&self, route: &Route) {
+        if let Some(seen) = &mut *self.seen.borrow_mut() {
+            seen.arrange(route.targets.iter().map(|target| target.id).collect());
+        }
     }
 
     /// Forgets what was seen.
@@ -97,19 +108,24 @@ impl Seen {
         self.targets.iter().position(|id| *id == target)
     }
 
-    /// Has the targets that the route has now. What was seen of those that it had before stays.
-    fn follow(&mut self, route: &Route) {
-        let ids = || route.targets.iter().map(|target| target.id);
-        if !ids().eq(self.targets.iter().copied()) {
-            self.passive = self.passive.arranged(ids().map(|id| self.place(id)));
-            self.targets = ids().collect();
-        }
+    /// Has the targets of a route as well.
+    fn add(&mut self, route: &Route) {
+        let ids = route.targets.iter().map(|target| target.id);
+        let unknown = ids.filter(|id| self.place(*id).is_none());
+        self.arrange(self.targets.iter().copied().chain(unknown).collect());
+    }
+
+    /// Has these targets alone. What was seen of them stays.
+    fn arrange(&mut self, targets: Box<[TargetId]>) {
+        let from = targets.iter().map(|id| self.place(*id));
+        self.passive = self.passive.arranged(from);
+        self.targets = targets;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
+    use std::{net::SocketAddr, sync::Arc};
 
     use engine_core::{
         balance::{Balance, Load},
@@ -126,12 +142,12 @@ mod tests {
         Route {
             id: RouteId(1),
             label: "a".into(),
-            network: Network {
+            network: Arc::new(Network {
                 id: NetworkId(1),
                 name: "network-1".into(),
                 netns: NetnsId(0),
                 live: Load::default(),
-            },
+            }),
             targets: targets.collect(),
             balance: Balance::default(),
         }
@@ -157,5 +173,24 @@ mod tests {
             !outliers.is_out(other.targets[1].id, 2),
             "another one is in its place"
         );
+    }
+
+    #[test]
+    fn an_outdated_route_forgets_nothing_of_the_targets_that_came_since() {
+        let outliers = OutlierDetection::default();
+        let ejection = Ejection {
+            failures: 1,
+            ..Ejection::default()
+        };
+        let old = route(&["10.0.0.1:80", "10.0.0.2:80"]);
+        let new = route(&["10.0.0.2:80", "10.0.0.3:80", "10.0.0.4:80", "10.0.0.5:80"]);
+        let [gone, came] = [old.targets[0].id, new.targets[1].id];
+        assert!(outliers.failed(&old, old.targets[1].id, &ejection, 0));
+        outliers.follow(&new);
+        assert!(outliers.failed(&new, came, &ejection, 0));
+        outliers.failed(&old, gone, &ejection, 0);
+        assert!(outliers.is_out(came, 1) && outliers.is_out(old.targets[1].id, 1));
+        outliers.follow(&new);
+        assert!(outliers.is_out(came, 1) && !outliers.is_out(gone, 1));
     }
 }

@@ -10,54 +10,62 @@ use ahash::RandomState;
 use engine_core::{
     balance::Load,
     ids::{ListenerId, NetnsId, NetworkId, RouteId, WorkerId},
-    snapshot::{Route, Snapshot},
+    shared_map::SharedMap,
+    snapshot::{ChangedRoute, Route, Snapshot},
 };
-use engine_http::host::Host;
-use engine_sys::netns::Netns;
+use engine_http::{host::Host, rules::Table};
+use engine_sys::netns::{Identity, Netns};
 
 use crate::context::{
     access::AccessChanges,
-    checked::{self, Checked},
+    checked::{self, Checked, Checks},
     listener::{Listener, Listening, Sockets},
     tls::Tls,
 };
 
 /// What the workers route by from now on.
-#[derive(Debug)]
+///
+/// One that is made of the running one ([`Engine::publication`](crate::Engine::publication)) by changing its
+/// parts shares with it what stays; publishing it then costs in proportion to what is different. What that is
+/// is found from what the two do not share, so that nobody has to say it.
+#[derive(Debug, Default)]
 pub struct Publication {
     /// The routes.
     pub snapshot: Snapshot,
-    /// What HTTP requests are decided by. The routes of its rules are the snapshot's.
-    pub http: engine_http::rules::Table,
+    /// What HTTP requests are decided by. The routes of its rules are the snapshot's: the rules of a route
+    /// that is replaced are to be replaced as well.
+    pub http: Table,
     /// Whose TLS ends here, and how the targets of HTTP rules are spoken with.
     pub tls: Tls,
     /// The namespaces that its networks name.
-    pub namespaces: HashMap<NetnsId, Arc<Netns>>,
-    /// Where connections come in, each id once. One that is not here any more takes what waits in its
+    pub namespaces: SharedMap<NetnsId, Arc<Netns>>,
+    /// Where connections come in. One that is not here any more takes what waits in its
     /// queue, and closes; connections that it accepted go on.
-    pub listeners: Vec<Listener>,
+    pub listeners: SharedMap<ListenerId, Arc<Listener>>,
     /// The sockets of listeners that have none yet, and of those whose sockets these replace.
     pub sockets: HashMap<ListenerId, Sockets>,
     /// Who is asked for the names of a network's targets, from inside its namespace: at most the first
     /// three. Networks without targets that are names need none.
-    pub name_servers: HashMap<NetworkId, Arc<[SocketAddr]>>,
+    pub name_servers: SharedMap<NetworkId, Arc<[SocketAddr]>>,
 }
 
 /// What workers route by: a snapshot and the namespaces that it names.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Published {
     pub(crate) snapshot: Snapshot,
-    pub(crate) http: engine_http::rules::Table,
+    pub(crate) http: Table,
     pub(crate) tls: Tls,
-    pub(crate) namespaces: HashMap<NetnsId, Arc<Netns>>,
-    pub(crate) listeners: HashMap<ListenerId, Listening, RandomState>,
-    pub(crate) name_servers: HashMap<NetworkId, Arc<[SocketAddr]>>,
+    pub(crate) namespaces: SharedMap<NetnsId, Arc<Netns>>,
+    /// As the publication says them.
+    pub(crate) declared: SharedMap<ListenerId, Arc<Listener>>,
+    pub(crate) listeners: SharedMap<ListenerId, Listening>,
+    pub(crate) name_servers: SharedMap<NetworkId, Arc<[SocketAddr]>>,
     /// Where the gateway listens: no name of a target is to lead there.
-    pub(crate) bound: HashMap<ListenerId, Bound, RandomState>,
+    pub(crate) bound: SharedMap<ListenerId, Bound>,
     /// Routes with targets that are names, each with the worker that watches them.
-    pub(crate) named: Vec<(WorkerId, Arc<Route>)>,
+    pub(crate) named: SharedMap<RouteId, (WorkerId, Arc<Route>)>,
     /// The targets that are checked, by whatever worker.
-    pub(crate) checks: Vec<Arc<Checked>>,
+    pub(crate) checks: Checks,
 }
 
 impl Published {
@@ -74,37 +82,95 @@ impl Published {
         route.network.id != network && ruled.is_none_or(|ruled| ruled.len() < passed.len())
     }
 
-    /// What `workers` workers are to route by, and before it they routed by `before`. `sockets` are those
-    /// that the publication came with.
+    /// What `workers` workers are to route by, and before it they routed by this. `sockets` are those that
+    /// the publication came with; `live` are the connections of a listener that this does not have.
     pub(crate) fn after(
-        before: Option<&Self>,
+        &self,
         publication: Publication,
         sockets: &HashMap<ListenerId, Sockets>,
+        live: impl Fn(ListenerId) -> Load,
         workers: usize,
-    ) -> Self {
-        let checks = before.map_or(&[][..], |before| &before.checks);
-        let live = |id: &ListenerId| before.and_then(|before| before.listeners.get(id));
-        let live = |id: &ListenerId| live(id).map_or_else(Load::default, |it| it.live.clone());
-        let bound = bound(before, &publication.listeners, sockets);
-        let listeners = publication.listeners.into_iter();
-        Self {
-            checks: checked::plan(
-                (&publication.http, &publication.namespaces),
-                checks,
-                workers,
-            ),
-            listeners: listeners
-                .map(|it| (it.id, live(&it.id), it))
-                .map(|(id, live, it)| (id, Listening::new(it, live)))
-                .collect(),
-            bound,
-            named: named(&publication.snapshot, workers),
+    ) -> (Self, Difference) {
+        let mut after = Self {
             snapshot: publication.snapshot,
             http: publication.http,
             tls: publication.tls,
             namespaces: publication.namespaces,
+            declared: publication.listeners,
             name_servers: publication.name_servers,
+            listeners: self.listeners.clone(),
+            bound: self.bound.clone(),
+            named: self.named.clone(),
+            checks: self.checks.clone(),
+        };
+        let listeners = self.take_up_listeners(&mut after, sockets, live);
+        let moved = moved(self, &after);
+        let snapshot = after.snapshot.clone();
+        let routes = self.snapshot.changed_routes(&snapshot);
+        for route in &routes {
+            match route.after.filter(|route| has_name(route)) {
+                Some(named) => {
+                    let watched = (owner(route.id, workers), Arc::clone(named));
+                    after.named.insert(route.id, watched)
+                }
+                None => after.named.remove(&route.id),
+            };
         }
+        let checks = checked::plan((self, &mut after), &moved, workers);
+        let difference = Difference::between((self, &after), &routes, moved);
+        let difference = Difference {
+            listeners,
+            checks,
+            ..difference
+        };
+        (after, difference)
+    }
+
+    /// Has `after` listen as it is declared there. The answer are the listeners that are new, gone, or not as
+    /// they were.
+    fn take_up_listeners(
+        &self,
+        after: &mut Self,
+        sockets: &HashMap<ListenerId, Sockets>,
+        live: impl Fn(ListenerId) -> Load,
+    ) -> Vec<ListenerId> {
+        let is_same = |one: &Arc<Listener>, other: &Arc<Listener>| one == other;
+        let changes = self.declared.changes(&after.declared, is_same).into_iter();
+        let mut changed: Vec<ListenerId> = changes.map(|change| *change.key).collect();
+        let again = sockets.keys().filter(|id| after.declared.contains_key(id));
+        changed.extend(again);
+        changed.sort_unstable();
+        changed.dedup();
+        for id in &changed {
+            let Some(declared) = after.declared.get(id) else {
+                after.listeners.remove(id);
+                after.bound.remove(id);
+                continue;
+            };
+            let live = match self.listeners.get(id) {
+                Some(listening) => listening.live.clone(),
+                None => live(*id),
+            };
+            let fresh = sockets.get(id).map(|sockets| sockets.address);
+            let kept = || after.bound.get(id).map(|bound| bound.address);
+            if let Some(address) = fresh.or_else(kept) {
+                let network = declared.network;
+                after.bound.insert(*id, Bound { address, network });
+            }
+            let listening = Listening::new(Arc::clone(declared), live);
+            after.listeners.insert(*id, listening);
+        }
+        changed
+    }
+
+    /// Everything that has counters: a route, or a rule that leads to no target.
+    pub(crate) fn counts(&self, id: RouteId) -> bool {
+        self.snapshot.route_of(id).is_some() || self.http.has_rule(id)
+    }
+
+    /// What the namespace is now that a network dials from; `None` where it is missing.
+    fn identity(&self, netns: NetnsId) -> Option<Identity> {
+        self.namespaces.get(&netns).map(|netns| netns.identity())
     }
 }
 
@@ -115,35 +181,46 @@ pub(crate) struct Bound {
     pub(crate) network: Option<NetworkId>,
 }
 
-/// Where listeners listen: where they did, or where their new sockets do.
-fn bound(
-    before: Option<&Published>,
-    listeners: &[Listener],
-    sockets: &HashMap<ListenerId, Sockets>,
-) -> HashMap<ListenerId, Bound, RandomState> {
-    let bound = listeners.iter().filter_map(|listener| {
-        let fresh = sockets.get(&listener.id).map(|sockets| sockets.address);
-        let kept = || Some(before?.bound.get(&listener.id)?.address);
-        let bound = Bound {
-            address: fresh.or_else(kept)?,
-            network: listener.network,
-        };
-        Some((listener.id, bound))
-    });
-    bound.collect()
+fn has_name(route: &Route) -> bool {
+    let mut targets = route.targets.iter();
+    targets.any(|target| target.endpoint.address().is_none())
 }
 
-/// The routes with targets that are names, spread over the workers.
-fn named(snapshot: &Snapshot, workers: usize) -> Vec<(WorkerId, Arc<Route>)> {
-    let has_name = |route: &&Arc<Route>| {
-        let mut targets = route.targets.iter();
-        targets.any(|target| target.endpoint.address().is_none())
+/// The worker that looks at something by itself, spread over `workers` by what it is: the same in every
+/// publication.
+pub(crate) fn owner(of: impl std::hash::Hash, workers: usize) -> WorkerId {
+    // It need not be the same in another run.
+    let hash = RandomState::with_seed(0).hash_one(of);
+    let owner = hash % u64::try_from(workers).unwrap_or(1).max(1);
+    WorkerId(u16::try_from(owner).unwrap_or(0))
+}
+
+/// The networks of both that are in another namespace after than before.
+fn moved(before: &Published, after: &Published) -> HashSet<NetworkId> {
+    let mut networks = before.snapshot.changed_networks(&after.snapshot);
+    if has_moved_namespace(before, after) {
+        networks.extend(after.snapshot.networks());
+    }
+    let namespace = |published: &Published, id: NetworkId| {
+        // What nothing leads to is nowhere.
+        let is_led_to = published.snapshot.routes_to(id) > 0;
+        let network = published.snapshot.network(id).filter(|_| is_led_to)?;
+        Some(published.identity(network.netns))
     };
-    let owners = (0..u16::try_from(workers).unwrap_or(u16::MAX)).cycle();
-    let named = owners.map(WorkerId).zip(snapshot.routes().filter(has_name));
-    named
-        .map(|(owner, route)| (owner, Arc::clone(route)))
-        .collect()
+    let has_moved = |id: &NetworkId| {
+        let both = namespace(before, *id).zip(namespace(after, *id));
+        both.is_some_and(|(old, new)| old != new)
+    };
+    networks.into_iter().filter(has_moved).collect()
+}
+
+/// Whether a namespace that networks dial from, before and after, is another one, went or came. Only then are
+/// all networks gone through.
+fn has_moved_namespace(before: &Published, after: &Published) -> bool {
+    let is_same = |one: &Arc<Netns>, other: &Arc<Netns>| one.identity() == other.identity();
+    let changes = before.namespaces.changes(&after.namespaces, is_same);
+    let is_used = |id| before.snapshot.has_namespace(id) && after.snapshot.has_namespace(id);
+    changes.into_iter().any(|change| is_used(*change.key))
 }
 
 /// A worker's hold on what it routes by. Connections share it by a count that no other worker
@@ -151,10 +228,13 @@ fn named(snapshot: &Snapshot, workers: usize) -> Vec<(WorkerId, Arc<Route>)> {
 #[derive(Debug)]
 pub(crate) struct SnapshotRef(pub(crate) Arc<Published>);
 
-/// What a new snapshot no longer has, against the one before.
+/// What is different of a publication, against the one before: all that whoever takes it up has to look at.
 #[derive(Debug, Default)]
-pub(crate) struct Removed {
+pub(crate) struct Difference {
+    /// What has counters no longer.
     pub(crate) routes: Vec<RouteId>,
+    /// Routes that have other targets, or other terms, than before.
+    pub(crate) replaced: Vec<Arc<Route>>,
     pub(crate) networks: HashSet<NetworkId>,
     /// Networks that are in another namespace now, and the routes that lead there.
     pub(crate) moved: HashSet<NetworkId>,
@@ -163,4 +243,64 @@ pub(crate) struct Removed {
     pub(crate) left: HashSet<NetworkId>,
     /// Who is let in no longer.
     pub(crate) access: AccessChanges,
+    /// Origins and namespaces that are gone.
+    pub(crate) origins: Vec<u64>,
+    pub(crate) namespaces: HashSet<Identity>,
+    /// Listeners that are new, gone, not as they were, or get sockets.
+    pub(crate) listeners: Vec<ListenerId>,
+    /// Targets that are checked from now on.
+    pub(crate) checks: Vec<Arc<Checked>>,
+}
+
+impl Difference {
+    fn between(
+        (before, after): (&Published, &Published),
+        routes: &[ChangedRoute<'_>],
+        moved: HashSet<NetworkId>,
+    ) -> Self {
+        let replaced = routes.iter().filter(|route| route.before.is_some());
+        let replaced = replaced.filter_map(|route| route.after.cloned()).collect();
+        let gone = routes.iter().filter(|route| route.after.is_none());
+        let gone = gone.map(|route| route.id);
+        let gone = gone.chain(before.http.removed_rules(&after.http));
+        let mut gone: Vec<RouteId> = gone.filter(|id| !after.counts(*id)).collect();
+        gone.sort_unstable();
+        gone.dedup();
+        let networks = before.snapshot.changed_networks(&after.snapshot);
+        let networks = networks.into_iter();
+        let is_there = |id: &NetworkId| {
+            let network = after.snapshot.network(*id);
+            network.is_some_and(|network| after.namespaces.contains_key(&network.netns))
+        };
+        let is_same = |one: &Arc<Netns>, other: &Arc<Netns>| one.identity() == other.identity();
+        let namespaces = before.namespaces.changes(&after.namespaces, is_same);
+        Self {
+            routes: gone,
+            replaced,
+            networks: networks
+                .filter(|id| !after.snapshot.has_network(*id))
+                .collect(),
+            moved_routes: routes_of(after, &moved),
+            left: moved.iter().copied().filter(is_there).collect(),
+            moved,
+            access: AccessChanges::between(before, after),
+            origins: before.tls.removed_origins(&after.tls),
+            namespaces: namespaces
+                .into_iter()
+                .filter_map(|change| Some(change.before?.identity()))
+                .collect(),
+            listeners: Vec::new(),
+            checks: Vec::new(),
+        }
+    }
+}
+
+/// The routes that lead to networks. All are gone through, where there is such a network.
+fn routes_of(published: &Published, networks: &HashSet<NetworkId>) -> HashSet<RouteId> {
+    if networks.is_empty() {
+        return HashSet::new();
+    }
+    let routes = published.snapshot.routes();
+    let routes = routes.filter(|route| networks.contains(&route.network.id));
+    routes.map(|route| route.id).collect()
 }

@@ -6,12 +6,12 @@
 pub(crate) mod origin;
 pub(crate) mod tally;
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
-use ahash::RandomState;
 use engine_core::{
     hostname::{HostPattern, Hostname},
     ids::RouteId,
+    shared_map::SharedMap,
     snapshot::Snapshot,
 };
 use engine_tls::ServerTlsConfig;
@@ -19,15 +19,17 @@ use engine_tls::ServerTlsConfig;
 use crate::context::tls::origin::Origin;
 
 /// What a publication says of TLS. Empty, every TLS connection is passed through, and every
-/// upstream is spoken with in plain HTTP/1.
-#[derive(Debug, Default)]
+/// upstream is spoken with in plain HTTP/1. A copy shares everything, and a change of it what stays.
+#[derive(Clone, Debug, Default)]
 pub struct Tls {
-    exact: HashMap<Hostname, Termination, RandomState>,
-    wildcard: HashMap<Hostname, Termination, RandomState>,
+    exact: SharedMap<Hostname, Termination>,
+    wildcard: SharedMap<Hostname, Termination>,
     others: Option<Termination>,
     /// For the proofs of ACME, whatever others get.
     challenges: Option<Arc<ServerTlsConfig>>,
-    origins: HashMap<RouteId, Speech, RandomState>,
+    origins: SharedMap<RouteId, Speech>,
+    /// How many routes are spoken with as an origin says, by its id.
+    spoken: SharedMap<u64, u32>,
 }
 
 /// How the TLS of a name ends here.
@@ -56,6 +58,24 @@ impl Termination {
             Self::Failed => None,
         }
     }
+
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::On(one), Self::On(other)) => Arc::ptr_eq(one, other),
+            (Self::Failed, Self::Failed) => true,
+            _ => false,
+        }
+    }
+}
+
+/// The hosts whose TLS ends otherwise than before.
+#[derive(Debug)]
+pub(crate) struct ChangedHosts<'a> {
+    pub(crate) names: Vec<&'a Hostname>,
+    /// Those below these, where nothing more specific is declared for them.
+    pub(crate) domains: Vec<&'a Hostname>,
+    /// Those that nothing is declared for.
+    pub(crate) others: bool,
 }
 
 /// A host that rules are for.
@@ -78,6 +98,14 @@ impl Tls {
         };
     }
 
+    /// Has the connections for a name, or for all names below a domain, end as if nobody had said so.
+    pub fn pass(&mut self, pattern: &HostPattern) {
+        match pattern {
+            HostPattern::Exact(name) => self.exact.remove(name),
+            HostPattern::Wildcard(domain) => self.wildcard.remove(domain),
+        };
+    }
+
     /// How TLS ends for other names, and for none, where no route passes them through. Terms say what
     /// an unknown name gets; without any it gets the alert `unrecognized_name`.
     pub fn terminate_others(&mut self, termination: Termination) {
@@ -91,7 +119,33 @@ impl Tls {
 
     /// Has the targets of a route spoken with in this way.
     pub fn set_origin(&mut self, route: RouteId, speech: Speech) {
-        self.origins.insert(route, speech);
+        self.speak(&speech);
+        if let Some(before) = self.origins.insert(route, speech) {
+            self.fall_silent(&before);
+        }
+    }
+
+    /// Has the targets of a route spoken with in plain HTTP/1.
+    pub fn remove_origin(&mut self, route: RouteId) {
+        if let Some(before) = self.origins.remove(&route) {
+            self.fall_silent(&before);
+        }
+    }
+
+    fn speak(&mut self, speech: &Speech) {
+        if let Speech::As(origin) = speech {
+            let count = self.spoken.get(&origin.id()).copied().unwrap_or_default();
+            self.spoken.insert(origin.id(), count + 1);
+        }
+    }
+
+    fn fall_silent(&mut self, speech: &Speech) {
+        if let Speech::As(origin) = speech {
+            match self.spoken.get(&origin.id()).copied().unwrap_or_default() {
+                0 | 1 => self.spoken.remove(&origin.id()),
+                count => self.spoken.insert(origin.id(), count - 1),
+            };
+        }
     }
 
     /// How the targets of a route are spoken with; `None` is plain HTTP/1.
@@ -99,12 +153,36 @@ impl Tls {
         self.origins.get(&route)
     }
 
-    /// All origins.
-    pub(crate) fn origins(&self) -> impl Iterator<Item = &Arc<Origin>> {
-        self.origins.values().filter_map(|speech| match speech {
-            Speech::As(origin) => Some(origin),
-            Speech::Failed => None,
-        })
+    /// The origins that no route is spoken with any more `after` this.
+    pub(crate) fn removed_origins(&self, after: &Self) -> Vec<u64> {
+        let changes = self.spoken.changes(&after.spoken, |_, _| true).into_iter();
+        let gone = changes.filter(|change| change.after.is_none());
+        gone.map(|change| *change.key).collect()
+    }
+
+    /// How many origins there are.
+    pub(crate) fn spoken_with(&self) -> usize {
+        self.spoken.len()
+    }
+
+    /// Whether any route is spoken with as an origin says, by its id.
+    pub(crate) fn speaks_with(&self, origin: u64) -> bool {
+        self.spoken.contains_key(&origin)
+    }
+
+    /// The hosts whose TLS may end otherwise `after` this: names by themselves, and whether it may be any.
+    pub(crate) fn changed_hosts<'a>(&'a self, after: &'a Self) -> ChangedHosts<'a> {
+        let names = self.exact.changes(&after.exact, Termination::is_same);
+        let domains = self.wildcard.changes(&after.wildcard, Termination::is_same);
+        let others = match (&self.others, &after.others) {
+            (Some(one), Some(other)) => !one.is_same(other),
+            (one, other) => one.is_some() != other.is_some(),
+        };
+        ChangedHosts {
+            names: names.into_iter().map(|change| change.key).collect(),
+            domains: domains.into_iter().map(|change| change.key).collect(),
+            others,
+        }
     }
 
     /// How TLS ends for names that nobody declared.
@@ -175,12 +253,12 @@ mod tests {
         builder.route(Route {
             id: RouteId(1),
             label: "passed".into(),
-            network: Network {
+            network: Arc::new(Network {
                 id: NetworkId(1),
                 name: "network-1".into(),
                 netns: NetnsId(0),
                 live: Load::default(),
-            },
+            }),
             targets: vec![Target::new("10.0.0.2:443".parse::<SocketAddr>().unwrap())],
             balance: Balance::default(),
         });

@@ -1,16 +1,16 @@
 //! The listeners of an engine, from one publication to the next.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     net::SocketAddr,
     sync::Arc,
 };
 
-use engine_core::ids::ListenerId;
+use engine_core::{balance::Load, ids::ListenerId};
 
 use crate::{
     context::{listener::Sockets, snapshot::Published},
-    engine::counters::{Counters, ListenerCounters},
+    engine::counters::Counters,
     worker::Came,
 };
 
@@ -18,7 +18,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Listeners {
     addresses: BTreeMap<ListenerId, SocketAddr>,
-    gone: HashSet<ListenerId>,
+    /// With the count of their connections: one that comes back goes on with it.
+    gone: HashMap<ListenerId, Load>,
 }
 
 /// What is different of a publication's listeners.
@@ -35,54 +36,50 @@ impl Listeners {
         self.addresses.get(&id).copied()
     }
 
-    /// Notes what a publication says of listeners, and what is different. Those that it has are counted
-    /// from now on.
+    /// The live connections of a listener that no publication has now.
+    pub(crate) fn live(&self, id: ListenerId) -> Load {
+        self.gone.get(&id).cloned().unwrap_or_default()
+    }
+
+    /// Notes what a publication says of the listeners that are `changed`. Those that it has are counted from
+    /// now on.
     pub(crate) fn take_up(
         &mut self,
-        (before, after): (Option<&Published>, &Published),
+        (before, after): (&Published, &Published),
+        changed: &[ListenerId],
         sockets: &HashMap<ListenerId, Sockets>,
         counters: &mut Counters,
     ) -> Changes {
-        let old = |id: &ListenerId| before.and_then(|before| before.listeners.get(id));
-        let is_same = |id: &ListenerId| {
-            let same = old(id).zip(after.listeners.get(id));
-            !sockets.contains_key(id) && same.is_some_and(|(old, new)| old.is_as(new))
-        };
-        let known = before
-            .into_iter()
-            .flat_map(|before| before.listeners.keys());
-        let gone = known.filter(|id| !after.listeners.contains_key(id));
-        let gone: Vec<ListenerId> = gone.copied().collect();
-        for id in &gone {
-            self.addresses.remove(id);
-        }
-        let replaced = sockets.keys().filter(|id| self.addresses.contains_key(id));
-        let retired = gone.iter().chain(replaced).copied().collect();
-        for (id, listening) in &after.listeners {
-            let counted = counters.listeners.entry(*id);
-            let counted = counted.or_insert_with(|| ListenerCounters {
-                name: Arc::clone(&listening.name),
-                ..ListenerCounters::default()
-            });
+        let (mut retired, mut came) = (Vec::new(), Vec::new());
+        for &id in changed {
+            let Some(listening) = after.listeners.get(&id) else {
+                if let Some(listening) = before.listeners.get(&id) {
+                    self.gone.insert(id, listening.live.clone());
+                }
+                self.addresses.remove(&id);
+                retired.push(id);
+                continue;
+            };
+            came.push(id);
+            self.gone.remove(&id);
+            let counted = counters.listeners.entry(id).or_default();
             counted.name = Arc::clone(&listening.name);
+            if let Some(sockets) = sockets.get(&id)
+                && self.addresses.insert(id, sockets.address).is_some()
+            {
+                retired.push(id);
+            }
         }
-        self.gone.extend(&gone);
-        self.gone.retain(|id| !after.listeners.contains_key(id));
-        let has_listener = |(id, _): &(&ListenerId, &Sockets)| after.listeners.contains_key(id);
-        let addresses = sockets.iter().filter(has_listener);
-        self.addresses
-            .extend(addresses.map(|(id, sockets)| (*id, sockets.address)));
-        let came = after.listeners.keys().filter(|id| !is_same(id)).copied();
         Changes {
-            retired,
-            came: came.collect(),
+            retired: retired.into(),
+            came: came.into(),
         }
     }
 
     /// Lets go of the counters of listeners that are gone, when their last connection has ended.
     pub(crate) fn forget_ended(&mut self, counters: &mut Counters) {
         let listeners = &mut counters.listeners;
-        self.gone.retain(|id| {
+        self.gone.retain(|id, _| {
             let is_live = listeners.get(id).is_some_and(|it| it.tally.live() > 0);
             if !is_live {
                 listeners.remove(id);

@@ -88,11 +88,14 @@ impl Engine {
         let cores = choose_cores(config.workers);
         let sockets = mem::take(&mut publication.sockets);
         let shared = Arc::new(share(config));
-        let current = Published::after(None, publication, &sockets, cores.len());
-        let current = Arc::new(current);
+        let nothing = Published::default();
+        let live = |_| Load::default();
+        let (current, difference) = nothing.after(publication, &sockets, live, cores.len());
         let mut counters = Counters::new(cores.len());
         let mut listeners = Listeners::default();
-        let came = listeners.take_up((None, &current), &sockets, &mut counters);
+        let both = (&nothing, &current);
+        let came = listeners.take_up(both, &difference.listeners, &sockets, &mut counters);
+        let current = Arc::new(current);
         let each = share_out(&came.came, sockets, cores.len());
         let mut engine = Self {
             workers: Vec::new(),

@@ -37,7 +37,6 @@ use crate::{
         pipes::Pipes,
         record::{RelayedBy, Trace},
         snapshot::{Publication, Published},
-        tls::Tls,
     },
     front::http::tests::bench::{PATIENCE, listener},
     relay::{Wire, relay},
@@ -110,19 +109,17 @@ fn worker(relay: RelayMode) -> Rc<WorkerContext> {
         challenges: Challenges::default(),
         strangers: None,
     };
+    let listener = Listener {
+        relay,
+        ..listener()
+    };
     let publication = Publication {
         snapshot: SnapshotBuilder::new(Generation(1)).build(None).unwrap(),
-        http: engine_http::rules::Table::default(),
-        tls: Tls::default(),
-        namespaces: HashMap::new(),
-        name_servers: HashMap::new(),
-        listeners: vec![Listener {
-            relay,
-            ..listener()
-        }],
-        sockets: HashMap::new(),
+        listeners: [(listener.id, Arc::new(listener))].into(),
+        ..Publication::default()
     };
-    let published = Published::after(None, publication, &HashMap::new(), 1);
+    let (nothing, live) = (Published::default(), |_| Load::default());
+    let (published, _) = nothing.after(publication, &HashMap::new(), live, 1);
     Rc::new(WorkerContext::new(
         WorkerId(0),
         Arc::new(shared),
@@ -131,7 +128,8 @@ fn worker(relay: RelayMode) -> Rc<WorkerContext> {
 }
 
 fn listening(worker: &WorkerContext) -> Listening {
-    worker.current().0.listeners[&ListenerId(0)].clone()
+    let current = worker.current();
+    current.0.listeners.get(&ListenerId(0)).unwrap().clone()
 }
 
 fn pair() -> (TcpStream, Transport) {
@@ -161,12 +159,12 @@ impl Bed {
         Route {
             id: RouteId(self.network.0),
             label: "route".into(),
-            network: Network {
+            network: Arc::new(Network {
                 id: self.network,
                 name: "network".into(),
                 netns: NetnsId(0),
                 live: Load::default(),
-            },
+            }),
             targets: Vec::new(),
             balance: Balance::default(),
         }

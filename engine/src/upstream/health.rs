@@ -40,8 +40,13 @@ const CROWDED_PAUSE: Duration = Duration::from_millis(20);
 const FIRST_WITHIN: Duration = Duration::from_secs(1);
 
 /// Starts the checks that are this worker's and do not run yet.
-pub(crate) fn start(worker: &Rc<WorkerContext>, pools: &Rc<Pools>, checks: &[Arc<Checked>]) {
-    let mine = checks.iter().filter(|checked| checked.owner == worker.id);
+pub(crate) fn start<'c>(
+    worker: &Rc<WorkerContext>,
+    pools: &Rc<Pools>,
+    checks: impl IntoIterator<Item = &'c Arc<Checked>>,
+) {
+    let checks = checks.into_iter();
+    let mine = checks.filter(|checked| checked.owner == worker.id);
     for checked in mine.filter(|checked| checked.starts()) {
         let (worker, pools) = (Rc::clone(worker), Rc::clone(pools));
         rt::spawn(run(worker, pools, Arc::clone(checked)));

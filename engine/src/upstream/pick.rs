@@ -86,7 +86,7 @@ impl Pick<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
+    use std::{net::SocketAddr, sync::Arc};
 
     use engine_core::{
         balance::{Balance, Load},
@@ -102,12 +102,12 @@ mod tests {
         Route {
             id: RouteId(1),
             label: "a.example".into(),
-            network: Network {
+            network: Arc::new(Network {
                 id: NetworkId(1),
                 name: "network-1".into(),
                 netns: NetnsId(0),
                 live: Load::default(),
-            },
+            }),
             targets: (1..=count).map(target).collect(),
             balance,
         }

@@ -1,7 +1,6 @@
 //! A gateway with one listener of HTTP and one route, in this process.
 
 use std::{
-    collections::HashMap,
     net::{SocketAddr, TcpListener},
     num::NonZeroU16,
     sync::Arc,
@@ -133,12 +132,8 @@ impl Edge {
     pub(crate) fn forget_everything(&mut self) {
         let publication = Publication {
             snapshot: SnapshotBuilder::new(Generation(2)).build(None).unwrap(),
-            http: TableBuilder::new().build().unwrap(),
-            namespaces: HashMap::new(),
-            name_servers: HashMap::new(),
-            tls: Tls::default(),
-            listeners: vec![listener()],
-            sockets: HashMap::new(),
+            listeners: [(ListenerId(0), Arc::new(listener()))].into(),
+            ..Publication::default()
         };
         self.engine.publish(publication).unwrap();
     }
@@ -245,7 +240,7 @@ fn publication(
     speaks: Speaks,
     policy: Policy,
 ) -> Publication {
-    let netns = NetnsId(0);
+    let (netns, policy) = (NetnsId(0), Arc::new(policy));
     let mut snapshot = SnapshotBuilder::new(Generation(1));
     let mut table = TableBuilder::new();
     let mut tls = Tls::default();
@@ -266,18 +261,17 @@ fn publication(
             id: route.id,
             route: Arc::new(route),
             action: Action::Proxy,
-            policy: policy.clone(),
+            policy: Arc::clone(&policy),
         };
         table.rule(found_by, rule);
     }
     Publication {
         snapshot: snapshot.build(None).unwrap(),
         http: table.build().unwrap(),
-        namespaces: HashMap::from([(netns, Arc::new(Netns::current().unwrap()))]),
-        name_servers: HashMap::new(),
+        namespaces: [(netns, Arc::new(Netns::current().unwrap()))].into(),
         tls,
-        listeners: vec![listener()],
-        sockets: HashMap::new(),
+        listeners: [(ListenerId(0), Arc::new(listener()))].into(),
+        ..Publication::default()
     }
 }
 
@@ -287,12 +281,12 @@ fn route(label: &str, number: u32, targets: &[SocketAddr]) -> Route {
     Route {
         id: RouteId(number),
         label: label.into(),
-        network: Network {
+        network: Arc::new(Network {
             id: NetworkId(number),
             name: format!("network-{number}").into(),
             netns: NetnsId(0),
             live: Load::default(),
-        },
+        }),
         targets: targets.iter().map(target).collect(),
         balance: Balance::default(),
     }

@@ -1,7 +1,6 @@
 //! An engine with one listener, and what the tests set up around it.
 
 use std::{
-    collections::HashMap,
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     num::NonZeroU16,
@@ -202,12 +201,12 @@ impl Setup {
         self.snapshot.route(Route {
             id,
             label: label.into(),
-            network: Network {
+            network: Arc::new(Network {
                 id: NetworkId(self.network),
                 name: format!("network-{}", self.network).into(),
                 netns: self.netns.0,
                 live: Load::default(),
-            },
+            }),
             targets: vec![Target::new(target)],
             balance: Balance::default(),
         });
@@ -281,21 +280,21 @@ impl Setup {
                 id,
                 route: Arc::clone(route),
                 action: Action::Proxy,
-                policy,
+                policy: policy.into(),
             };
             table.rule(everything, rule);
         }
+        let listener = Listener {
+            network: self.only,
+            ..listener(self.protocol)
+        };
         Publication {
             http: table.build().unwrap(),
             snapshot,
             tls: self.tls,
-            namespaces: HashMap::from([self.netns]),
-            listeners: vec![Listener {
-                network: self.only,
-                ..listener(self.protocol)
-            }],
-            sockets: HashMap::new(),
-            name_servers: HashMap::new(),
+            namespaces: [self.netns].into(),
+            listeners: [(ListenerId(0), Arc::new(listener))].into(),
+            ..Publication::default()
         }
     }
 

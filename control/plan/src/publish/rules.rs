@@ -45,7 +45,7 @@ pub(super) fn table(drafts: Vec<Draft>, snapshot: &Snapshot) -> Result<Table, Ve
             id: draft.id,
             route,
             action: draft.action,
-            policy: draft.policy,
+            policy: draft.policy.into(),
         };
         table.rule(draft.found_by, rule);
     }

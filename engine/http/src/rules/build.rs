@@ -1,13 +1,10 @@
 //! Tables are put together here, and what contradicts itself is refused.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use engine_core::hostname::HostPattern;
 
-use super::{Action, Entry, RULES_PER_HOST_MAX, Rule, Table};
+use super::{Action, Entry, RULES_PER_HOST_MAX, Rule, RuleHost, Table};
 use crate::{
     field::Fields,
     health::{Check, Probe},
@@ -131,11 +128,14 @@ pub enum TableError {
     },
 }
 
-/// Puts a [`Table`] together.
+/// Puts a [`Table`] together: from nothing, or as a change of another one, at the cost of the hosts whose
+/// rules change.
 #[derive(Debug, Default)]
 pub struct TableBuilder {
+    /// What it began with.
+    base: Table,
+    /// All rules of those hosts that have others than at the beginning.
     hosts: HashMap<Option<HostPattern>, Vec<Entry>>,
-    ids: HashSet<engine_core::ids::RouteId>,
     errors: Vec<TableError>,
 }
 
@@ -145,16 +145,27 @@ impl TableBuilder {
         Self::default()
     }
 
-    /// Adds a rule.
+    /// Starts with all that another table has. What is not changed is shared with it.
+    pub fn after(base: &Table) -> Self {
+        Self {
+            base: base.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// Takes out all rules that are declared for a host, or for any host (`None`): those that are added from
+    /// then on are all that it has.
+    pub fn clear(&mut self, host: Option<&HostPattern>) -> &mut Self {
+        self.hosts.insert(host.cloned(), Vec::new());
+        self
+    }
+
+    /// Adds a rule behind those that its host has.
     pub fn rule(&mut self, found_by: Match, rule: Rule) -> &mut Self {
         let label = &rule.route.label;
         if matches!(rule.action, Action::Proxy) && rule.route.targets.is_empty() {
             let rule = label.clone();
             self.errors.push(TableError::NoTarget { rule });
-        }
-        if !self.ids.insert(rule.id) {
-            let rule = label.clone();
-            self.errors.push(TableError::DuplicateId { rule });
         }
         self.errors
             .extend(rule.policy.check.iter().flat_map(|check| {
@@ -172,7 +183,10 @@ impl TableBuilder {
     }
 
     fn insert(&mut self, host: Option<HostPattern>, entry: Entry) {
-        let entries = self.hosts.entry(host).or_default();
+        let at = host.as_ref().map_or(RuleHost::Any, RuleHost::from);
+        let declared = self.base.declared(at).unwrap_or_default();
+        let had = || declared.to_vec();
+        let entries = self.hosts.entry(host.clone()).or_insert_with(had);
         let same = |other: &Entry| {
             other.scheme == entry.scheme
                 && other.path == entry.path
@@ -191,24 +205,40 @@ impl TableBuilder {
     /// # Errors
     /// All contradictions.
     pub fn build(mut self) -> Result<Table, Vec<TableError>> {
-        let mut table = Table::default();
+        let mut table = self.base.clone();
+        for host in self.hosts.keys() {
+            let at = host.as_ref().map_or(RuleHost::Any, RuleHost::from);
+            for entry in self.base.declared(at).unwrap_or_default() {
+                table.ids.remove(&entry.rule.id);
+            }
+        }
         for (host, mut entries) in self.hosts {
             if entries.len() > RULES_PER_HOST_MAX {
                 let host = host.map_or("any host".into(), |host| host.to_string());
                 self.errors.push(TableError::TooManyRules { host });
                 continue;
             }
+            for entry in &entries {
+                if table.ids.insert(entry.rule.id, ()).is_some() {
+                    let rule = entry.rule.route.label.clone();
+                    self.errors.push(TableError::DuplicateId { rule });
+                }
+            }
             // A stable sort: those declared first stay first.
             entries.sort_by_key(|entry| std::cmp::Reverse(entry.rank()));
-            let entries = entries.into_boxed_slice();
-            match host {
-                Some(HostPattern::Exact(name)) => {
-                    table.exact.insert(name, entries);
+            let named = match &host {
+                Some(HostPattern::Exact(name)) => Some((&mut table.exact, name)),
+                Some(HostPattern::Wildcard(domain)) => Some((&mut table.wildcard, domain)),
+                None => None,
+            };
+            match named {
+                Some((hosts, name)) if entries.is_empty() => {
+                    hosts.remove(name);
                 }
-                Some(HostPattern::Wildcard(domain)) => {
-                    table.wildcard.insert(domain, entries);
+                Some((hosts, name)) => {
+                    hosts.insert(name.clone(), entries.into());
                 }
-                None => table.any = entries,
+                None => table.any = entries.into(),
             }
         }
         match self.errors.is_empty() {
@@ -269,10 +299,11 @@ fn entry(found_by: &Match, rule: Rule) -> Result<Entry, Vec<TableError>> {
         return Err(errors);
     };
     let methods = found_by.methods.iter();
+    let is_other = loose != path.as_str().as_bytes();
     Ok(Entry {
         scheme: found_by.scheme,
         path: path.as_str().into(),
-        loose: loose.into(),
+        loose: is_other.then(|| loose.into()),
         methods: methods.map(|method| method.as_str().into()).collect(),
         fields: found_by.fields.as_slice().into(),
         rule: Arc::new(rule),

@@ -24,7 +24,7 @@ fn route(label: &str, targets: usize) -> Arc<Route> {
     Arc::new(Route {
         id: RouteId(0),
         label: label.into(),
-        network,
+        network: network.into(),
         targets: vec![target; targets],
         balance: Shared::default(),
     })
@@ -35,7 +35,7 @@ fn rule(id: u32, label: &str) -> Rule {
         id: RouteId(id),
         route: route(label, 1),
         action: Action::Proxy,
-        policy: Policy::default(),
+        policy: Arc::default(),
     }
 }
 
@@ -364,7 +364,7 @@ fn contradictions_are_all_reported() {
     assert_eq!(errors.len(), 8, "{errors:?}");
     let mut builder = TableBuilder::new();
     let mut checked = rule(1, "check");
-    checked.policy.check = Some(Check {
+    Arc::make_mut(&mut checked.policy).check = Some(Check {
         probe: Probe::Http {
             path: "/ok HTTP/1.1\r\nX: y".into(),
             host: Some("a b".into()),

@@ -17,7 +17,7 @@ use engine_sys::netns::Netns;
 use super::*;
 use crate::{
     Bind, Config, DriverChoice, Engine, HalfClose, Limits, Listener, Protocol, Publication,
-    RelayMode, Tls, Workers,
+    RelayMode, Workers,
     front::http::tests::bench::{PATIENCE, eventually},
 };
 
@@ -74,12 +74,12 @@ fn sockets() -> Sockets {
 /// Each listener leads to the target by a route of its own.
 fn publication(generation: u64, listeners: &[Listener], target: SocketAddr) -> Publication {
     let mut snapshot = SnapshotBuilder::new(Generation(generation));
-    let network = Network {
+    let network = Arc::new(Network {
         id: NetworkId(1),
         name: "network-1".into(),
         netns: NetnsId(0),
         live: Load::default(),
-    };
+    });
     // With or without listeners.
     snapshot.network(&network);
     for listener in listeners {
@@ -95,12 +95,12 @@ fn publication(generation: u64, listeners: &[Listener], target: SocketAddr) -> P
     }
     Publication {
         snapshot: snapshot.build(None).unwrap(),
-        http: engine_http::rules::Table::default(),
-        tls: Tls::default(),
-        name_servers: HashMap::new(),
         namespaces: [(NetnsId(0), Arc::new(Netns::current().unwrap()))].into(),
-        listeners: listeners.to_vec(),
-        sockets: HashMap::new(),
+        listeners: listeners
+            .iter()
+            .map(|it| (it.id, Arc::new(it.clone())))
+            .collect(),
+        ..Publication::default()
     }
 }
 

@@ -21,7 +21,7 @@ const WATCHED_MAX: usize = 512;
 pub(crate) async fn watch(worker: Rc<WorkerContext>, pools: Rc<Pools>) {
     while !worker.is_stopped() {
         let current = worker.current();
-        let named = current.0.named.iter();
+        let named = current.0.named.values();
         let own = named.filter(|(owner, _)| *owner == worker.id);
         for (_, route) in own.take(WATCHED_MAX) {
             let at = (&*current.0, &**route);

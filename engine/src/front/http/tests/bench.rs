@@ -198,12 +198,12 @@ fn publication(
     site: Site,
     (listener, previous): (&Listener, Option<&Snapshot>),
 ) -> Publication {
-    let network = Network {
+    let network = Arc::new(Network {
         id: NetworkId(1),
         name: "network-1".into(),
         netns: NetnsId(0),
         live: Load::default(),
-    };
+    });
     let target = |endpoint: &Endpoint| Target::new(endpoint.clone());
     // Redirects need none; a snapshot's route does.
     let nowhere = [Endpoint::parse("127.0.0.1:9").unwrap()];
@@ -235,7 +235,7 @@ fn publication(
         id: RouteId(1),
         route: Arc::clone(snapshot.routes().next().unwrap()),
         action: site.action,
-        policy: site.policy,
+        policy: site.policy.into(),
     };
     table.rule(found_by, rule);
     Publication {
@@ -243,7 +243,7 @@ fn publication(
         snapshot,
         tls: crate::Tls::default(),
         namespaces: [(NetnsId(0), Arc::new(Netns::current().unwrap()))].into(),
-        listeners: vec![listener.clone()],
+        listeners: [(listener.id, Arc::new(listener.clone()))].into(),
         sockets: std::collections::HashMap::new(),
         name_servers: [(NetworkId(1), site.name_servers.into())].into(),
     }
