@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use control_api::{Problem, Severity, boot, place::NetworkName, state};
+use control_api::{Problem, Severity, boot, state};
 use engine_core::{balance::Balance, hostname::HostPattern, ids::Generation};
 use engine_http::{
     field::Fields,
@@ -71,7 +71,7 @@ fn hosts_of_a_network_that_is_not_served_are_nobodys() {
     let hosts = ["secret.a.example", "own.a.example", "*.below.a.example"];
     let hosts = hosts.iter().map(|host| HostPattern::parse(host).unwrap());
     let held = Held {
-        network: NetworkName::Port(2.try_into().unwrap()),
+        network: "network-2".parse().unwrap(),
         hosts: hosts.collect(),
     };
     // Two of them may claim one host.
