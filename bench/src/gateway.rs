@@ -42,7 +42,7 @@ impl Backend {
     }
 }
 
-/// A running gateway with one TLS listener. Start it in a room of its own: it makes networks.
+/// A running gateway with one TLS listener. Start it in a sandbox of its own: it makes networks.
 #[derive(Debug)]
 pub(crate) struct Gateway {
     // Dropped in this order: the process ends before its folder goes.

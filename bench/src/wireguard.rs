@@ -1,7 +1,7 @@
 //! Userspace WireGuard: who can carry it, and tunnels from one to another.
 //!
 //! ```text
-//!   left room                                                     right room
+//!   left sandbox                                                     right sandbox
 //!   tenant's namespace            host namespaces             tenant's namespace
 //!   10.9.0.1, fd00:9::1 ═ device ═ UDP ─── veth ─── UDP ═ device ═ 10.9.0.2, fd00:9::2
 //!                           │                               │

@@ -40,7 +40,7 @@ pub(crate) fn open_for<T>(end: &End, work: impl FnOnce(&AtomicBool) -> Result<T>
 fn hold(end: &End, begun: &AtomicBool) -> Result<()> {
     while !begun.load(Ordering::Relaxed) {
         let tenant = end.tenant.clone();
-        end.room.run(move || {
+        end.sandbox.run(move || {
             let mut nft = std::process::Command::new("nft");
             nft.args(["insert", "rule", "inet", "ringway", "input", "accept"]);
             // It fails when the gateway writes the table at this very moment: the next one does not.

@@ -1,4 +1,4 @@
-//! One end of a tunnel: a room that is the host, the implementation's process in it, and the tenant's
+//! One end of a tunnel: a sandbox that is the host, the implementation's process in it, and the tenant's
 //! namespace that the device is in.
 
 use std::{
@@ -21,7 +21,7 @@ use crate::{
     gateway::{Backend, Gateway},
     lab::{Lab, folder},
     process::{Process, tied},
-    room::{Room, ip},
+    sandbox::{Sandbox, ip},
     tenants,
     workload::NAME,
 };
@@ -45,8 +45,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub(crate) struct End {
     carrier: Carrier,
-    pub(crate) room: Room,
-    /// Name of the tenant's namespace, in the room.
+    pub(crate) sandbox: Sandbox,
+    /// Name of the tenant's namespace, in the sandbox.
     pub(crate) tenant: String,
 }
 
@@ -66,21 +66,24 @@ pub(super) struct Setting {
 }
 
 impl End {
-    /// Starts the implementation in `room` and gives it its peer.
+    /// Starts the implementation in `sandbox` and gives it its peer.
     ///
     /// # Errors
     /// When it is not installed, does not start, or does not take its configuration.
-    pub(super) fn start(lab: &Lab, room: Room, setting: Setting) -> Result<Self> {
+    pub(super) fn start(lab: &Lab, sandbox: Sandbox, setting: Setting) -> Result<Self> {
         let lab = lab.clone();
         let (carrier, tenant) = if setting.implementation == Implementation::Ringway {
-            let gateway = room.run(move || gateway(&lab, setting))?;
+            let gateway = sandbox.run(move || gateway(&lab, setting))?;
             (gateway, format!("network-{PORT}"))
         } else {
-            (room.run(move || device(&lab, setting))?, TENANT.to_owned())
+            (
+                sandbox.run(move || device(&lab, setting))?,
+                TENANT.to_owned(),
+            )
         };
         Ok(Self {
             carrier,
-            room,
+            sandbox,
             tenant,
         })
     }
@@ -120,7 +123,7 @@ impl End {
         let mut ss = Command::new("ss");
         ss.args(["-H", "-t", "-u", "-n"]).args(filter);
         let mut ss = tied(&self.inside(&ss));
-        let output = self.room.run(move || Ok(ss.output()?))?;
+        let output = self.sandbox.run(move || Ok(ss.output()?))?;
         Ok(String::from_utf8_lossy(&output.stdout).lines().count())
     }
 
@@ -138,7 +141,7 @@ impl End {
     ) -> Result<Process> {
         let (command, path) = (self.inside(command), dir.path().to_owned());
         let start = move || Process::start(name, &command, &path, &[]);
-        let mut process = self.room.run(start)?;
+        let mut process = self.sandbox.run(start)?;
         let (start, port) = (Instant::now(), format!(":{port}"));
         while self.sockets(&["-l", "sport", "=", &port])? == 0 {
             process.check_running()?;
@@ -148,7 +151,7 @@ impl End {
         Ok(process)
     }
 
-    /// `command` in the tenant's namespace; to be started in the room.
+    /// `command` in the tenant's namespace; to be started in the sandbox.
     pub(crate) fn inside(&self, command: &Command) -> Command {
         inside(&self.tenant, command)
     }
@@ -221,7 +224,7 @@ pub(crate) fn configuration(side: Side, outer: Family) -> Result<String> {
     Ok(text)
 }
 
-/// Tells a device of this room its configuration, once its socket is there.
+/// Tells a device of this sandbox its configuration, once its socket is there.
 ///
 /// # Errors
 /// When there is none in time, or it refuses.

@@ -141,7 +141,7 @@ fn client(family: Family, traffic: Traffic, seconds: u32) -> Command {
 fn spawn(end: &End, command: &Command) -> Result<Child> {
     let mut command = tied(command);
     command.stdin(Stdio::null()).stdout(Stdio::piped());
-    end.room.run(move || {
+    end.sandbox.run(move || {
         let child = command.stderr(Stdio::null()).spawn();
         child.context("cannot start iperf3")
     })

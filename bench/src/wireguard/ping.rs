@@ -10,20 +10,20 @@ use anyhow::{Context, Result, ensure};
 use crate::{
     generate::latency::{Latency, Stopwatch},
     process::tied,
-    room::Room,
+    sandbox::Sandbox,
 };
 
 /// Time between two echoes, in seconds: a device is idle in between.
 const INTERVAL: &str = "0.01";
 const EACH_SECOND: f64 = 100.0;
 
-/// Sends echoes from `room` for so many seconds, by `place` into where they start; gives their round
+/// Sends echoes from `sandbox` for so many seconds, by `place` into where they start; gives their round
 /// trips in microseconds.
 ///
 /// # Errors
 /// When one in a hundred or more is not answered.
 pub(crate) fn round_trips(
-    room: &Room,
+    sandbox: &Sandbox,
     to: &str,
     seconds: f64,
     place: impl FnOnce(&Command) -> Command,
@@ -33,7 +33,7 @@ pub(crate) fn round_trips(
     ping.args(["-n", "-i", INTERVAL, "-c", &count.to_string()]);
     ping.args(["-W", "1", to]);
     let mut ping = tied(&place(&ping));
-    let output = room.run(move || {
+    let output = sandbox.run(move || {
         let output = ping.stdin(Stdio::null()).output();
         output.context("cannot run ping (iputils-ping)")
     })?;

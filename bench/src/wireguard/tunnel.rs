@@ -11,7 +11,7 @@ use super::{
     Family, Implementation, Pair, Side, Underlay,
     end::{End, Setting},
 };
-use crate::{lab::Lab, process::tied, room::Room};
+use crate::{lab::Lab, process::tied, sandbox::Sandbox};
 
 /// Time for the first handshake, which is tried again after five seconds (Donenfeld, "WireGuard: Next
 /// Generation Kernel Network Tunnel", section 6.1, REKEY-TIMEOUT).
@@ -34,21 +34,21 @@ pub(crate) struct Tunnel {
 }
 
 impl Tunnel {
-    /// Makes two rooms, joins them, starts both ends, and waits until echoes come back.
+    /// Makes two sandboxes, joins them, starts both ends, and waits until echoes come back.
     ///
     /// # Errors
     /// When an implementation is not installed, or does not carry packets in time.
     pub(crate) fn open(lab: &Lab, plan: Plan) -> Result<Self> {
-        let (left, right) = (Room::open()?, Room::open()?);
+        let (left, right) = (Sandbox::open()?, Sandbox::open()?);
         plan.underlay.lay(&left, &right)?;
-        let start = |room: Room, implementation: Implementation, side: Side| {
+        let start = |sandbox: Sandbox, implementation: Implementation, side: Side| {
             let outer = plan.outer;
             let setting = Setting {
                 implementation,
                 side,
                 outer,
             };
-            End::start(lab, room, setting)
+            End::start(lab, sandbox, setting)
         };
         let tunnel = Self {
             right: start(right, plan.pair.right, Side::Right)?,
@@ -66,7 +66,7 @@ impl Tunnel {
             let ping = self.left.inside(&ping);
             loop {
                 let mut ping = tied(&ping);
-                let output = self.left.room.run(move || Ok(ping.output()?))?;
+                let output = self.left.sandbox.run(move || Ok(ping.output()?))?;
                 if output.status.success() {
                     break;
                 }

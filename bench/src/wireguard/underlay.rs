@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::{Family, Side, run};
-use crate::room::{Room, ip};
+use crate::sandbox::{Sandbox, ip};
 
 /// The link at either end.
 const LINK: &str = "under";
@@ -20,18 +20,18 @@ pub(crate) enum Underlay {
 }
 
 impl Underlay {
-    /// Joins two rooms.
+    /// Joins two sandboxes.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub(super) fn lay(self, left: &Room, right: &Room) -> Result<()> {
+    pub(super) fn lay(self, left: &Sandbox, right: &Sandbox) -> Result<()> {
         let there = right.network();
         left.run(move || {
             let pair = ["link", "add", LINK, "type", "veth", "peer", "name", LINK];
             ip(&[&pair[..], &["netns", &there]].concat())
         })?;
-        for (room, side) in [(left, Side::Left), (right, Side::Right)] {
-            room.run(move || self.raise(side))?;
+        for (sandbox, side) in [(left, Side::Left), (right, Side::Right)] {
+            sandbox.run(move || self.raise(side))?;
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use crate::{
     lab::Lab,
     measure,
     results::{Figure, Values},
-    room,
+    sandbox,
     statistics::Spread,
     target::{Against, Target},
     tenants,
@@ -100,7 +100,7 @@ impl Contest for Apply {
         let sizes: Vec<_> = sizes.map(|size| Contestant::Variant(size.label)).collect();
         let backends = BACKENDS.into_iter();
         backends
-            .filter(|backend| *backend == Backend::Userspace || room::has_kernel_wireguard())
+            .filter(|backend| *backend == Backend::Userspace || sandbox::has_kernel_wireguard())
             .map(|backend| Case::new(format!("{} WireGuard devices", backend.word()), &sizes))
             .collect()
     }
@@ -122,7 +122,7 @@ impl Contest for Apply {
         let size = SIZES.iter().find(|size| size.label == contestant.label());
         let size = *size.context("no such size")?;
         let backend = *BACKENDS.get(case).context("no such case")?;
-        let values = room::within(|| size.measure(lab, backend))?;
+        let values = sandbox::within(|| size.measure(lab, backend))?;
         Ok(Outcome {
             values,
             faults: Vec::new(),

@@ -18,7 +18,7 @@ use crate::{
     measure,
     process::Process,
     results::{Figure, Values},
-    room::{self, ip},
+    sandbox::{self, ip},
     target::Target,
     tenants,
     wireguard::{
@@ -85,7 +85,7 @@ impl Contest for Devices {
         let Contestant::Device(implementation) = contestant else {
             bail!("{} is no device", contestant.label());
         };
-        let values = room::within(|| {
+        let values = sandbox::within(|| {
             if implementation == Implementation::Ringway {
                 networks(lab)
             } else {

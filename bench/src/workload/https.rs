@@ -109,10 +109,10 @@ impl Contest for WholeWay {
     }
 }
 
-/// HAProxy in the left room, which dials in the tenant's namespace; and where it listens.
+/// HAProxy in the left sandbox, which dials in the tenant's namespace; and where it listens.
 fn haproxy(lab: &Lab, end: &End) -> Result<(Proxy, u16)> {
     let (lab, tenant) = (lab.clone(), end.tenant.clone());
-    end.room.run(move || {
+    end.sandbox.run(move || {
         let server = SocketAddr::new(Side::Right.inner(Family::V4).parse()?, SERVER_PORT);
         let listener = listener(Routing::ByName(vec![(NAME.to_owned(), server)]))?;
         let port = listener.port;
@@ -124,7 +124,7 @@ fn haproxy(lab: &Lab, end: &End) -> Result<(Proxy, u16)> {
     })
 }
 
-/// Asks with wrk, from the left room, whoever listens on `port`.
+/// Asks with wrk, from the left sandbox, whoever listens on `port`.
 fn ask(lab: &Lab, end: &End, port: u16, case: usize, account: Vec<Pid>) -> Result<Outcome> {
     let bulk = CASES.get(case) == Some(&BULK);
     let (connections, path) = if bulk { ("8", "bulk") } else { ("32", "") };
@@ -138,7 +138,7 @@ fn ask(lab: &Lab, end: &End, port: u16, case: usize, account: Vec<Pid>) -> Resul
         wrk.args(["--header", "Connection: close"]);
     }
     wrk.arg(format!("https://{NAME}:{port}/{path}"));
-    let (output, cores) = end.room.run(move || {
+    let (output, cores) = end.sandbox.run(move || {
         let dir = folder()?;
         name_loopback(dir.path())?;
         outside::run_client(&wrk, seconds, || {
@@ -167,7 +167,7 @@ fn ask(lab: &Lab, end: &End, port: u16, case: usize, account: Vec<Pid>) -> Resul
     })
 }
 
-/// Has [`NAME`] mean the loopback device in this room (hosts(5)): wrk asks for the name that it
+/// Has [`NAME`] mean the loopback device in this sandbox (hosts(5)): wrk asks for the name that it
 /// resolves.
 fn name_loopback(dir: &Path) -> Result<()> {
     let hosts = dir.join("hosts");

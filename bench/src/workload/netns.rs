@@ -9,7 +9,7 @@ use crate::{
     lab::{Lab, listener, observe},
     peer::{Job, Peer, Routing},
     results::Figure,
-    room::ip,
+    sandbox::ip,
     target::{Against, Target},
 };
 

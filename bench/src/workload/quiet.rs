@@ -24,7 +24,7 @@ use crate::{
     lab::{Lab, Observation},
     measure,
     results::{Figure, Values},
-    room,
+    sandbox,
     target::{Against, Target},
     tenants,
 };
@@ -100,7 +100,7 @@ impl Contest for Quiet {
         };
         let (store, day) = (dir.path().join(traffic::ACCOUNTS), *day);
         let run = |beside: Beside| {
-            room::within(|| {
+            sandbox::within(|| {
                 let gateway = Gateway::start(lab, Backend::Userspace, Some(&store))?;
                 Measure { lab, gateway, day }.run(beside)
             })
@@ -137,7 +137,7 @@ enum Beside {
     Burn(f64),
 }
 
-/// One measure, in its room.
+/// One measure, in its sandbox.
 #[derive(Debug)]
 struct Measure<'a> {
     lab: &'a Lab,

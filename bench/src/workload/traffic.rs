@@ -15,7 +15,7 @@ use crate::{
     gateway::{Backend, Gateway},
     lab::{Lab, folder},
     results::{Figure, Values},
-    room::Room,
+    sandbox::Sandbox,
     target::{Against, Target},
     tenants,
 };
@@ -51,8 +51,8 @@ pub(super) struct Scene {
     pub(super) gateway: Gateway,
     pub(super) day: Day,
     networks: u16,
-    // The gateway ends with its room, and is ended before.
-    _room: Room,
+    // The gateway ends with its sandbox, and is ended before.
+    _sandbox: Sandbox,
 }
 
 impl Contest for Requests {
@@ -158,16 +158,16 @@ impl Scene {
     fn open(lab: &Lab) -> Result<Self> {
         let (dir, day) = write_day(lab)?;
         let (networks, _) = scale(lab, 0);
-        let (store, room) = (dir.path().join(ACCOUNTS), Room::open()?);
+        let (store, sandbox) = (dir.path().join(ACCOUNTS), Sandbox::open()?);
         let lab = lab.clone();
         let start = move || Gateway::start(&lab, Backend::Userspace, Some(&store));
-        let gateway = room.run(start)?;
+        let gateway = sandbox.run(start)?;
         gateway.api.apply(&tenants::text(networks, PEERS))?;
         Ok(Self {
             gateway,
             day,
             networks,
-            _room: room,
+            _sandbox: sandbox,
         })
     }
 

@@ -297,13 +297,15 @@ fn costs(carried: &Carried) -> Values {
 fn idle(tunnel: &Tunnel, seconds: u32, family: Family) -> Result<Values> {
     let (left, seconds) = (&tunnel.left, f64::from(seconds));
     let outer = Side::Right.outer(family);
-    let bare = ping::round_trips(&left.room, &outer, seconds, |command| {
+    let bare = ping::round_trips(&left.sandbox, &outer, seconds, |command| {
         let mut same = Command::new(command.get_program());
         same.args(command.get_args());
         same
     })?;
     let inner = Side::Right.inner(family);
-    let through = ping::round_trips(&left.room, &inner, seconds, |command| left.inside(command))?;
+    let through = ping::round_trips(&left.sandbox, &inner, seconds, |command| {
+        left.inside(command)
+    })?;
     Ok(Values::from([
         ("p50".to_owned(), through.p50 - bare.p50),
         ("p99".to_owned(), through.p99 - bare.p50),

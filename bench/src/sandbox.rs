@@ -14,10 +14,10 @@ use nix::{
     unistd::{Pid, gettid},
 };
 
-/// A room that stays until it is dropped: a thread inside that does what it is given. Processes
+/// A sandbox that stays until it is dropped: a thread inside that does what it is given. Processes
 /// that it starts end with it (see [`tied`](crate::process::tied)).
 #[derive(Debug)]
-pub(crate) struct Room {
+pub(crate) struct Sandbox {
     jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
     task: Pid,
@@ -25,8 +25,8 @@ pub(crate) struct Room {
 
 type Job = Box<dyn FnOnce() + Send>;
 
-impl Room {
-    /// Makes a room.
+impl Sandbox {
+    /// Makes a sandbox.
     ///
     /// # Errors
     /// As [`within`].
@@ -40,9 +40,9 @@ impl Room {
                 given.into_iter().for_each(|job| job());
             }
         };
-        let thread = thread::Builder::new().name("room".to_owned());
+        let thread = thread::Builder::new().name("sandbox".to_owned());
         let thread = thread.spawn(inside).context("cannot start a thread")?;
-        let task = told.recv().context("the room's thread panicked")??;
+        let task = told.recv().context("the sandbox's thread panicked")??;
         Ok(Self {
             jobs: Some(jobs),
             thread: Some(thread),
@@ -63,7 +63,7 @@ impl Room {
             // Who asked waits for the answer.
             let _ = tell.send(work());
         };
-        let jobs = self.jobs.as_ref().context("the room is closed")?;
+        let jobs = self.jobs.as_ref().context("the sandbox is closed")?;
         // When nobody takes it any more, nobody answers either.
         let _ = jobs.send(Box::new(job));
         told.recv().context("a measure panicked")?
@@ -75,7 +75,7 @@ impl Room {
     }
 }
 
-impl Drop for Room {
+impl Drop for Sandbox {
     fn drop(&mut self) {
         self.jobs = None;
         if let Some(thread) = self.thread.take() {
@@ -143,31 +143,36 @@ mod tests {
     use crate::measure;
 
     #[test]
-    fn a_room_stays_as_it_was_left_and_others_see_its_network() {
-        let (room, other) = (Room::open().unwrap(), Room::open().unwrap());
+    fn a_sandbox_stays_as_it_was_left_and_others_see_its_network() {
+        let (sandbox, other) = (Sandbox::open().unwrap(), Sandbox::open().unwrap());
         let there = other.network();
-        let link = ["link", "add", "room0", "type", "veth", "peer", "room1"];
-        room.run(move || {
-            fs::write("/run/mark", "")?;
-            ip(&[&link[..], &["netns", &there]].concat())
-        })
-        .unwrap();
-        assert!(room.run(|| Ok(Path::new("/run/mark").exists())).unwrap());
+        let link = [
+            "link", "add", "sandbox0", "type", "veth", "peer", "sandbox1",
+        ];
+        sandbox
+            .run(move || {
+                fs::write("/run/mark", "")?;
+                ip(&[&link[..], &["netns", &there]].concat())
+            })
+            .unwrap();
+        assert!(sandbox.run(|| Ok(Path::new("/run/mark").exists())).unwrap());
         assert!(!other.run(|| Ok(Path::new("/run/mark").exists())).unwrap());
-        other.run(|| ip(&["link", "show", "room1"])).unwrap();
+        other.run(|| ip(&["link", "show", "sandbox1"])).unwrap();
     }
 
     #[test]
-    fn what_happens_in_a_room_is_not_seen_outside() {
+    fn what_happens_in_a_sandbox_is_not_seen_outside() {
         let mark = Path::new("/run/ringway-bench-mark");
         let inside = within(|| {
             fs::write(mark, "")?;
-            ip(&["link", "add", "room0", "type", "veth", "peer", "room1"])?;
+            ip(&[
+                "link", "add", "sandbox0", "type", "veth", "peer", "sandbox1",
+            ])?;
             let listener = TcpListener::bind("127.0.0.1:0")?;
             let port = listener.local_addr()?.port();
             assert!(measure::listening_ports()?.contains(&port));
-            assert!(ip(&["link", "show", "room0"]).is_ok());
-            // A thread of the room is in it, too.
+            assert!(ip(&["link", "show", "sandbox0"]).is_ok());
+            // A thread of the sandbox is in it, too.
             thread::scope(|scope| {
                 let there = scope.spawn(|| mark.exists()).join();
                 assert!(there.is_ok_and(|there| there));
@@ -176,6 +181,6 @@ mod tests {
         });
         inside.unwrap();
         assert!(!mark.exists());
-        assert!(ip(&["link", "show", "room0"]).is_err());
+        assert!(ip(&["link", "show", "sandbox0"]).is_err());
     }
 }
