@@ -199,7 +199,7 @@ fn check_together(read: &mut [Read]) {
                 &mut read.problems,
                 &files::compare(&read.text, boot, desired),
             );
-            let misfits = misfits(desired, boot, is_covered);
+            let misfits = misfits(desired.networks.values(), boot, is_covered);
             push_all(&mut state.problems, &in_state(&state.text, &misfits));
         }
     }

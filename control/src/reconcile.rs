@@ -462,7 +462,7 @@ fn first_view(
         generation,
         owners: Arc::clone(owners),
         running_generation: generation,
-        status: Status::default(),
+        status: Status::default().into(),
         counters: Arc::default(),
         reconciles: Reconciles::default(),
         ready: false,

@@ -9,6 +9,7 @@ mod edit;
 mod key;
 mod listeners;
 mod network;
+mod networks;
 mod owner;
 mod pages;
 mod part;
@@ -23,23 +24,20 @@ pub mod route;
 mod routes;
 mod schema;
 mod secret;
+mod taken;
 mod tls;
 mod wireguard;
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    fmt,
-    net::SocketAddr,
-};
+use std::collections::BTreeSet;
 
 pub use claims::Claims;
 pub use dns::NAME_SERVERS_MAX;
 pub use edit::{Change, EditError, Scope, edit};
-use engine_core::hostname::HostPattern;
 pub use key::{KeyError, PresharedKey, PrivateKey, PublicKey};
 pub use listeners::{LISTENERS_MAX, Listener, ProxyHeader, Where};
 use network::{Among, Objects};
 pub use network::{Namespace, Network};
+pub use networks::Networks;
 pub use owner::{OWNERS_MAX, Owner, OwnerError, Whose};
 pub use pages::ErrorPages;
 pub use part::List;
@@ -50,15 +48,16 @@ pub use pool::{Pool, PoolTarget, TARGETS_MAX};
 pub use proxy::{ProxyKey, Scheme};
 pub use reference::reference;
 pub use route::{Route, RuleId};
+pub use routes::served;
 pub use schema::{parts as schema_parts, schema};
 pub use secret::KEPT;
 use secret::{Kept, Secrets};
 use serde_json::Value;
+use taken::{Holder, Taken};
 pub use tls::{Acme, CertificateFiles, MinVersion, Terminated, Tls};
 pub use wireguard::{MTU_DEFAULT, WireGuard};
 
 use crate::{
-    boot::ListenerName,
     document::{self, Content, Duplicates, Fields, Spot},
     place::NetworkKey,
     problem::{Problem, Problems, Valid},
@@ -75,8 +74,8 @@ pub(crate) const HOST_PATTERN: &str = r"^(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Desired {
-    /// The networks, by their public port.
-    pub networks: BTreeMap<NetworkKey, Network>,
+    /// The networks, by their keys.
+    pub networks: Networks,
 }
 
 /// Reads a state document.
@@ -128,6 +127,8 @@ fn read(root: &Spot<'_>, current: Option<&Desired>, problems: &mut Problems) -> 
     with_networks(root, problems, |spots, problems| {
         let mut desired = Desired::default();
         let mut taken = Taken::default();
+        let nothing = Networks::default();
+        let before = current.map_or(&nothing, |current| &current.networks);
         for spot in spots {
             let Some(port) = read_port(spot, problems) else {
                 continue;
@@ -143,7 +144,7 @@ fn read(root: &Spot<'_>, current: Option<&Desired>, problems: &mut Problems) -> 
                 others: &Objects::default(),
             };
             if let Some(network) = network::read(spot, among, &mut taken, problems) {
-                desired.networks.insert(port, network);
+                desired.networks.insert(network, before);
             }
         }
         Some(desired)
@@ -224,94 +225,7 @@ impl Desired {
 
     /// Every owner who has something in it.
     pub fn owners(&self) -> BTreeSet<&Owner> {
-        self.networks.values().flat_map(Network::owners).collect()
-    }
-}
-
-/// The network that has something, and whose it is.
-#[derive(Clone, Debug)]
-struct Holder {
-    port: NetworkKey,
-    owner: Owner,
-}
-
-impl Holder {
-    fn new(port: NetworkKey, owner: Owner) -> Self {
-        Self { port, owner }
-    }
-
-    fn of(network: &Network) -> Self {
-        Self::new(network.port, network.owner.clone())
-    }
-}
-
-impl fmt::Display for Holder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.owner.is_api() {
-            true => write!(f, "network-{}", self.port),
-            false => write!(f, "network-{} of `{}`", self.port, self.owner),
-        }
-    }
-}
-
-/// What only one network may have: hosts, as a tenant must not take another's name, what is for hosts
-/// that nobody declared, ids of rules, and names and addresses of listeners.
-#[derive(Debug, Default)]
-struct Taken {
-    hosts: HashMap<Option<HostPattern>, Holder>,
-    ids: HashMap<RuleId, Holder>,
-    listeners: HashMap<ListenerName, NetworkKey>,
-    /// The addresses of listeners, each with its name and its network.
-    binds: Vec<(listeners::Place, SocketAddr, ListenerName, NetworkKey)>,
-}
-
-impl Taken {
-    /// What all networks but one have.
-    fn by_others(desired: &Desired, except: NetworkKey) -> Self {
-        let mut taken = Self::default();
-        let others = desired.networks.values();
-        for network in others.filter(|network| network.port != except) {
-            taken.note(network);
-        }
-        taken
-    }
-
-    /// Notes all that a network has; what another one has stays that one's.
-    fn note(&mut self, network: &Network) {
-        let holder = Holder::of(network);
-        let catch_all = network.routes.iter();
-        let catch_all = catch_all.filter(|route| route.host.pattern().is_none());
-        let hosts = network.hosts().map(Some).chain(catch_all.map(|_| None));
-        for host in hosts {
-            // What two have already is told when either is read.
-            let _ = self.claim(host, &holder);
-        }
-        for route in &network.routes {
-            if let Some(id) = &route.id {
-                let _ = self.name(id, &Holder::new(network.port, route.owner.clone()));
-            }
-        }
-        self.note_listeners(network);
-    }
-
-    /// Notes the host as a network's, or says whose it is.
-    fn claim(&mut self, host: Option<&HostPattern>, claimant: &Holder) -> Result<(), Holder> {
-        let holder = self.hosts.entry(host.cloned());
-        let holder = holder.or_insert_with(|| claimant.clone());
-        match holder.port == claimant.port {
-            true => Ok(()),
-            false => Err(holder.clone()),
-        }
-    }
-
-    /// Notes an id as that of a rule of a network, or says which other network has a rule of this id.
-    fn name(&mut self, id: &RuleId, claimant: &Holder) -> Result<(), Holder> {
-        let holder = self.ids.entry(id.clone());
-        let holder = holder.or_insert_with(|| claimant.clone());
-        match holder.port == claimant.port {
-            true => Ok(()),
-            false => Err(holder.clone()),
-        }
+        self.networks.owners()
     }
 }
 

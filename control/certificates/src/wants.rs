@@ -98,7 +98,7 @@ impl Wants {
     }
 
     fn add_networks(&mut self, acme: &Acme, desired: &Desired) {
-        for (port, network) in &desired.networks {
+        for (port, network) in desired.networks.iter() {
             let network_port = Some(port.get());
             let Some(tls) = &network.tls else { continue };
             for files in &*tls.files {
@@ -169,7 +169,7 @@ fn owners(desired: &Desired) -> Owners {
         }
         Some(HostPattern::Wildcard(_)) | None => true,
     };
-    for (port, network) in &desired.networks {
+    for (port, network) in desired.networks.iter() {
         let id = NetworkId(u32::from(port.get()));
         for host in routed(network).filter(|host| comes_into_question(*host)) {
             owners.insert(host, id);

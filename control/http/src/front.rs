@@ -1,6 +1,11 @@
 //! The seam between the API and what stands behind it: changes go in, a view comes out.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    ops::Deref,
+    sync::{Arc, LazyLock},
+};
 
 use control_api::{
     answer::{Applied, CertificatesView, Event, Status},
@@ -124,13 +129,47 @@ pub struct View {
     /// The newest generation that every worker runs.
     pub running_generation: u64,
     /// Desired against actual. The API fills in its uptime and its own warnings.
-    pub status: Status,
+    pub status: LazyStatus,
     /// What the engine counted.
     pub counters: Arc<Counters>,
     /// What the reconciler counted.
     pub reconciles: Reconciles,
     /// Whether clients are accepted and every worker runs the desired state.
     pub ready: bool,
+}
+
+/// A status that is made when it is first looked at, and then kept: it is as large as the state, and
+/// most views are replaced before anybody looks.
+#[derive(Clone)]
+pub struct LazyStatus(Arc<LazyLock<Status, MakeStatus>>);
+
+type MakeStatus = Box<dyn FnOnce() -> Status + Send + Sync>;
+
+impl LazyStatus {
+    /// One that is made so.
+    pub fn new(make: impl FnOnce() -> Status + Send + Sync + 'static) -> Self {
+        Self(Arc::new(LazyLock::new(Box::new(make))))
+    }
+}
+
+impl From<Status> for LazyStatus {
+    fn from(status: Status) -> Self {
+        Self::new(|| status)
+    }
+}
+
+impl Deref for LazyStatus {
+    type Target = Status;
+
+    fn deref(&self) -> &Status {
+        &self.0
+    }
+}
+
+impl fmt::Debug for LazyStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LazyStatus(…)")
+    }
 }
 
 impl View {

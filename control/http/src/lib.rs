@@ -38,7 +38,9 @@ mod stall;
 mod tally;
 mod tokens;
 
-pub use front::{Actor, ChangeRefused, ChangeRequest, EVENTS_BEHIND_MAX, Front, Reconciles, View};
+pub use front::{
+    Actor, ChangeRefused, ChangeRequest, EVENTS_BEHIND_MAX, Front, LazyStatus, Reconciles, View,
+};
 pub use listen::{BindError, Listener};
 pub use metrics::reference as metrics_reference;
 pub use pending::Claim;

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use control_api::place::NetworkKey;
-
-use control_api::state::{Desired, Network};
+use control_api::{
+    place::NetworkKey,
+    state::{Desired, Network},
+};
 
 /// Which networks differ, and how far that goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,16 +16,10 @@ pub struct Changed {
     pub is_routed: bool,
 }
 
-/// Compares two desired states.
+/// Compares two desired states. A network that both share costs the comparison of a pointer.
 pub fn changed(before: &Desired, after: &Desired) -> Changed {
     let mut changed = Changed::default();
-    let ports: BTreeSet<NetworkKey> = before
-        .networks
-        .keys()
-        .chain(after.networks.keys())
-        .copied()
-        .collect();
-    for port in ports {
+    for port in before.networks.differing(&after.networks) {
         let (old, new) = (before.networks.get(&port), after.networks.get(&port));
         if old == new {
             continue;

@@ -7,7 +7,7 @@ use control_api::{
     boot::{Listener, ListenerName},
     overlap,
     place::NetworkKey,
-    state::{Desired, Namespace},
+    state::{Desired, Namespace, Network},
 };
 
 /// A listener of the boot file and one of a network that are in each other's way.
@@ -28,8 +28,15 @@ pub struct Clash {
 /// Everything in which listeners of the boot file and of networks are in each other's way. A state
 /// document by itself has no such listeners, and neither has a boot file.
 pub fn clashes(desired: &Desired, listeners: &[Listener]) -> Vec<Clash> {
+    clashes_of(desired.networks.values(), listeners)
+}
+
+/// The same of some networks alone.
+pub fn clashes_of<'n>(
+    networks: impl Iterator<Item = &'n Network>,
+    listeners: &[Listener],
+) -> Vec<Clash> {
     let mut found = Vec::new();
-    let networks = desired.networks.values();
     let own = networks.flat_map(|network| network.listeners.iter().map(move |it| (network, it)));
     for (network, (name, listener)) in own {
         let is_hosts = *listener.place(&network.namespace) == Namespace::Host;

@@ -19,7 +19,15 @@ use ipnet::IpNet;
 pub fn doubts(desired: &Desired, only: Option<&BTreeSet<NetworkKey>>) -> Problems {
     let mut problems = Problems::default();
     let mut keys = BTreeMap::new();
-    for (port, network) in &desired.networks {
+    let has_device = |port: &NetworkKey| {
+        let network = desired.networks.get(port);
+        network.is_some_and(|network| network.wireguard.is_some())
+    };
+    // Most changes are about networks without a device, or about none.
+    if only.is_some_and(|only| !only.iter().any(has_device)) {
+        return problems;
+    }
+    for (port, network) in desired.networks.iter() {
         let Some(wireguard) = &network.wireguard else {
             continue;
         };
@@ -95,7 +103,7 @@ fn of_targets(network: &Network, wireguard: &WireGuard, doubt: &mut Doubt<'_>) {
         }
     };
     unreached("/dns", &mut network.dns.iter().copied());
-    for (key, pool) in &network.proxy {
+    for (key, pool) in network.proxy.iter() {
         let place = format!("/proxy/{}", escape(&key.to_string()));
         unreached(&place, &mut pool.targets.iter().filter_map(addressed));
     }

@@ -1,6 +1,6 @@
 //! Which id everything has, over all snapshots.
 
-use std::{collections::HashMap, hash::Hash, net::SocketAddr};
+use std::{hash::Hash, net::SocketAddr, sync::Arc};
 
 use control_api::{
     boot::ListenerName,
@@ -9,12 +9,13 @@ use control_api::{
 use engine_core::{
     hostname::HostPattern,
     ids::{ListenerId, NetnsId, NetworkId, RouteId},
+    shared_map::SharedMap,
 };
 use engine_http::{method::Scheme, rules::Match};
 
 /// Ports have the ids below: a network of the state document is its port, and so is the namespace
 /// that is made for it. Namespaces that are only known by name count on from here.
-const FIRST_NAMED: u32 = 1 << 16;
+pub(crate) const FIRST_NAMED: u32 = 1 << 16;
 
 /// The namespace that Ringway runs in, and the network `host`. No network has port 0.
 pub(crate) const HOST: u32 = 0;
@@ -75,16 +76,17 @@ pub(crate) enum Leads {
     OwnListener(ListenerName),
 }
 
+/// A copy shares everything.
 #[derive(Clone, Debug)]
 struct Registry<K> {
-    known: HashMap<K, u32>,
+    known: SharedMap<Arc<K>, u32>,
     given: u32,
 }
 
 impl<K> Default for Registry<K> {
     fn default() -> Self {
         Self {
-            known: HashMap::new(),
+            known: SharedMap::new(),
             given: 0,
         }
     }
@@ -98,7 +100,8 @@ pub(crate) struct NextIds<'a> {
 }
 
 impl<'a> NextIds<'a> {
-    pub(crate) fn after(before: &'a Ids) -> Self {
+    /// For a snapshot that is made from nothing: what is not in it is forgotten.
+    pub(crate) fn anew(before: &'a Ids) -> Self {
         let mut next = Ids::default();
         next.routes.given = before.routes.given;
         next.networks.given = before.networks.given;
@@ -108,12 +111,24 @@ impl<'a> NextIds<'a> {
         Self { before, next }
     }
 
+    /// For a snapshot that goes on from the one before: what is to be forgotten is said.
+    pub(crate) fn after(before: &'a Ids) -> Self {
+        let next = before.clone();
+        Self { before, next }
+    }
+
     pub(crate) fn secret(&self) -> &[u8; 32] {
         &self.next.secret.0
     }
 
-    pub(crate) fn route(&mut self, key: RouteKey) -> RouteId {
-        RouteId(self.next.routes.id(key, &self.before.routes))
+    /// The id of a route, and its key to forget it by.
+    pub(crate) fn route(&mut self, key: RouteKey) -> (RouteId, Arc<RouteKey>) {
+        let (key, id) = self.next.routes.id(key, &self.before.routes);
+        (RouteId(id), key)
+    }
+
+    pub(crate) fn forget_route(&mut self, key: &RouteKey) {
+        self.next.routes.known.remove(key);
     }
 
     pub(crate) fn network(&mut self, name: &NetworkName) -> NetworkId {
@@ -121,41 +136,50 @@ impl<'a> NextIds<'a> {
             NetworkName::Host => HOST,
             NetworkName::Port(port) => port.get().into(),
             NetworkName::Netns(name) => {
-                let id = self.next.networks.id(name.clone(), &self.before.networks);
+                let id = self.next.networks.id(name.clone(), &self.before.networks).1;
                 FIRST_NAMED.saturating_add(id)
             }
         })
     }
 
     pub(crate) fn namespace(&mut self, name: &NetnsName) -> NetnsId {
-        let id = self
-            .next
-            .namespaces
-            .id(name.clone(), &self.before.namespaces);
+        let known = &self.before.namespaces;
+        let id = self.next.namespaces.id(name.clone(), known).1;
         NetnsId(FIRST_NAMED.saturating_add(id))
+    }
+
+    pub(crate) fn forget_namespace(&mut self, name: &NetnsName) {
+        self.next.namespaces.known.remove(name);
     }
 
     /// Names of listeners are unique in the gateway.
     pub(crate) fn listener(&mut self, name: &ListenerName) -> ListenerId {
-        ListenerId(self.next.listeners.id(name.clone(), &self.before.listeners))
+        let known = &self.before.listeners;
+        ListenerId(self.next.listeners.id(name.clone(), known).1)
     }
 
-    /// What is not in the snapshot is forgotten.
+    pub(crate) fn forget_listener(&mut self, name: &ListenerName) {
+        self.next.listeners.known.remove(name);
+    }
+
     pub(crate) fn finish(self) -> Ids {
         self.next
     }
 }
 
 impl<K: Hash + Eq> Registry<K> {
-    fn id(&mut self, key: K, before: &Self) -> u32 {
-        let given = &mut self.given;
-        *self.known.entry(key).or_insert_with_key(|key| {
-            before.known.get(key).copied().unwrap_or_else(|| {
-                let fresh = *given;
-                // After four billion the builder of the snapshot refuses the duplicate.
-                *given = given.saturating_add(1);
-                fresh
-            })
-        })
+    fn id(&mut self, key: K, before: &Self) -> (Arc<K>, u32) {
+        let key = Arc::new(key);
+        if let Some(id) = self.known.get(&*key) {
+            return (key, *id);
+        }
+        let id = before.known.get(&*key).copied().unwrap_or_else(|| {
+            let fresh = self.given;
+            // After four billion the builder of the snapshot refuses the duplicate.
+            self.given = self.given.saturating_add(1);
+            fresh
+        });
+        self.known.insert(Arc::clone(&key), id);
+        (key, id)
     }
 }

@@ -25,10 +25,11 @@ pub mod step;
 pub mod tls;
 
 pub use changed::{Changed, changed};
-pub use clashes::{Clash, clashes};
+pub use clashes::{Clash, clashes, clashes_of};
 pub use doubts::doubts;
 pub use ids::Ids;
 pub use misfits::{covers, misfits, own_misfits};
 pub use publish::{
-    Held, NameServers, NamespaceSource, Planned, PlannedListener, Unserved, publish, unserved,
+    Gone, Held, Input, NameServers, NamespaceSource, Planned, PlannedListener, Planner, Running,
+    Unserved, publish, unserved,
 };

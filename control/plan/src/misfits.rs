@@ -3,7 +3,7 @@
 use control_api::{
     Problem, Problems, Severity,
     boot::{Acme, Boot, CertificateName, Challenge, DirectoryName, Protocol},
-    state::{Desired, Network, Terminated},
+    state::{Network, Terminated},
 };
 use engine_core::hostname::HostPattern;
 
@@ -17,20 +17,24 @@ struct Ordered<'a> {
     pointer: String,
 }
 
-/// Warnings of everything that a state document declares and that is not served with a boot file:
+/// Warnings of everything that some networks declare and that is not served with a boot file:
 /// routes without a listener, names that no certificate can be obtained for, and hosts whose TLS is
 /// terminated without one. `covered` says of a host, or of those that nobody declared, whether there
 /// is a certificate by other means than the document's.
-pub fn misfits(
-    desired: &Desired,
+pub fn misfits<'n>(
+    networks: impl Iterator<Item = &'n Network>,
     boot: &Boot,
     covered: impl Fn(Option<&HostPattern>) -> bool,
 ) -> Problems {
     let mut problems = Problems::default();
-    for unserved in unserved(desired, &boot.listeners) {
-        problems.push(Problem::from(&unserved));
+    let networks: Vec<&Network> = networks.collect();
+    for network in &networks {
+        for unserved in unserved(network, &boot.listeners) {
+            problems.push(Problem::from(&unserved));
+        }
     }
-    for (port, network) in &desired.networks {
+    for network in networks {
+        let port = network.port;
         let acme = network.tls.as_ref().and_then(|tls| tls.acme.as_ref());
         for (index, host) in acme.iter().flat_map(|acme| acme.hosts.iter().enumerate()) {
             let ordered = Ordered {
@@ -178,7 +182,10 @@ fn uncertified(
 mod tests {
     use std::collections::BTreeMap;
 
-    use control_api::{boot, state};
+    use control_api::{
+        boot,
+        state::{self, Desired},
+    };
     use serde_json::{Value, json};
 
     use super::*;
@@ -210,7 +217,11 @@ mod tests {
     #[test]
     fn names_that_cannot_be_obtained_are_warned_of() {
         let network = json!({ "tls": { "acme": { "hosts": ["a.example"] } } });
-        let of = |boot: &Boot| told(&misfits(&desired(&network), boot, |_| false));
+        let of = |boot: &Boot| {
+            told(&misfits(desired(&network).networks.values(), boot, |_| {
+                false
+            }))
+        };
         let without = of(&boot(&["http", "https"], ""));
         assert!(
             without[0].starts_with("/1/tls/acme/hosts/0: "),
@@ -225,7 +236,11 @@ mod tests {
         assert!(of(&boot(&["http", "https"], DIRECTORY)).is_empty());
         let network =
             json!({ "tls": { "acme": { "hosts": ["a.example"], "challenge": "tls-alpn-01" } } });
-        let of = |boot: &Boot| told(&misfits(&desired(&network), boot, |_| false));
+        let of = |boot: &Boot| {
+            told(&misfits(desired(&network).networks.values(), boot, |_| {
+                false
+            }))
+        };
         let unproved = of(&boot(&["http"], DIRECTORY));
         assert!(
             unproved[0].contains("tls-alpn-01 cannot prove it"),
@@ -256,9 +271,20 @@ mod tests {
             "tls": { "files": [{ "hosts": ["*.below.example"], "certificate": "/c", "key": "/k" }] },
         });
         let https = boot(&["http", "https"], "");
-        let problems = told(&misfits(&desired(&network), &https, |_| false));
+        let problems = told(&misfits(
+            desired(&network).networks.values(),
+            &https,
+            |_| false,
+        ));
         assert_eq!(problems.len(), 1, "{problems:?}");
         assert!(problems[0].starts_with("/1/routes/0: "), "{problems:?}");
-        assert!(told(&misfits(&desired(&network), &https, |_| true)).is_empty());
+        assert!(
+            told(&misfits(
+                desired(&network).networks.values(),
+                &https,
+                |_| true
+            ))
+            .is_empty()
+        );
     }
 }

@@ -89,12 +89,19 @@ pub fn places(
     owned: &BTreeMap<NetworkKey, Owned>,
     only: Option<&BTreeSet<NetworkKey>>,
 ) -> BTreeMap<NetworkKey, NamespaceSource> {
-    let is_asked = |port: &NetworkKey| only.is_none_or(|only| only.contains(port));
-    let programmed = desired.networks.values().filter(|n| is_programmed(n));
-    let programmed = programmed.filter(|network| is_asked(&network.port));
-    let mut places: BTreeMap<_, _> = programmed.map(|n| (n.port, place_of(n))).collect();
-    for (port, owned) in owned.iter().filter(|(port, _)| is_asked(port)) {
-        places.insert(*port, place_owned(*port, owned));
+    let mut places = BTreeMap::new();
+    let mut note = |port: &NetworkKey| {
+        let network = desired.networks.get(port).filter(|it| is_programmed(it));
+        let owned = owned.get(port).map(|owned| place_owned(*port, owned));
+        let place = owned.or_else(|| network.map(place_of));
+        places.extend(place.map(|place| (*port, place)));
+    };
+    match only {
+        Some(only) => only.iter().for_each(note),
+        None => {
+            desired.networks.keys().for_each(&mut note);
+            owned.keys().for_each(note);
+        }
     }
     places
 }

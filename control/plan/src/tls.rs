@@ -1,5 +1,7 @@
 //! What a state document says of TLS, before certificates and keys come to it.
 
+use std::sync::Arc;
+
 use control_api::state::{
     MinVersion, Network, Route,
     route::{ClientCertificates, Speaks, UpstreamTls},
@@ -40,7 +42,7 @@ pub(crate) fn terms(network: &Network, host: Option<&HostPattern>) -> Policy {
     // All rules of a host that say anything of its clients say the same.
     let mut rules = network.routes.iter();
     let of_host =
-        |route: &&Route| route.host.pattern() == host && route.client_certificates.is_some();
+        |route: &&Arc<Route>| route.host.pattern() == host && route.client_certificates.is_some();
     let clients = rules.find(of_host);
     let clients = clients.and_then(|route| route.client_certificates.as_ref());
     Policy {

@@ -14,7 +14,7 @@ use control_api::{
 };
 use control_http::{ChangeRefused, ChangeRequest};
 use control_plan::{
-    Changed, Clash, changed, clashes, doubts, misfits,
+    Changed, Clash, changed, clashes, clashes_of, doubts, misfits,
     plan::{Plan, place_of},
 };
 use control_store::{CommitError, NewGeneration};
@@ -91,7 +91,7 @@ impl Reconciler {
             dry_run: request.dry_run,
             steps: steps(&planning.plan),
             degraded: Vec::new(),
-            warnings: self.warnings(&accepted),
+            warnings: self.warnings(&request.change, &accepted),
         };
         // Of the others, the status has told.
         let only = accepted.changed.programmed.clone();
@@ -168,9 +168,15 @@ impl Reconciler {
 
     /// What should still be looked at: what `ringway check` would say of the document beside the
     /// boot file, with the certificates in service.
-    fn warnings(&self, accepted: &Accepted) -> Vec<RefusedProblem> {
+    ///
+    /// A whole document is looked at as a whole; of what is changed alone, its network.
+    fn warnings(&self, change: &Change, accepted: &Accepted) -> Vec<RefusedProblem> {
         let is_covered = |host: Option<&HostPattern>| self.is_covered(host);
-        let misfits = misfits(&accepted.desired, &self.boot, is_covered);
+        let networks = &accepted.desired.networks;
+        let misfits = match change.network() {
+            None => misfits(networks.values(), &self.boot, is_covered),
+            Some(key) => misfits(networks.get(&key).into_iter(), &self.boot, is_covered),
+        };
         let doubts = doubts(&accepted.desired, Some(&accepted.changed.programmed));
         let warnings = accepted.warnings.iter().chain(misfits.iter());
         let warnings = warnings.chain(doubts.iter());
@@ -191,7 +197,10 @@ impl Reconciler {
         let problems = left_out.iter();
         let problems = problems.flat_map(|it| it.taken_by(&desired, &self.desired));
         problems.for_each(|problem| taken.push(problem));
-        let clashes = clashes(&desired, &self.boot.listeners);
+        let changed = changed(&self.desired, &desired);
+        let networks = changed.programmed.iter();
+        let networks = networks.filter_map(|key| desired.networks.get(key));
+        let clashes = clashes_of(networks, &self.boot.listeners);
         let clashes = clashes.iter().map(Clash::of_document);
         clashes.for_each(|problem| taken.push(as_written(problem, &request.change)));
         if taken.refuse() {
@@ -199,13 +208,12 @@ impl Reconciler {
         }
         // Hosts of theirs are free.
         let is_freed = left_out.len() < self.left_out.len();
-        let changed = changed(&self.desired, &desired);
         // Always tried: a listener may lead to a network that goes.
         let prepared = if changed.is_routed || is_freed {
-            let previous = Some(self.engine.snapshot());
+            let running = Some(self.engine.publication());
             let prepared = self
                 .publisher
-                .prepare(&desired, &left_out, &self.boot.listeners, previous)
+                .prepare(&desired, &left_out, &self.boot.listeners, running)
                 .map_err(EditError::Problems)?;
             Some(prepared)
         } else {
@@ -305,7 +313,8 @@ impl Reconciler {
         self.pending.clone_from(&scope);
         self.desired = Arc::new(desired);
         self.left_out = left_out;
-        self.standing = Standing::of(&self.desired, &self.boot.listeners);
+        self.standing
+            .take_up(&self.desired, &scope, &self.boot.listeners);
         self.show();
         Begun {
             before,
@@ -363,7 +372,7 @@ impl Reconciler {
         self.count();
         let clients = self.engine.take_clients();
         self.networks.hand_over(&clients, &self.desired, &leaving);
-        let gone = before.networks.keys();
+        let gone = scope.iter();
         self.networks
             .part_with(gone.filter(|port| !self.desired.networks.contains_key(port)));
         self.pending.clear();
@@ -394,10 +403,10 @@ impl Reconciler {
         }
         let mut next = self.boot.clone();
         crate::serve::adopt(&mut next, &boot);
-        let previous = Some(self.engine.snapshot());
+        let running = Some(self.engine.publication());
         let prepared =
             self.publisher
-                .prepare(&self.desired, &self.left_out, &next.listeners, previous)?;
+                .prepare(&self.desired, &self.left_out, &next.listeners, running)?;
         self.boot = next;
         self.boot_state = BootState::default();
         self.standing = Standing::of(&self.desired, &self.boot.listeners);

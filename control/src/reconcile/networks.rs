@@ -21,6 +21,7 @@ use control_plan::{
     sample::Delta,
 };
 use control_store::{ReadError, Store};
+use rpds::RedBlackTreeMapSync;
 use tokio::sync::broadcast;
 
 use super::{
@@ -44,7 +45,7 @@ pub(crate) struct Networks {
     pub(super) peers: Peers,
     pub(super) owners: Owners,
     /// Devices as they were observed last.
-    pub(super) devices: BTreeMap<NetworkKey, DeviceStatus>,
+    pub(super) devices: RedBlackTreeMapSync<NetworkKey, DeviceStatus>,
     /// What is set in the devices, as of the last sample.
     pub(super) settings: BTreeMap<NetworkKey, u64>,
     pub(super) reconciles: Reconciles,
@@ -77,12 +78,12 @@ impl Networks {
             degraded: Degraded::default(),
             peers: Peers::new(now),
             owners: Owners::of(desired),
-            devices: BTreeMap::new(),
+            devices: RedBlackTreeMapSync::new_sync(),
             settings: BTreeMap::new(),
             reconciles: Reconciles::default(),
             withdrawn: BTreeMap::new(),
         };
-        networks.known.settle(desired, &BTreeSet::new());
+        networks.known.settle(desired, desired.networks.keys());
         networks.remember_peers()?;
         Ok(networks)
     }

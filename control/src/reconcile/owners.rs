@@ -1,23 +1,27 @@
 //! Which peer is behind an address of a network, and who the network is to its peers.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+use std::{collections::BTreeMap, net::IpAddr};
+
+use control_api::{
+    place::NetworkKey,
+    state::{self, Desired, PublicKey},
 };
-
-use control_api::place::NetworkKey;
-
-use control_api::state::{self, Desired, PublicKey};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use prefix_trie::PrefixMap;
+use rpds::RedBlackTreeMapSync;
 
 /// Every network with a device.
 #[derive(Default)]
-pub(crate) struct Owners(BTreeMap<NetworkKey, Network>);
+pub(crate) struct Owners {
+    networks: BTreeMap<NetworkKey, Network>,
+    public_keys: PublicKeys,
+}
 
-/// The network's key, and its allowed prefixes, each with the peer that it is sent to.
+/// Who each network is to its peers. A clone shares everything.
+pub(crate) type PublicKeys = RedBlackTreeMapSync<NetworkKey, PublicKey>;
+
+/// The allowed prefixes of a network, each with the peer that it is sent to.
 struct Network {
-    public_key: PublicKey,
     v4: PrefixMap<Ipv4Net, PublicKey>,
     v6: PrefixMap<Ipv6Net, PublicKey>,
 }
@@ -25,30 +29,47 @@ struct Network {
 impl Owners {
     /// Those of a desired state.
     pub(crate) fn of(desired: &Desired) -> Self {
-        let networks = desired.networks.iter();
-        let networks = networks.filter_map(|(port, network)| Some((*port, Network::of(network)?)));
-        Self(networks.collect())
+        let mut owners = Self::default();
+        owners.take_up(desired, desired.networks.keys());
+        owners
     }
 
     /// Takes up a new desired state that is another one in these networks only: deriving a key takes
     /// too long to do it for all of them.
-    pub(crate) fn take_up(&mut self, desired: &Desired, changed: &BTreeSet<NetworkKey>) {
-        for port in changed {
-            match desired.networks.get(port).and_then(Network::of) {
-                Some(network) => drop(self.0.insert(*port, network)),
-                None => drop(self.0.remove(port)),
+    pub(crate) fn take_up<'n>(
+        &mut self,
+        desired: &Desired,
+        changed: impl IntoIterator<Item = &'n NetworkKey>,
+    ) {
+        for key in changed {
+            let network = desired.networks.get(key);
+            let public_key = network.and_then(|network| network.public_key());
+            match network.and_then(Network::of).zip(public_key) {
+                Some((network, public_key)) => {
+                    self.networks.insert(*key, network);
+                    self.public_keys.insert_mut(*key, public_key);
+                }
+                None => {
+                    self.networks.remove(key);
+                    self.public_keys.remove_mut(key);
+                }
             }
         }
     }
 
     /// Who a network is to its peers. Deriving a key takes too long to do it at every look.
     pub(crate) fn public_key(&self, network: NetworkKey) -> Option<PublicKey> {
-        Some(self.0.get(&network)?.public_key)
+        self.public_keys.get(&network).copied()
+    }
+
+    /// Who all networks are to their peers.
+    pub(crate) fn public_keys(&self) -> &PublicKeys {
+        &self.public_keys
     }
 
     /// The peer that packets to an address are sent to: the one with the longest prefix.
     pub(crate) fn peer(&self, network: NetworkKey, address: IpAddr) -> Option<PublicKey> {
-        let prefixes = self.0.get(&network)?;
+        let prefixes = self.networks.get(&network)?;
         match address {
             IpAddr::V4(address) => {
                 let found = prefixes.v4.get_lpm(&Ipv4Net::from(address));
@@ -67,7 +88,6 @@ impl Network {
     fn of(network: &state::Network) -> Option<Self> {
         let wireguard = network.wireguard.as_ref()?;
         let mut prefixes = Self {
-            public_key: network.public_key()?,
             v4: PrefixMap::new(),
             v6: PrefixMap::new(),
         };
@@ -85,12 +105,14 @@ impl Network {
 
 impl std::fmt::Debug for Owners {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Owners of {} networks", self.0.len())
+        write!(f, "Owners of {} networks", self.networks.len())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use control_api::state;
     use serde_json::json;
 

@@ -1,6 +1,6 @@
 //! What the peers of all networks did since they were looked at last.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use control_api::{
     answer::{CONNECTED_SECONDS, Happening},
@@ -8,6 +8,7 @@ use control_api::{
     state::PublicKey,
 };
 use control_plan::sample::{Delta, Raw};
+use rpds::RedBlackTreeMapSync;
 
 /// One look at a peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,16 +34,24 @@ pub(crate) struct Seen {
 pub(crate) struct Peers {
     /// Handshakes before this are nobody's news: somebody else told of them.
     since: Duration,
-    networks: BTreeMap<NetworkKey, BTreeMap<PublicKey, Seen>>,
+    networks: SeenPeers,
 }
+
+/// What is known of the peers of each network. A clone shares everything.
+pub(crate) type SeenPeers = RedBlackTreeMapSync<NetworkKey, Arc<BTreeMap<PublicKey, Seen>>>;
 
 impl Peers {
     /// Nobody yet, at this time since the Unix epoch.
     pub(crate) fn new(since: Duration) -> Self {
         Self {
             since,
-            networks: BTreeMap::new(),
+            networks: SeenPeers::new_sync(),
         }
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> &SeenPeers {
+        &self.networks
     }
 
     /// Takes over what the accounts know of a peer.
@@ -62,7 +71,9 @@ impl Peers {
             total,
             is_connected: false,
         };
-        self.networks.entry(network).or_default().insert(peer, seen);
+        let mut peers = self.networks.get(&network).cloned().unwrap_or_default();
+        Arc::make_mut(&mut peers).insert(peer, seen);
+        self.networks.insert_mut(network, peers);
     }
 
     /// Takes in one look at all peers of a network, and tells what happened. Peers that are gone
@@ -74,7 +85,8 @@ impl Peers {
         now: Duration,
     ) -> Vec<Happening> {
         let mut news = Vec::new();
-        let peers = self.networks.entry(network).or_default();
+        let mut all = self.networks.get(&network).cloned().unwrap_or_default();
+        let peers = Arc::make_mut(&mut all);
         for (peer, seen) in peers.iter_mut() {
             if seen.is_connected && !looks.contains_key(peer) {
                 seen.is_connected = false;
@@ -106,6 +118,7 @@ impl Peers {
                 (false, _) | (true, true) => {}
             }
         }
+        self.networks.insert_mut(network, all);
         news
     }
 

@@ -1,24 +1,27 @@
 //! What the workers route by: from the desired state and the namespaces as they are now.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::SystemTime};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+    time::SystemTime,
+};
 
 use anyhow::Context as _;
 use control_api::{Problems, boot::Listener, state::Desired};
 use control_kernel::{Linux, linux::Refusal};
-use control_plan::{Held, Ids, NameServers, NamespaceSource, Planned, PlannedListener, publish};
+use control_plan::{
+    Held, Ids, Input, NameServers, NamespaceSource, Planned, PlannedListener, Planner, Running,
+};
 use control_store::Store;
 use engine::{Engine, Publication};
-use engine_core::{
-    ids::{Generation, NetworkId},
-    shared_map::SharedMap,
-    snapshot::Snapshot,
-};
+use engine_core::ids::{Generation, NetnsId, NetworkId};
 use engine_sys::netns::Identity;
 use rustls::crypto::ring;
 
 use super::{
     LeftOut, Reconciler, resolv_conf,
-    tls::{Failure, Tls},
+    tls::{Failed, Tls},
 };
 use crate::ports::{Ports, Unbound};
 
@@ -29,7 +32,7 @@ const REMEMBERED_MAX: usize = 64;
 /// Gives out publications, and knows what each of them stands for.
 #[derive(Debug)]
 pub(crate) struct Publisher {
-    ids: Ids,
+    planner: Planner,
     tls: Tls,
     /// How many there were: the engine's own generation.
     count: u64,
@@ -42,7 +45,12 @@ pub(crate) struct Publisher {
     ports: Ports,
     /// The listeners of the last publication, those without a port among them.
     listeners: Vec<PlannedListener>,
-    /// The host's name servers, where a network goes by them.
+    /// Which namespace each of the running publication is.
+    sources: BTreeMap<NetnsId, NamespaceSource>,
+    /// Those whose absence was said in publications before one that is made from nothing.
+    known_missing: BTreeSet<NamespaceSource>,
+    /// The networks that go by the host's name servers, and these where there are any such networks.
+    by_host: BTreeSet<NetworkId>,
     of_host: Option<Arc<[SocketAddr]>>,
     /// Those that workers hold and whose names are gone, and why they cannot be had any more.
     gone: BTreeMap<NamespaceSource, String>,
@@ -52,7 +60,10 @@ pub(crate) struct Publisher {
 #[derive(Debug)]
 pub(crate) struct Prepared {
     planned: Planned,
-    ids: Ids,
+    /// What the publication after it goes on from.
+    next: Planner,
+    /// What the workers run.
+    running: Publication,
 }
 
 impl Publisher {
@@ -70,7 +81,7 @@ impl Publisher {
         let secret = store.secret("cookies", drawn).wait();
         let secret = secret.context("keeping the secret of cookies")?;
         Ok(Self {
-            ids: Ids::with_secret(secret),
+            planner: Planner::new(Ids::with_secret(secret)),
             tls,
             count: 0,
             generations: BTreeMap::new(),
@@ -78,6 +89,9 @@ impl Publisher {
             missing: BTreeMap::new(),
             ports,
             listeners: Vec::new(),
+            sources: BTreeMap::new(),
+            known_missing: BTreeSet::new(),
+            by_host: BTreeSet::new(),
             of_host: None,
             gone: BTreeMap::new(),
         })
@@ -88,7 +102,8 @@ impl Publisher {
         self.tls.rotate_tickets(SystemTime::now());
     }
 
-    /// Makes the snapshot of a desired state, and of what is left out of it.
+    /// Plans the publication of a desired state, and of what is left out of it. It goes on from what the
+    /// workers run, where that is what was published last.
     ///
     /// # Errors
     /// Every listener that leads to a network that the state does not have.
@@ -97,13 +112,31 @@ impl Publisher {
         desired: &Desired,
         left_out: &[LeftOut],
         listeners: &[Listener],
-        previous: Option<&Snapshot>,
+        running: Option<Publication>,
     ) -> Result<Prepared, Problems> {
-        let mut ids = self.ids.clone();
         let generation = Generation(self.count + 1);
         let held: Vec<Held> = left_out.iter().map(LeftOut::held).collect();
-        let planned = publish(desired, &held, listeners, &mut ids, generation, previous)?;
-        Ok(Prepared { planned, ids })
+        let (planned, next) = self.planner.plan(Input {
+            desired,
+            held: &held,
+            listeners,
+            generation,
+            running: running.as_ref().map(|running| Running {
+                snapshot: &running.snapshot,
+                http: &running.http,
+            }),
+        })?;
+        let running = running.unwrap_or_default();
+        Ok(Prepared {
+            planned,
+            next,
+            running,
+        })
+    }
+
+    /// Has the next publication made from nothing: for namespaces as they are then.
+    pub(crate) fn begin_anew(&mut self) {
+        self.planner.forget();
     }
 
     /// Opens the namespaces of a publication that stands for a desired generation. One that cannot
@@ -114,47 +147,90 @@ impl Publisher {
         desired: u64,
         kernel: &mut Linux,
     ) -> Publication {
-        let Prepared { planned, ids } = prepared;
-        self.ids = ids;
+        let Prepared {
+            planned,
+            next,
+            running,
+        } = prepared;
+        self.planner = next;
         self.count = planned.snapshot.generation().0;
         self.generations.insert(self.count, desired);
         while self.generations.len() > REMEMBERED_MAX {
             self.generations.pop_first();
         }
-        let mut namespaces = SharedMap::new();
-        let mut missing = BTreeMap::new();
-        self.held.clear();
-        for (id, source) in planned.namespaces {
-            match kernel.namespace(&source) {
-                Ok(netns) => {
-                    self.held.insert(source, netns.identity());
-                    namespaces.insert(id, netns);
-                }
-                Err(error) => {
-                    let error = why(error);
-                    if !self.missing.contains_key(&source) {
-                        tracing::error!(error, "the networks of this namespace cannot be reached");
-                    }
-                    missing.insert(source, error);
-                }
+        let mut publication = match planned.gone {
+            Some(_) => running,
+            None => self.from_nothing(),
+        };
+        publication.snapshot = planned.snapshot;
+        publication.http = planned.http;
+        let gone = planned.gone.as_ref();
+        self.tls.take_up(&mut publication.tls, planned.tls, gone);
+        let gone = planned.gone.unwrap_or_default();
+        for id in gone.namespaces {
+            publication.namespaces.remove(&id);
+            if let Some(source) = self.sources.remove(&id) {
+                self.held.remove(&source);
+                self.missing.remove(&source);
             }
         }
-        self.missing = missing;
+        for (id, source) in planned.namespaces {
+            self.open_namespace(&mut publication, (id, source), kernel);
+        }
+        for network in &gone.name_servers {
+            self.by_host.remove(network);
+            publication.name_servers.remove(network);
+        }
+        self.take_name_servers(&mut publication, planned.name_servers);
         self.gone.clear();
         self.listeners = planned.listeners;
         let (listeners, sockets) = self.ports.settle(&self.listeners, |place| {
             kernel.namespace(place).map_err(why)
         });
         let listeners = listeners.into_iter().map(|it| (it.id, Arc::new(it)));
-        let name_servers = self.name_servers(planned.name_servers);
-        Publication {
-            snapshot: planned.snapshot,
-            http: planned.http,
-            tls: self.tls.publication(planned.tls),
-            namespaces,
-            name_servers,
-            listeners: listeners.collect(),
-            sockets,
+        publication.listeners = listeners.collect();
+        publication.sockets = sockets;
+        publication
+    }
+
+    /// A publication that nothing is in. What was said of namespaces that are missing is remembered.
+    fn from_nothing(&mut self) -> Publication {
+        self.held.clear();
+        self.sources.clear();
+        self.by_host.clear();
+        self.known_missing = std::mem::take(&mut self.missing).into_keys().collect();
+        Publication::default()
+    }
+
+    fn open_namespace(
+        &mut self,
+        publication: &mut Publication,
+        (id, source): (NetnsId, NamespaceSource),
+        kernel: &mut Linux,
+    ) {
+        self.sources.insert(id, source.clone());
+        match kernel.namespace(&source) {
+            Ok(netns) => {
+                self.missing.remove(&source);
+                self.known_missing.remove(&source);
+                self.held.insert(source, netns.identity());
+                let is_held = publication.namespaces.get(&id);
+                let is_held = is_held.is_some_and(|held| held.identity() == netns.identity());
+                if !is_held {
+                    publication.namespaces.insert(id, netns);
+                }
+            }
+            Err(error) => {
+                let error = why(error);
+                let is_known =
+                    self.missing.contains_key(&source) || self.known_missing.contains(&source);
+                if !is_known {
+                    tracing::error!(error, "the networks of this namespace cannot be reached");
+                }
+                self.held.remove(&source);
+                publication.namespaces.remove(&id);
+                self.missing.insert(source, error);
+            }
         }
     }
 
@@ -169,18 +245,29 @@ impl Publisher {
     }
 
     /// Who is asked for the names of each network's targets, as the host says now where it has the say.
-    fn name_servers(
+    fn take_name_servers(
         &mut self,
+        publication: &mut Publication,
         planned: BTreeMap<NetworkId, NameServers>,
-    ) -> SharedMap<NetworkId, Arc<[SocketAddr]>> {
-        let needs_host = planned.values().any(|it| *it == NameServers::Host);
-        self.of_host = needs_host.then(|| resolv_conf::name_servers().into());
-        let of_host = self.of_host.clone().unwrap_or_default();
-        let servers = planned.into_iter().map(|(id, servers)| match servers {
-            NameServers::Declared(servers) => (id, servers.into()),
-            NameServers::Host => (id, Arc::clone(&of_host)),
-        });
-        servers.collect()
+    ) {
+        for (id, servers) in planned {
+            let servers: Arc<[SocketAddr]> = match servers {
+                NameServers::Declared(servers) => servers.into(),
+                NameServers::Host => {
+                    self.by_host.insert(id);
+                    let of_host = self.of_host.take();
+                    let of_host = of_host.unwrap_or_else(|| resolv_conf::name_servers().into());
+                    Arc::clone(self.of_host.insert(of_host))
+                }
+            };
+            let is_same = |held: &Arc<[SocketAddr]>| **held == *servers;
+            if !publication.name_servers.get(&id).is_some_and(is_same) {
+                publication.name_servers.insert(id, servers);
+            }
+        }
+        if self.by_host.is_empty() {
+            self.of_host = None;
+        }
     }
 
     /// Notes that what the workers run stands for another desired generation, too: nothing in it
@@ -216,7 +303,7 @@ impl Publisher {
     }
 
     /// What of the TLS of the last publication could not be made, and is served to nobody.
-    pub(super) fn tls_failures(&self) -> &[Failure] {
+    pub(super) fn tls_failures(&self) -> &BTreeMap<Failed, String> {
         self.tls.failures()
     }
 
@@ -238,13 +325,11 @@ impl Publisher {
 impl Reconciler {
     /// Publishes the state once more for the namespaces as they are now.
     pub(super) fn republish(&mut self) {
-        let previous = Some(self.engine.snapshot());
-        let prepared = self.publisher.prepare(
-            &self.desired,
-            &self.left_out,
-            &self.boot.listeners,
-            previous,
-        );
+        self.publisher.begin_anew();
+        let running = Some(self.engine.publication());
+        let prepared =
+            self.publisher
+                .prepare(&self.desired, &self.left_out, &self.boot.listeners, running);
         match prepared {
             Ok(prepared) => self.hand_out(prepared),
             // It was published before with the same listeners.

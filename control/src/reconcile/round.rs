@@ -84,7 +84,7 @@ impl Networks {
         self.note_devices(&places, &observed.actual);
         // Nothing is looked at any longer where nothing is to be.
         for network in scope.iter().filter(|network| !places.contains_key(network)) {
-            self.devices.remove(network);
+            self.devices.remove_mut(network);
             self.settings.remove(network);
         }
     }
@@ -95,9 +95,9 @@ impl Networks {
             match actual.and_then(|actual| actual.device.as_ref()) {
                 Some(device) => {
                     let status = device_status(*network, device);
-                    self.devices.insert(*network, status);
+                    self.devices.insert_mut(*network, status);
                 }
-                None => drop(self.devices.remove(network)),
+                None => drop(self.devices.remove_mut(network)),
             }
         }
     }
@@ -125,8 +125,8 @@ impl Networks {
         if !plan.is_empty() {
             self.look_again(desired, &scope);
         }
-        let failed: BTreeSet<NetworkKey> = failures.keys().copied().collect();
-        self.known.settle(desired, &failed);
+        let taken_up = scope.iter().filter(|it| !failures.contains_key(it));
+        self.known.settle(desired, taken_up);
         self.reconciles.rounds += 1;
         self.reconciles.failures += u64::from(!failures.is_empty());
         self.reconciles.last_seconds = began.elapsed().as_secs_f64();

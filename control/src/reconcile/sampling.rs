@@ -81,7 +81,7 @@ impl Networks {
             let nobody = BTreeMap::new();
             let news = self.peers.look(*network, &nobody, unix_now());
             self.news.tell(news);
-            self.devices.remove(network);
+            self.devices.remove_mut(network);
             self.settings.remove(network);
         }
     }

@@ -1,9 +1,13 @@
 //! What TLS is ended with, over all publications.
 
-use std::{collections::HashMap, sync::Arc, time::SystemTime};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use anyhow::Context as _;
-use control_plan::tls;
+use control_plan::{Gone, tls};
 use engine::{Origin, Speech, Termination};
 use engine_core::ids::RouteId;
 use engine_tls::{
@@ -22,19 +26,16 @@ pub(crate) struct Tls {
     others: Arc<ServerTlsConfig>,
     /// Those of the last publication. One that stays as it is stays the same, so that its
     /// connections are used on.
-    origins: HashMap<RouteId, (tls::Origin, Arc<Origin>)>,
-    failures: Vec<Failure>,
+    origins: Origins,
+    /// What of the last publication could not be made, and is served to nobody; and why.
+    failures: BTreeMap<Failed, String>,
 }
 
-/// A part of a publication that could not be made, and is served to nobody.
-#[derive(Clone, Debug)]
-pub(crate) struct Failure {
-    pub(super) of: Failed,
-    pub(super) why: String,
-}
+/// How the targets of routes are spoken with, each as it is declared and as it was made.
+type Origins = HashMap<RouteId, (tls::Origin, Arc<Origin>)>;
 
-/// Which part.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A part of a publication.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Failed {
     /// TLS of a host's clients.
     Host(String),
@@ -66,21 +67,44 @@ impl Tls {
             policies,
             others,
             origins: HashMap::new(),
-            failures: Vec::new(),
+            failures: BTreeMap::new(),
         })
     }
 
-    /// What the workers are to end TLS with. A name or a route whose part cannot be made is served to
-    /// nobody, and noted among [`Tls::failures`].
-    pub(super) fn publication(&mut self, planned: tls::Tls) -> engine::Tls {
+    /// Begins with a publication in which nothing is said yet.
+    fn begin(&mut self, publication: &mut engine::Tls) {
         self.failures.clear();
-        let mut publication = engine::Tls::default();
         publication.answer_challenges(Arc::clone(&self.others));
-        let others = match &planned.others {
-            None => Termination::On(Arc::clone(&self.others)),
-            Some(policy) => self.termination("*", policy),
+        publication.terminate_others(Termination::On(Arc::clone(&self.others)));
+    }
+
+    /// Has the workers end TLS as it is planned. A name or a route whose part cannot be made is served to
+    /// nobody, and noted among [`Tls::failures`]. Without anything that is gone, the publication is made
+    /// from nothing.
+    pub(super) fn take_up(
+        &mut self,
+        publication: &mut engine::Tls,
+        planned: tls::Tls,
+        gone: Option<&Gone>,
+    ) {
+        let mut had = match gone {
+            Some(gone) => self.take_out(publication, gone),
+            None => {
+                self.begin(publication);
+                std::mem::take(&mut self.origins)
+            }
         };
-        publication.terminate_others(others);
+        let others = match &planned.others {
+            None if !gone.is_some_and(|gone| gone.others) => None,
+            None => {
+                self.failures.remove(&Failed::Host("*".to_owned()));
+                Some(Termination::On(Arc::clone(&self.others)))
+            }
+            Some(policy) => Some(self.termination("*", policy)),
+        };
+        if let Some(others) = others {
+            publication.terminate_others(others);
+        }
         for (pattern, policy) in planned.names {
             let termination = self.termination(&pattern, &policy);
             publication.terminate(pattern, termination);
@@ -88,34 +112,58 @@ impl Tls {
         for pattern in planned.refused {
             publication.terminate(pattern, Termination::Failed);
         }
-        let mut before = std::mem::take(&mut self.origins);
         for (route, declared) in planned.origins {
-            let same = before.remove(&route).filter(|(old, _)| *old == declared);
-            let made = same.map_or_else(|| origin(&declared).map(Arc::new), |(_, old)| Ok(old));
-            match made {
-                Ok(origin) => {
-                    publication.set_origin(route, Speech::As(Arc::clone(&origin)));
-                    self.origins.insert(route, (declared, origin));
-                }
-                Err(error) => {
-                    let error = format!("{:#}", anyhow::Error::from(error));
-                    tracing::error!(%route, error, "the targets of this route cannot be spoken with");
-                    publication.set_origin(route, Speech::Failed);
-                    let why = format!("TLS with the targets cannot be set up: {error}");
-                    self.failures.push(Failure {
-                        of: Failed::Targets(route),
-                        why,
-                    });
-                }
+            self.speak(publication, route, declared, &mut had);
+        }
+    }
+
+    /// Takes out what is not so any more. The answer is how targets were spoken with.
+    fn take_out(&mut self, publication: &mut engine::Tls, gone: &Gone) -> Origins {
+        for pattern in &gone.names {
+            publication.pass(pattern);
+            self.failures.remove(&Failed::Host(pattern.to_string()));
+        }
+        let had = gone.origins.iter().filter_map(|route| {
+            publication.remove_origin(*route);
+            self.failures.remove(&Failed::Targets(*route));
+            Some((*route, self.origins.remove(route)?))
+        });
+        had.collect()
+    }
+
+    /// Has the targets of a route spoken with as it is declared; as before, where that was declared alike.
+    fn speak(
+        &mut self,
+        publication: &mut engine::Tls,
+        route: RouteId,
+        declared: tls::Origin,
+        had: &mut Origins,
+    ) {
+        let same = had.remove(&route).filter(|(old, _)| *old == declared);
+        let made = same.map_or_else(|| origin(&declared).map(Arc::new), |(_, old)| Ok(old));
+        match made {
+            Ok(origin) => {
+                publication.set_origin(route, Speech::As(Arc::clone(&origin)));
+                self.failures.remove(&Failed::Targets(route));
+                self.origins.insert(route, (declared, origin));
+            }
+            Err(error) => {
+                let error = format!("{:#}", anyhow::Error::from(error));
+                tracing::error!(%route, error, "the targets of this route cannot be spoken with");
+                publication.set_origin(route, Speech::Failed);
+                let why = format!("TLS with the targets cannot be set up: {error}");
+                self.failures.insert(Failed::Targets(route), why);
             }
         }
-        publication
     }
 
     /// How TLS of a host ends.
     fn termination(&mut self, host: impl ToString, policy: &Policy) -> Termination {
         match self.policies.terms(policy) {
-            Ok(terms) => Termination::On(terms),
+            Ok(terms) => {
+                self.failures.remove(&Failed::Host(host.to_string()));
+                Termination::On(terms)
+            }
             Err(error) => {
                 let (host, error) = (
                     host.to_string(),
@@ -123,17 +171,14 @@ impl Tls {
                 );
                 tracing::error!(host, error, "TLS of this host cannot be terminated");
                 let why = format!("TLS of {host} is refused, because it cannot be set up: {error}");
-                self.failures.push(Failure {
-                    of: Failed::Host(host),
-                    why,
-                });
+                self.failures.insert(Failed::Host(host), why);
                 Termination::Failed
             }
         }
     }
 
     /// What of the last publication could not be made.
-    pub(super) fn failures(&self) -> &[Failure] {
+    pub(super) fn failures(&self) -> &BTreeMap<Failed, String> {
         &self.failures
     }
 
@@ -173,6 +218,12 @@ mod tests {
 
     use super::*;
 
+    fn publication(tls: &mut Tls, planned: tls::Tls) -> engine::Tls {
+        let mut publication = engine::Tls::default();
+        tls.take_up(&mut publication, planned, None);
+        publication
+    }
+
     #[test]
     fn a_ticket_key_is_replaced_when_it_is_due_and_not_before() {
         let tls = Tls::new(Certificates::default(), 16 * 1024).unwrap();
@@ -204,16 +255,13 @@ mod tests {
             origins: vec![(RouteId(7), origin)],
             ..tls::Tls::default()
         };
-        let publication = tls.publication(planned);
-        assert!(matches!(
-            publication.origin(RouteId(7)),
-            Some(Speech::Failed)
-        ));
-        let failed: Vec<Failed> = tls.failures().iter().map(|it| it.of.clone()).collect();
+        let made = publication(&mut tls, planned);
+        assert!(matches!(made.origin(RouteId(7)), Some(Speech::Failed)));
+        let failed: Vec<Failed> = tls.failures().keys().cloned().collect();
         let host = |name: &str| Failed::Host(name.to_owned());
         let expected = [host("*"), host("a.example"), Failed::Targets(RouteId(7))];
         assert_eq!(failed, expected);
-        tls.publication(tls::Tls::default());
+        publication(&mut tls, tls::Tls::default());
         assert!(tls.failures().is_empty());
     }
 
@@ -229,7 +277,7 @@ mod tests {
                 origins: vec![(RouteId(1), declared)],
                 ..tls::Tls::default()
             };
-            match tls.publication(planned).origin(RouteId(1)) {
+            match publication(&mut tls, planned).origin(RouteId(1)) {
                 Some(Speech::As(origin)) => Arc::clone(origin),
                 other => panic!("{other:?}"),
             }

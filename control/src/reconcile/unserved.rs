@@ -6,7 +6,7 @@ use control_api::{
     answer::{CertificateState, CertificateStatus, Degradation, Reason},
     boot::{Listener, Protocol},
     place::{NetworkKey, NetworkName},
-    state::{Desired, Terminated},
+    state::{Desired, Network, Terminated},
 };
 use control_plan::{NamespaceSource, Unserved, plan::place_of, unserved};
 use control_store::Health as StoreHealth;
@@ -15,58 +15,92 @@ use engine_core::{
     snapshot::{Route, Snapshot, Target},
 };
 
-use super::{
-    LeftOut, Reconciler,
-    clock::unix_now,
-    tls::{Failed, Failure},
-};
+use super::{LeftOut, Reconciler, clock::unix_now, tls::Failed};
 use crate::ports::Unbound;
 
 /// What only changes with the desired state and the boot file.
 #[derive(Debug, Default)]
 pub(super) struct Standing {
+    /// Networks of which something is not served.
+    networks: BTreeMap<NetworkKey, OfNetwork>,
+}
+
+/// What of a network is not served.
+#[derive(Debug)]
+struct OfNetwork {
     /// What no listener leads to.
     unserved: Vec<Unserved>,
     /// Hosts whose TLS is terminated and that no source of certificates is declared for.
-    unsourced: Vec<(NetworkKey, Option<HostPattern>)>,
+    unsourced: Vec<Option<HostPattern>>,
 }
 
 impl Standing {
     pub(super) fn of(desired: &Desired, listeners: &[Listener]) -> Self {
+        let mut standing = Self::default();
+        standing.take_up(desired, desired.networks.keys(), listeners);
+        standing
+    }
+
+    /// Takes up a state that is another one in some networks alone.
+    pub(super) fn take_up<'n>(
+        &mut self,
+        desired: &Desired,
+        networks: impl IntoIterator<Item = &'n NetworkKey>,
+        listeners: &[Listener],
+    ) {
+        for key in networks {
+            let found = desired.networks.get(key);
+            let found = found.and_then(|network| OfNetwork::of(network, listeners));
+            match found {
+                Some(found) => drop(self.networks.insert(*key, found)),
+                None => drop(self.networks.remove(key)),
+            }
+        }
+    }
+
+    fn unserved(&self) -> impl Iterator<Item = &Unserved> {
+        let networks = self.networks.values();
+        networks.flat_map(|network| &network.unserved)
+    }
+
+    fn unsourced(&self) -> impl Iterator<Item = (NetworkKey, Option<&HostPattern>)> {
+        let networks = self.networks.iter();
+        networks.flat_map(|(key, network)| {
+            let hosts = network.unsourced.iter();
+            hosts.map(|host| (*key, host.as_ref()))
+        })
+    }
+}
+
+impl OfNetwork {
+    /// `None` where all is served.
+    fn of(network: &Network, listeners: &[Listener]) -> Option<Self> {
         let terminates = |protocol: Protocol| match protocol {
             Protocol::Tls | Protocol::Https => true,
             Protocol::Tcp | Protocol::Http => false,
         };
-        let everywhere = listeners.iter().any(|it| terminates(it.protocol));
         // Where there is no listener, that is reason enough.
-        let is_reached = |port: &NetworkKey| {
-            let own = desired.networks.get(port).into_iter();
-            let mut own = own.flat_map(|network| network.listeners.values());
-            everywhere || own.any(|it| terminates(it.protocol))
-        };
-        let mut unsourced = unsourced(desired);
-        unsourced.retain(|(port, _)| is_reached(port));
-        Self {
-            unserved: unserved(desired, listeners),
+        let everywhere = listeners.iter().any(|it| terminates(it.protocol));
+        let mut own = network.listeners.values();
+        let is_reached = everywhere || own.any(|it| terminates(it.protocol));
+        let unsourced = is_reached.then(|| unsourced(network)).unwrap_or_default();
+        let unserved = unserved(network, listeners);
+        let is_something = !unserved.is_empty() || !unsourced.is_empty();
+        is_something.then_some(Self {
+            unserved,
             unsourced,
-        }
+        })
     }
 }
 
-fn unsourced(desired: &Desired) -> Vec<(NetworkKey, Option<HostPattern>)> {
-    let networks = desired.networks.iter();
-    let hosts = networks.flat_map(|(port, network)| {
-        let sourced: BTreeSet<&HostPattern> =
-            network.tls.iter().flat_map(|tls| tls.hosts()).collect();
-        let terminated = Terminated::of(network);
-        let hosts: BTreeSet<Option<HostPattern>> = terminated
-            .hosts()
-            .filter(|host| host.is_none_or(|host| !sourced.contains(host)))
-            .map(|host| host.cloned())
-            .collect();
-        hosts.into_iter().map(|host| (*port, host))
-    });
-    hosts.collect()
+fn unsourced(network: &Network) -> Vec<Option<HostPattern>> {
+    let sourced: BTreeSet<&HostPattern> = network.tls.iter().flat_map(|tls| tls.hosts()).collect();
+    let terminated = Terminated::of(network);
+    let hosts: BTreeSet<Option<&HostPattern>> = terminated
+        .hosts()
+        .filter(|host| host.is_none_or(|host| !sourced.contains(host)))
+        .collect();
+    hosts.into_iter().map(|host| host.cloned()).collect()
 }
 
 /// What a boot file says that is not so until it is taken, or until a restart.
@@ -166,7 +200,7 @@ struct Scene<'a> {
     certificates: &'a [CertificateStatus],
     /// Whether clients of a host, or of one that nobody declared, get a certificate.
     is_covered: &'a dyn Fn(Option<&HostPattern>) -> bool,
-    tls_failures: &'a [Failure],
+    tls_failures: &'a BTreeMap<Failed, String>,
     snapshot: &'a Snapshot,
     store: StoreHealth,
     /// In seconds since the Unix epoch.
@@ -179,7 +213,7 @@ impl Scene<'_> {
         let mut found = self.failed.clone();
         found.extend(self.left_out.iter().map(LeftOut::degradation));
         found.extend(self.without_namespace());
-        found.extend(self.standing.unserved.iter().map(without_listener));
+        found.extend(self.standing.unserved().map(without_listener));
         found.extend(self.of_the_boot_file());
         found.extend(self.unbound.iter().map(without_port));
         found.extend(self.without_certificate());
@@ -252,12 +286,10 @@ impl Scene<'_> {
     fn without_certificate(&self) -> Vec<Degradation> {
         let certificates = self.certificates.iter();
         let mut found: Vec<Degradation> = certificates.filter_map(uncertified).collect();
-        let unsourced = self.standing.unsourced.iter();
-        let missing = unsourced.filter(|(_, host)| !(self.is_covered)(host.as_ref()));
+        let unsourced = self.standing.unsourced();
+        let missing = unsourced.filter(|(_, host)| !(self.is_covered)(*host));
         found.extend(missing.map(|(port, host)| {
-            let host = host
-                .as_ref()
-                .map_or_else(|| "*".to_owned(), ToString::to_string);
+            let host = host.map_or_else(|| "*".to_owned(), ToString::to_string);
             let why = "TLS is terminated for it, and there is no certificate for it";
             Degradation::new(Reason::CertificateMissing, host, why).of(Some(port.get()))
         }));
@@ -266,15 +298,15 @@ impl Scene<'_> {
 
     /// What is served to nobody, because its TLS could not be set up.
     fn without_tls(&self) -> Vec<Degradation> {
-        let degradation = |failure: &Failure| {
-            let (object, network) = match &failure.of {
+        let degradation = |(of, why): (&Failed, &String)| {
+            let (object, network) = match of {
                 Failed::Host(host) => (host.clone(), None),
-                Failed::Targets(id) => match self.snapshot.routes().find(|route| route.id == *id) {
+                Failed::Targets(id) => match self.snapshot.route_of(*id) {
                     Some(route) => (route.label.to_string(), port_of(route)),
                     None => (id.to_string(), None),
                 },
             };
-            Degradation::new(Reason::TlsFailed, object, &*failure.why).of(network)
+            Degradation::new(Reason::TlsFailed, object, &**why).of(network)
         };
         self.tls_failures.iter().map(degradation).collect()
     }

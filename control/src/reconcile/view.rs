@@ -5,23 +5,27 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use control_api::{
     answer::{
-        self, DeviceStatus, GenerationStatus, ListenerStatus, NetworkState, NetworkStatus,
-        PeerStatus, RouteStatus, Status, StoreStatus, TargetStatus, WireGuardStatus, WorkerStatus,
+        self, Degradation, DeviceStatus, GenerationStatus, ListenerStatus, NetworkState,
+        NetworkStatus, PeerStatus, RouteStatus, Status, StoreStatus, TargetStatus, WireGuardStatus,
+        WorkerStatus,
     },
     boot::Protocol,
     place::NetworkKey,
-    state::{Namespace, Network, Route, Scheme, Terminated, WireGuard},
+    state::{Desired, Namespace, Network, PublicKey, Route, Scheme, Terminated, WireGuard},
 };
-use control_http::View;
+use control_http::{LazyStatus, View};
 use control_plan::actual;
+use control_store::Health as StoreHealth;
 use engine::{Counters, Failure, RouteCounters};
-use engine_core::snapshot;
+use engine_core::snapshot::{self, Snapshot};
+use rpds::RedBlackTreeMapSync;
 
-use super::{Reconciler, clock::unix_now};
+use super::{Reconciler, clock::unix_now, owners::PublicKeys, peers::SeenPeers};
 
 /// Routes of a network beyond which those that were never used are left out of its status.
 const UNUSED_ROUTES_SHOWN_MAX: usize = 100;
@@ -38,12 +42,13 @@ impl Reconciler {
             let news = self.degradations.take_news();
             self.networks.news.tell(news);
         }
+        let picture = self.picture();
         let view = View {
             desired: Arc::clone(&self.desired),
             generation: self.generation,
             owners: Arc::clone(&self.owners),
             running_generation: self.running,
-            status: self.status(&self.counters),
+            status: LazyStatus::new(move || picture.status()),
             counters: Arc::clone(&self.counters),
             reconciles: self.networks.reconciles,
             ready: self.is_ready(),
@@ -51,54 +56,34 @@ impl Reconciler {
         self.view.send_replace(Arc::new(view));
     }
 
-    fn status(&self, counters: &Counters) -> Status {
-        let by_network = by_network(counters);
-        let mut reasons = self.reasons();
-        let snapshot = self.engine.snapshot();
-        let mut failing_of: HashMap<&str, HashMap<&str, Vec<TargetStatus>>> = HashMap::new();
-        for route in snapshot.routes() {
-            let targets = failing(route);
-            if !targets.is_empty() {
-                let network = failing_of.entry(&route.network.name).or_default();
-                network.insert(&route.label, targets);
-            }
-        }
-        let networks = self.desired.networks.values().map(|network| {
-            let routes = by_network.get(&*network.name().to_string());
-            let routes = routes.map(Vec::as_slice).unwrap_or_default();
-            let port = network.port.get();
-            let reasons = reasons.remove(&port).unwrap_or_default();
-            (port, {
-                let failing = failing_of.remove(&*network.name().to_string());
-                self.network_status(network, routes, reasons, failing.unwrap_or_default())
-            })
-        });
-        let health = self.networks.store.health();
-        Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            started: self.started.as_secs(),
-            // As of the request, the API knows.
-            uptime_seconds: 0,
-            ready: self.is_ready(),
+    /// Everything that the status tells of, shared with what goes on: taking it costs nothing for each
+    /// network.
+    fn picture(&self) -> Picture {
+        let counters = &self.counters;
+        Picture {
+            desired: Arc::clone(&self.desired),
             generation: GenerationStatus {
                 desired: self.generation,
                 running: self.running,
             },
+            pending: self.pending.clone(),
+            snapshot: self.engine.snapshot().clone(),
+            counters: Arc::clone(counters),
+            public_keys: self.networks.owners.public_keys().clone(),
+            devices: self.networks.devices.clone(),
+            peers: self.networks.peers.all().clone(),
+            degraded: self.degradations.list().to_vec(),
             wireguard: WireGuardStatus {
                 backend: Some(backend(self.networks.kernel.backend())),
                 reason: self.backend_reason().to_owned(),
             },
-            networks: networks.collect(),
             listeners: self.listener_status(counters),
             workers: self.workers(counters),
-            store: StoreStatus {
-                bytes: store_bytes(&self.boot.store),
-                ok: health.ok,
-                since: health.since,
-                error: health.error,
-            },
-            degraded: self.degradations.list().to_vec(),
+            store: self.boot.store.clone(),
+            health: self.networks.store.health(),
             warnings: self.find_warnings(),
+            started: self.started,
+            ready: self.is_ready(),
         }
     }
 
@@ -142,11 +127,82 @@ impl Reconciler {
         });
         status.collect()
     }
+}
+
+/// What a status is made from.
+struct Picture {
+    desired: Arc<Desired>,
+    generation: GenerationStatus,
+    /// Networks that a new state is being made for.
+    pending: BTreeSet<NetworkKey>,
+    snapshot: Snapshot,
+    counters: Arc<Counters>,
+    public_keys: PublicKeys,
+    devices: RedBlackTreeMapSync<NetworkKey, DeviceStatus>,
+    peers: SeenPeers,
+    degraded: Vec<Degradation>,
+    wireguard: WireGuardStatus,
+    listeners: Vec<ListenerStatus>,
+    workers: Vec<WorkerStatus>,
+    /// The file of the store.
+    store: PathBuf,
+    health: StoreHealth,
+    warnings: Vec<String>,
+    started: Duration,
+    ready: bool,
+}
+
+impl Picture {
+    fn status(self) -> Status {
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started: self.started.as_secs(),
+            // As of the request, the API knows.
+            uptime_seconds: 0,
+            ready: self.ready,
+            generation: self.generation.clone(),
+            networks: self.networks(),
+            wireguard: self.wireguard,
+            listeners: self.listeners,
+            workers: self.workers,
+            store: StoreStatus {
+                bytes: store_bytes(&self.store),
+                ok: self.health.ok,
+                since: self.health.since,
+                error: self.health.error,
+            },
+            degraded: self.degraded,
+            warnings: self.warnings,
+        }
+    }
+
+    fn networks(&self) -> BTreeMap<u16, NetworkStatus> {
+        let by_network = by_network(&self.counters);
+        let mut reasons = self.reasons();
+        let mut failing_of: HashMap<&str, HashMap<&str, Vec<TargetStatus>>> = HashMap::new();
+        for route in self.snapshot.routes() {
+            let targets = failing(route);
+            if !targets.is_empty() {
+                let network = failing_of.entry(&route.network.name).or_default();
+                network.insert(&route.label, targets);
+            }
+        }
+        let networks = self.desired.networks.values().map(|network| {
+            let routes = by_network.get(&*network.name().to_string());
+            let routes = routes.map(Vec::as_slice).unwrap_or_default();
+            let port = network.port.get();
+            let reasons = reasons.remove(&port).unwrap_or_default();
+            let failing = failing_of.remove(&*network.name().to_string());
+            let failing = failing.unwrap_or_default();
+            (port, self.network(network, routes, reasons, failing))
+        });
+        networks.collect()
+    }
 
     /// Why networks are degraded, by their ports.
     fn reasons(&self) -> BTreeMap<u16, Vec<String>> {
         let mut reasons: BTreeMap<u16, Vec<String>> = BTreeMap::new();
-        for degraded in self.degradations.list() {
+        for degraded in &self.degraded {
             let Some(port) = degraded.network else {
                 continue;
             };
@@ -159,7 +215,7 @@ impl Reconciler {
         reasons
     }
 
-    fn network_status(
+    fn network(
         &self,
         network: &Network,
         routes: &[&RouteCounters],
@@ -167,7 +223,8 @@ impl Reconciler {
         mut failing: HashMap<&str, Vec<TargetStatus>>,
     ) -> NetworkStatus {
         let port = network.port;
-        let is_running = self.running == self.generation || !self.pending.contains(&port);
+        let GenerationStatus { desired, running } = self.generation;
+        let is_running = running == desired || !self.pending.contains(&port);
         let sum = |count: fn(&RouteCounters) -> u64| routes.iter().map(|route| count(route)).sum();
         NetworkStatus {
             name: network.name().to_string(),
@@ -182,10 +239,10 @@ impl Reconciler {
                 true => NetworkState::Pending,
             },
             reasons,
-            public_key: self.networks.owners.public_key(port),
-            device: self.networks.devices.get(&port).cloned(),
+            public_key: self.public_keys.get(&port).copied(),
+            device: self.devices.get(&port).cloned(),
             peers: match &network.wireguard {
-                Some(wireguard) => self.peer_statuses(port, wireguard),
+                Some(wireguard) => self.peers(port, wireguard),
                 None => BTreeMap::new(),
             },
             routes: with_targets(route_statuses(network, routes), &mut failing),
@@ -195,18 +252,11 @@ impl Reconciler {
         }
     }
 
-    fn peer_statuses(
-        &self,
-        network: NetworkKey,
-        wireguard: &WireGuard,
-    ) -> BTreeMap<control_api::state::PublicKey, PeerStatus> {
+    fn peers(&self, network: NetworkKey, wireguard: &WireGuard) -> BTreeMap<PublicKey, PeerStatus> {
+        let known = self.peers.get(&network);
         let statuses = wireguard.peers.iter().map(|(key, peer)| {
-            let seen = self
-                .networks
-                .peers
-                .seen(network, key)
-                .copied()
-                .unwrap_or_default();
+            let seen = known.and_then(|peers| peers.get(key));
+            let seen = seen.copied().unwrap_or_default();
             let look = seen.look.unwrap_or_default();
             let status = PeerStatus {
                 endpoint: look.endpoint.or(peer.endpoint),

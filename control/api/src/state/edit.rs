@@ -100,6 +100,24 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// The network that it is about; `None` where it is about a whole document.
+    pub fn network(&self) -> Option<NetworkKey> {
+        match self {
+            Self::Replace { .. } | Self::Rollback { .. } => None,
+            Self::PatchNetwork { port, .. }
+            | Self::PutNetwork { port, .. }
+            | Self::RemoveNetwork { port }
+            | Self::PutRoute { port, .. }
+            | Self::RemoveRoute { port, .. }
+            | Self::PutListener { port, .. }
+            | Self::RemoveListener { port, .. }
+            | Self::PutPeer { port, .. }
+            | Self::RemovePeer { port, .. } => Some(*port),
+        }
+    }
+}
+
 impl fmt::Display for Change {
     /// What it does, as in the list of generations.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

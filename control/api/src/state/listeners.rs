@@ -228,42 +228,9 @@ pub(super) fn claim(
 /// of a network's own has its port.
 pub(super) type Place = (Namespace, Option<NetworkKey>);
 
-fn place(namespace: &Namespace, port: NetworkKey) -> Place {
+pub(super) fn place(namespace: &Namespace, port: NetworkKey) -> Place {
     let own = (*namespace == Namespace::Own).then_some(port);
     (namespace.clone(), own)
-}
-
-impl Taken {
-    /// Notes everything that the listeners of a network have.
-    pub(super) fn note_listeners(&mut self, network: &super::Network) {
-        for (name, listener) in &network.listeners {
-            let place = place(listener.place(&network.namespace), network.port);
-            self.listeners.insert(name.clone(), network.port);
-            self.binds
-                .push((place, listener.bind, name.clone(), network.port));
-        }
-    }
-
-    fn name_listener(&mut self, name: &ListenerName, port: NetworkKey) -> Result<(), NetworkKey> {
-        let holder = *self.listeners.entry(name.clone()).or_insert(port);
-        if holder == port { Ok(()) } else { Err(holder) }
-    }
-
-    fn bind(
-        &mut self,
-        (name, port): (&ListenerName, NetworkKey),
-        (place, bind): (Place, SocketAddr),
-    ) -> Result<(), ListenerName> {
-        let mut binds = self.binds.iter();
-        let other = binds.find(|(at, other, named, _)| {
-            *at == place && named != name && crate::overlap(*other, bind)
-        });
-        if let Some((_, _, other, _)) = other {
-            return Err(other.clone());
-        }
-        self.binds.push((place, bind, name.clone(), port));
-        Ok(())
-    }
 }
 
 #[cfg(test)]

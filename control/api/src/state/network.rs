@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    sync::Arc,
 };
 
 use engine_core::endpoint::Endpoint;
@@ -47,9 +48,9 @@ pub struct Network {
     /// Whether its peers reach each other through the device.
     pub peer_to_peer: bool,
     /// What it serves, in short: hosts and targets.
-    pub proxy: BTreeMap<ProxyKey, Pool>,
+    pub proxy: Arc<BTreeMap<ProxyKey, Pool>>,
     /// What it serves, by rules.
-    pub routes: Vec<Route>,
+    pub routes: Vec<Arc<Route>>,
     /// Where its own clients come in, by name.
     pub listeners: BTreeMap<ListenerName, Listener>,
     /// Where the certificates of its hosts come from.
@@ -78,15 +79,18 @@ impl Network {
     /// Its rule with this id.
     pub fn route(&self, id: &RuleId) -> Option<&Route> {
         let mut routes = self.routes.iter();
-        routes.find(|route| route.id.as_ref() == Some(id))
+        routes
+            .find(|route| route.id.as_ref() == Some(id))
+            .map(|route| &**route)
     }
 
     /// The rules that are found: of several owners' rules that match equally, the first one. Those of
     /// `api` come first, then the others by owner and id.
     pub fn served_routes(&self) -> impl Iterator<Item = &Route> {
-        let mut first = routes::First::of(&self.routes);
+        let mut first = routes::First::of(self.routes.iter().map(|route| &**route));
         self.routes
             .iter()
+            .map(|route| &**route)
             .filter(move |route| first.is_found(route))
     }
 
@@ -144,8 +148,8 @@ impl Network {
     /// Takes the marks of owners off: what is left is written as one owner's.
     fn disown(&mut self) {
         self.owner = Owner::default();
-        for route in &mut self.routes {
-            route.owner = Owner::default();
+        for route in self.routes.iter_mut().filter(|route| !route.owner.is_api()) {
+            Arc::make_mut(route).owner = Owner::default();
         }
         let device = self.wireguard.iter_mut();
         for peer in device.flat_map(|device| device.peers.values_mut()) {
@@ -220,7 +224,7 @@ pub(super) struct Among<'a> {
 /// Rules and peers of a network.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Objects {
-    pub(super) routes: Vec<Route>,
+    pub(super) routes: Vec<Arc<Route>>,
     pub(super) peers: BTreeMap<PublicKey, Peer>,
 }
 
@@ -284,7 +288,7 @@ pub(super) fn read(
         wireguard: wireguard?,
         adopt: adopt?,
         peer_to_peer: peer_to_peer?,
-        proxy: proxy?,
+        proxy: Arc::new(proxy?),
         routes: routes?,
         listeners: listeners?,
         tls: tls?,

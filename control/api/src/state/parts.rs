@@ -7,12 +7,7 @@ use super::{Desired, Network, Owner, Peer, PublicKey, Route};
 /// The owners who have something else in one state than in the other.
 pub fn changed_owners(before: &Desired, after: &Desired) -> BTreeSet<Owner> {
     let mut changed = BTreeSet::new();
-    let ports: BTreeSet<_> = before
-        .networks
-        .keys()
-        .chain(after.networks.keys())
-        .collect();
-    for port in ports {
+    for port in &before.networks.differing(&after.networks) {
         match (before.networks.get(port), after.networks.get(port)) {
             (Some(before), Some(after)) if before != after => compare(before, after, &mut changed),
             (Some(_), Some(_)) | (None, None) => {}

@@ -5,6 +5,7 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
     fmt,
     hash::Hash,
+    sync::Arc,
 };
 
 use engine_core::hostname::HostPattern;
@@ -29,7 +30,7 @@ pub(super) struct Beside<'n> {
     /// The network as it was, which secrets may be kept from.
     pub(super) kept: Kept<'n>,
     /// Rules of others, which stay.
-    pub(super) others: &'n [Route],
+    pub(super) others: &'n [Arc<Route>],
 }
 
 impl<'n> Beside<'n> {
@@ -50,7 +51,7 @@ impl<'n> Beside<'n> {
 pub(super) struct Placed<'s> {
     /// Where it is written; of a rule that stays, where what is compared with it is.
     spot: Spot<'s>,
-    route: Route,
+    route: Arc<Route>,
     /// Whether it was there before, and is not what is read.
     stays: bool,
 }
@@ -94,7 +95,7 @@ pub(super) fn read(
     beside: &Beside<'_>,
     taken: &mut Taken,
     problems: &mut Problems,
-) -> Option<Vec<Route>> {
+) -> Option<Vec<Arc<Route>>> {
     let mut rules: Vec<Placed<'_>> = staying(whole, beside.others).collect();
     let mut complete = true;
     if let Some(list) = list {
@@ -102,7 +103,7 @@ pub(super) fn read(
             match read_one(&item, beside, problems) {
                 Some(route) => rules.push(Placed {
                     spot: item,
-                    route,
+                    route: Arc::new(route),
                     stays: false,
                 }),
                 None => complete = false,
@@ -122,11 +123,11 @@ fn read_one(spot: &Spot<'_>, beside: &Beside<'_>, problems: &mut Problems) -> Op
 /// Reads one rule, which takes the place of the rule with its id, or comes after all others.
 pub(super) fn put(
     spot: &Spot<'_>,
-    (id, current): (&RuleId, &[Route]),
+    (id, current): (&RuleId, &[Arc<Route>]),
     beside: &Beside<'_>,
     taken: &mut Taken,
     problems: &mut Problems,
-) -> Option<Vec<Route>> {
+) -> Option<Vec<Arc<Route>>> {
     let mut route = read_one(spot, beside, problems)?;
     if route.id.get_or_insert_with(|| id.clone()) != id {
         let message = format_args!("the id of the path is `{id}`, and this is another one");
@@ -140,12 +141,12 @@ pub(super) fn put(
             if route.owner.is_api() {
                 route.owner = place.route.owner.clone();
             }
-            place.route = route;
+            place.route = Arc::new(route);
             place.stays = false;
         }
         None => rules.push(Placed {
             spot: *spot,
-            route,
+            route: Arc::new(route),
             stays: false,
         }),
     }
@@ -155,21 +156,21 @@ pub(super) fn put(
 /// The rules without one of them: what it ended for others may be missing now, such as TLS.
 pub(super) fn remove(
     spot: &Spot<'_>,
-    (id, current): (&RuleId, &[Route]),
+    (id, current): (&RuleId, &[Arc<Route>]),
     beside: &Beside<'_>,
     taken: &mut Taken,
     problems: &mut Problems,
-) -> Vec<Route> {
+) -> Vec<Arc<Route>> {
     let has_id = |rule: &Placed<'_>| rule.route.id.as_ref() == Some(id);
     let rules = staying(spot, current).filter(|rule| !has_id(rule));
     settle(rules.collect(), beside, taken, problems)
 }
 
 /// Rules that stay as they are, beside what is read at a place.
-fn staying<'s>(spot: &Spot<'s>, routes: &[Route]) -> impl Iterator<Item = Placed<'s>> {
+fn staying<'s>(spot: &Spot<'s>, routes: &[Arc<Route>]) -> impl Iterator<Item = Placed<'s>> {
     routes.iter().map(|route| Placed {
         spot: *spot,
-        route: route.clone(),
+        route: Arc::clone(route),
         stays: true,
     })
 }
@@ -180,11 +181,11 @@ fn settle(
     beside: &Beside<'_>,
     taken: &mut Taken,
     problems: &mut Problems,
-) -> Vec<Route> {
+) -> Vec<Arc<Route>> {
     if let Kept::From(kept) = beside.kept {
         let kept = kept.map_or(&[][..], |kept| &kept.routes);
         let written = rules.iter_mut().filter(|rule| !rule.stays);
-        let written = written.map(|rule| (&rule.spot, &mut rule.route));
+        let written = written.map(|rule| (&rule.spot, Arc::make_mut(&mut rule.route)));
         route::resolve(written, kept, problems);
     }
     // Stable: rules of the base stay in their order.
@@ -207,7 +208,7 @@ fn claim(rules: &[Placed<'_>], beside: &Beside<'_>, taken: &mut Taken, problems:
     for rule in rules {
         let Route {
             host, id, owner, ..
-        } = &rule.route;
+        } = &*rule.route;
         if hosts.insert(host)
             && let Err(holder) = taken.claim(host.pattern(), &beside.holder)
         {
@@ -244,7 +245,7 @@ fn hold_to_tls(rules: &mut [Placed<'_>], beside: &Beside<'_>, problems: &mut Pro
     for (rule, reason) in rules.iter_mut().zip(reasons) {
         let host = rule.route.host.clone();
         if let Some(reason) = reason {
-            rule.route.tls = Some(RouteTls::Terminate);
+            Arc::make_mut(&mut rule.route).tls = Some(RouteTls::Terminate);
             rule.warning(
                 problems,
                 format_args!("the rule is for requests with TLS alone: {reason} for {host}"),
@@ -268,7 +269,7 @@ fn strict_hosts(rules: &[Placed<'_>]) -> HashSet<RouteHost> {
         let said = route.client_certificates.as_ref();
         said.is_some_and(|said| said.mode == ClientMode::Required)
     };
-    let routes = rules.iter().map(|rule| &rule.route);
+    let routes = rules.iter().map(|rule| &*rule.route);
     let strict = routes.filter(|route| is_strict(route));
     strict.map(|route| route.host.clone()).collect()
 }
@@ -280,7 +281,7 @@ fn reasons_for_tls(
     beside: &Beside<'_>,
 ) -> Vec<Option<&'static str>> {
     let version = beside.tls.map(|tls| tls.min_version);
-    let routes = || rules.iter().map(|rule| &rule.route);
+    let routes = || rules.iter().map(|rule| &*rule.route);
     let terminated = Terminated::among(routes(), beside.tls);
     let passing = routes().filter(|route| route.passes_through());
     let passing: HashSet<&RouteHost> = passing.map(|route| &route.host).collect();
@@ -307,10 +308,10 @@ pub(super) fn taken(host: &impl fmt::Display, holder: &Holder) -> String {
 }
 
 fn compare(rules: &[Placed<'_>], beside: &Beside<'_>, problems: &mut Problems) {
-    let terminated = Terminated::among(rules.iter().map(|rule| &rule.route), beside.tls);
+    let terminated = Terminated::among(rules.iter().map(|rule| &*rule.route), beside.tls);
     let mut seen = Seen::default();
     for rule in rules {
-        let route = &rule.route;
+        let route = &*rule.route;
         let found = [
             seen.passthrough(route, beside, &terminated),
             seen.rule(route, beside, &terminated),
@@ -451,12 +452,19 @@ pub(super) struct First<'n> {
     is_known: bool,
 }
 
+/// Of some rules in their order those that are found: all rules of their hosts have to be among them.
+pub fn served<'n>(routes: &[&'n Route]) -> Vec<&'n Route> {
+    let mut first = First::of(routes.iter().copied());
+    let found = routes.iter().filter(|route| first.is_found(route));
+    found.copied().collect()
+}
+
 impl<'n> First<'n> {
-    /// To ask about each of the rules that a network has, in their order.
-    pub(super) fn of(routes: &[Route]) -> Self {
-        let owner = routes.first().map(|route| &route.owner);
+    /// To ask about each of these rules, in their order.
+    pub(super) fn of(mut routes: impl Iterator<Item = &'n Route> + Clone) -> Self {
+        let owner = routes.clone().next().map(|route| &route.owner);
         Self {
-            is_known: routes.iter().all(|route| Some(&route.owner) == owner),
+            is_known: routes.all(|route| Some(&route.owner) == owner),
             ..Self::default()
         }
     }

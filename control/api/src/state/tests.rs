@@ -1,6 +1,6 @@
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::SocketAddr};
 
-use engine_core::{balance::Balance, proxy_protocol::Version};
+use engine_core::{balance::Balance, hostname::HostPattern, proxy_protocol::Version};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

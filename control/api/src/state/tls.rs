@@ -169,7 +169,19 @@ pub struct Terminated<'n> {
 impl<'n> Terminated<'n> {
     /// Those of a network: every host of a route that says so, and every one with a certificate.
     pub fn of(network: &'n Network) -> Self {
-        Self::among(&network.routes, network.tls.as_ref())
+        let routes = network.routes.iter().map(|route| &**route);
+        Self::among(routes, network.tls.as_ref())
+    }
+
+    /// The same, as far as it is about one host.
+    pub fn around(network: &'n Network, host: Option<&HostPattern>) -> Self {
+        let above = above(host);
+        let routes = network.routes.iter().map(|route| &**route);
+        let near = routes.filter(|route| {
+            let other = route.host.pattern();
+            other == host || (above.is_some() && other == above.as_ref())
+        });
+        Self::among(near, network.tls.as_ref())
     }
 
     pub(super) fn among(routes: impl IntoIterator<Item = &'n Route>, tls: Option<&'n Tls>) -> Self {
@@ -194,11 +206,7 @@ impl<'n> Terminated<'n> {
         if self.hosts.is_empty() {
             return false;
         }
-        let above = match host {
-            Some(HostPattern::Exact(name)) => name.parents().next(),
-            Some(HostPattern::Wildcard(_)) | None => None,
-        };
-        let above = above.and_then(|domain| HostPattern::parse(&format!("*.{domain}")).ok());
+        let above = above(host);
         self.hosts.contains(&host) || above.is_some_and(|above| self.hosts.contains(&Some(&above)))
     }
 
@@ -206,4 +214,13 @@ impl<'n> Terminated<'n> {
     pub fn passes(&self, key: &ProxyKey) -> bool {
         key.scheme == Scheme::Https && !self.has(Some(&key.pattern))
     }
+}
+
+/// The pattern for all names beside a host, one label below the same domain.
+fn above(host: Option<&HostPattern>) -> Option<HostPattern> {
+    let domain = match host {
+        Some(HostPattern::Exact(name)) => name.parents().next()?,
+        Some(HostPattern::Wildcard(_)) | None => return None,
+    };
+    HostPattern::parse(&format!("*.{domain}")).ok()
 }

@@ -242,7 +242,7 @@ pub(crate) async fn status(
     Asked(Part { network }): Asked<Part>,
 ) -> Result<Json<Status>, Refusal> {
     let view = Arc::clone(&shared.front.view.borrow());
-    let mut status = view.status.clone();
+    let mut status = Status::clone(&view.status);
     if let Some(port) = network {
         status.networks.retain(|known, _| *known == port);
         if status.networks.is_empty() {

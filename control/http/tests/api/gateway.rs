@@ -299,7 +299,8 @@ fn first_view() -> View {
                 ..StoreStatus::default()
             },
             ..Status::default()
-        },
+        }
+        .into(),
         counters: Arc::default(),
         reconciles: Reconciles::default(),
         ready: true,
@@ -392,7 +393,11 @@ fn next_view(current: &View, generation: u64, desired: &Desired) -> View {
         };
         (port.get(), status)
     });
-    next.status.networks = networks.collect();
+    next.status = Status {
+        networks: networks.collect(),
+        ..Status::clone(&current.status)
+    }
+    .into();
     next.desired = Arc::new(desired.clone());
     next
 }

@@ -4,6 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use control_api::answer::Status;
 use proptest::{prelude::*, test_runner::TestRunner};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -232,7 +233,9 @@ async fn a_client_that_never_takes_its_answer_is_let_go() {
     // Far more than the buffers of both sockets hold.
     gateway.view.send_modify(|view| {
         let view = Arc::make_mut(view);
-        view.status.warnings = vec!["x".repeat(1 << 20); 64];
+        let mut status = Status::clone(&view.status);
+        status.warnings = vec!["x".repeat(1 << 20); 64];
+        view.status = status.into();
     });
     let mut stream = gateway.connect().await;
     let request = Request::new("GET", "/api/v1/status").bytes();

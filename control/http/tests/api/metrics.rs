@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use control_api::answer::{
     Backend, CertificateState, CertificateStatus, CertificatesView, Degradation, ListenerStatus,
-    NetworkState, NetworkStatus, PeerStatus, Reason, WorkerStatus,
+    NetworkState, NetworkStatus, PeerStatus, Reason, Status, WorkerStatus,
 };
 use control_http::{Reconciles, View};
 use engine::{Handshake, ListenerCounters, ListenerTally, LookupTally, RouteCounters, TargetDown};
@@ -24,7 +24,7 @@ use crate::{
 
 /// A view in which nothing is zero that need not be.
 fn busy(view: &mut View) {
-    let status = &mut view.status;
+    let mut status = Status::clone(&view.status);
     status.wireguard.backend = Some(Backend::Userspace);
     status.store.bytes = 4096;
     status.workers = vec![WorkerStatus {
@@ -48,6 +48,7 @@ fn busy(view: &mut View) {
     status
         .networks
         .insert(2, network(2, NetworkState::Degraded));
+    view.status = status.into();
     view.generation = 4;
     view.running_generation = 3;
     view.reconciles = Reconciles {

@@ -1,13 +1,11 @@
 //! Where peers were said to be, and where they were seen.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use control_api::{
+    place::NetworkKey,
+    state::{Desired, PublicKey},
 };
-
-use control_api::place::NetworkKey;
-
-use control_api::state::{Desired, PublicKey};
 
 /// What tells a peer that roamed from one whose declaration changed. The kernel keeps one endpoint
 /// for both.
@@ -31,21 +29,22 @@ impl Known {
         self.endpoints.get(&network)?.get(peer)
     }
 
-    /// Notes that a state is taken up, but for networks that failed. What was seen under another
-    /// declaration is forgotten, and so is what is no longer declared.
-    pub fn settle(&mut self, desired: &Desired, failed: &BTreeSet<NetworkKey>) {
-        let mut before = std::mem::take(&mut self.endpoints);
-        for (port, network) in &desired.networks {
-            if failed.contains(port) {
-                self.endpoints.extend(before.remove_entry(port));
-                continue;
-            }
-            let Some(wireguard) = &network.wireguard else {
+    /// Notes that a state is taken up in some networks. What was seen under another declaration is
+    /// forgotten, and so is what is no longer declared.
+    pub fn settle<'n>(
+        &mut self,
+        desired: &Desired,
+        networks: impl IntoIterator<Item = &'n NetworkKey>,
+    ) {
+        for port in networks {
+            let old = self.endpoints.remove(port);
+            let network = desired.networks.get(port);
+            let Some(wireguard) = network.and_then(|network| network.wireguard.as_ref()) else {
                 continue;
             };
-            let old = before.get(port);
             let settled = wireguard.peers.iter().map(|(key, peer)| {
                 let seen = old
+                    .as_ref()
                     .and_then(|old| old.get(key))
                     .filter(|old| old.declared == peer.endpoint)
                     .and_then(|old| old.seen);

@@ -78,12 +78,13 @@ impl World {
 
     /// Every step of one plan, until one fails.
     fn round(&mut self, desired: &Desired) -> Result<Plan, String> {
+        let scope = places(desired, &self.kernel.owned, None);
         let plan = self.plan(desired);
         for step in plan.steps() {
             let failed = |refusal| format!("{} {}: {refusal}", step.op(), step.object());
             self.kernel.apply(step).map_err(failed)?;
         }
-        self.known.settle(desired, &BTreeSet::new());
+        self.known.settle(desired, scope.keys());
         Ok(plan)
     }
 

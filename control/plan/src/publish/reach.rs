@@ -4,7 +4,7 @@ use control_api::{
     Problem, Severity,
     boot::{Listener, Protocol},
     place::NetworkKey,
-    state::{self as declared, Desired, Network, ProxyKey, Route, Terminated},
+    state::{self as declared, Network, ProxyKey, Route, Terminated},
 };
 use engine_http::method::Scheme;
 
@@ -65,40 +65,38 @@ pub struct Unserved {
     pointer: String,
 }
 
-/// Everything in a state document that no listener leads to. Keys of schemes that are not served at
-/// all are not among them: reading the document warns of those.
-pub fn unserved(desired: &Desired, listeners: &[Listener]) -> Vec<Unserved> {
-    let everywhere = Reach::of(listeners);
+/// Everything in a network that no listener leads to. Keys of schemes that are not served at all are
+/// not among them: reading the document warns of those.
+pub fn unserved(network: &Network, listeners: &[Listener]) -> Vec<Unserved> {
+    let port = network.port;
+    let reach = Reach::of(listeners).beside(network);
+    let terminated = Terminated::of(network);
     let mut found = Vec::new();
-    for (port, network) in &desired.networks {
-        let reach = everywhere.beside(network);
-        let terminated = Terminated::of(network);
-        let mut note = |protocol: Option<&'static str>, pointer: String, label: String| {
-            found.extend(protocol.map(|protocol| Unserved {
-                network: *port,
-                label,
-                protocol,
-                pointer,
-            }));
+    let mut note = |protocol: Option<&'static str>, pointer: String, label: String| {
+        found.extend(protocol.map(|protocol| Unserved {
+            network: port,
+            label,
+            protocol,
+            pointer,
+        }));
+    };
+    for (key, pool) in network.proxy.iter() {
+        let missing = reach.missing_for_key(key, &terminated);
+        // A bare host stands for both schemes, and is served if one of them is.
+        let other = key
+            .other_scheme()
+            .filter(|it| network.proxy.get(it) == Some(pool));
+        let written = match &other {
+            Some(other) if reach.missing_for_key(other, &terminated).is_none() => continue,
+            Some(_) => key.pattern.to_string(),
+            None => key.to_string(),
         };
-        for (key, pool) in &network.proxy {
-            let missing = reach.missing_for_key(key, &terminated);
-            // A bare host stands for both schemes, and is served if one of them is.
-            let other = key
-                .other_scheme()
-                .filter(|it| network.proxy.get(it) == Some(pool));
-            let written = match &other {
-                Some(other) if reach.missing_for_key(other, &terminated).is_none() => continue,
-                Some(_) => key.pattern.to_string(),
-                None => key.to_string(),
-            };
-            let token = written.replace('/', "~1");
-            note(missing, format!("/{port}/proxy/{token}"), key.to_string());
-        }
-        for (index, route) in network.routes.iter().enumerate() {
-            let missing = reach.missing_for_route(route, &terminated);
-            note(missing, format!("/{port}/routes/{index}"), route.label());
-        }
+        let token = written.replace('/', "~1");
+        note(missing, format!("/{port}/proxy/{token}"), key.to_string());
+    }
+    for (index, route) in network.routes.iter().enumerate() {
+        let missing = reach.missing_for_route(route, &terminated);
+        note(missing, format!("/{port}/routes/{index}"), route.label());
     }
     found
 }

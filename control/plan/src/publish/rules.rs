@@ -1,6 +1,6 @@
 //! Rules of the state document as the engine decides by them.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use control_api::state::{Route, route::HeaderEdits};
 use engine_core::{
@@ -24,20 +24,19 @@ pub(super) struct Draft {
     pub(super) aside: Option<Arc<snapshot::Route>>,
 }
 
-/// The table of all rules, over the routes of a snapshot.
+/// The table with all these rules, over the routes of a snapshot.
 ///
 /// # Errors
 /// Everything that contradicts itself. A rule without its route is refused, too: left out, its
 /// requests would go to a rule that says less of them.
-pub(super) fn table(drafts: Vec<Draft>, snapshot: &Snapshot) -> Result<Table, Vec<String>> {
-    let routes: HashMap<RouteId, &Arc<snapshot::Route>> =
-        snapshot.routes().map(|route| (route.id, route)).collect();
-    let (mut table, mut lost) = (TableBuilder::new(), Vec::new());
+pub(super) fn table(
+    mut table: TableBuilder,
+    drafts: Vec<Draft>,
+    snapshot: &Snapshot,
+) -> Result<Table, Vec<String>> {
+    let mut lost = Vec::new();
     for draft in drafts {
-        let Some(route) = draft
-            .aside
-            .or_else(|| routes.get(&draft.id).copied().cloned())
-        else {
+        let Some(route) = draft.aside.or_else(|| snapshot.route_of(draft.id).cloned()) else {
             lost.push(format!("rule {} has no route", draft.id));
             continue;
         };

@@ -1,7 +1,12 @@
-use std::collections::{BTreeSet, HashSet};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use control_api::{boot, state};
-use engine_core::{hostname::Hostname, ids::NetworkId, proxy_protocol::Version};
+use engine_core::{
+    balance::Balance, hostname::Hostname, ids::NetworkId, proxy_protocol::Version, snapshot::Route,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -266,7 +271,7 @@ proptest! {
         let list = json!([tls(None)]);
         let describe = |planned: &Planned| {
             let routes = planned.snapshot.routes();
-            routes.map(|route| (route.id, route.network.id, described(route))).collect::<Vec<_>>()
+            routes.map(|route| (route.id, route.network.id, described(route))).collect::<BTreeSet<_>>()
         };
         let first = plan(&document, &list, &mut ids);
         let second = plan(&document, &list, &mut ids);
@@ -438,7 +443,9 @@ fn what_a_networks_own_listener_takes_is_served_for_that_network() {
     });
     document["2"].as_object_mut().unwrap().remove("listeners");
     let list = listeners(&json!([tls(None)]));
-    let missing = unserved(&desired(&document), &list);
+    let desired = desired(&document);
+    let networks = desired.networks.values();
+    let missing: Vec<_> = networks.flat_map(|it| unserved(it, &list)).collect();
     assert_eq!(
         missing
             .iter()

@@ -21,7 +21,7 @@ struct World {
     unbound: Vec<Unbound>,
     certificates: Vec<CertificateStatus>,
     is_covered: bool,
-    tls_failures: Vec<Failure>,
+    tls_failures: BTreeMap<Failed, String>,
     snapshot: Snapshot,
     store: StoreHealth,
     running: u64,
@@ -57,7 +57,7 @@ impl World {
             unbound: Vec::new(),
             certificates: Vec::new(),
             is_covered: true,
-            tls_failures: Vec::new(),
+            tls_failures: BTreeMap::new(),
             snapshot: planned.snapshot,
             store: StoreHealth {
                 ok: true,
@@ -262,16 +262,13 @@ fn hosts_that_nobody_declared_a_certificate_for_are_told_unless_one_covers_them(
 #[test]
 fn tls_that_cannot_be_set_up_is_told_by_host_and_by_route() {
     let mut world = World::new(&document());
-    let failure = |of| Failure {
-        of,
-        why: "no such root".to_owned(),
-    };
+    let failure = |of| (of, "no such root".to_owned());
     let route = world.route("c.example/").id;
-    world.tls_failures = vec![
+    world.tls_failures = BTreeMap::from([
         failure(Failed::Host("a.example".to_owned())),
         failure(Failed::Targets(route)),
         failure(Failed::Targets(RouteId(99))),
-    ];
+    ]);
     assert_eq!(
         world.told(),
         [

@@ -1,5 +1,7 @@
 //! Changes of one network, one rule or one peer.
 
+use std::sync::Arc;
+
 use super::{EditError, Scope, own, replace};
 use crate::{
     boot::ListenerName,
@@ -38,7 +40,7 @@ pub(super) fn patch_network(
         });
     let patched =
         merged.and_then(|merged| read_network(current, port, &merged, whose, &mut problems));
-    decide(current, port, patched, problems)
+    decide(current, patched, problems)
 }
 
 fn read_patch(text: &str, problems: &mut Problems) -> Option<Node> {
@@ -60,7 +62,7 @@ pub(super) fn put_network(
     let mut problems = Problems::default();
     let network = document::read_json(text, &mut problems)
         .and_then(|node| read_network(current, port, &node, whose, &mut problems));
-    decide(current, port, network, problems)
+    decide(current, network, problems)
 }
 
 /// Reads a network in the place of the one of a state with its port, with what others have in it, and
@@ -80,20 +82,15 @@ fn read_network(
         kept: Kept::From(before),
         others: &others.unwrap_or_default(),
     };
-    let mut taken = Taken::by_others(current, port);
+    let mut taken = Taken::by_others(current.networks.claimed(), port);
     network::read(&Spot::root(node), among, &mut taken, problems)
 }
 
 /// The state with a network that was read, or everything that is wrong with it.
-fn decide(
-    current: &Desired,
-    port: NetworkKey,
-    network: Option<Network>,
-    problems: Problems,
-) -> Edited {
+fn decide(current: &Desired, network: Option<Network>, problems: Problems) -> Edited {
     let desired = network.map(|network| {
         let mut desired = current.clone();
-        desired.networks.insert(port, network);
+        desired.networks.insert(network, &current.networks);
         desired
     });
     problems.decide(desired).map_err(EditError::Problems)
@@ -105,7 +102,7 @@ pub(super) fn remove_network(current: &Desired, port: NetworkKey, scope: &Scope)
     let mut problems = Problems::default();
     replace::refuse_in_use(network, scope, String::new(), &mut problems);
     let mut desired = current.clone();
-    drop(desired.networks.remove(&port));
+    desired.networks.remove(&port);
     problems.decide(Some(desired)).map_err(EditError::Problems)
 }
 
@@ -126,13 +123,13 @@ pub(super) fn put_route(
     let mut problems = Problems::default();
     let routes = document::read_json(text, &mut problems).and_then(|node| {
         let beside = Beside::of(network, whose);
-        let mut taken = Taken::by_others(current, port);
+        let mut taken = Taken::by_others(current.networks.claimed(), port);
         let rule = (id, &*network.routes);
         routes::put(&Spot::root(&node), rule, &beside, &mut taken, &mut problems)
     });
     let network = with_routes(network, routes);
     check(network.as_ref(), &mut problems);
-    decide(current, port, network, problems)
+    decide(current, network, problems)
 }
 
 /// Checks of a network of which one object was put what is checked of a whole one.
@@ -166,7 +163,7 @@ pub(super) fn remove_route(
     )?;
     let mut problems = Problems::default();
     let nowhere = Node::new(At::Line(1), Content::Null);
-    let mut taken = Taken::by_others(current, port);
+    let mut taken = Taken::by_others(current.networks.claimed(), port);
     let routes = routes::remove(
         &Spot::root(&nowhere),
         (id, &network.routes),
@@ -174,10 +171,10 @@ pub(super) fn remove_route(
         &mut taken,
         &mut problems,
     );
-    decide(current, port, with_routes(network, Some(routes)), problems)
+    decide(current, with_routes(network, Some(routes)), problems)
 }
 
-fn with_routes(network: &Network, routes: Option<Vec<Route>>) -> Option<Network> {
+fn with_routes(network: &Network, routes: Option<Vec<Arc<Route>>>) -> Option<Network> {
     Some(Network {
         routes: routes?,
         ..network.clone()
@@ -212,7 +209,7 @@ pub(super) fn put_peer(
         }
         network
     });
-    decide(current, port, changed, problems)
+    decide(current, changed, problems)
 }
 
 pub(super) fn remove_peer(
@@ -228,7 +225,7 @@ pub(super) fn remove_peer(
         Some(peer) => own(whose, &peer.owner, format_args!("peer {key} of {name}"))?,
         None => return Err(EditError::UnknownPeer { port, key }),
     }
-    decide(current, port, Some(network), Problems::default())
+    decide(current, Some(network), Problems::default())
 }
 
 /// The listeners of a network are its owner's.
@@ -242,7 +239,7 @@ pub(super) fn put_listener(
     own(whose, &network.owner, network.name())?;
     network.listeners.remove(name);
     let mut problems = Problems::default();
-    let mut taken = Taken::by_others(current, port);
+    let mut taken = Taken::by_others(current.networks.claimed(), port);
     taken.note_listeners(&network);
     let put = document::read_json(text, &mut problems).and_then(|node| {
         let spot = Spot::root(&node);
@@ -256,7 +253,7 @@ pub(super) fn put_listener(
         network
     });
     check(network.as_ref(), &mut problems);
-    decide(current, port, network, problems)
+    decide(current, network, problems)
 }
 
 pub(super) fn remove_listener(
@@ -270,7 +267,7 @@ pub(super) fn remove_listener(
         let name = name.clone();
         return Err(EditError::UnknownListener { port, name });
     }
-    decide(current, port, Some(network), Problems::default())
+    decide(current, Some(network), Problems::default())
 }
 
 fn find(current: &Desired, port: NetworkKey) -> Result<&Network, EditError> {

@@ -1,6 +1,6 @@
 //! A document in the place of all that an owner has, beside all that others have.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{EditError, Scope};
 use crate::{
@@ -47,7 +47,7 @@ pub(super) fn roll_back(
 #[derive(Default)]
 struct Others {
     /// Networks of others, without what the owner has in them.
-    networks: BTreeMap<NetworkKey, Network>,
+    networks: BTreeMap<NetworkKey, Arc<Network>>,
     /// What others have in networks of the owner.
     objects: BTreeMap<NetworkKey, Objects>,
     /// Networks of others that the owner has something in.
@@ -57,16 +57,20 @@ struct Others {
 impl Others {
     fn of(current: &Desired, owner: &Owner) -> Self {
         let mut others = Self::default();
-        for (port, network) in &current.networks {
+        for (port, network) in current.networks.iter_shared() {
             if network.owner == *owner {
                 let objects = network.split(|other| other == owner).1;
                 others.objects.insert(*port, objects);
                 continue;
             }
-            if network.owners().any(|other| other == owner) {
+            let is_touched = network.owners().any(|other| other == owner);
+            let without = match is_touched {
+                true => Arc::new(network.split(|other| other != owner).0),
+                false => Arc::clone(network),
+            };
+            if is_touched {
                 others.touched.push(*port);
             }
-            let without = network.split(|other| other != owner).0;
             others.networks.insert(*port, without);
         }
         others
@@ -105,7 +109,7 @@ fn compose(
         let kept = Kept::From(current.networks.get(&port));
         let network = match others.networks.remove(&port) {
             Some(theirs) => {
-                let part = (theirs, &scope.whose, kept);
+                let part = (Network::clone(&theirs), &scope.whose, kept);
                 network::read_part(spot, part, &mut taken, problems)
             }
             None => {
@@ -118,9 +122,9 @@ fn compose(
                 network::read(spot, among, &mut taken, problems)
             }
         };
-        desired
-            .networks
-            .extend(network.map(|network| (port, network)));
+        if let Some(network) = network {
+            desired.networks.insert(network, &current.networks);
+        }
     }
     // What is left was the owner's, and is in the document no more.
     for port in others.objects.keys() {
@@ -128,7 +132,8 @@ fn compose(
             refuse_in_use(network, scope, format!("/{port}"), problems);
         }
     }
-    desired.networks.append(&mut others.networks);
+    let stay = others.networks.into_values();
+    stay.for_each(|network| desired.networks.put(network));
     Some(desired)
 }
 

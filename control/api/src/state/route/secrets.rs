@@ -1,6 +1,6 @@
 //! Secrets of rules: hashed passwords, keys of certificates, and headers that open something.
 
-use std::{collections::HashMap, fmt};
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use engine_http::rules::Match;
 use serde_json::{Value, json};
@@ -121,16 +121,16 @@ fn split(
 /// or else from the first that was found by the same. Those of other owners are nobody else's.
 pub(in crate::state) fn resolve<'s, 'r>(
     written: impl Iterator<Item = (&'s Spot<'s>, &'r mut Route)>,
-    kept: &[Route],
+    kept: &[Arc<Route>],
     problems: &mut Problems,
 ) {
-    let mut before: Option<HashMap<(&Owner, Match), &Route>> = None;
+    let mut before: Option<HashMap<(&Owner, Match), &Arc<Route>>> = None;
     for (spot, route) in written {
         if !wants_kept(route) {
             continue;
         }
         let has_its_id =
-            |old: &&Route| old.id.is_some() && old.id == route.id && old.owner == route.owner;
+            |old: &&Arc<Route>| old.id.is_some() && old.id == route.id && old.owner == route.owner;
         let old = kept.iter().find(has_its_id).or_else(|| {
             let before = before.get_or_insert_with(|| {
                 // The first of several is the one that is taken.
@@ -141,7 +141,7 @@ pub(in crate::state) fn resolve<'s, 'r>(
             });
             before.get(&(&route.owner, route.found_by())).copied()
         });
-        take(spot, route, old, problems);
+        take(spot, route, old.map(|old| &**old), problems);
         if let Some(upstream) = &route.upstream_tls
             && let Err(error) = upstream.identity()
         {

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use engine_core::balance::{Balance, HashOn};
 use engine_http::method::Scheme;
 use serde_json::{Value, json};
@@ -24,7 +26,7 @@ fn good(fields: &Value) -> Desired {
     }
 }
 
-fn routes(desired: &Desired) -> &[Route] {
+fn routes(desired: &Desired) -> &[Arc<Route>] {
     &desired.networks.values().next().unwrap().routes
 }
 
@@ -567,7 +569,7 @@ fn rules_of_a_host_that_asks_its_clients_who_they_are_take_requests_with_tls_alo
     let optional = json!({ "mode": "optional", "roots": ROOTS });
     let schemes = |rules: Value, tls: Value| {
         let document = good(&json!({ "routes": rules, "tls": tls }));
-        let schemes = routes(&document).iter().map(Route::scheme);
+        let schemes = routes(&document).iter().map(|route| route.scheme());
         schemes.collect::<Vec<_>>()
     };
     let https = Some(Scheme::Https);

@@ -1,6 +1,10 @@
 use std::collections::BTreeMap;
 
-use control_api::{Problem, Severity, boot, state};
+use control_api::{
+    Problem, Severity, boot,
+    place::{NetworkKey, NetworkName},
+    state,
+};
 use engine_core::{balance::Balance, hostname::HostPattern, ids::Generation};
 use engine_http::{
     field::Fields,
@@ -13,9 +17,16 @@ use engine_http::{
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{Held, Ids, Planned, publish, unserved};
+use crate::{Held, Ids, Planned, Unserved, publish, unserved};
 
 const HASH: &str = "{SSHA256}/ns6zJE/32NE8cKSZF9az8X5lArEIFIDTnq8kcJ5W2k3YjBkNGYxYzlhMmU2ODM1";
+
+fn unserved_in(desired: &state::Desired, listeners: &[boot::Listener]) -> Vec<Unserved> {
+    let networks = desired.networks.values();
+    networks
+        .flat_map(|network| unserved(network, listeners))
+        .collect()
+}
 
 fn listeners(protocols: &[&str]) -> Vec<boot::Listener> {
     let list: Vec<Value> = protocols
@@ -71,7 +82,7 @@ fn hosts_of_a_network_that_is_not_served_are_nobodys() {
     let hosts = ["secret.a.example", "own.a.example", "*.below.a.example"];
     let hosts = hosts.iter().map(|host| HostPattern::parse(host).unwrap());
     let held = Held {
-        network: "network-2".parse().unwrap(),
+        network: NetworkName::Port(NetworkKey::new(2).unwrap()),
         hosts: hosts.collect(),
     };
     // Two of them may claim one host.
@@ -229,7 +240,7 @@ fn a_rule_that_no_listener_leads_to_is_warned_of() {
         (&["http"], &[1, 2]),
         (&["tls"], &[0, 3]),
     ] {
-        let found = unserved(&desired(&network), &listeners(protocols));
+        let found = unserved_in(&desired(&network), &listeners(protocols));
         let problems: Vec<Problem> = found.iter().map(Problem::from).collect();
         let pointers = problems.iter().map(|problem| problem.pointer.clone());
         let places: Vec<String> = pointers.collect();
@@ -263,11 +274,11 @@ fn a_name_that_no_listener_leads_to_is_warned_of() {
         (&["https"], &["http", "http", "tls", "tls"]),
         (&["tls"], &["http"]),
     ] {
-        let found = unserved(&desired(&network), &listeners(protocols));
+        let found = unserved_in(&desired(&network), &listeners(protocols));
         let missing: Vec<&str> = found.iter().map(|it| it.protocol).collect();
         assert_eq!(missing, expected, "{protocols:?}");
     }
-    let found = unserved(&desired(&network), &listeners(&["tls"]));
+    let found = unserved_in(&desired(&network), &listeners(&["tls"]));
     let problem = Problem::from(&found[0]);
     assert_eq!(problem.pointer, "/1/proxy/http:~1~1a.example");
     assert_eq!(found[0].label, "http://a.example");
@@ -290,7 +301,7 @@ fn a_rule_without_its_route_is_refused_and_not_left_out() {
         policy: Policy::default(),
         aside: None,
     };
-    let refused = table(vec![draft], &planned.snapshot).unwrap_err();
+    let refused = table(TableBuilder::new(), vec![draft], &planned.snapshot).unwrap_err();
     assert_eq!(refused.len(), 1, "{refused:?}");
 }
 

@@ -326,7 +326,7 @@ fn of_equal_rules_the_base_is_found_first_then_by_owner_and_id() {
     let ids = |desired: &Desired, is_served: bool| -> Vec<String> {
         let network = &desired.networks[&OTHER];
         let served: Vec<_> = network.served_routes().collect();
-        let routes = network.routes.iter();
+        let routes = network.routes.iter().map(|route| &**route);
         let routes = routes.filter(|route| !is_served || served.contains(route));
         routes
             .map(|route| route.id.as_ref().unwrap().to_string())
