@@ -60,8 +60,12 @@ impl Day {
                 peer.raw.rx += RX_BYTES;
                 peer.raw.tx += TX_BYTES;
             }
-            store.record_sample(&sample);
-            store.flush().wait().context("cannot write the accounts")?;
+            store.accounts().record_sample(&sample);
+            store
+                .accounts()
+                .flush()
+                .wait()
+                .context("cannot write the accounts")?;
         }
         Ok(())
     }
@@ -115,7 +119,7 @@ mod tests {
                 network,
                 ..TrafficQuery::default()
             };
-            let answer = store.traffic(query).wait().unwrap();
+            let answer = store.accounts().traffic(query).wait().unwrap();
             let devices = answer
                 .networks
                 .values()

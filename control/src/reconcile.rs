@@ -13,6 +13,7 @@
 mod answers;
 mod change;
 mod clock;
+mod compaction;
 mod degradations;
 mod degraded;
 mod left_out;

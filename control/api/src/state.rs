@@ -4,6 +4,7 @@
 //! object. It stands for the whole desired state: what is not in it, is to go.
 
 mod claims;
+pub mod difference;
 mod dns;
 mod edit;
 mod key;

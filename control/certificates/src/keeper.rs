@@ -20,7 +20,7 @@ use control_api::{
     answer::{CertificatesView, Happening},
     boot::{Acme, CertificateName, DirectoryName},
 };
-use control_store::{ReadError, Store};
+use control_store::{CertificateStore, ReadError};
 use crossbeam_channel::Receiver;
 use engine::{Challenges, UndeclaredName};
 use engine_core::hostname::HostPattern;
@@ -83,7 +83,7 @@ pub struct Setting {
     /// The boot file's folder, which the names of its files begin at.
     pub folder: PathBuf,
     /// Where certificates and accounts are kept.
-    pub store: Store,
+    pub store: CertificateStore,
     /// Where certificates are put in force.
     pub certificates: Certificates,
     /// Where proofs of http-01 are put up.
@@ -96,7 +96,7 @@ pub struct Setting {
 #[derive(Debug)]
 pub struct Keeper {
     acme: Acme,
-    store: Store,
+    store: CertificateStore,
     certificates: Certificates,
     happenings: mpsc::Sender<Happening>,
     directories: HashMap<DirectoryName, Arc<Directory>>,

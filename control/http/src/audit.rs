@@ -105,7 +105,7 @@ fn append(
     Action { request, owner }: Action,
     result: Result,
 ) {
-    let written = shared.front.store.append_audit(AuditEntry {
+    let written = shared.front.audit.append(AuditEntry {
         id: 0,
         time: now(),
         actor,

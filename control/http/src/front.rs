@@ -12,7 +12,7 @@ use control_api::{
     boot::Role,
     state::{Change, Desired, EditError, Owner, Scope, Whose},
 };
-use control_store::{CommitError, Store};
+use control_store::{Accounts, Audit, CommitError, DesiredStore};
 use engine::Counters;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
@@ -33,8 +33,12 @@ pub struct Front {
     pub certificates: watch::Receiver<Arc<CertificatesView>>,
     /// Who may ask; changes at SIGHUP.
     pub tokens: watch::Receiver<Arc<Tokens>>,
-    /// Generations, accounts, the audit log and past events.
-    pub store: Store,
+    /// The generations.
+    pub desired: Arc<dyn DesiredStore>,
+    /// What was counted.
+    pub accounts: Accounts,
+    /// The audit log and past events.
+    pub audit: Audit,
     /// Events as they happen: each was appended to the store first, as `kind` and the JSON of its
     /// [`control_api::answer::Happening`], and has the number that it got there. A channel of
     /// [`EVENTS_BEHIND_MAX`] is enough.

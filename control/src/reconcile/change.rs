@@ -17,7 +17,7 @@ use control_plan::{
     Changed, Clash, changed, clashes, clashes_of, doubts, misfits,
     plan::{Plan, place_of},
 };
-use control_store::{CommitError, NewGeneration};
+use control_store::{CommitError, DesiredStore as _, NewGeneration};
 use engine_core::hostname::HostPattern;
 use engine_sys::process::{beyond_descriptor_limit, has_descriptors};
 
@@ -262,11 +262,8 @@ impl Reconciler {
         request: &ChangeRequest,
         accepted: &Accepted,
     ) -> Result<u64, ChangeRefused> {
-        let mut document = accepted.desired.render_with_secrets();
-        accepted
-            .left_out
-            .iter()
-            .for_each(|it| it.write(&mut document));
+        let document = accepted.desired.render_with_secrets();
+        let document = LeftOut::write_all(&accepted.left_out, document);
         let mut changed = changed_owners(&self.desired, &accepted.desired);
         if let Whose::One(owner) = &request.scope.whose {
             changed.insert(owner.clone());
@@ -282,9 +279,10 @@ impl Reconciler {
             time: unix_now().as_secs(),
             actor: request.actor.name.to_string(),
             note: request.change.to_string(),
-            document: document.to_string(),
+            difference: String::new(),
+            document: Some(document.to_string()),
         };
-        let committed = self.networks.store.commit_generation(new).wait();
+        let committed = self.networks.store.desired().commit(new).wait();
         match committed {
             Ok(generation) => {
                 self.generation = generation;
@@ -316,6 +314,7 @@ impl Reconciler {
         self.standing
             .take_up(&self.desired, &scope, &self.boot.listeners);
         self.show();
+        self.shorten();
         Begun {
             before,
             scope,

@@ -133,8 +133,14 @@ impl LeftOut {
         }
     }
 
+    /// The document with all of them in it.
+    pub(super) fn write_all(left_out: &[Self], mut document: Value) -> Value {
+        left_out.iter().for_each(|it| it.write(&mut document));
+        document
+    }
+
     /// Writes it into a document that does not have it.
-    pub(super) fn write(&self, document: &mut Value) {
+    fn write(&self, document: &mut Value) {
         if let (Some(key), Some(networks)) = (&self.key, document.as_object_mut()) {
             networks
                 .entry(key.clone())

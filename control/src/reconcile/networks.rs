@@ -69,9 +69,9 @@ impl Networks {
         let mut networks = Self {
             backend,
             kernel,
-            records: Records::load(store.clone())?,
-            news: News::new(store.clone(), events),
-            clock: AccountsClock::after(store.last_stamp()),
+            records: Records::load(store.desired())?,
+            news: News::new(store.audit(), events),
+            clock: AccountsClock::after(store.accounts().last_stamp()),
             store,
             heartbeat,
             known: Known::default(),
@@ -90,7 +90,7 @@ impl Networks {
 
     /// Takes over where peers were seen last, and what they moved so far.
     fn remember_peers(&mut self) -> Result<(), ReadError> {
-        for peer in self.store.peer_totals().wait()? {
+        for peer in self.store.accounts().peer_totals().wait()? {
             let NetworkName::Port(network) = peer.network else {
                 continue;
             };

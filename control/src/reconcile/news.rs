@@ -1,7 +1,7 @@
 //! Events: into the store, and to whoever listens.
 
 use control_api::answer::{Event, Happening};
-use control_store::Store;
+use control_store::Audit;
 use tokio::sync::broadcast;
 
 use super::clock::unix_now;
@@ -12,14 +12,14 @@ const WRITES_AT_ONCE: usize = 64;
 /// Where events go.
 #[derive(Debug)]
 pub(crate) struct News {
-    store: Store,
+    audit: Audit,
     listeners: broadcast::Sender<Event>,
 }
 
 impl News {
-    /// Into this store and to these listeners.
-    pub(crate) fn new(store: Store, listeners: broadcast::Sender<Event>) -> Self {
-        Self { store, listeners }
+    /// Into the events of a store and to these listeners.
+    pub(crate) fn new(audit: Audit, listeners: broadcast::Sender<Event>) -> Self {
+        Self { audit, listeners }
     }
 
     /// Tells what happened. The store gives each event its number; one that it does not take is
@@ -35,9 +35,9 @@ impl News {
                     match happening.owner() {
                         Some(owner) => {
                             let owner = owner.to_owned();
-                            self.store.append_event_of(owner, time, kind, json)
+                            self.audit.append_event_of(owner, time, kind, json)
                         }
-                        None => self.store.append_event(time, kind, json),
+                        None => self.audit.append_event(time, kind, json),
                     }
                 })
                 .collect();

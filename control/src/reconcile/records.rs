@@ -6,26 +6,30 @@ use control_api::place::NetworkKey;
 
 use control_kernel::{OwnError, Ownership};
 use control_plan::actual::Owned;
-use control_store::Store;
+use control_store::{DesiredStore, ReadError, SqliteDesired, WriteError};
 
 /// The records of the store, and all of them in memory.
 #[derive(Debug)]
-pub(crate) struct Records {
-    store: Store,
+pub(crate) struct Records<S = SqliteDesired> {
+    store: S,
     owned: BTreeMap<NetworkKey, Owned>,
 }
 
-impl Records {
+impl<S: DesiredStore> Records<S> {
     /// Reads them.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub(crate) fn load(store: Store) -> Result<Self, control_store::ReadError> {
+    pub(crate) fn load(store: S) -> Result<Self, ReadError> {
         let written = store.owned().wait()?;
-        let read = |(port, text): (u16, String)| {
-            let record = NetworkKey::new(port).zip(text.parse().ok());
+        let read = |(network, text): (String, String)| {
+            let record = network.parse().ok().zip(text.parse().ok());
             if record.is_none() {
-                tracing::error!(port, text, "a record of what Ringway made is not readable");
+                tracing::error!(
+                    network,
+                    text,
+                    "a record of what Ringway made is not readable"
+                );
             }
             record
         };
@@ -39,21 +43,21 @@ impl Records {
     }
 }
 
-fn failed(network: NetworkKey, error: control_store::WriteError) -> OwnError {
+fn failed(network: NetworkKey, error: WriteError) -> OwnError {
     let source = io::Error::other(error);
     OwnError { network, source }
 }
 
-impl Ownership for Records {
+impl<S: DesiredStore> Ownership for Records<S> {
     fn own(&mut self, network: NetworkKey, what: &Owned) -> Result<(), OwnError> {
-        let written = self.store.own(network.get(), what.to_string()).wait();
+        let written = self.store.own(network, what.to_string()).wait();
         written.map_err(|error| failed(network, error))?;
         self.owned.insert(network, what.clone());
         Ok(())
     }
 
     fn disown(&mut self, network: NetworkKey) -> Result<(), OwnError> {
-        let written = self.store.disown(network.get()).wait();
+        let written = self.store.disown(network).wait();
         written.map_err(|error| failed(network, error))?;
         self.owned.remove(&network);
         Ok(())

@@ -87,7 +87,7 @@ impl Networks {
     }
 
     fn record(&mut self, peers: Vec<PeerSample>, relays: Vec<RelaySample>) {
-        self.store.record_sample(&Sample {
+        self.store.accounts().record_sample(&Sample {
             time_unix: self.clock.stamp(),
             peers,
             relays,

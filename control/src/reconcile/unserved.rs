@@ -147,7 +147,7 @@ impl Reconciler {
             is_covered: &|host| self.is_covered(host),
             tls_failures: self.publisher.tls_failures(),
             snapshot: self.engine.snapshot(),
-            store: self.networks.store.health(),
+            store: self.networks.store.accounts().health(),
             now: unix_now().as_secs(),
         };
         scene.unserved()

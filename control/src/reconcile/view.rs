@@ -38,7 +38,7 @@ impl Reconciler {
         let unserved = self.find_unserved();
         self.degradations.take(unserved, unix_now().as_secs());
         // While the store takes nothing, its own events wait with all others.
-        if self.networks.store.health().ok {
+        if self.networks.store.accounts().health().ok {
             let news = self.degradations.take_news();
             self.networks.news.tell(news);
         }
@@ -80,7 +80,7 @@ impl Reconciler {
             listeners: self.listener_status(counters),
             workers: self.workers(counters),
             store: self.boot.store.clone(),
-            health: self.networks.store.health(),
+            health: self.networks.store.accounts().health(),
             warnings: self.find_warnings(),
             started: self.started,
             ready: self.is_ready(),

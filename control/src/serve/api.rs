@@ -41,7 +41,9 @@ impl Api {
             view: gateway.view.clone(),
             certificates: gateway.vault.view.clone(),
             tokens: known,
-            store: gateway.store.clone(),
+            desired: Arc::new(gateway.store.desired()),
+            accounts: gateway.store.accounts(),
+            audit: gateway.store.audit(),
             events: gateway.events.clone(),
         };
         let settings = Settings {

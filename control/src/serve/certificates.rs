@@ -13,7 +13,7 @@ use control_api::{
 };
 use control_certificates::{Ears, Keeper, Setting, Wants};
 use control_http::View;
-use control_store::Store;
+use control_store::{Audit, Store};
 use crossbeam_channel::{Sender, bounded};
 use engine::{Challenges, Config, UndeclaredName};
 use engine_tls::Certificates;
@@ -88,7 +88,7 @@ impl Vault {
             acme: boot.acme.clone(),
             look_interval: boot.tls.look_interval,
             folder: folder.clone(),
-            store: store.clone(),
+            store: store.certificates(),
             certificates: force.certificates.clone(),
             challenges: force.challenges.clone(),
             happenings,
@@ -122,12 +122,12 @@ impl Vault {
     pub(super) fn start(
         &mut self,
         view: watch::Receiver<Arc<View>>,
-        store: Store,
+        audit: Audit,
         events: broadcast::Sender<Event>,
     ) {
         let Some(idle) = self.idle.take() else { return };
         tokio::spawn(idle.keeper.run(idle.ears));
-        tokio::spawn(tell(idle.happenings, store, events));
+        tokio::spawn(tell(idle.happenings, audit, events));
         let follow = Follow {
             view,
             boot: self.boot.subscribe(),
@@ -188,14 +188,14 @@ impl Follow {
 /// Gives each event its number in the store, and tells it.
 async fn tell(
     mut happenings: mpsc::Receiver<Happening>,
-    store: Store,
+    audit: Audit,
     events: broadcast::Sender<Event>,
 ) {
     while let Some(happening) = happenings.recv().await {
         let time = unix_now().as_secs();
         let json = serde_json::to_string(&happening).unwrap_or_default();
         let kind = happening.kind().to_owned();
-        match store.append_event(time, kind, json).await {
+        match audit.append_event(time, kind, json).await {
             Ok(id) => {
                 // Nobody may be listening.
                 let _ = events.send(Event {

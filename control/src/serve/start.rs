@@ -18,7 +18,7 @@ use control_api::{
 };
 use control_http::{BindError, ChangeRefused, ChangeRequest, Listener, Tokens, View};
 use control_kernel::{Linux, LinuxConfig};
-use control_store::{NewGeneration, Retention, Store};
+use control_store::{DesiredStore as _, NewGeneration, Retention, Store};
 use crossbeam_channel::SendError;
 use engine::{Drained, Engine};
 use engine_sys::process::reserve_descriptors;
@@ -161,8 +161,8 @@ impl<'a> Gateway<'a> {
 
     /// Has certificates kept from now on.
     pub(super) fn start_certificates(&mut self) {
-        let (view, store) = (self.view.clone(), self.store.clone());
-        self.vault.start(view, store, self.events.clone());
+        let (view, audit) = (self.view.clone(), self.store.audit());
+        self.vault.start(view, audit, self.events.clone());
     }
 
     /// Has the reconcile thread do something; it is lost if it has ended.
@@ -206,7 +206,7 @@ impl<'a> Gateway<'a> {
     /// Writes what was counted last, and says it.
     pub(super) async fn end(self) {
         let records_lost = self.connections.finish() + self.requests.finish();
-        if let Err(error) = self.store.flush().await {
+        if let Err(error) = self.store.accounts().flush().await {
             tracing::error!(%error, "the last counters are not written");
         }
         let Some(Ended {
@@ -341,11 +341,12 @@ fn seed(store: &Store, boot_file: &Path, boot: &Boot) -> anyhow::Result<Stored> 
         time: unix_now().as_secs(),
         actor: "boot file".to_owned(),
         note: "seed an empty store".to_owned(),
-        document: seed.render_with_secrets().to_string(),
+        difference: String::new(),
+        document: Some(seed.render_with_secrets().to_string()),
         owners: names.clone(),
         present: names,
     };
-    let committed = store.commit_generation(new).wait();
+    let committed = store.desired().commit(new).wait();
     let generation = committed.context("seeding the store")?;
     Ok(Stored {
         generation,

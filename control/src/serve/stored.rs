@@ -12,7 +12,7 @@ use control_api::{
     boot::{Boot, Listener},
     state::{self, Desired, Owner},
 };
-use control_store::Store;
+use control_store::{DesiredStore, Generation, ReadError, Store};
 use serde_json::{Map, Value};
 
 use super::log_problems;
@@ -29,13 +29,18 @@ const TRIES_MAX: usize = 16;
 /// # Errors
 /// When the store cannot be read.
 pub(super) fn read(store: &Store) -> anyhow::Result<Option<Stored>> {
-    let current = store
-        .current()
-        .wait()
-        .context("reading the desired state")?;
-    let Some(current) = current else {
-        return Ok(None);
+    let store = store.desired();
+    let current = match store.current().wait() {
+        Ok(Some(current)) => current,
+        Ok(None) => return Ok(None),
+        Err(ReadError::Compose { generation, source }) => {
+            return damaged(&store, generation, source.to_string()).map(Some);
+        }
+        Err(error @ (ReadError::Refused(_) | ReadError::Sqlite { .. })) => {
+            return Err(error).context("reading the desired state");
+        }
     };
+    shorten(&store, &current);
     let (desired, left_out) = match state::parse(&current.document) {
         Ok(Valid { value, .. }) => (value, Vec::new()),
         Err(problems) => {
@@ -56,15 +61,44 @@ pub(super) fn read(store: &Store) -> anyhow::Result<Option<Stored>> {
     }
     Ok(Some(Stored {
         generation: current.id,
-        owners: owners(store)?,
+        owners: owners(&store)?,
         desired,
         left_out,
         unbound: Vec::new(),
     }))
 }
 
+/// Nothing of a generation that cannot be composed is served, and the gateway can be asked to mend it.
+fn damaged(store: &impl DesiredStore, generation: u64, why: String) -> anyhow::Result<Stored> {
+    tracing::error!(
+        generation,
+        why,
+        "the store's last generation is damaged and nothing of it is served: apply the state again"
+    );
+    let whole = LeftOut {
+        key: None,
+        why,
+        document: Value::Null,
+    };
+    Ok(Stored {
+        generation,
+        owners: owners(store)?,
+        left_out: vec![whole],
+        ..Stored::default()
+    })
+}
+
+/// Stores the whole document, where one is due: the next start composes less. So what a start composes is
+/// bounded by what may come between two full documents, and by what one more run adds at most.
+fn shorten(store: &impl DesiredStore, current: &Generation) {
+    if store.takes_document() {
+        // Tried again when it is due again; nothing waits for it.
+        drop(store.compact(current.id, current.document.clone()));
+    }
+}
+
 /// The last generation that changed the part of each owner.
-fn owners(store: &Store) -> anyhow::Result<BTreeMap<Owner, u64>> {
+fn owners(store: &impl DesiredStore) -> anyhow::Result<BTreeMap<Owner, u64>> {
     let stored = store.owner_generations().wait();
     let stored = stored.context("reading the owners of the desired state")?;
     let owners = stored.into_iter();

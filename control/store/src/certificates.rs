@@ -1,4 +1,4 @@
-//! Certificates with their keys, the accounts that they were obtained with, and the orders of late.
+//! CertificateStore with their keys, the accounts that they were obtained with, and the orders of late.
 //!
 //! Keys are in the file as they are: its mode keeps them from others, like the networks' keys.
 
@@ -9,8 +9,9 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::{
-    Answer, ReadError, Store, WriteError,
+    Answer, ReadError, WriteError,
     number::{amount, from_amount},
+    threads::Threads,
     writer::Durability,
 };
 
@@ -78,16 +79,27 @@ pub struct StoredOrder {
     pub network: Option<u16>,
 }
 
-impl Store {
+/// CertificateStore, ACME accounts, and the orders of late. Clones share it.
+#[derive(Clone, Debug)]
+pub struct CertificateStore {
+    threads: Arc<Threads>,
+}
+
+impl CertificateStore {
+    pub(crate) fn new(threads: Arc<Threads>) -> Self {
+        Self { threads }
+    }
+
     /// Every certificate, by name.
-    pub fn certificates(&self) -> Answer<Vec<StoredCertificate>, ReadError> {
-        self.read(|reader| reader.read("reading the certificates", all))
+    pub fn all(&self) -> Answer<Vec<StoredCertificate>, ReadError> {
+        self.threads
+            .read(|reader| reader.read("reading the certificates", all))
     }
 
     /// Keeps a certificate in place of the one of its name, and forgets the name's failures. It is
     /// on disk when this is answered.
-    pub fn put_certificate(&self, certificate: StoredCertificate) -> Answer<(), WriteError> {
-        self.write(move |writer| {
+    pub fn put(&self, certificate: StoredCertificate) -> Answer<(), WriteError> {
+        self.threads.write(move |writer| {
             let doing = "keeping a certificate";
             writer.write(doing, Durability::Disk, |transaction| {
                 put(transaction, &certificate)
@@ -96,8 +108,8 @@ impl Store {
     }
 
     /// Forgets the certificate of a name.
-    pub fn remove_certificate(&self, name: String) -> Answer<(), WriteError> {
-        self.write(move |writer| {
+    pub fn remove(&self, name: String) -> Answer<(), WriteError> {
+        self.threads.write(move |writer| {
             let doing = "forgetting a certificate";
             writer.write(doing, Durability::Process, |transaction| {
                 let sql = "DELETE FROM certificates WHERE name = ?";
@@ -109,7 +121,7 @@ impl Store {
 
     /// The credentials of the account at a directory.
     pub fn acme_account(&self, directory: String) -> Answer<Option<Zeroizing<String>>, ReadError> {
-        self.read(move |reader| {
+        self.threads.read(move |reader| {
             reader.read("reading an ACME account", |transaction| {
                 let sql = "SELECT credentials FROM acme_accounts WHERE directory = ?";
                 transaction
@@ -126,7 +138,7 @@ impl Store {
         directory: String,
         credentials: Zeroizing<String>,
     ) -> Answer<(), WriteError> {
-        self.write(move |writer| {
+        self.threads.write(move |writer| {
             let doing = "keeping an ACME account";
             writer.write(doing, Durability::Disk, |transaction| {
                 let sql = "INSERT INTO acme_accounts (directory, credentials) VALUES (?, ?)
@@ -140,7 +152,7 @@ impl Store {
 
     /// Forgets the account at a directory that does not know it any more.
     pub fn remove_acme_account(&self, directory: String) -> Answer<(), WriteError> {
-        self.write(move |writer| {
+        self.threads.write(move |writer| {
             let doing = "forgetting an ACME account";
             writer.write(doing, Durability::Process, |transaction| {
                 let sql = "DELETE FROM acme_accounts WHERE directory = ?";
@@ -152,7 +164,7 @@ impl Store {
 
     /// The names whose last order failed.
     pub fn acme_failures(&self) -> Answer<Vec<StoredFailure>, ReadError> {
-        self.read(|reader| {
+        self.threads.read(|reader| {
             reader.read("reading the failed orders", |transaction| {
                 transaction
                     .prepare_cached("SELECT name, failures, retry_at, reason FROM acme_failures")?
@@ -171,7 +183,7 @@ impl Store {
 
     /// Remembers that the order for a name failed.
     pub fn put_acme_failure(&self, failure: StoredFailure) -> Answer<(), WriteError> {
-        self.write(move |writer| {
+        self.threads.write(move |writer| {
             let doing = "remembering a failed order";
             writer.write(doing, Durability::Process, |transaction| {
                 let sql = "INSERT INTO acme_failures (name, failures, retry_at, reason)
@@ -193,7 +205,7 @@ impl Store {
 
     /// Forgets the failures of a name that nobody wants any more.
     pub fn remove_acme_failure(&self, name: String) -> Answer<(), WriteError> {
-        self.write(move |writer| {
+        self.threads.write(move |writer| {
             let doing = "forgetting a failed order";
             writer.write(doing, Durability::Process, |transaction| {
                 forget_failure(transaction, &name)
@@ -203,7 +215,7 @@ impl Store {
 
     /// The orders made after a time, the oldest first.
     pub fn acme_orders_after(&self, time: u64) -> Answer<Vec<StoredOrder>, ReadError> {
-        self.read(move |reader| {
+        self.threads.read(move |reader| {
             reader.read("reading the orders of late", |transaction| {
                 let sql = "SELECT time, directory, network FROM acme_orders
                     WHERE time > ? ORDER BY time, id";
@@ -223,7 +235,7 @@ impl Store {
 
     /// Notes an order that is about to be made.
     pub fn note_acme_order(&self, order: StoredOrder) -> Answer<(), WriteError> {
-        self.write(move |writer| {
+        self.threads.write(move |writer| {
             let doing = "noting an order";
             writer.write(doing, Durability::Process, |transaction| {
                 let sql = "INSERT INTO acme_orders (time, directory, network) VALUES (?, ?, ?)";

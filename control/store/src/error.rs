@@ -1,5 +1,7 @@
 //! Why the store did not do what it was asked.
 
+use control_api::state::difference::DifferenceError;
+
 use crate::{file::MovedError, request::Refused};
 
 /// Why something was not written. Nothing of it was.
@@ -26,6 +28,15 @@ pub enum WriteError {
     },
 }
 
+impl WriteError {
+    /// As SQLite says of a disk that is full: for stores that have none.
+    pub fn full(doing: &'static str) -> Self {
+        let full = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
+        let source = rusqlite::Error::SqliteFailure(full, None);
+        Self::Sqlite { doing, source }
+    }
+}
+
 /// Why something could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
@@ -39,5 +50,13 @@ pub enum ReadError {
         doing: &'static str,
         /// SQLite's answer.
         source: rusqlite::Error,
+    },
+    /// A generation's differences do not lead to a document: somebody wrote into the file.
+    #[error("composing generation {generation}")]
+    Compose {
+        /// Which.
+        generation: u64,
+        /// What is wrong.
+        source: DifferenceError,
     },
 }

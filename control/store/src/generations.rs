@@ -1,13 +1,19 @@
-//! The desired state, in all its generations.
+//! The desired state in SQLite, in all its generations.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use control_api::answer::GenerationEntry;
+use control_api::{answer::GenerationEntry, place::NetworkKey};
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 
 use crate::{
-    Answer, ReadError, Refused, Store, WriteError,
+    Answer, CommitError, DesiredStore, Generation, NewGeneration, ReadError, WriteError,
+    chain::{self, SinceDocument},
+    namespaces,
     number::{amount, from_amount},
+    threads::Threads,
     writer::Durability,
 };
 
@@ -18,138 +24,73 @@ const API: &str = "api";
 /// last.
 const OWNERS_GONE_MAX: u32 = 64;
 
-/// A state that was desired.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Generation {
-    /// Its number: 1 for the first one, then up, never twice.
-    pub id: u64,
-    /// Unix time of the commit.
-    pub time: u64,
-    /// Who asked for it.
-    pub actor: String,
-    /// By what request.
-    pub note: String,
-    /// The state document, secrets included.
-    pub document: String,
+/// What is desired, in the file of a [`Store`](crate::Store). Clones share it.
+#[derive(Clone, Debug)]
+pub struct SqliteDesired {
+    threads: Arc<Threads>,
 }
 
-impl std::fmt::Debug for Generation {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Generation")
-            .field("id", &self.id)
-            .field("time", &self.time)
-            .field("actor", &self.actor)
-            .field("note", &self.note)
-            .finish_non_exhaustive()
+impl SqliteDesired {
+    pub(crate) fn new(threads: Arc<Threads>) -> Self {
+        Self { threads }
     }
 }
 
-/// A state to be desired from now on.
-#[derive(Clone, Default)]
-pub struct NewGeneration {
-    /// Only if this is the current generation; 0 means that there is none yet.
-    pub expected: Option<u64>,
-    /// Unix time.
-    pub time: u64,
-    /// Who asks for it.
-    pub actor: String,
-    /// By what request.
-    pub note: String,
-    /// The state document, secrets included.
-    pub document: String,
-    /// The owners whose parts it changes; none stands for `api`.
-    pub owners: BTreeSet<String>,
-    /// The owners who have something in it.
-    pub present: BTreeSet<String>,
-}
-
-impl std::fmt::Debug for NewGeneration {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NewGeneration")
-            .field("expected", &self.expected)
-            .field("time", &self.time)
-            .field("actor", &self.actor)
-            .field("note", &self.note)
-            .field("owners", &self.owners)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Why a generation was not committed.
-#[derive(Debug, thiserror::Error)]
-pub enum CommitError {
-    /// Somebody else committed meanwhile.
-    #[error("generation {expected} is not the current one: {current} is")]
-    Conflict {
-        /// The one that was built upon.
-        expected: u64,
-        /// The current one; 0 means none.
-        current: u64,
-    },
-    /// It could not be written.
-    #[error(transparent)]
-    Write(#[from] WriteError),
-}
-
-impl From<Refused> for CommitError {
-    fn from(refused: Refused) -> Self {
-        Self::Write(refused.into())
-    }
-}
-
-impl Store {
-    /// Makes a document the current generation and answers its number. It is on disk by then.
-    pub fn commit_generation(&self, new: NewGeneration) -> Answer<u64, CommitError> {
-        self.write(move |writer| {
+impl DesiredStore for SqliteDesired {
+    fn commit(&self, new: NewGeneration) -> Answer<u64, CommitError> {
+        self.threads.write(move |writer| {
             let keep = writer.retention().generations_max;
             let doing = "committing a generation";
-            writer.write(doing, Durability::Disk, |transaction| {
+            let committed = writer.write(doing, Durability::Disk, |transaction| {
                 commit(transaction, &new, keep)
-            })?
+            })?;
+            let Committed { id, forgotten } = committed?;
+            writer.note_generation(&new, forgotten);
+            Ok(id)
         })
     }
 
-    /// The current generation; none, if there never was one.
-    pub fn current(&self) -> Answer<Option<Generation>, ReadError> {
-        self.read(|reader| {
-            reader.read("reading the current generation", |transaction| {
-                let sql = "SELECT id, time, actor, note, document FROM generations
-                    ORDER BY id DESC LIMIT 1";
-                transaction
-                    .prepare_cached(sql)?
-                    .query_row([], generation)
-                    .optional()
-            })
+    fn takes_document(&self) -> bool {
+        self.threads.documents.ask()
+    }
+
+    fn compact(&self, generation: u64, document: String) -> Answer<(), WriteError> {
+        self.threads.write(move |writer| {
+            let doing = "storing a full document";
+            // What it replaces says the same, and is there if this is lost.
+            let stored = writer.write(doing, Durability::Process, |transaction| {
+                let sql = "UPDATE generations SET document = ?, difference = NULL
+                    WHERE id = ? AND difference IS NOT NULL";
+                let id = amount(generation);
+                transaction.prepare_cached(sql)?.execute((document, id))?;
+                SinceDocument::read(transaction)
+            });
+            writer.note_document(generation, stored.as_ref().ok().copied());
+            stored.map(drop)
         })
     }
 
-    /// A generation, if it is still kept.
-    pub fn generation(&self, id: u64) -> Answer<Option<Generation>, ReadError> {
-        self.read(move |reader| {
-            reader.read("reading a generation", |transaction| {
-                let sql = "SELECT id, time, actor, note, document FROM generations WHERE id = ?";
-                transaction
-                    .prepare_cached(sql)?
-                    .query_row([amount(id)], generation)
-                    .optional()
-            })
-        })
+    fn current(&self) -> Answer<Option<Generation>, ReadError> {
+        self.read(None)
     }
 
-    /// The latest generations without their documents, the current one first: all, or those that changed
-    /// an owner's part.
-    pub fn generations(
+    fn generation(&self, id: u64) -> Answer<Option<Generation>, ReadError> {
+        self.read(Some(id))
+    }
+
+    fn generations(
         &self,
         owner: Option<String>,
         limit: u32,
     ) -> Answer<Vec<GenerationEntry>, ReadError> {
-        self.read(move |reader| {
+        self.threads.read(move |reader| {
             reader.read("listing the generations", |transaction| {
                 let sql = "SELECT id, time, actor, note,
                         (SELECT json_group_array(owner) FROM
                             (SELECT owner FROM generation_owners WHERE generation = id ORDER BY owner))
                     FROM generations
-                    WHERE ?1 IS NULL OR id IN (SELECT generation FROM generation_owners WHERE owner = ?1)
+                    WHERE id IN (SELECT generation FROM generation_owners
+                        WHERE ?1 IS NULL OR owner = ?1)
                     ORDER BY id DESC LIMIT ?2";
                 transaction
                     .prepare_cached(sql)?
@@ -159,9 +100,8 @@ impl Store {
         })
     }
 
-    /// The last generation that changed each owner's part.
-    pub fn owner_generations(&self) -> Answer<BTreeMap<String, u64>, ReadError> {
-        self.read(|reader| {
+    fn owner_generations(&self) -> Answer<BTreeMap<String, u64>, ReadError> {
+        self.threads.read(|reader| {
             reader.read("reading the owners", |transaction| {
                 let sql = "SELECT owner, max(generation) FROM generation_owners GROUP BY owner";
                 let pair = |row: &Row<'_>| Ok((row.get(0)?, from_amount(row.get(1)?)));
@@ -172,6 +112,82 @@ impl Store {
             })
         })
     }
+
+    fn own(&self, network: NetworkKey, identity: String) -> Answer<(), WriteError> {
+        namespaces::own(&self.threads, network, identity)
+    }
+
+    fn disown(&self, network: NetworkKey) -> Answer<(), WriteError> {
+        namespaces::disown(&self.threads, network)
+    }
+
+    fn owned(&self) -> Answer<BTreeMap<String, String>, ReadError> {
+        namespaces::owned(&self.threads)
+    }
+}
+
+impl SqliteDesired {
+    /// Reads a generation, or the current one. It is composed where it is not stored whole, on the
+    /// thread that reads.
+    fn read(&self, id: Option<u64>) -> Answer<Option<Generation>, ReadError> {
+        self.threads.read(move |reader| {
+            let read = reader.read("reading a generation", |transaction| find(transaction, id))?;
+            let Some(found) = read else {
+                return Ok(None);
+            };
+            let Found {
+                mut generation,
+                full,
+                differences,
+            } = found;
+            let composed = chain::compose(full, &differences);
+            generation.document = composed.map_err(|source| ReadError::Compose {
+                generation: generation.id,
+                source,
+            })?;
+            Ok(Some(generation))
+        })
+    }
+}
+
+/// A generation, without its document, and what that is composed of.
+struct Found {
+    generation: Generation,
+    full: Option<String>,
+    differences: Vec<String>,
+}
+
+/// A generation that somebody remembers, or the current one.
+fn find(transaction: &Transaction<'_>, id: Option<u64>) -> rusqlite::Result<Option<Found>> {
+    let current = current_id(transaction)?;
+    let wanted = id.unwrap_or(current);
+    let sql = "SELECT id, time, actor, note FROM generations WHERE id = ?1 AND (
+        id = ?2 OR EXISTS (SELECT 1 FROM generation_owners WHERE generation = id))";
+    let found = transaction
+        .prepare_cached(sql)?
+        .query_row([amount(wanted), amount(current)], generation)
+        .optional()?;
+    let Some(generation) = found else {
+        return Ok(None);
+    };
+    let sql = "SELECT id, document FROM generations WHERE difference IS NULL AND id <= ?
+        ORDER BY id DESC LIMIT 1";
+    let full: Option<(i64, String)> = transaction
+        .prepare_cached(sql)?
+        .query_row([amount(wanted)], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let (base, full) = full.unzip();
+    let sql = "SELECT difference FROM generations WHERE id > ? AND id <= ? ORDER BY id";
+    let values = (base.unwrap_or(0), amount(wanted));
+    let differences = transaction
+        .prepare_cached(sql)?
+        .query_map(values, |row| row.get(0))?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    Ok(Some(Found {
+        generation,
+        full,
+        differences,
+    }))
 }
 
 fn entry(row: &Row<'_>) -> rusqlite::Result<GenerationEntry> {
@@ -186,27 +202,46 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<GenerationEntry> {
     })
 }
 
+/// A generation that was written.
+struct Committed {
+    id: u64,
+    /// Generations that some owner remembers no more.
+    forgotten: Vec<i64>,
+}
+
 fn commit(
     transaction: &Transaction<'_>,
     new: &NewGeneration,
     keep: u32,
-) -> rusqlite::Result<Result<u64, CommitError>> {
+) -> rusqlite::Result<Result<Committed, CommitError>> {
     let current = current_id(transaction)?;
     if let Some(expected) = new.expected.filter(|expected| *expected != current) {
         return Ok(Err(CommitError::Conflict { expected, current }));
     }
-    let sql = "INSERT INTO generations (time, actor, note, document) VALUES (?, ?, ?, ?)";
-    let values = params![amount(new.time), new.actor, new.note, new.document];
+    let sql = "INSERT INTO generations (time, actor, note, document, difference)
+        VALUES (?, ?, ?, ?, ?)";
+    let difference = match new.document {
+        Some(_) => None,
+        None => Some(&new.difference),
+    };
+    let document = new.document.as_deref().unwrap_or_default();
+    let values = params![amount(new.time), new.actor, new.note, document, difference];
     let id = transaction.prepare_cached(sql)?.insert(values)?;
     let mut owners: Vec<&str> = new.owners.iter().map(String::as_str).collect();
     if owners.is_empty() {
         owners.push(API);
     }
+    let mut forgotten = Vec::new();
     for owner in owners {
-        note_owner(transaction, owner, id, keep)?;
+        forgotten.extend(note_owner(transaction, owner, id, keep)?);
     }
-    forget_owners(transaction, &new.present)?;
-    Ok(Ok(from_amount(id)))
+    forgotten.extend(forget_owners(transaction, &new.present)?);
+    // What comes before a full document needs no more than what is remembered of it.
+    if new.document.is_some() {
+        forgotten.push(id - 1);
+    }
+    let id = from_amount(id);
+    Ok(Ok(Committed { id, forgotten }))
 }
 
 /// Notes that a generation changes an owner's part, and forgets the oldest ones of that owner.
@@ -215,7 +250,7 @@ fn note_owner(
     owner: &str,
     id: i64,
     keep: u32,
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<Vec<i64>> {
     let sql = "INSERT INTO generation_owners (owner, generation) VALUES (?, ?)";
     transaction.prepare_cached(sql)?.execute((owner, id))?;
     let sql = "DELETE FROM generation_owners WHERE owner = ?1 AND generation <= (
@@ -224,14 +259,14 @@ fn note_owner(
         RETURNING generation";
     let mut statement = transaction.prepare_cached(sql)?;
     let old = statement.query_map((owner, keep.max(1)), |row| row.get(0))?;
-    forget(transaction, &old.collect::<rusqlite::Result<Vec<_>>>()?)
+    old.collect()
 }
 
 /// Forgets the generations of owners who have nothing any more, beyond those who had something last.
 fn forget_owners(
     transaction: &Transaction<'_>,
     present: &BTreeSet<String>,
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<Vec<i64>> {
     let present = serde_json::to_string(present).unwrap_or_default();
     let sql = "DELETE FROM generation_owners WHERE owner IN (
             SELECT owner FROM generation_owners
@@ -241,17 +276,7 @@ fn forget_owners(
     let mut statement = transaction.prepare_cached(sql)?;
     let values = (API, present, OWNERS_GONE_MAX);
     let old = statement.query_map(values, |row| row.get(0))?;
-    forget(transaction, &old.collect::<rusqlite::Result<Vec<_>>>()?)
-}
-
-/// Removes the generations that changed the part of nobody who remembers them.
-fn forget(transaction: &Transaction<'_>, generations: &[i64]) -> rusqlite::Result<()> {
-    let sql = "DELETE FROM generations WHERE id = ?1
-        AND NOT EXISTS (SELECT 1 FROM generation_owners WHERE generation = ?1)";
-    for generation in generations {
-        transaction.prepare_cached(sql)?.execute([generation])?;
-    }
-    Ok(())
+    old.collect()
 }
 
 fn current_id(connection: &Connection) -> rusqlite::Result<u64> {
@@ -268,7 +293,7 @@ fn generation(row: &Row<'_>) -> rusqlite::Result<Generation> {
         time: from_amount(row.get(1)?),
         actor: row.get(2)?,
         note: row.get(3)?,
-        document: row.get(4)?,
+        document: String::new(),
     })
 }
 

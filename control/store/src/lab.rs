@@ -59,7 +59,7 @@ impl Lab {
 
     /// Merges old rows until there is nothing left to merge.
     pub(crate) fn tidy(&self) {
-        let tidied = self.store.write(|writer: &mut Writer| {
+        let tidied = self.store.threads.write(|writer: &mut Writer| {
             writer.tidy_all();
             Ok::<_, WriteError>(())
         });
@@ -83,11 +83,11 @@ impl Lab {
             since,
             ..TrafficQuery::default()
         };
-        self.store.traffic(query).wait().unwrap()
+        self.store.accounts().traffic(query).wait().unwrap()
     }
 
     pub(crate) fn total(&self, peer: PublicKey) -> Traffic {
-        let totals = self.store.peer_totals().wait().unwrap();
+        let totals = self.store.accounts().peer_totals().wait().unwrap();
         let of_peer = |total: &PeerTotal| (total.peer == peer).then_some(total.traffic);
         totals.iter().find_map(of_peer).unwrap_or_default()
     }

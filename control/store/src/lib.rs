@@ -1,5 +1,6 @@
-//! Ringway's durable state, in SQLite: what is desired, what was counted, what happened, the
-//! certificates that were obtained, and secrets.
+//! Ringway's durable state, in SQLite: what is desired ([`DesiredStore`]), what was counted
+//! ([`Accounts`]), what happened ([`Audit`]), the certificates that were obtained ([`CertificateStore`]), and
+//! secrets. Each is a handle on the one [`Store`].
 //!
 //! ```text
 //!   samples ─► ledger ─► writer thread ─► file ◄─ reader threads ◄─ questions
@@ -12,7 +13,7 @@
 //!   writes, and callers never for the disk.
 //! - A generation, or the ownership of a namespace, is on disk when its commit is answered. Of
 //!   counters, `kill -9` loses the last second at most.
-//! - While the disk takes nothing, counters are kept in memory, merged, and [`Store::health`] says
+//! - While the disk takes nothing, counters are kept in memory, merged, and [`Accounts::health`] says
 //!   so. Nothing else depends on it.
 //! - What was counted is told once: going on from an answer's `stop_time` gets what came later.
 //! - There is no clock in here: times are unix seconds and come with what they are about.
@@ -20,13 +21,17 @@
 //! May depend on: control-api and control-plan for their types.
 #![forbid(unsafe_code)]
 
+mod accounts;
 mod answers;
+mod audit;
 mod certificates;
+mod chain;
+mod desired;
 mod error;
 mod file;
+mod forget;
 mod generations;
 mod health;
-mod journal;
 #[cfg(test)]
 mod lab;
 mod ledger;
@@ -41,17 +46,20 @@ mod retention;
 mod sample;
 mod secrets;
 mod store;
+mod threads;
 mod totals;
 mod traffic;
 mod writer;
 
-pub use certificates::{StoredCertificate, StoredFailure, StoredOrder};
+pub use accounts::Accounts;
+pub use audit::{Audit, Event};
+pub use certificates::{CertificateStore, StoredCertificate, StoredFailure, StoredOrder};
 pub use control_plan::sample::Raw;
+pub use desired::{CommitError, DesiredStore, Generation, NewGeneration};
 pub use error::{ReadError, WriteError};
 pub use file::{FileError, MovedError, examine};
-pub use generations::{CommitError, Generation, NewGeneration};
+pub use generations::SqliteDesired;
 pub use health::Health;
-pub use journal::Event;
 pub use migrate::MigrateError;
 pub use open::OpenError;
 pub use request::{Answer, Refused};

@@ -38,6 +38,14 @@ enum State<T, E> {
 }
 
 impl<T, E> Answer<T, E> {
+    /// An answer that is there already: of a store that has no thread.
+    pub fn ready(answer: Result<T, E>) -> Self {
+        let (sender, receiver) = oneshot::channel();
+        // The other end is here.
+        let _ = sender.send(answer);
+        Self(State::Waiting(receiver))
+    }
+
     /// Nobody will answer.
     pub(crate) fn closed() -> Self {
         Self(State::Refused(Refused::Closed))

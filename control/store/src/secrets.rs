@@ -8,7 +8,7 @@ impl Store {
     /// The secret of that name. The first one to ask for it brings it: `drawn` is kept if there is
     /// none, and it is on disk when this is answered.
     pub fn secret(&self, name: &'static str, drawn: [u8; 32]) -> Answer<[u8; 32], WriteError> {
-        self.write(move |writer| {
+        self.threads.write(move |writer| {
             let doing = "keeping a secret";
             writer.write(doing, Durability::Disk, |transaction| {
                 let kept = transaction

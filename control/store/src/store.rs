@@ -1,19 +1,15 @@
-//! The handle, and the threads behind it.
+//! The store, and the handles on it.
 
-use std::{
-    io,
-    path::Path,
-    sync::Arc,
-    thread::{self, JoinHandle},
-};
+use std::{path::Path, sync::Arc};
 
 use crate::{
-    Answer, OpenError, Retention, Sample, WriteError,
-    health::{Health, Pulse},
+    Accounts, Answer, Audit, CertificateStore, OpenError, Retention, SqliteDesired, WriteError,
+    health::Pulse,
     ledger::Ledger,
     open,
     reader::{self, Reader},
     request::Requests,
+    threads::{Threads, start},
     writer::{self, Wake, Writer},
 };
 
@@ -26,32 +22,15 @@ const READS_WAITING_MAX: usize = 256;
 /// Threads that read: one for a long question, and one for the short ones meanwhile.
 const READERS: usize = 2;
 
-/// How much nicer its threads are than the one that opens the store: a long question takes a tenth
-/// of what a thread beside it gets of a processor that both want (sched(7), "The nice value").
-const NICER: i32 = 10;
-
-/// Ringway's durable state. Clones share it; when the last one goes, what is in memory is written
-/// and the file is closed, for which the dropping thread waits.
+/// Ringway's durable state: what is asked of it goes by the handles that it gives. Clones and handles
+/// share it; when the last one goes, what is in memory is written and the file is closed, for which the
+/// dropping thread waits.
 ///
-/// Every method may be called from anywhere. Those that answer an [`Answer`] have queued the work
-/// when they return; none blocks on the disk.
+/// Every method, also of the handles, may be called from anywhere. Those that answer an [`Answer`] have
+/// queued the work when they return; none blocks on the disk.
 #[derive(Clone, Debug)]
 pub struct Store {
     pub(crate) threads: Arc<Threads>,
-}
-
-/// The threads, while anyone wants them.
-#[derive(Debug)]
-pub(crate) struct Threads {
-    // Both are there until the drop.
-    reads: Option<Requests<Reader>>,
-    writes: Option<Requests<Writer>>,
-    readers: Vec<JoinHandle<()>>,
-    writer: Option<JoinHandle<()>>,
-    ledger: Arc<Ledger>,
-    wake: Wake,
-    pulse: Pulse,
-    last_stamp: u64,
 }
 
 impl Store {
@@ -76,6 +55,7 @@ impl Store {
         let (wake, woken) = Wake::new();
         let writer = Writer::new(path, retention, Arc::clone(&ledger), pulse.clone())?;
         let last_stamp = writer.last_stamp();
+        let documents = writer.documents();
         let writer = start("store-writer", move || {
             writer::serve(writer, &write_requests, &woken);
         })?;
@@ -88,6 +68,7 @@ impl Store {
             wake,
             pulse,
             last_stamp,
+            documents,
         };
         for _ in 0..READERS {
             let reader = Reader::new(open::reading(path)?, writes.clone(), Arc::clone(&ledger));
@@ -100,88 +81,34 @@ impl Store {
         })
     }
 
-    /// The latest time that a sample of an earlier run had, in seconds since the Unix epoch; 0 if there
-    /// was none.
-    #[must_use]
-    pub fn last_stamp(&self) -> u64 {
-        self.threads.last_stamp
+    /// What is desired.
+    pub fn desired(&self) -> SqliteDesired {
+        SqliteDesired::new(Arc::clone(&self.threads))
     }
 
-    /// Takes what was counted. Never blocks on the disk and never fails: what cannot be written yet
-    /// waits in memory, merged, and [`health`](Self::health) says so.
-    pub fn record_sample(&self, sample: &Sample) {
-        self.threads.ledger.record(sample);
-        self.threads.wake.ring(sample.time_unix);
+    /// What was counted.
+    pub fn accounts(&self) -> Accounts {
+        Accounts::new(Arc::clone(&self.threads))
     }
 
-    /// Writes what was counted so far.
-    pub fn flush(&self) -> Answer<(), WriteError> {
-        self.write(Writer::save)
+    /// The certificates that were obtained.
+    pub fn certificates(&self) -> CertificateStore {
+        CertificateStore::new(Arc::clone(&self.threads))
     }
 
-    /// Whether the accounts reach the disk.
-    pub fn health(&self) -> Health {
-        self.threads.pulse.health()
+    /// Who did what, and what happened.
+    pub fn audit(&self) -> Audit {
+        Audit::new(Arc::clone(&self.threads))
     }
 
     /// Changes what is kept, from now on.
     pub fn set_retention(&self, retention: Retention) -> Answer<(), WriteError> {
         self.threads.ledger.set_clients_max(retention.clients_max);
-        self.write(|writer| {
+        self.threads.write(|writer| {
             writer.set_retention(retention);
             Ok(())
         })
     }
-
-    pub(crate) fn write<T: Send + 'static, E: Send + 'static>(
-        &self,
-        work: impl FnOnce(&mut Writer) -> Result<T, E> + Send + 'static,
-    ) -> Answer<T, E> {
-        match &self.threads.writes {
-            Some(writes) => writes.ask(work),
-            None => Answer::closed(),
-        }
-    }
-
-    pub(crate) fn read<T: Send + 'static, E: Send + 'static>(
-        &self,
-        work: impl FnOnce(&mut Reader) -> Result<T, E> + Send + 'static,
-    ) -> Answer<T, E> {
-        match &self.threads.reads {
-            Some(reads) => reads.ask(work),
-            None => Answer::closed(),
-        }
-    }
-}
-
-impl Drop for Threads {
-    fn drop(&mut self) {
-        // A thread ends when nobody can ask it any more. Readers ask the writer: they go first.
-        drop(self.reads.take());
-        self.readers.drain(..).for_each(join);
-        drop(self.writes.take());
-        self.writer.take().into_iter().for_each(join);
-    }
-}
-
-fn join(thread: JoinHandle<()>) {
-    if thread.join().is_err() {
-        tracing::error!("a thread of the store has panicked");
-    }
-}
-
-fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {
-    let give_way_and_run = || {
-        // The nice value is a thread's own (setpriority(2)), and raising it is always allowed.
-        if let Err(error) = rustix::process::nice(NICER) {
-            tracing::warn!(%error, "a thread of the store competes with those that carry packets");
-        }
-        run();
-    };
-    let started: io::Result<_> = thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(give_way_and_run);
-    started.map_err(|source| OpenError::Thread { source })
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use control_plan::sample::Raw;
 use rusqlite::{Error, Row, types::Type};
 
 use crate::{
-    Answer, ReadError, Store,
+    Accounts, Answer, ReadError,
     names::{client, key, peer_key},
     number::{from_amount, from_bits},
 };
@@ -65,10 +65,10 @@ pub struct ClientTotal {
     pub traffic: Relayed,
 }
 
-impl Store {
+impl Accounts {
     /// Every peer there ever was, as of the last second.
     pub fn peer_totals(&self) -> Answer<Vec<PeerTotal>, ReadError> {
-        self.read(|reader| {
+        self.threads.read(|reader| {
             reader.read("reading the totals of the peers", |transaction| {
                 let sql = "SELECT n.name, n.public_key, p.public_key, p.total_rx, p.total_tx,
                         p.first_seen, p.last_handshake, p.endpoint, p.epoch, p.raw_rx, p.raw_tx
@@ -84,7 +84,7 @@ impl Store {
 
     /// Every route there ever was, as of the last second.
     pub fn route_totals(&self) -> Answer<Vec<RouteTotal>, ReadError> {
-        self.read(|reader| {
+        self.threads.read(|reader| {
             reader.read("reading the totals of the routes", |transaction| {
                 // `total` would add up floating-point numbers; `sum` fails beyond 63 bits, and so
                 // many bytes take a route four centuries at 10 Gbit/s.
@@ -109,7 +109,7 @@ impl Store {
 
     /// The clients that are told apart, the busiest first.
     pub fn client_totals(&self, limit: u32) -> Answer<Vec<ClientTotal>, ReadError> {
-        self.read(move |reader| {
+        self.threads.read(move |reader| {
             reader.read("reading the totals of the clients", |transaction| {
                 let sql = "SELECT n.name, n.public_key, r.route, r.client, sum(r.total_in),
                         sum(r.total_out), sum(r.total_connections)

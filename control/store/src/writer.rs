@@ -13,10 +13,13 @@ use crossbeam_channel::{Receiver, Sender, after, bounded, never, select_biased};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use crate::{
-    MovedError, OpenError, Retention, WriteError,
+    MovedError, NewGeneration, OpenError, Retention, WriteError,
+    chain::{Documents, SinceDocument},
     file::Place,
+    forget::Forgotten,
     health::Pulse,
     ledger::{Batch, Ledger},
+    number::amount,
     open,
     request::Work,
 };
@@ -80,13 +83,16 @@ pub(crate) struct Writer {
     merges: Merges,
     retention: Retention,
     pulse: Pulse,
+    chain: SinceDocument,
+    forgotten: Forgotten,
+    documents: Arc<Documents>,
 }
 
 /// Does what is asked for until nobody can ask any more.
 pub(crate) fn serve(mut writer: Writer, requests: &Receiver<Work<Writer>>, woken: &Receiver<()>) {
     loop {
-        // Merging is done in small steps, and only when nothing else is to do.
-        let leisure = match writer.merges.is_due() {
+        // Merging and removing are done in small steps, and only when nothing else is to do.
+        let leisure = match writer.is_untidy() {
             true => after(Duration::ZERO),
             false => never(),
         };
@@ -111,10 +117,15 @@ impl Writer {
         pulse: Pulse,
     ) -> Result<Self, OpenError> {
         let (connection, place) = open::writing(path)?;
-        let clock = Clock::read(&connection).map_err(|source| OpenError::Database {
+        let database = |source| OpenError::Database {
             path: path.to_owned(),
             source,
-        })?;
+        };
+        let clock = Clock::read(&connection).map_err(database)?;
+        let chain = SinceDocument::read(&connection).map_err(database)?;
+        let forgotten = Forgotten::of(&connection).map_err(database)?;
+        let documents = Arc::new(Documents::default());
+        documents.tell(chain);
         Ok(Self {
             connection,
             place,
@@ -124,7 +135,32 @@ impl Writer {
             merges: Merges::default(),
             retention,
             pulse,
+            chain,
+            forgotten,
+            documents,
         })
+    }
+
+    /// Where it says whether a full document is due.
+    pub(crate) fn documents(&self) -> Arc<Documents> {
+        Arc::clone(&self.documents)
+    }
+
+    /// Notes a generation that was committed, and those that an owner remembers no more.
+    pub(crate) fn note_generation(&mut self, new: &NewGeneration, forgotten: Vec<i64>) {
+        self.chain = self.chain.with(new.document.as_deref(), &new.difference);
+        self.documents.tell(self.chain);
+        self.forgotten.append(forgotten);
+    }
+
+    /// Notes that a full document was stored, with what came after it, or that it could not be.
+    pub(crate) fn note_document(&mut self, generation: u64, chain: Option<SinceDocument>) {
+        if let Some(chain) = chain {
+            self.chain = chain;
+            self.forgotten.append(vec![amount(generation) - 1]);
+        }
+        self.documents.have_come();
+        self.documents.tell(self.chain);
     }
 
     /// The time of the last sample in the file.
@@ -227,23 +263,35 @@ impl Writer {
         }
     }
 
-    /// One step of merging old rows.
+    fn is_untidy(&self) -> bool {
+        self.merges.is_due() || !self.forgotten.is_empty()
+    }
+
+    /// One step of removing old generations, or of merging old rows.
     fn tidy(&mut self) {
+        let removal = self.forgotten.due(&self.connection);
         let (merges, retention) = (&mut self.merges, &self.retention);
-        let patience = COUNTERS_PATIENCE;
-        let step = transact(
-            &mut self.connection,
-            &mut self.place,
-            Durability::Process,
-            patience,
-            |transaction| merges.step(transaction, retention),
-        );
+        let step = match removal {
+            Ok(None) if !merges.is_due() => return,
+            Ok(removal) => transact(
+                &mut self.connection,
+                &mut self.place,
+                Durability::Process,
+                COUNTERS_PATIENCE,
+                |transaction| match removal {
+                    Some(removal) => removal.step(transaction),
+                    None => merges.step(transaction, retention),
+                },
+            ),
+            Err(source) => Err(source.into()),
+        };
         if let Err(source) = step {
-            // Tried again after the next sample.
+            // Tried again after the next sample, or the next start.
             self.merges.rest();
+            self.forgotten = Forgotten::default();
             let (time, error) = (self.backlog.time, source.to_string());
             if self.pulse.bad(time, error) {
-                tracing::error!(error = %source, "old accounts cannot be merged");
+                tracing::error!(error = %source, "what is old cannot be merged or removed");
             }
         }
     }
@@ -260,7 +308,7 @@ impl Writer {
     /// Merges whatever is to be merged by now.
     #[cfg(test)]
     pub(crate) fn tidy_all(&mut self) {
-        while self.merges.is_due() {
+        while self.is_untidy() {
             self.tidy();
         }
     }

@@ -11,7 +11,7 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use control_api::boot;
-use control_store::{ReadError, Store, WriteError};
+use control_store::{CertificateStore, ReadError, WriteError};
 use instant_acme::{Account, AccountCredentials, ExternalAccountKey, NewAccount};
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
@@ -97,7 +97,7 @@ impl AccountError {
 pub(crate) struct Directory {
     declared: boot::Directory,
     folder: PathBuf,
-    store: Store,
+    store: CertificateStore,
     account: Mutex<Option<Opened>>,
 }
 
@@ -113,7 +113,7 @@ impl std::fmt::Debug for Opened {
 
 impl Directory {
     /// One of the boot file's. Names of files begin at `folder`.
-    pub(crate) fn new(declared: &boot::Directory, folder: &Path, store: Store) -> Self {
+    pub(crate) fn new(declared: &boot::Directory, folder: &Path, store: CertificateStore) -> Self {
         Self {
             declared: declared.clone(),
             folder: folder.to_owned(),

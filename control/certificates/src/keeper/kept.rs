@@ -17,7 +17,7 @@ impl Keeper {
     /// Reads the certificates, the failures and the orders of late.
     pub(super) fn recall(&mut self) -> Result<(), KeeperError> {
         let begun = std::time::Instant::now();
-        let stored = self.store.certificates().wait()?;
+        let stored = self.store.all().wait()?;
         let failures = self.store.acme_failures().wait()?;
         let now = clock::now();
         let orders = self
@@ -181,7 +181,7 @@ impl Keeper {
             intermediates: rest.into(),
             key,
         };
-        if let Err(error) = self.store.put_certificate(stored).await {
+        if let Err(error) = self.store.put(stored).await {
             let error = crate::reason::of(&error);
             tracing::error!(%name, error, "a certificate is served and could not be kept");
         }
@@ -206,7 +206,7 @@ impl Keeper {
         self.trouble.remove(name);
         if self.held.remove(name).is_some() {
             self.serve(&name.0);
-            drop(self.store.remove_certificate(name.to_string()));
+            drop(self.store.remove(name.to_string()));
         }
     }
 

@@ -363,7 +363,7 @@ pub(crate) async fn roll_back(
     asking: Asking,
     OfGeneration(generation): OfGeneration,
 ) -> Answer {
-    let Some(kept) = shared.front.store.generation(generation).await? else {
+    let Some(kept) = shared.front.desired.generation(generation).await? else {
         let error = format!("there is no generation {generation}, or no longer");
         return Err(Refusal::new(StatusCode::NOT_FOUND, error));
     };

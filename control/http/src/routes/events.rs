@@ -75,7 +75,7 @@ pub(crate) async fn follow(
     // Listening begins before the past is read: what happens in between is in both, and told once.
     let live = shared.front.events.subscribe();
     // A number that was never given comes from another store: nothing would ever come after it.
-    let newest = shared.front.store.last_event().await?;
+    let newest = shared.front.audit.last_event().await?;
     let after = header.or(last_event_id).unwrap_or(newest).min(newest);
     let follower = Follower {
         closing: shared.closing.clone(),
@@ -149,7 +149,7 @@ impl Follower {
 
     async fn catch_up(&mut self) -> Option<()> {
         let read: Result<_, ReadError> =
-            self.shared.front.store.events_after(self.last, PAGE).await;
+            self.shared.front.audit.events_after(self.last, PAGE).await;
         let stored = read
             .map_err(|error| tracing::warn!(error = chain(&error), "events cannot be read"))
             .ok()?;

@@ -45,6 +45,6 @@ pub(crate) async fn audit(
     Asked(Page { before, limit }): Asked<Page>,
 ) -> Result<Json<AuditEntries>, Refusal> {
     let limit = limit.unwrap_or(ENTRIES_DEFAULT).min(ENTRIES_MAX);
-    let entries = shared.front.store.audit(before, limit).await?;
+    let entries = shared.front.audit.entries(before, limit).await?;
     Ok(Json(AuditEntries { entries }))
 }

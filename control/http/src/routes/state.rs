@@ -288,7 +288,7 @@ pub(crate) async fn generations(
     Asked(HowMany { owner, limit }): Asked<HowMany>,
 ) -> Result<Json<Generations>, Refusal> {
     let limit = limit.unwrap_or(GENERATIONS_DEFAULT).min(GENERATIONS_MAX);
-    let generations = shared.front.store.generations(owner, limit).await?;
+    let generations = shared.front.desired.generations(owner, limit).await?;
     let view = Arc::clone(&shared.front.view.borrow());
     Ok(Json(Generations {
         desired: view.generation,

@@ -89,7 +89,7 @@ pub(crate) async fn peers(
     _: Reader,
     Asked(span): Asked<Span>,
 ) -> Result<Response, Refusal> {
-    let info: TrafficInfo = shared.front.store.traffic(span.query()?).await?;
+    let info: TrafficInfo = shared.front.accounts.traffic(span.query()?).await?;
     written(info).await
 }
 
@@ -113,7 +113,7 @@ pub(crate) async fn routes(
     _: Reader,
     Asked(span): Asked<Span>,
 ) -> Result<Response, Refusal> {
-    let info: RoutesTraffic = shared.front.store.routes_traffic(span.query()?).await?;
+    let info: RoutesTraffic = shared.front.accounts.routes_traffic(span.query()?).await?;
     written(info).await
 }
 

@@ -253,7 +253,7 @@ async fn a_unix_socket_is_for_its_owner_and_group_and_goes_with_the_api() {
     assert_eq!(gateway.ask(named).await.status, 200);
     let user = nix::unistd::getuid();
     gateway.audit(1).await;
-    let log = gateway.store.audit(None, 1).await.unwrap();
+    let log = gateway.store.audit().entries(None, 1).await.unwrap();
     assert_eq!(log[0].source, format!("unix:uid={user}"));
     // Whoever answers there is not pushed aside; what a killed process left is.
     let again = control_http::Listener::bind(&gateway.listen).await;

@@ -71,7 +71,12 @@ async fn store(gateway: &Gateway, generation: u64) -> Event {
     };
     let json = serde_json::to_string(&happening).unwrap();
     let kind = happening.kind().to_owned();
-    let id = gateway.store.append_event(NOW, kind, json).await.unwrap();
+    let id = gateway
+        .store
+        .audit()
+        .append_event(NOW, kind, json)
+        .await
+        .unwrap();
     Event {
         id,
         time: NOW,
@@ -155,6 +160,7 @@ async fn a_follower_that_is_far_behind_misses_nothing() {
         let json = serde_json::to_string(&happening).unwrap();
         let stored = gateway
             .store
+            .audit()
             .append_event(NOW, "network_recovered".to_owned(), json);
         events.push((happening, stored));
     }

@@ -18,7 +18,7 @@ use control_http::{
     ChangeRefused, ChangeRequest, EVENTS_BEHIND_MAX, Front, Listener, Reconciles, Settings, Tokens,
     View,
 };
-use control_store::{NewGeneration, Store};
+use control_store::{DesiredStore as _, NewGeneration, Store};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{
@@ -160,7 +160,9 @@ impl Gateway {
             view: seen,
             certificates: had,
             tokens: known,
-            store: store.clone(),
+            desired: Arc::new(store.desired()),
+            accounts: store.accounts(),
+            audit: store.audit(),
             events: events.clone(),
         };
         let (shutdown, ended) = oneshot::channel();
@@ -237,7 +239,12 @@ impl Gateway {
     pub(crate) async fn audit(&self, entries: usize) -> Vec<String> {
         let read = async {
             loop {
-                let log = self.store.audit(None, 1000).await.expect("the audit log");
+                let log = self
+                    .store
+                    .audit()
+                    .entries(None, 1000)
+                    .await
+                    .expect("the audit log");
                 if log.len() >= entries {
                     return log;
                 }
@@ -348,10 +355,10 @@ async fn change(
             time: NOW,
             actor: request.actor.name.to_string(),
             note: request.change.to_string(),
-            document: valid.value.render_with_secrets().to_string(),
+            document: Some(valid.value.render_with_secrets().to_string()),
             ..NewGeneration::default()
         };
-        let stored = store.commit_generation(new).await;
+        let stored = store.desired().commit(new).await;
         generation = stored.map_err(ChangeRefused::Unstored)?;
         let mut next = next_view(current, generation, &valid.value);
         let known = Arc::make_mut(&mut next.owners);

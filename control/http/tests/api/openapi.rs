@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use control_store::{DesiredStore as _, NewGeneration};
 use serde_json::{Value, json};
 
 use crate::{
@@ -376,11 +377,11 @@ async fn refuses_for_now(checker: &mut Checker, all: &BTreeSet<Declared>) {
     gateway
         .view
         .send_modify(|view| std::sync::Arc::make_mut(view).ready = false);
-    let new = control_store::NewGeneration {
-        document: "{}".to_owned(),
-        ..control_store::NewGeneration::default()
+    let new = NewGeneration {
+        document: Some("{}".to_owned()),
+        ..NewGeneration::default()
     };
-    gateway.store.commit_generation(new).await.unwrap();
+    gateway.store.desired().commit(new).await.unwrap();
     let mut follower = gateway.connect().await;
     let follow = Request::new("GET", "/api/v1/events").bytes();
     tokio::io::AsyncWriteExt::write_all(&mut follower, &follow)

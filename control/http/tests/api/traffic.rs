@@ -43,7 +43,10 @@ fn sample(time_unix: u64, rx: u64, tx: u64) -> Sample {
 #[tokio::test]
 async fn asking_again_from_the_stop_time_counts_every_byte_once() {
     let gateway = Gateway::open().await;
-    gateway.store.record_sample(&sample(NOW, 100, 200));
+    gateway
+        .store
+        .accounts()
+        .record_sample(&sample(NOW, 100, 200));
     let first = gateway.get("/api/v1/traffic").await.json();
     assert_eq!(
         (&first["start_time"], &first["stop_time"]),
@@ -63,7 +66,10 @@ async fn asking_again_from_the_stop_time_counts_every_byte_once() {
         (&nothing["traffic"]["rx"], &nothing["stop_time"]),
         (&json!(0), &json!(NOW))
     );
-    gateway.store.record_sample(&sample(NOW + 5, 101, 200));
+    gateway
+        .store
+        .accounts()
+        .record_sample(&sample(NOW + 5, 101, 200));
     for query in [format!("since={NOW}"), format!("start={NOW}")] {
         let later = gateway
             .get(&format!("/api/v1/traffic.json?{query}"))
@@ -76,7 +82,7 @@ async fn asking_again_from_the_stop_time_counts_every_byte_once() {
 #[tokio::test]
 async fn one_network_and_one_peer_are_picked_by_port_and_by_key() {
     let gateway = Gateway::open().await;
-    gateway.store.record_sample(&sample(NOW, 7, 0));
+    gateway.store.accounts().record_sample(&sample(NOW, 7, 0));
     let escaped = PEER
         .replace('+', "%2B")
         .replace('/', "%2F")
@@ -114,7 +120,7 @@ async fn one_network_and_one_peer_are_picked_by_port_and_by_key() {
 #[tokio::test]
 async fn what_was_relayed_is_told_by_route_and_client() {
     let gateway = Gateway::open().await;
-    gateway.store.record_sample(&sample(NOW, 1, 1));
+    gateway.store.accounts().record_sample(&sample(NOW, 1, 1));
     let answer = gateway
         .get("/api/v1/traffic/routes?network=51820")
         .await
@@ -131,7 +137,7 @@ async fn what_was_relayed_is_told_by_route_and_client() {
 #[tokio::test]
 async fn clients_read_what_the_store_writes() {
     let gateway = Gateway::open().await;
-    gateway.store.record_sample(&sample(NOW, 7, 8));
+    gateway.store.accounts().record_sample(&sample(NOW, 7, 8));
     let written = gateway.get("/api/v1/traffic").await;
     let read: TrafficInfo = serde_json::from_str(&written.body).unwrap();
     assert_eq!(serde_json::to_value(&read).unwrap(), written.json());

@@ -23,13 +23,14 @@ fn a_certificate_is_there_after_a_restart_and_replaced_by_a_newer_one() {
     let other = certificate("*.b.example", b"one");
     for certificate in [&first, &other] {
         lab.store
-            .put_certificate(certificate.clone())
+            .certificates()
+            .put(certificate.clone())
             .wait()
             .unwrap();
     }
     let lab = lab.restart();
     assert_eq!(
-        lab.store.certificates().wait().unwrap(),
+        lab.store.certificates().all().wait().unwrap(),
         [other.clone(), first]
     );
     let renewed = StoredCertificate {
@@ -37,30 +38,35 @@ fn a_certificate_is_there_after_a_restart_and_replaced_by_a_newer_one() {
         network: None,
         ..certificate("a.example", b"two")
     };
-    lab.store.put_certificate(renewed.clone()).wait().unwrap();
+    lab.store
+        .certificates()
+        .put(renewed.clone())
+        .wait()
+        .unwrap();
     assert_eq!(
-        lab.store.certificates().wait().unwrap(),
+        lab.store.certificates().all().wait().unwrap(),
         [other, renewed.clone()]
     );
     lab.store
-        .remove_certificate("*.b.example".to_owned())
+        .certificates()
+        .remove("*.b.example".to_owned())
         .wait()
         .unwrap();
-    assert_eq!(lab.store.certificates().wait().unwrap(), [renewed]);
+    assert_eq!(lab.store.certificates().all().wait().unwrap(), [renewed]);
 }
 
 #[test]
 fn chains_are_kept_once_and_for_as_long_as_they_are_used() {
     let lab = Lab::new();
     for name in ["a.example", "b.example", "c.example"] {
-        let stored = lab.store.put_certificate(certificate(name, b"one"));
+        let stored = lab.store.certificates().put(certificate(name, b"one"));
         stored.wait().unwrap();
     }
     assert_eq!(lab.count("chains"), 1);
-    let read = lab.store.certificates().wait().unwrap();
+    let read = lab.store.certificates().all().wait().unwrap();
     assert!(Arc::ptr_eq(&read[0].intermediates, &read[2].intermediates));
     for name in ["a.example", "b.example", "c.example"] {
-        let stored = lab.store.put_certificate(certificate(name, b"two"));
+        let stored = lab.store.certificates().put(certificate(name, b"two"));
         stored.wait().unwrap();
     }
     assert_eq!(lab.count("chains"), 1);
@@ -77,7 +83,7 @@ fn no_debug_output_shows_a_key() {
 fn accounts_are_kept_by_directory() {
     let lab = Lab::new();
     let account = |lab: &Lab, directory: &str| {
-        let read = lab.store.acme_account(directory.to_owned());
+        let read = lab.store.certificates().acme_account(directory.to_owned());
         read.wait().unwrap().map(|account| account.to_string())
     };
     assert_eq!(account(&lab, "https://one"), None);
@@ -88,13 +94,17 @@ fn accounts_are_kept_by_directory() {
     ] {
         let put = lab
             .store
+            .certificates()
             .put_acme_account(directory.to_owned(), Zeroizing::new(text.to_owned()));
         put.wait().unwrap();
     }
     let lab = lab.restart();
     assert_eq!(account(&lab, "https://one").as_deref(), Some("3"));
     assert_eq!(account(&lab, "https://two").as_deref(), Some("2"));
-    let removed = lab.store.remove_acme_account("https://one".to_owned());
+    let removed = lab
+        .store
+        .certificates()
+        .remove_acme_account("https://one".to_owned());
     removed.wait().unwrap();
     assert_eq!(account(&lab, "https://one"), None);
 }
@@ -113,17 +123,24 @@ fn a_failure_is_forgotten_when_there_is_a_certificate() {
         failure("b.example", 1),
         failure("a.example", 2),
     ] {
-        lab.store.put_acme_failure(stored).wait().unwrap();
+        lab.store
+            .certificates()
+            .put_acme_failure(stored)
+            .wait()
+            .unwrap();
     }
     assert_eq!(
-        lab.store.acme_failures().wait().unwrap(),
+        lab.store.certificates().acme_failures().wait().unwrap(),
         [failure("a.example", 2), failure("b.example", 1)]
     );
-    let stored = lab.store.put_certificate(certificate("a.example", b""));
+    let stored = lab.store.certificates().put(certificate("a.example", b""));
     stored.wait().unwrap();
-    let removed = lab.store.remove_acme_failure("b.example".to_owned());
+    let removed = lab
+        .store
+        .certificates()
+        .remove_acme_failure("b.example".to_owned());
     removed.wait().unwrap();
-    assert_eq!(lab.store.acme_failures().wait().unwrap(), []);
+    assert_eq!(lab.store.certificates().acme_failures().wait().unwrap(), []);
 }
 
 #[test]
@@ -135,10 +152,18 @@ fn orders_of_late_are_told_in_order() {
         network,
     };
     for order in [order(5, None), order(7, Some(1)), order(9, None)] {
-        lab.store.note_acme_order(order).wait().unwrap();
+        lab.store
+            .certificates()
+            .note_acme_order(order)
+            .wait()
+            .unwrap();
     }
     assert_eq!(
-        lab.store.acme_orders_after(5).wait().unwrap(),
+        lab.store
+            .certificates()
+            .acme_orders_after(5)
+            .wait()
+            .unwrap(),
         [order(7, Some(1)), order(9, None)]
     );
 }

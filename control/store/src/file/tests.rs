@@ -3,7 +3,9 @@ use std::os::unix::{fs::symlink, net::UnixListener};
 use tempfile::TempDir;
 
 use super::*;
-use crate::{CommitError, NewGeneration, OpenError, Store, WriteError, lab::Lab};
+use crate::{
+    CommitError, DesiredStore as _, NewGeneration, OpenError, Store, WriteError, lab::Lab,
+};
 
 fn mode(path: &Path) -> u32 {
     fs::symlink_metadata(path).unwrap().mode() & 0o7777
@@ -135,7 +137,7 @@ fn a_folder_that_takes_no_file_is_found_out_without_trying() {
 
 /// The document that a generation commits, and what the store says of it.
 fn commit(lab: &Lab) -> Result<u64, CommitError> {
-    lab.store.commit_generation(NewGeneration::default()).wait()
+    lab.store.desired().commit(NewGeneration::default()).wait()
 }
 
 #[test]
@@ -150,8 +152,8 @@ fn nothing_is_acknowledged_that_goes_into_a_file_which_is_gone() {
         let moved = matches!(&refused, CommitError::Write(WriteError::Moved { .. }));
         assert!(moved, "{ending}: {refused}");
         // Also with nothing to write.
-        lab.store.flush().wait().unwrap_err();
-        let health = lab.store.health();
+        lab.store.accounts().flush().wait().unwrap_err();
+        let health = lab.store.accounts().health();
         assert!(!health.ok && health.error.unwrap().contains("was deleted or replaced"));
         // Another file in its place is not it.
         fs::copy(&aside, &path).unwrap();
@@ -159,7 +161,7 @@ fn nothing_is_acknowledged_that_goes_into_a_file_which_is_gone() {
         // Nothing was written into the one that was away, so that all goes on when it comes back.
         fs::rename(&aside, &path).unwrap();
         assert_eq!(commit(&lab).unwrap(), 2);
-        lab.store.flush().wait().unwrap();
-        assert!(lab.store.health().ok);
+        lab.store.accounts().flush().wait().unwrap();
+        assert!(lab.store.accounts().health().ok);
     }
 }

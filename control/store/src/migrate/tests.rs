@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _, path::Pa
 use tempfile::TempDir;
 
 use super::*;
-use crate::{OpenError, Store, file};
+use crate::{DesiredStore as _, NewGeneration, OpenError, Store, file};
 
 /// A file as an older version left it.
 fn fixture(path: &Path, version: usize, content: &str) {
@@ -19,6 +19,10 @@ fn fixture(path: &Path, version: usize, content: &str) {
         .unwrap();
     connection.execute_batch(content).unwrap();
 }
+
+/// A generation of a version that knows differences, and the full one before it.
+const DIFFERENCE: &str = "INSERT INTO generations (time, actor, note, document, difference)
+    VALUES (8, 'ops', 'put', '', '[{\"network\":\"1\",\"value\":{}}]');";
 
 const GENERATION: &str =
     "INSERT INTO generations (time, actor, note, document) VALUES (7, 'ops', 'apply', '{}');
@@ -45,24 +49,44 @@ fn a_store_of_every_older_form_is_brought_up_to_date_with_all_that_is_in_it() {
         let path = directory.path().join("ringway.db");
         fixture(&path, version, GENERATION);
         let store = open(&path).unwrap();
-        let current = store.current().wait().unwrap().unwrap();
+        let current = store.desired().current().wait().unwrap().unwrap();
         assert_eq!((current.id, current.time), (1, 7), "from {version}");
-        assert_eq!(store.owned().wait().unwrap()[&51820], "boot:1");
-        let owners = store.owner_generations().wait().unwrap();
+        assert_eq!(current.document, "{}");
+        assert_eq!(store.desired().owned().wait().unwrap()["51820"], "boot:1");
+        let owners = store.desired().owner_generations().wait().unwrap();
         // From then on, whoever commits says whose it is.
         let is_older = version < 7;
         let expected = is_older.then(|| ("api".to_owned(), 1));
         let expected: BTreeMap<_, _> = expected.into_iter().collect();
         assert_eq!(owners, expected, "what was there is the API's");
         // What came later works.
-        let event = store.append_event(1, "applied".to_owned(), "{}".to_owned());
+        let event = store
+            .audit()
+            .append_event(1, "applied".to_owned(), "{}".to_owned());
         assert_eq!(event.wait().unwrap(), 1);
-        assert_eq!(store.peer_totals().wait().unwrap(), []);
+        assert_eq!(store.accounts().peer_totals().wait().unwrap(), []);
+        let new = NewGeneration {
+            difference: r#"[{"network":"2","value":{}}]"#.to_owned(),
+            ..NewGeneration::default()
+        };
+        assert_eq!(store.desired().commit(new).wait().unwrap(), 2);
+        let current = store.desired().current().wait().unwrap().unwrap();
+        assert_eq!(current.document, r#"{"2":{}}"#, "on top of a full one");
         drop(store);
         let connection = Connection::open(&path).unwrap();
         let now = pragma(&connection, "user_version").unwrap();
         assert_eq!(now, version_after(MIGRATIONS.len()));
     }
+}
+
+#[test]
+fn a_generation_of_a_store_with_differences_is_read_as_a_document() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("ringway.db");
+    fixture(&path, 8, &format!("{GENERATION}{DIFFERENCE}"));
+    let store = open(&path).unwrap();
+    let current = store.desired().current().wait().unwrap().unwrap();
+    assert_eq!((current.id, &*current.document), (2, r#"{"1":{}}"#));
 }
 
 #[test]
@@ -74,7 +98,7 @@ fn a_store_of_a_later_version_is_refused_and_left_as_it_is() {
     let refused = open(&path).unwrap_err();
     assert_eq!(
         refused.to_string(),
-        "its form is 99, and this version of Ringway knows forms up to 7 only"
+        "its form is 99, and this version of Ringway knows forms up to 8 only"
     );
     assert_eq!(fs::read(&path).unwrap(), before);
 }
@@ -118,7 +142,7 @@ fn nobody_else_may_read_the_store() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("ringway/ringway.db");
     let store = Store::open(&path).unwrap();
-    store.flush().wait().unwrap();
+    store.accounts().flush().wait().unwrap();
     assert_eq!(mode(path.parent().unwrap()), 0o700);
     for name in ["ringway.db", "ringway.db-wal", "ringway.db-shm"] {
         assert_eq!(mode(&path.with_file_name(name)), 0o600, "{name}");

@@ -10,7 +10,7 @@ use super::{
     select::{Kind, Selection},
 };
 use crate::{
-    Answer, ReadError, Store,
+    Accounts, Answer, ReadError,
     names::{key_text, network_label},
     number::from_amount,
 };
@@ -23,11 +23,11 @@ const PEERS: Kind = Kind {
     peer_key: "public_key",
 };
 
-impl Store {
+impl Accounts {
     /// What WireGuard counted, strictly after `since`. What is answered once never changes, and
     /// going on from `stop_time` gets everything else, once.
     pub fn traffic(&self, query: TrafficQuery) -> Answer<TrafficInfo, ReadError> {
-        self.read(move |reader| {
+        self.threads.read(move |reader| {
             reader.cut(query.until);
             let info = reader.read("reading the traffic", |transaction| {
                 read(transaction, &query)

@@ -10,7 +10,7 @@ use super::{
     select::{Kind, Selection},
 };
 use crate::{
-    Answer, ReadError, Store,
+    Accounts, Answer, ReadError,
     names::{client_text, network_label, peer_text},
     number::from_amount,
 };
@@ -30,11 +30,11 @@ struct Relay {
     times: BTreeMap<u64, Relayed>,
 }
 
-impl Store {
-    /// What the engine relayed, by network, route and client; as exact as [`Store::traffic`], and
+impl Accounts {
+    /// What the engine relayed, by network, route and client; as exact as [`Accounts::traffic`], and
     /// in the same steps of time.
     pub fn routes_traffic(&self, query: TrafficQuery) -> Answer<RoutesTraffic, ReadError> {
-        self.read(move |reader| {
+        self.threads.read(move |reader| {
             reader.cut(query.until);
             let answer = reader.read("reading what was relayed", |transaction| {
                 read(transaction, &query)

@@ -11,6 +11,7 @@ fn traffic_is_told_by_network_peer_and_time_in_the_form_of_the_contract() {
     let lab = Lab::new();
     let (one, two) = (raw(1, 10, 20), raw(1, 1, 0));
     lab.store
+        .accounts()
         .record_sample(&peers(100, &[peer(1, one), peer(2, two)]));
     let info = lab.traffic_since(0);
     let json = serde_json::to_value(&info).unwrap();
@@ -46,14 +47,17 @@ fn traffic_is_told_by_network_peer_and_time_in_the_form_of_the_contract() {
 fn what_comes_within_a_second_that_was_answered_belongs_to_the_next() {
     let lab = Lab::new();
     lab.store
+        .accounts()
         .record_sample(&peers(100, &[peer(1, raw(1, 10, 0))]));
     assert_eq!(lab.traffic_since(0).stop_time, 100);
     lab.store
+        .accounts()
         .record_sample(&peers(100, &[peer(1, raw(1, 15, 0))]));
     let next = lab.traffic_since(100);
     assert_eq!((next.stop_time, next.traffic.rx), (101, 5));
     // Time that runs backwards stands still.
     lab.store
+        .accounts()
         .record_sample(&peers(40, &[peer(1, raw(1, 16, 0))]));
     let next = lab.traffic_since(101);
     assert_eq!((next.stop_time, next.traffic.rx), (102, 1));
@@ -75,15 +79,17 @@ fn rows_are_written_once_an_interval_while_nobody_asks() {
     let lab = Lab::new();
     for time in 1..=180 {
         lab.store
+            .accounts()
             .record_sample(&peers(time, &[peer(1, raw(1, time, 0))]));
-        lab.store.flush().wait().unwrap();
+        lab.store.accounts().flush().wait().unwrap();
     }
     assert_eq!(times(&lab), [60, 120]);
     // The rest is not left open, and a peer at rest gets no rows.
     for time in [181, 600] {
         lab.store
+            .accounts()
             .record_sample(&peers(time, &[peer(1, raw(1, 180, 0))]));
-        lab.store.flush().wait().unwrap();
+        lab.store.accounts().flush().wait().unwrap();
     }
     assert_eq!(times(&lab), [60, 120, 180]);
 }
@@ -95,12 +101,14 @@ fn questions_name_a_time_a_network_and_a_peer() {
     (elsewhere.network, elsewhere.network_key) = (port(51_821), key(77));
     let here = |rx| peer(1, raw(1, rx, 0));
     lab.store
+        .accounts()
         .record_sample(&peers(100, &[here(1), peer(2, raw(1, 10, 0))]));
     assert_eq!(lab.traffic_since(0).stop_time, 100);
     lab.store
+        .accounts()
         .record_sample(&peers(200, &[here(101), elsewhere]));
     let rx = |query: TrafficQuery| {
-        let info = lab.store.traffic(query).wait().unwrap();
+        let info = lab.store.accounts().traffic(query).wait().unwrap();
         (info.traffic.rx, info.stop_time)
     };
     let all = TrafficQuery::default();
@@ -142,15 +150,17 @@ fn a_question_up_to_a_time_gets_the_rows_until_then_and_cuts_none_that_are_later
             until: Some(until),
             ..TrafficQuery::default()
         };
-        let info = lab.store.traffic(query).wait().unwrap();
+        let info = lab.store.accounts().traffic(query).wait().unwrap();
         (info.stop_time, info.traffic.rx)
     };
     lab.store
+        .accounts()
         .record_sample(&peers(90, &[peer(1, raw(1, 1, 0))]));
     assert_eq!(up_to(90), (90, 1));
     lab.store
+        .accounts()
         .record_sample(&peers(100, &[peer(1, raw(1, 10, 0))]));
-    lab.store.flush().wait().unwrap();
+    lab.store.accounts().flush().wait().unwrap();
     assert_eq!(up_to(99), (90, 1));
     assert_eq!(times(&lab), [90]);
     assert_eq!(up_to(100), (100, 10));
@@ -160,6 +170,7 @@ fn a_question_up_to_a_time_gets_the_rows_until_then_and_cuts_none_that_are_later
 fn questions_alone_write_nothing() {
     let lab = Lab::new();
     lab.store
+        .accounts()
         .record_sample(&peers(100, &[peer(1, raw(1, 10, 0))]));
     assert_eq!(lab.traffic_since(0).traffic.rx, 10);
     let connection = lab.connection();
@@ -174,7 +185,7 @@ fn questions_alone_write_nothing() {
     }
     assert_eq!(version(), before);
     // With the next sample they are remembered.
-    lab.store.flush().wait().unwrap();
+    lab.store.accounts().flush().wait().unwrap();
     assert_ne!(version(), before);
 }
 
@@ -187,6 +198,7 @@ fn an_hour_includes_its_end_and_a_day_is_made_of_such_hours() {
     {
         let rx = 10_u64.pow(u32::try_from(index).unwrap() + 1) - 1;
         lab.store
+            .accounts()
             .record_sample(&peers(time, &[peer(1, raw(1, rx, 0))]));
         assert_eq!(lab.traffic_since(time - 1).stop_time, time);
     }
@@ -195,7 +207,7 @@ fn an_hour_includes_its_end_and_a_day_is_made_of_such_hours() {
             group: Some(group),
             ..TrafficQuery::default()
         };
-        let info = lab.store.traffic(query).wait().unwrap();
+        let info = lab.store.accounts().traffic(query).wait().unwrap();
         assert_eq!(info.stop_time, 86_401);
         let network = info.networks.into_values().next().unwrap();
         let times = network.devices.into_values().next().unwrap().times;
@@ -227,8 +239,8 @@ fn what_was_relayed_is_told_by_network_route_and_client() {
     let again = relay("a.example", "192.0.2.1", 100, 200);
     let first = relay("a.example", "192.0.2.1", 1, 2);
     let sample = [first, again, to_peer, with_key, on_host];
-    lab.store.record_sample(&relays(100, &sample));
-    let answer = lab.store.routes_traffic(TrafficQuery::default());
+    lab.store.accounts().record_sample(&relays(100, &sample));
+    let answer = lab.store.accounts().routes_traffic(TrafficQuery::default());
     let answer = answer.wait().unwrap();
     assert_eq!((answer.start_time, answer.stop_time), (0, 100));
     assert_eq!(answer.traffic.connections, 5);
@@ -251,12 +263,12 @@ fn what_was_relayed_is_told_by_network_route_and_client() {
         client("host", "d.example", "192.0.2.1").traffic,
         relayed(9, 10, 1)
     );
-    let filtered = lab.store.routes_traffic(TrafficQuery {
+    let filtered = lab.store.accounts().routes_traffic(TrafficQuery {
         peer: Some(key(5)),
         ..TrafficQuery::default()
     });
     assert_eq!(filtered.wait().unwrap().traffic, relayed(5, 6, 1));
-    let totals = lab.store.route_totals().wait().unwrap();
+    let totals = lab.store.accounts().route_totals().wait().unwrap();
     assert_eq!(totals.len(), 4);
     let a = totals
         .iter()
@@ -268,7 +280,9 @@ fn what_was_relayed_is_told_by_network_route_and_client() {
 #[test]
 fn an_answer_that_would_be_too_long_ends_early_and_says_so() {
     let lab = Lab::new();
-    lab.store.record_sample(&peers(1, &[peer(1, raw(1, 1, 1))]));
+    lab.store
+        .accounts()
+        .record_sample(&peers(1, &[peer(1, raw(1, 1, 1))]));
     assert_eq!(lab.traffic_since(0).stop_time, 1);
     let rows = i64::from(ANSWER_ROWS_MAX);
     let connection = lab.connection();
@@ -292,7 +306,7 @@ fn an_answer_that_would_be_too_long_ends_early_and_says_so() {
                 network: network.clone(),
                 ..TrafficQuery::default()
             };
-            lab.store.traffic(query).wait().unwrap()
+            lab.store.accounts().traffic(query).wait().unwrap()
         };
         let first = ask(0);
         assert!(first.more);
@@ -300,7 +314,7 @@ fn an_answer_that_would_be_too_long_ends_early_and_says_so() {
         let rest = ask(first.stop_time);
         assert!(!rest.more);
         assert_eq!((rest.stop_time, rest.traffic.rx), (last, 3));
-        let whole = lab.store.traffic(TrafficQuery {
+        let whole = lab.store.accounts().traffic(TrafficQuery {
             group: Some(Group::Day),
             network: network.clone(),
             ..TrafficQuery::default()

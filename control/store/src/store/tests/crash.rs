@@ -10,8 +10,8 @@ use std::{
 use tempfile::TempDir;
 
 use crate::{
-    NewGeneration, Store, TrafficQuery,
-    lab::{peer, peers, raw, relay},
+    DesiredStore as _, NewGeneration, Store, TrafficQuery,
+    lab::{peer, peers, port, raw, relay},
 };
 
 /// Tells the process that is to be killed which file it writes to.
@@ -31,28 +31,36 @@ fn writes_until_it_is_killed() {
     for step in first.. {
         let mut sample = peers(step, &[peer(1, raw(1, step, 2 * step))]);
         sample.relays.push(relay("a", "192.0.2.1", 1, 2));
-        store.record_sample(&sample);
+        store.accounts().record_sample(&sample);
         if step % 3 == 0 {
             let new = NewGeneration {
-                document: format!("{{\"step\": {step}}}"),
+                document: Some(format!("{{\"step\": {step}}}")),
                 ..NewGeneration::default()
             };
-            let id = store.commit_generation(new).wait().unwrap();
+            let id = store.desired().commit(new).wait().unwrap();
             println!("SAFE generation {id}");
         }
-        store.own(51820, step.to_string()).wait().unwrap();
+        store
+            .desired()
+            .own(port(51820), step.to_string())
+            .wait()
+            .unwrap();
         println!("SAFE owned {step}");
-        store.flush().wait().unwrap();
+        store.accounts().flush().wait().unwrap();
         println!("SAFE counted {step}");
         if step % 5 == 0 {
-            let info = store.traffic(TrafficQuery::default()).wait().unwrap();
+            let info = store
+                .accounts()
+                .traffic(TrafficQuery::default())
+                .wait()
+                .unwrap();
             println!("SAFE told {}", info.traffic.rx);
         }
     }
 }
 
 fn counted(store: &Store) -> u64 {
-    let totals = store.peer_totals().wait().unwrap();
+    let totals = store.accounts().peer_totals().wait().unwrap();
     totals.first().map_or(0, |total| total.traffic.rx)
 }
 
@@ -129,15 +137,25 @@ fn a_process_that_is_killed_loses_nothing_that_it_was_told_is_safe() {
             "{counted}, {safe:?}"
         );
         before = counted;
-        let generation = store.current().wait().unwrap().map_or(0, |it| it.id);
+        let generation = store
+            .desired()
+            .current()
+            .wait()
+            .unwrap()
+            .map_or(0, |it| it.id);
         assert!(generation >= safe.generation, "{generation}, {safe:?}");
-        let owned = store.owned().wait().unwrap();
-        let owned: u64 = owned.get(&51820).map_or(0, |text| text.parse().unwrap());
+        let owned = store.desired().owned().wait().unwrap();
+        let owned: u64 = owned.get("51820").map_or(0, |text| text.parse().unwrap());
         assert!(owned >= safe.owned, "{owned}, {safe:?}");
-        let info = store.traffic(TrafficQuery::default()).wait().unwrap();
+        let info = store
+            .accounts()
+            .traffic(TrafficQuery::default())
+            .wait()
+            .unwrap();
         assert!(counted >= safe.told);
         assert_eq!((info.traffic.rx, info.traffic.tx), (counted, 2 * counted));
         let routes = store
+            .accounts()
             .routes_traffic(TrafficQuery::default())
             .wait()
             .unwrap();

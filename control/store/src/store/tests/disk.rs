@@ -15,19 +15,19 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use crate::{
-    CommitError, NewGeneration, Store, TrafficQuery,
+    CommitError, DesiredStore as _, NewGeneration, Store, TrafficQuery,
     lab::{Lab, key, peer, peers, raw, relay, relays},
 };
 
 fn generation(document: String) -> NewGeneration {
     NewGeneration {
-        document,
+        document: Some(document),
         ..NewGeneration::default()
     }
 }
 
 fn rx(store: &Store) -> u64 {
-    let totals = store.peer_totals().wait().unwrap();
+    let totals = store.accounts().peer_totals().wait().unwrap();
     totals.first().map_or(0, |total| total.traffic.rx)
 }
 
@@ -35,28 +35,36 @@ fn rx(store: &Store) -> u64 {
 fn a_locked_file_stops_no_question_and_loses_no_byte() {
     let lab = Lab::new();
     lab.store
+        .accounts()
         .record_sample(&peers(1, &[peer(1, raw(1, 10, 0))]));
     assert_eq!(lab.traffic_since(0).traffic.rx, 10);
     let other: Connection = lab.connection();
     other.execute_batch("BEGIN EXCLUSIVE").unwrap();
     for (time, counted) in [(2, raw(1, 20, 0)), (3, raw(2, 5, 0)), (4, raw(2, 7, 0))] {
-        lab.store.record_sample(&peers(time, &[peer(1, counted)]));
         lab.store
+            .accounts()
+            .record_sample(&peers(time, &[peer(1, counted)]));
+        lab.store
+            .accounts()
             .record_sample(&relays(time, &[relay("a", "192.0.2.1", 1, 2)]));
-        assert!(lab.store.flush().wait().is_err());
+        assert!(lab.store.accounts().flush().wait().is_err());
     }
-    let health = lab.store.health();
+    let health = lab.store.accounts().health();
     assert_eq!((health.ok, health.since), (false, Some(2)));
     assert!(health.error.unwrap().contains("locked"));
     // Questions are answered with what is there.
     assert_eq!(lab.traffic_since(0).traffic.rx, 10);
     assert_eq!(rx(&lab.store), 10);
     other.execute_batch("ROLLBACK").unwrap();
-    lab.store.flush().wait().unwrap();
-    assert!(lab.store.health().ok);
+    lab.store.accounts().flush().wait().unwrap();
+    assert!(lab.store.accounts().health().ok);
     assert_eq!(lab.total(key(1)), Traffic { rx: 27, tx: 0 });
     assert_eq!(lab.traffic_since(1).traffic.rx, 17);
-    let routes = lab.store.routes_traffic(TrafficQuery::default()).wait();
+    let routes = lab
+        .store
+        .accounts()
+        .routes_traffic(TrafficQuery::default())
+        .wait();
     assert_eq!(routes.unwrap().traffic.bytes_out, 6);
 }
 
@@ -65,16 +73,18 @@ fn a_store_that_is_well_again_says_so_though_nothing_is_counted() {
     let lab = Lab::new();
     let other = lab.connection();
     other.execute_batch("BEGIN EXCLUSIVE").unwrap();
-    lab.store.record_sample(&peers(2, &[peer(1, raw(1, 1, 0))]));
-    assert!(lab.store.flush().wait().is_err());
+    lab.store
+        .accounts()
+        .record_sample(&peers(2, &[peer(1, raw(1, 1, 0))]));
+    assert!(lab.store.accounts().flush().wait().is_err());
     other.execute_batch("ROLLBACK").unwrap();
-    assert!(!lab.store.health().ok);
-    lab.store.flush().wait().unwrap();
-    assert!(lab.store.health().ok);
+    assert!(!lab.store.accounts().health().ok);
+    lab.store.accounts().flush().wait().unwrap();
+    assert!(lab.store.accounts().health().ok);
     // Failed again, with nothing to write but what was written.
     other.execute_batch("BEGIN EXCLUSIVE").unwrap();
-    lab.store.flush().wait().unwrap();
-    assert!(lab.store.health().ok);
+    lab.store.accounts().flush().wait().unwrap();
+    assert!(lab.store.accounts().health().ok);
 }
 
 /// A file system of a few pages that only this thread, and the threads it starts, can see.
@@ -108,7 +118,7 @@ fn fill(path: &Path) {
 fn a_full_disk_loses_no_byte_and_no_generation() {
     let disk = small_disk(2 << 20);
     let store = Store::open(&disk.path().join("ringway.db")).unwrap();
-    let committed = store.commit_generation(generation("{}".to_owned())).wait();
+    let committed = store.desired().commit(generation("{}".to_owned())).wait();
     assert_eq!(committed.unwrap(), 1);
     let filler = disk.path().join("filler");
     fill(&filler);
@@ -117,24 +127,26 @@ fn a_full_disk_loses_no_byte_and_no_generation() {
     for time in 1..2_000 {
         counted += 3;
         let crowd: Vec<_> = (0..20).map(|id| peer(id, raw(1, counted, 0))).collect();
-        store.record_sample(&peers(time, &crowd));
-        drop(store.flush().wait());
-        if !store.health().ok {
+        store.accounts().record_sample(&peers(time, &crowd));
+        drop(store.accounts().flush().wait());
+        if !store.accounts().health().ok {
             break;
         }
     }
-    let health = store.health();
+    let health = store.accounts().health();
     assert!(health.error.unwrap().contains("full"));
     let document = "x".repeat(1 << 18);
-    let refused = store.commit_generation(generation(document.clone())).wait();
+    let refused = store.desired().commit(generation(document.clone())).wait();
     assert!(matches!(refused, Err(CommitError::Write(_))));
-    assert_eq!(store.current().wait().unwrap().unwrap().id, 1);
+    assert_eq!(store.desired().current().wait().unwrap().unwrap().id, 1);
     counted += 4;
-    store.record_sample(&peers(3_000, &[peer(0, raw(1, counted, 0))]));
+    store
+        .accounts()
+        .record_sample(&peers(3_000, &[peer(0, raw(1, counted, 0))]));
     fs::remove_file(&filler).unwrap();
-    store.flush().wait().unwrap();
-    assert!(store.health().ok);
+    store.accounts().flush().wait().unwrap();
+    assert!(store.accounts().health().ok);
     assert_eq!(rx(&store), counted);
-    let committed = store.commit_generation(generation(document)).wait();
+    let committed = store.desired().commit(generation(document)).wait();
     assert_eq!(committed.unwrap(), 2);
 }

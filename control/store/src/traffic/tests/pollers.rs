@@ -128,7 +128,7 @@ impl World {
         sample.relays.push(relay("a", &client, bytes_in, bytes_out));
         self.relayed.0 += bytes_in;
         self.relayed.1 += bytes_out;
-        self.lab.store.record_sample(&sample);
+        self.lab.store.accounts().record_sample(&sample);
     }
 
     fn poll(&mut self, poller: usize, group: Option<Group>, answered: bool) {
@@ -138,8 +138,8 @@ impl World {
             group,
             ..TrafficQuery::default()
         };
-        let peers = self.lab.store.traffic(ask(after.since.0));
-        let relays = self.lab.store.routes_traffic(ask(after.since.1));
+        let peers = self.lab.store.accounts().traffic(ask(after.since.0));
+        let relays = self.lab.store.accounts().routes_traffic(ask(after.since.1));
         let (peers, relays) = (peers.wait().unwrap(), relays.wait().unwrap());
         after.since = (peers.stop_time, relays.stop_time);
         after.peers.0 += peers.traffic.rx;
@@ -195,12 +195,12 @@ proptest! {
         for poller in 0..POLLERS {
             world.poll(poller, None, true);
         }
-        let totals = world.lab.store.peer_totals().wait().unwrap();
+        let totals = world.lab.store.accounts().peer_totals().wait().unwrap();
         let total = totals.iter().fold((0, 0), |sum, total| {
             (sum.0 + total.traffic.rx, sum.1 + total.traffic.tx)
         });
         prop_assert_eq!(total, world.sent);
-        let totals = world.lab.store.route_totals().wait().unwrap();
+        let totals = world.lab.store.accounts().route_totals().wait().unwrap();
         let total = totals.iter().fold((0, 0), |sum, total| {
             (sum.0 + total.traffic.bytes_in, sum.1 + total.traffic.bytes_out)
         });

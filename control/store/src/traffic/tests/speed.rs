@@ -28,8 +28,8 @@ fn a_day_of_one_network_among_a_million_rows() {
                 sample.peers.push(one);
             }
         }
-        lab.store.record_sample(&sample);
-        lab.store.flush().wait().unwrap();
+        lab.store.accounts().record_sample(&sample);
+        lab.store.accounts().flush().wait().unwrap();
     }
     println!("{} rows", lab.count("peer_rows"));
     let day = |group, network| TrafficQuery {
@@ -46,7 +46,7 @@ fn a_day_of_one_network_among_a_million_rows() {
     ] {
         for _ in 0..3 {
             let start = Instant::now();
-            let info = lab.store.traffic(query.clone()).wait().unwrap();
+            let info = lab.store.accounts().traffic(query.clone()).wait().unwrap();
             let asked = start.elapsed();
             let bytes = serde_json::to_vec(&info).unwrap().len();
             println!(
@@ -68,9 +68,9 @@ fn ten_thousand_busy_peers_every_second() {
             .collect();
         let sample = peers(second, &all);
         let start = Instant::now();
-        lab.store.record_sample(&sample);
+        lab.store.accounts().record_sample(&sample);
         let recorded = start.elapsed();
-        lab.store.flush().wait().unwrap();
+        lab.store.accounts().flush().wait().unwrap();
         println!("recorded in {recorded:?}, written in {:?}", start.elapsed());
     }
 }

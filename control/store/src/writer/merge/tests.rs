@@ -18,8 +18,9 @@ fn lab() -> Lab {
 fn count_at(lab: &Lab, times: impl IntoIterator<Item = u64>) {
     for (bytes, time) in (1..).zip(times) {
         lab.store
+            .accounts()
             .record_sample(&peers(time, &[peer(1, raw(time, bytes, 0))]));
-        lab.store.flush().wait().unwrap();
+        lab.store.accounts().flush().wait().unwrap();
     }
 }
 
@@ -38,8 +39,8 @@ const MONTH: u64 = 30 * DAY;
 
 /// Lets a day, or whatever it is, go by.
 fn wait_until(lab: &Lab, time: u64) {
-    lab.store.record_sample(&peers(time, &[]));
-    lab.store.flush().wait().unwrap();
+    lab.store.accounts().record_sample(&peers(time, &[]));
+    lab.store.accounts().flush().wait().unwrap();
     lab.tidy();
 }
 
@@ -66,7 +67,7 @@ fn rows_become_hours_days_and_months_and_no_byte_is_lost() {
     wait_until(&lab, 2 * MONTH + 400 * DAY);
     assert_eq!(rows(&lab), [(two, sum), (40 * DAY.cast_signed(), 1)]);
     assert_eq!(lab.traffic_since(0).traffic.rx.cast_signed(), sum + 1);
-    assert_eq!(lab.store.peer_totals().wait().unwrap().len(), 1);
+    assert_eq!(lab.store.accounts().peer_totals().wait().unwrap().len(), 1);
 }
 
 #[test]
@@ -87,7 +88,9 @@ fn what_questions_cut_finer_is_merged_after_ten_minutes() {
     let mut since = 0;
     for second in 1..=200 {
         let one = peer(1, raw(1, second, 0));
-        lab.store.record_sample(&peers(600 + second, &[one]));
+        lab.store
+            .accounts()
+            .record_sample(&peers(600 + second, &[one]));
         since = lab.traffic_since(since).stop_time;
     }
     assert_eq!(rows(&lab).len(), 200);
@@ -106,8 +109,10 @@ fn rows_are_not_merged_across_the_time_that_a_poller_was_answered() {
     let count = |range: std::ops::RangeInclusive<u64>| {
         for minute in range {
             let one = peer(1, raw(1, minute, 0));
-            lab.store.record_sample(&peers(HOUR + minute * 60, &[one]));
-            lab.store.flush().wait().unwrap();
+            lab.store
+                .accounts()
+                .record_sample(&peers(HOUR + minute * 60, &[one]));
+            lab.store.accounts().flush().wait().unwrap();
         }
     };
     count(1..=30);
@@ -137,12 +142,13 @@ fn the_largest_clients_of_an_hour_stay_and_the_others_are_counted_together() {
     ];
     for time in [HOUR + 100, HOUR + 200] {
         let sample = clients.map(|(client, bytes)| relay("a", client, bytes, bytes));
-        lab.store.record_sample(&relays(time, &sample));
-        lab.store.flush().wait().unwrap();
+        lab.store.accounts().record_sample(&relays(time, &sample));
+        lab.store.accounts().flush().wait().unwrap();
     }
     let told = |lab: &Lab| {
         let answer: RoutesTraffic = lab
             .store
+            .accounts()
             .routes_traffic(TrafficQuery {
                 group: Some(Group::Day),
                 ..TrafficQuery::default()
@@ -151,7 +157,7 @@ fn the_largest_clients_of_an_hour_stay_and_the_others_are_counted_together() {
             .unwrap();
         assert_eq!(answer.traffic.bytes_in, 2 * 82);
         assert_eq!(answer.traffic.connections, 8);
-        let routes = lab.store.route_totals().wait().unwrap();
+        let routes = lab.store.accounts().route_totals().wait().unwrap();
         assert_eq!(routes[0].traffic, answer.traffic);
         let route = &answer.networks["port:51820"].routes["a"];
         let clients = route.clients.iter();
@@ -170,7 +176,7 @@ fn the_largest_clients_of_an_hour_stay_and_the_others_are_counted_together() {
     assert_eq!(told(&lab), expected);
     // Who has no rows left is forgotten: three remain.
     assert_eq!((lab.count("relays"), lab.count("relay_rows")), (3, 3));
-    let busiest = lab.store.client_totals(1).wait().unwrap();
+    let busiest = lab.store.accounts().client_totals(1).wait().unwrap();
     assert_eq!(busiest[0].client.unwrap().to_string(), "192.0.2.2");
     // After 400 days nobody is told apart.
     wait_until(&lab, 500 * DAY);
@@ -190,8 +196,10 @@ fn the_file_does_not_grow_with_time() {
     let count = |hours: std::ops::Range<u64>| {
         for minute in hours.start * 60..hours.end * 60 {
             let all: Vec<_> = (0..40).map(|id| peer(id, raw(1, minute + 1, 0))).collect();
-            lab.store.record_sample(&peers(DAY + minute * 60, &all));
-            lab.store.flush().wait().unwrap();
+            lab.store
+                .accounts()
+                .record_sample(&peers(DAY + minute * 60, &all));
+            lab.store.accounts().flush().wait().unwrap();
             if minute % 60 == 59 {
                 lab.tidy();
             }
@@ -247,11 +255,13 @@ fn merging_an_hour_of_ten_thousand_peers() {
     let lab = lab();
     for minute in 1..59 {
         let all: Vec<_> = (0..10_000).map(|id| peer(id, raw(1, minute, 0))).collect();
-        lab.store.record_sample(&peers(HOUR + minute * 61, &all));
-        lab.store.flush().wait().unwrap();
+        lab.store
+            .accounts()
+            .record_sample(&peers(HOUR + minute * 61, &all));
+        lab.store.accounts().flush().wait().unwrap();
     }
     println!("{} rows", lab.count("peer_rows"));
-    let steps = lab.store.write(|writer| {
+    let steps = lab.store.threads.write(|writer| {
         // Not by way of the store, which would have the writer begin at once.
         writer.ledger.record(&peers(3 * DAY, &[]));
         drop(writer.save());

@@ -12,24 +12,25 @@ fn small() -> Lab {
 #[test]
 fn events_count_up_and_the_oldest_go() {
     let lab = small();
-    assert_eq!(lab.store.last_event().wait().unwrap(), 0);
+    assert_eq!(lab.store.audit().last_event().wait().unwrap(), 0);
     for time in 1..=5 {
         let json = format!(r#"{{"n":{time}}}"#);
         let id = lab
             .store
+            .audit()
             .append_event(time, "peer_connected".to_owned(), json);
         assert_eq!(id.wait().unwrap(), time);
     }
     let lab = lab.restart();
     let after = |id, limit| -> Vec<u64> {
-        let events = lab.store.events_after(id, limit).wait().unwrap();
+        let events = lab.store.audit().events_after(id, limit).wait().unwrap();
         events.iter().map(|event| event.id).collect()
     };
     assert_eq!(after(0, 100), [3, 4, 5]);
     assert_eq!(after(3, 1), [4]);
     assert!(after(5, 100).is_empty());
-    assert_eq!(lab.store.last_event().wait().unwrap(), 5);
-    let fifth = &lab.store.events_after(4, 1).wait().unwrap()[0];
+    assert_eq!(lab.store.audit().last_event().wait().unwrap(), 5);
+    let fifth = &lab.store.audit().events_after(4, 1).wait().unwrap()[0];
     let expected = Event {
         id: 5,
         time: 5,
@@ -55,15 +56,15 @@ fn the_audit_log_tells_the_newest_first_and_forgets_the_oldest() {
             detail: String::new(),
             owner: "api".to_owned(),
         };
-        assert_eq!(lab.store.append_audit(entry).wait().unwrap(), number);
+        assert_eq!(lab.store.audit().append(entry).wait().unwrap(), number);
     }
     let ids = |before, limit| -> Vec<u64> {
-        let entries = lab.store.audit(before, limit).wait().unwrap();
+        let entries = lab.store.audit().entries(before, limit).wait().unwrap();
         entries.iter().map(|entry| entry.id).collect()
     };
     assert_eq!(ids(None, 100), [4, 3, 2]);
     assert_eq!(ids(Some(4), 1), [3]);
-    let last = &lab.store.audit(None, 1).wait().unwrap()[0];
+    let last = &lab.store.audit().entries(None, 1).wait().unwrap()[0];
     assert_eq!((last.generation, last.role.as_str()), (Some(3), "operator"));
 }
 
@@ -76,10 +77,10 @@ fn each_owner_has_entries_and_events_of_its_own() {
             owner,
             ..AuditEntry::default()
         };
-        lab.store.append_audit(entry).wait().unwrap();
+        lab.store.audit().append(entry).wait().unwrap();
     };
     let event = |owner: &str| {
-        let appended = lab.store.append_event_of(
+        let appended = lab.store.audit().append_event_of(
             owner.to_owned(),
             1,
             "state_applied".to_owned(),
@@ -93,10 +94,10 @@ fn each_owner_has_entries_and_events_of_its_own() {
         audit("blue");
         event("blue");
     }
-    let entries = lab.store.audit(None, 100).wait().unwrap();
+    let entries = lab.store.audit().entries(None, 100).wait().unwrap();
     let owners: Vec<&str> = entries.iter().map(|entry| &*entry.owner).collect();
     assert_eq!(owners, ["blue", "blue", "blue", "api"]);
-    let events = lab.store.events_after(0, 100).wait().unwrap();
+    let events = lab.store.audit().events_after(0, 100).wait().unwrap();
     let ids: Vec<u64> = events.iter().map(|event| event.id).collect();
     assert_eq!(ids, [1, 9, 10, 11]);
 }
@@ -110,7 +111,10 @@ fn many_owners_do_not_make_the_lists_endless() {
             owner: format!("o{number}"),
             ..AuditEntry::default()
         };
-        lab.store.append_audit(entry).wait().unwrap();
+        lab.store.audit().append(entry).wait().unwrap();
     }
-    assert_eq!(lab.store.audit(None, 1000).wait().unwrap().len(), 3 * 64);
+    assert_eq!(
+        lab.store.audit().entries(None, 1000).wait().unwrap().len(),
+        3 * 64
+    );
 }

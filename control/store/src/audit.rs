@@ -1,11 +1,14 @@
 //! Who did what, and what happened: two lists that forget the oldest entries of each owner.
 
+use std::sync::Arc;
+
 use control_api::answer::AuditEntry;
 use rusqlite::{Row, Transaction, params};
 
 use crate::{
-    Answer, ReadError, Store, WriteError,
+    Answer, ReadError, WriteError,
     number::{amount, from_amount},
+    threads::Threads,
     writer::Durability,
 };
 
@@ -30,10 +33,20 @@ pub struct Event {
     pub json: String,
 }
 
-impl Store {
+/// The audit log, and the events. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Audit {
+    threads: Arc<Threads>,
+}
+
+impl Audit {
+    pub(crate) fn new(threads: Arc<Threads>) -> Self {
+        Self { threads }
+    }
+
     /// Appends to the audit log and answers the entry's number; the one in the entry is ignored.
-    pub fn append_audit(&self, entry: AuditEntry) -> Answer<u64, WriteError> {
-        self.write(move |writer| {
+    pub fn append(&self, entry: AuditEntry) -> Answer<u64, WriteError> {
+        self.threads.write(move |writer| {
             let keep = writer.retention().audit_max;
             let doing = "writing the audit log";
             writer.write(doing, Durability::Process, |transaction| {
@@ -60,8 +73,8 @@ impl Store {
     }
 
     /// The latest entries of the audit log before a number, or all; the newest first.
-    pub fn audit(&self, before: Option<u64>, limit: u32) -> Answer<Vec<AuditEntry>, ReadError> {
-        self.read(move |reader| {
+    pub fn entries(&self, before: Option<u64>, limit: u32) -> Answer<Vec<AuditEntry>, ReadError> {
+        self.threads.read(move |reader| {
             reader.read("reading the audit log", |transaction| {
                 let sql = "SELECT id, time, actor, role, source, action, generation, result, detail, owner
                     FROM audit WHERE id < ? ORDER BY id DESC LIMIT ?";
@@ -87,7 +100,7 @@ impl Store {
         kind: String,
         json: String,
     ) -> Answer<u64, WriteError> {
-        self.write(move |writer| {
+        self.threads.write(move |writer| {
             let keep = writer.retention().events_max;
             writer.write("writing an event", Durability::Process, |transaction| {
                 let place = next_place(transaction, EVENTS, &owner)?;
@@ -103,7 +116,7 @@ impl Store {
 
     /// Events after a number, the oldest first.
     pub fn events_after(&self, id: u64, limit: u32) -> Answer<Vec<Event>, ReadError> {
-        self.read(move |reader| {
+        self.threads.read(move |reader| {
             reader.read("reading the events", |transaction| {
                 let sql = "SELECT id, time, kind, json FROM events
                     WHERE id > ? ORDER BY id LIMIT ?";
@@ -117,7 +130,7 @@ impl Store {
 
     /// The number of the last event that was ever appended; 0 means none.
     pub fn last_event(&self) -> Answer<u64, ReadError> {
-        self.read(|reader| {
+        self.threads.read(|reader| {
             reader.read("reading the last event's number", |transaction| {
                 // Where AUTOINCREMENT remembers it (sqlite.org/autoinc.html).
                 let sql = "SELECT ifnull(max(seq), 0) FROM sqlite_sequence WHERE name = 'events'";
