@@ -1,6 +1,8 @@
-//! Where a listener sends connections: a network, and an address in it.
+//! Where a listener sends connections: a network, and an address or a name in it.
 
 use std::{fmt, net::SocketAddr, num::NonZeroU16, str::FromStr};
+
+use engine_core::endpoint::{Endpoint, EndpointError};
 
 use crate::field::text_field;
 
@@ -67,20 +69,23 @@ pub enum NetworkName {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NetnsName(Box<str>);
 
-/// `NETWORK/ip:port`.
+/// `NETWORK/ip:port` or `NETWORK/name:port`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Place {
     /// Whose namespace connections are dialed from.
     pub network: NetworkName,
-    /// The address there.
-    pub address: SocketAddr,
+    /// Where it is there. In `netns:NAME` it is an address: nobody says who is asked for names.
+    pub endpoint: Endpoint,
 }
 
 /// Why a text names no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlaceError {
     /// No slash.
-    #[error("`NETWORK/ip:port` is expected, such as network-51820/10.0.0.2:5432 or host/[::1]:80")]
+    #[error(
+        "`NETWORK/ip:port` or `NETWORK/name:port` is expected, such as network-51820/10.0.0.2:5432 \
+         or host/[::1]:80"
+    )]
     Shape,
     /// What is before the slash.
     #[error("the network has to be `host`, `network-PORT` or `netns:NAME`")]
@@ -92,11 +97,13 @@ pub enum PlaceError {
     #[error("{0}")]
     Netns(#[from] NetnsNameError),
     /// What is after the slash.
-    #[error("after the network, `ip:port` or `[ip]:port` is expected")]
-    Address,
-    /// Port 0.
-    #[error("port 0 cannot be connected to")]
-    PortZero,
+    #[error("after the network, `ip:port`, `[ip]:port` or `name:port` is expected: {0}")]
+    Target(EndpointError),
+    /// A name in `netns:NAME`.
+    #[error(
+        "`netns:NAME` has no name servers: an address is expected, or `network-PORT` and its `dns`"
+    )]
+    NetnsTarget,
 }
 
 /// Why a text is not the name of a namespace.
@@ -176,37 +183,38 @@ fn parse_port(text: &str) -> Option<NonZeroU16> {
 }
 
 /// An address that can be connected to.
-pub(crate) fn parse_target(text: &str) -> Result<SocketAddr, PlaceError> {
-    let address: SocketAddr = text.parse().map_err(|_| PlaceError::Address)?;
-    match address.port() {
-        0 => Err(PlaceError::PortZero),
-        _ => Ok(address),
-    }
+pub(crate) fn parse_target(text: &str) -> Option<SocketAddr> {
+    let address: SocketAddr = text.parse().ok()?;
+    (address.port() != 0).then_some(address)
 }
 
 impl FromStr for Place {
     type Err = PlaceError;
 
     fn from_str(text: &str) -> Result<Self, PlaceError> {
-        // A namespace's name has no slash, and neither has an address.
-        let (network, address) = text.split_once('/').ok_or(PlaceError::Shape)?;
-        Ok(Self {
-            network: network.parse()?,
-            address: parse_target(address)?,
-        })
+        // A namespace's name has no slash, and neither has an address or a name.
+        let (network, endpoint) = text.split_once('/').ok_or(PlaceError::Shape)?;
+        let network = network.parse()?;
+        let endpoint = Endpoint::parse(endpoint).map_err(PlaceError::Target)?;
+        if matches!(network, NetworkName::Netns(_)) && endpoint.address().is_none() {
+            return Err(PlaceError::NetnsTarget);
+        }
+        Ok(Self { network, endpoint })
     }
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.network, self.address)
+        write!(f, "{}/{}", self.network, self.endpoint)
     }
 }
 
-text_field!(Place, "`NETWORK/ip:port`");
+text_field!(Place, "`NETWORK/ip:port` or `NETWORK/name:port`");
 
 #[cfg(test)]
 mod tests {
+    use engine_core::hostname::HostnameError;
+
     use super::*;
 
     #[test]
@@ -216,6 +224,8 @@ mod tests {
             "network-51820/10.0.0.2:5432",
             "network-1/[fd00::2]:443",
             "netns:blue/10.0.0.2:1",
+            "host/localhost:3000",
+            "network-51820/db.example:5432",
         ] {
             assert_eq!(
                 text.parse::<Place>()
@@ -248,10 +258,14 @@ mod tests {
                 "netns:a b/10.0.0.1:80",
                 PlaceError::Netns(NetnsNameError::Character),
             ),
-            ("host/localhost:80", PlaceError::Address),
-            ("host/10.0.0.1", PlaceError::Address),
-            ("host/fd00::2:443", PlaceError::Address),
-            ("host/10.0.0.1:0", PlaceError::PortZero),
+            ("host/localhost", PlaceError::Target(EndpointError::Port)),
+            ("host/10.0.0.1", PlaceError::Target(EndpointError::Port)),
+            ("host/10.0.0.1:0", PlaceError::Target(EndpointError::Port)),
+            (
+                "host/10.0.0:80",
+                PlaceError::Target(EndpointError::Host(HostnameError::IpLiteral)),
+            ),
+            ("netns:blue/db.example:5432", PlaceError::NetnsTarget),
             (&long, PlaceError::Netns(NetnsNameError::Length)),
         ] {
             assert_eq!(text.parse::<Place>(), Err(error), "{text}");

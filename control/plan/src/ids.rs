@@ -1,12 +1,13 @@
 //! Which id everything has, over all snapshots.
 
-use std::{hash::Hash, net::SocketAddr, sync::Arc};
+use std::{hash::Hash, sync::Arc};
 
 use control_api::{
     boot::ListenerName,
     place::{NetnsName, NetworkName},
 };
 use engine_core::{
+    endpoint::Endpoint,
     hostname::HostPattern,
     ids::{ListenerId, NetnsId, NetworkId, RouteId},
     shared_map::SharedMap,
@@ -71,7 +72,7 @@ pub(crate) enum Leads {
     /// What requests of a rule are found by.
     Rule(Box<Match>),
     /// A listener's `to` or `default`.
-    Listener(SocketAddr),
+    Listener(Endpoint),
     /// The `to` or `default` of a network's own listener.
     OwnListener(ListenerName),
 }

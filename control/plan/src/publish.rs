@@ -8,7 +8,7 @@ use std::{
 use control_api::{
     Problem, Problems, Severity,
     boot::{Listener, ListenerName, ListenerTerms},
-    place::{NetnsName, NetworkKey, NetworkName},
+    place::{NetnsName, NetworkKey, NetworkName, Place},
     state::{Desired, Namespace},
 };
 use engine_core::{
@@ -218,6 +218,21 @@ fn source_of(namespace: &Namespace, key: NetworkKey) -> NamespaceSource {
         Namespace::Own => NamespaceSource::Made(key),
         Namespace::Host => NamespaceSource::Host,
         Namespace::Existing(name) => NamespaceSource::Existing(name.clone()),
+    }
+}
+
+/// A name in a network that nobody is asked for.
+fn nameless(place: &Place, listener: usize, key: &str) -> Problem {
+    Problem {
+        pointer: format!("/listeners/{listener}/{key}"),
+        hint: Some("write for example \"dns\": [\"10.0.0.53:53\"] there".to_owned()),
+        ..Problem::whole(
+            Severity::Error,
+            format!(
+                "`{}` is a name, and {} has no name server",
+                place.endpoint, place.network
+            ),
+        )
     }
 }
 

@@ -178,9 +178,11 @@ fn read_endpoint(spot: &Spot<'_>, problems: &mut Problems) -> Option<SocketAddr>
             printable(text)
         )
     };
-    parse_target(text)
-        .map_err(|_| spot.error(problems, message()))
-        .ok()
+    let target = parse_target(text);
+    if target.is_none() {
+        spot.error(problems, message());
+    }
+    target
 }
 
 /// Host bits are cut off, as the kernel does; it is warned of, since somebody may have meant the

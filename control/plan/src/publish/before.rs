@@ -8,7 +8,7 @@ use std::{
 
 use control_api::{
     boot::Listener,
-    place::{NetworkKey, NetworkName},
+    place::{NetworkKey, NetworkName, Place},
     state::{Network, Networks, Route, route::RouteTls},
 };
 use engine_core::{
@@ -93,7 +93,10 @@ impl Before {
         for key in self.networks.differing(networks) {
             let both = (self.networks.get(&key), networks.get(&key));
             let namespace = |network: Option<&Network>| network.map(|it| it.namespace.clone());
-            if is_led_to(&self.listeners, key) && namespace(both.0) != namespace(both.1) {
+            if places_in(&self.listeners, key).any(|place| {
+                // Who is asked for its name may be others now.
+                place.endpoint.address().is_none() || namespace(both.0) != namespace(both.1)
+            }) {
                 return None;
             }
             let extent = match both {

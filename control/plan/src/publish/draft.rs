@@ -203,10 +203,7 @@ impl<'a> Draft<'a> {
         if endpoints.all(|endpoint| endpoint.address().is_some()) {
             return;
         }
-        let servers = match &*tenant.declared.dns {
-            [] if tenant.declared.namespace == Namespace::Host => NameServers::Host,
-            declared => NameServers::Declared(declared.to_vec()),
-        };
+        let servers = servers_of(tenant.declared);
         self.name_servers.insert(tenant.network.id, servers);
     }
 
@@ -292,13 +289,20 @@ impl<'a> Draft<'a> {
             },
         };
         let network = self.network(&place.network, &namespace);
-        let leads = Leads::Listener(place.address);
+        if place.endpoint.address().is_none() {
+            let Some(servers) = servers_for(networks, place) else {
+                self.problems.push(super::nameless(place, listener, key));
+                return None;
+            };
+            self.name_servers.insert(network.id, servers);
+        }
+        let leads = Leads::Listener(place.endpoint.clone());
         let (id, _) = self.ids.route((place.network.clone(), leads));
         self.builder.route(Route {
             id,
-            label: place.address.to_string().into(),
+            label: place.endpoint.to_string().into(),
             network,
-            targets: vec![Target::new(place.address)],
+            targets: vec![Target::new(place.endpoint.clone())],
             balance: Balance::default(),
         });
         self.placed.insert(place.clone(), id);
@@ -475,6 +479,24 @@ impl Host<'_, '_, '_> {
             targets: targets(to),
             balance,
         });
+    }
+}
+
+/// Who is asked for the name of a place; `None` where nobody is.
+fn servers_for(networks: &Networks, place: &Place) -> Option<NameServers> {
+    let declared = match &place.network {
+        NetworkName::Host => return Some(NameServers::Host),
+        NetworkName::Port(key) => networks.get(key).map(servers_of),
+        NetworkName::Netns(_) => None,
+    };
+    declared.filter(|servers| *servers != NameServers::Declared(Vec::new()))
+}
+
+/// Who is asked for the names of a network's targets.
+fn servers_of(network: &Network) -> NameServers {
+    match &*network.dns {
+        [] if network.namespace == Namespace::Host => NameServers::Host,
+        declared => NameServers::Declared(declared.to_vec()),
     }
 }
 

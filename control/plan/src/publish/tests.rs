@@ -375,6 +375,72 @@ fn networks_with_names_say_who_is_asked_for_them() {
 }
 
 #[test]
+fn names_of_listeners_are_looked_up_with_the_servers_of_their_networks() {
+    let document = json!({
+        "1": { "netns": "blue", "dns": ["10.0.0.53"] },
+        "2": { "netns": "red" },
+        "3": { "netns": null },
+    });
+    let list = json!([
+        tcp("a", "network-1/db.internal:5432"),
+        tcp("b", "host/localhost:3000"),
+        tcp("c", "network-3/localhost:3000"),
+        tcp("d", "network-2/10.0.0.2:80"),
+        tls(Some("network-1/web.internal:443")),
+    ]);
+    let mut ids = Ids::default();
+    let planned = plan(&document, &list, &mut ids);
+    let of = |planned: &Planned, listener: u32| {
+        let fixed = planned.snapshot.fixed(ListenerId(listener)).unwrap();
+        (fixed.id, described(fixed), fixed.network.id)
+    };
+    let (id, leads, network) = of(&planned, 0);
+    assert_eq!(leads.2, ["db.internal:5432"]);
+    assert_eq!(of(&planned, 1).1.2, ["localhost:3000"]);
+    let declared = NameServers::Declared(vec!["10.0.0.53:53".parse().unwrap()]);
+    assert_eq!(planned.name_servers[&network], declared);
+    for listener in [1, 2] {
+        let (.., network) = of(&planned, listener);
+        assert_eq!(planned.name_servers[&network], NameServers::Host);
+    }
+    assert_eq!(planned.name_servers.len(), 3, "an address asks nobody");
+    let again = plan(&document, &list, &mut ids);
+    assert_eq!(of(&again, 0).0, id);
+}
+
+#[test]
+fn a_listener_does_not_lead_to_a_name_that_nobody_is_asked_for() {
+    let document = json!({ "2": { "netns": "red" } });
+    let list = json!([
+        tcp("a", "network-2/db.internal:5432"),
+        tls(Some("network-2/web.internal:443")),
+    ]);
+    let mut ids = Ids::default();
+    let refused = publish(
+        &desired(&document),
+        &[],
+        &listeners(&list),
+        &mut ids,
+        Generation(1),
+        None,
+    );
+    let problems = refused.unwrap_err();
+    let found: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    let hint = "(write for example \"dns\": [\"10.0.0.53:53\"] there)";
+    assert_eq!(
+        found,
+        [
+            format!(
+                "/listeners/0/to: `db.internal:5432` is a name, and network-2 has no name server {hint}"
+            ),
+            format!(
+                "/listeners/1/default: `web.internal:443` is a name, and network-2 has no name server {hint}"
+            ),
+        ]
+    );
+}
+
+#[test]
 fn a_networks_listener_leads_to_its_own_targets_and_keeps_its_id() {
     let document = json!({
         "1": { "netns": "blue", "listeners": {
