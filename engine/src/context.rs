@@ -49,7 +49,7 @@ use crate::context::{
     rng::Rng,
     room::Room,
     scratch::Scratch,
-    snapshot::{Published, SnapshotRef},
+    snapshot::{Bound, Published, SnapshotRef},
     told::Told,
 };
 
@@ -72,6 +72,8 @@ pub(crate) struct Shared {
     pub(crate) challenges: Challenges,
     /// Who is told of names without a certificate.
     pub(crate) strangers: Option<Sender<UndeclaredName>>,
+    /// Where the process listens beside its listeners.
+    pub(crate) reserved: Vec<Bound>,
 }
 
 /// One worker's own state.

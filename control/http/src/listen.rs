@@ -84,6 +84,14 @@ impl Listener {
         }
     }
 
+    /// Where it listens, where that is an address.
+    pub fn tcp_address(&self) -> Option<SocketAddr> {
+        match &self.0 {
+            Kind::Tcp(listener) => listener.local_addr().ok(),
+            Kind::Unix(..) => None,
+        }
+    }
+
     /// Where it listens; of a TCP port that the kernel chose, which.
     pub fn address(&self) -> ApiListen {
         match &self.0 {

@@ -33,6 +33,7 @@ fn opening() -> Opening {
         requests: None,
         challenges: engine::Challenges::default(),
         strangers: None,
+        reserved: Vec::new(),
     }
     .opening()
 }

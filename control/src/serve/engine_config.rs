@@ -36,6 +36,7 @@ pub(super) fn from_boot(boot: &Boot, descriptors: u64, outlets: Outlets) -> Conf
         requests: outlets.requests,
         challenges: Challenges::default(),
         strangers: None,
+        reserved: Vec::new(),
     }
 }
 

@@ -115,7 +115,8 @@ impl<'a> Gateway<'a> {
         let (connections, requests, outlets) =
             open_logs(&boot.log, &Guarded::of(boot_file, &boot))?;
         let certificates = force.certificates.clone();
-        let config = force.equip(engine_config::from_boot(&boot, room, outlets));
+        let mut config = force.equip(engine_config::from_boot(&boot, room, outlets));
+        config.reserved = listener.iter().filter_map(Listener::tcp_address).collect();
         let ports = Ports::start(config.opening(), &boot.listeners, sockets);
         let ports = ports.context("opening the listeners")?;
         let kernel = open_kernel(&boot)?;

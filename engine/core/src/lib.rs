@@ -11,6 +11,7 @@
 pub mod admit;
 pub mod balance;
 pub mod classify;
+pub mod destination;
 pub mod endpoint;
 pub mod hash;
 pub mod health;

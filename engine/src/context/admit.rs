@@ -6,8 +6,8 @@ use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Instant};
 use engine_core::{
     admit::{Entered, Refusal},
     balance::Occupied,
+    destination::Destination,
     outcome::Outcome,
-    snapshot::Route,
 };
 
 use crate::context::{FlowContext, Shared, account::RouteTally, record::Trace};
@@ -28,12 +28,12 @@ pub(crate) struct SourceSeat {
     entered: Entered,
 }
 
-/// The proof that a connection may be dialed to a route. It cannot be copied, and is given up with
-/// the connection.
+/// The proof that a connection may be dialed to its destination. It cannot be copied, and is given up
+/// with the connection.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Permit {
-    /// The route's counters on this worker.
+    /// The counters of the route, or of the policy that let a client choose, on this worker.
     pub(crate) route: Rc<RouteTally>,
     _network: Option<Occupied>,
 }
@@ -88,16 +88,16 @@ pub(crate) fn admit_source(
     }
 }
 
-/// Counts a routed connection, and holds it against the cap of its network.
+/// Counts a connection whose destination is known, and holds it against the cap of its network.
 ///
 /// # Errors
 /// [`Outcome::NetworkLimit`].
 pub(crate) fn admit_network(
     connection: &FlowContext<'_>,
-    route: &Route,
+    destination: Destination<'_>,
     trace: &mut Trace,
 ) -> Result<Permit, Outcome> {
-    let worker = connection.worker;
+    let (worker, route) = (connection.worker, destination.route());
     let tally = worker.ledger.route(route);
     worker.ledger.count(&tally, |tally| tally.opened += 1);
     trace.route = Some(Rc::clone(&tally));
@@ -127,9 +127,9 @@ pub(crate) fn admit_network(
 /// [`Outcome::NetworkLimit`]; the request is counted as ended then.
 pub(crate) fn admit_request(
     connection: &FlowContext<'_>,
-    route: &Route,
+    destination: Destination<'_>,
 ) -> Result<Permit, Outcome> {
-    let worker = connection.worker;
+    let (worker, route) = (connection.worker, destination.route());
     let tally = worker.ledger.route(route);
     worker.ledger.count(&tally, |tally| tally.opened += 1);
     connection.slot.belongs_to(route.network.id);

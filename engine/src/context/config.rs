@@ -1,7 +1,7 @@
 //! What an engine is started with.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     num::{NonZeroU16, NonZeroU32},
     time::Duration,
 };
@@ -33,6 +33,9 @@ pub struct Config {
     /// Where it is told that a client asked for a name without a certificate, if anyone wants to
     /// know. A full channel passes over some, and never holds a worker up.
     pub strangers: Option<Sender<UndeclaredName>>,
+    /// Where the process listens beside its listeners, in its own namespace: no name of a target may lead
+    /// there.
+    pub reserved: Vec<SocketAddr>,
 }
 
 /// A client that asked for a name without a certificate.

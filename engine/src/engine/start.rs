@@ -22,7 +22,7 @@ use crate::{
     context::{
         Shared,
         config::{Config, DriverChoice, Workers},
-        snapshot::{Publication, Published},
+        snapshot::{Bound, Publication, Published},
     },
     engine::{
         Engine, WorkerThread,
@@ -165,6 +165,10 @@ impl Engine {
 
 fn share(config: Config) -> Shared {
     let limits = config.limits;
+    let reserved = config.reserved.into_iter().map(|address| Bound {
+        address,
+        network: None,
+    });
     let run_id = ahash::RandomState::new().hash_one(Instant::now());
     Shared {
         gateway_load: Load::default(),
@@ -180,6 +184,7 @@ fn share(config: Config) -> Shared {
         requests: config.requests,
         challenges: config.challenges,
         strangers: config.strangers,
+        reserved: reserved.collect(),
         limits,
     }
 }

@@ -9,6 +9,7 @@ use std::{
 
 use engine_core::{
     balance::{Balance, Draw, Occupied},
+    destination::Destination,
     ids::TargetId,
     outcome::Outcome,
     snapshot::{Route, Target},
@@ -91,7 +92,7 @@ impl Dispatch<'_> {
     pub(crate) async fn resolve(&self, connection: &Connection<'_>) -> Resolved {
         let declared = self.policy.timeouts.connect;
         let patience = declared.unwrap_or(connection.listener.connect_timeout);
-        let at = (self.published, self.route);
+        let at = (self.published, Destination::Route(self.route));
         resolve(connection.worker, connection.pools, at, patience).await
     }
 }

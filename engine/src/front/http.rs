@@ -12,7 +12,7 @@
 
 use std::{io, mem, os::fd::AsFd, rc::Rc, sync::Arc, time::Instant};
 
-use engine_core::{outcome::Outcome, snapshot::Route};
+use engine_core::{destination::Destination, outcome::Outcome, snapshot::Route};
 use engine_http::{
     answer::Pages,
     forward::Client,
@@ -294,7 +294,7 @@ async fn pass_on<'a>(
     } = passing;
     let pages = plan.policy.pages.as_deref();
     let resolved = dispatch.resolve(connection).await;
-    let permit = match admit_request(connection, route) {
+    let permit = match admit_request(connection, Destination::Route(route)) {
         Ok(permit) => permit,
         Err(outcome) => {
             trace.routed(connection.worker.ledger.route(route));

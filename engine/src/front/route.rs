@@ -1,11 +1,10 @@
-//! Finds the route of a connection, or tells the client that there is none.
-
-use std::sync::Arc;
+//! Finds the destination of a connection, or tells the client that there is none.
 
 use engine_core::{
     classify::{ClientHello, ServerName, UNRECOGNIZED_NAME},
+    destination::Destination,
     outcome::Outcome,
-    snapshot::{NoRoute, Route, Snapshot},
+    snapshot::{NoRoute, Snapshot},
 };
 
 use crate::{context::listener::Protocol, front::classify::refuse, transport::streams::ClientFlow};
@@ -18,10 +17,11 @@ pub(crate) async fn route<'a>(
     connection: &ClientFlow<'_>,
     snapshot: &'a Snapshot,
     hello: Option<&ClientHello>,
-) -> Result<&'a Arc<Route>, Outcome> {
+) -> Result<Destination<'a>, Outcome> {
     if connection.listener.protocol == Protocol::Tcp {
-        return snapshot
-            .fixed(connection.listener.id)
+        let fixed = snapshot.fixed(connection.listener.id);
+        return fixed
+            .map(|route| Destination::Route(route))
             .ok_or(Outcome::NoRoute);
     }
     let name = match hello.map(|hello| &hello.name) {
@@ -29,7 +29,7 @@ pub(crate) async fn route<'a>(
         Some(ServerName::Absent | ServerName::IpLiteral | ServerName::Invalid(_)) | None => None,
     };
     match snapshot.route(connection.listener.scope(), name) {
-        Ok(route) => Ok(route),
+        Ok(route) => Ok(Destination::Route(route)),
         Err(reason) => {
             refuse(connection, &UNRECOGNIZED_NAME).await;
             Err(match reason {

@@ -20,6 +20,7 @@ use std::{
 use engine_core::{
     admit::Sources,
     balance::{Balance, Load},
+    destination::Destination,
     ids::{Generation, ListenerId, NetnsId, NetworkId, RouteId, WorkerId},
     outcome::Outcome,
     snapshot::{Network, Route, SnapshotBuilder},
@@ -108,6 +109,7 @@ fn worker(relay: RelayMode) -> Rc<WorkerContext> {
         requests: None,
         challenges: Challenges::default(),
         strangers: None,
+        reserved: Vec::new(),
     };
     let listener = Listener {
         relay,
@@ -184,7 +186,8 @@ impl Bed {
             streams: &self.streams,
         };
         let mut trace = Trace::new(([127, 0, 0, 1], 9).into(), Instant::now());
-        let permit = admit_network(&connection, &self.route(), &mut trace).unwrap();
+        let permit =
+            admit_network(&connection, Destination::Route(&self.route()), &mut trace).unwrap();
         let wire = Wire {
             connection: &connection,
             upstream: &self.upstream,

@@ -11,6 +11,7 @@ use std::{
 use engine_core::{
     balance::{Balance, Draw, Occupied},
     classify::ClientHello,
+    destination::Destination,
     outcome::Outcome,
     proxy_protocol::{self, Outgoing, Version},
     snapshot::{Route, Target},
@@ -53,17 +54,18 @@ pub(crate) struct Introduction<'a> {
     pub(crate) hello: Option<&'a ClientHello>,
 }
 
-/// Dials the targets of a route, one after the other, until one takes the connection.
+/// Dials the targets of a destination, one after the other, until one takes the connection.
 ///
 /// # Errors
 /// What the last of them failed with.
 pub(crate) async fn dial(
     connection: &ClientFlow<'_>,
-    (published, route, resolved): (&Published, &Route, &Resolved),
+    (published, destination, resolved): (&Published, Destination<'_>, &Resolved),
     permit: &Permit,
     (received, introduction): (Received, Introduction<'_>),
     trace: &mut Trace,
 ) -> Result<Upstream, Outcome> {
+    let route = destination.route();
     let netns = published
         .namespaces
         .get(&route.network.netns)

@@ -1,6 +1,7 @@
 //! The stage between route and admit: names of targets become addresses.
 //!
-//! Nothing is done, and nothing waits, where all targets are addresses.
+//! Nothing is done, and nothing waits, where all targets are addresses. One that a client chose itself is
+//! held to the rules of those that names resolve to.
 
 mod entry;
 mod led;
@@ -20,6 +21,7 @@ use std::{
 };
 
 use engine_core::{
+    destination::Destination,
     endpoint::{Endpoint, Unresolved},
     hostname::Hostname,
     ids::{NetnsId, NetworkId},
@@ -29,7 +31,11 @@ use engine_core::{
 use engine_sys::{netns::Netns, socket};
 
 use crate::{
-    context::{WorkerContext, failure::Failure, snapshot::Published},
+    context::{
+        WorkerContext,
+        failure::Failure,
+        snapshot::{Bound, Published},
+    },
     rt,
     upstream::{
         Pools,
@@ -81,18 +87,28 @@ impl Addresses {
     }
 }
 
-/// Looks up the targets of a route that are names, and waits for the first of them, at most for `patience`.
+/// Looks up the targets of a destination that are names, and waits for the first of them, at most for `patience`.
 /// It waits for none where another target's address is known. What cannot be resolved fails when it is
 /// tried, as a target that refuses connections does.
 pub(crate) async fn resolve(
     worker: &Rc<WorkerContext>,
     pools: &Rc<Pools>,
-    (published, route): (&Published, &Route),
+    (published, destination): (&Published, Destination<'_>),
     patience: Duration,
 ) -> Resolved {
+    let route = destination.route();
     let is_address = |target: &Target| target.endpoint.address().is_some();
     if route.targets.iter().all(is_address) {
-        return Resolved::default();
+        return match destination {
+            Destination::Route(_) => Resolved::default(),
+            Destination::Chosen(_) => {
+                let stage = Stage::new(worker, pools, (published, route));
+                let targets = route.targets.iter();
+                let address = |target: &Target| target.endpoint.address();
+                let judged = targets.filter_map(address).map(|it| stage.judge(it));
+                Resolved(Some(judged.collect()))
+            }
+        };
     }
     // Apart, so that whoever has addresses alone pays nothing for it.
     Box::pin(async move {
@@ -129,14 +145,14 @@ impl Resolved {
         place: usize,
         turn: impl FnOnce() -> u64,
     ) -> Result<Addresses, Unresolved> {
-        if let Endpoint::Address(address) = target.endpoint {
-            return Ok(Addresses::One(address));
-        }
         let found = self.0.as_ref().and_then(|found| found.get(place));
-        let all = match found {
-            Some(Found::Places(places)) => places,
-            Some(Found::Not(why)) => return Err(*why),
-            Some(Found::Pending | Found::Address) | None => return Err(Unresolved::Unanswered),
+        let all = match (found, &target.endpoint) {
+            (Some(Found::Not(why)), _) => return Err(*why),
+            (_, Endpoint::Address(address)) => return Ok(Addresses::One(*address)),
+            (Some(Found::Places(places)), Endpoint::Name { .. }) => places,
+            (Some(Found::Pending | Found::Address) | None, Endpoint::Name { .. }) => {
+                return Err(Unresolved::Unanswered);
+            }
         };
         // Those that are down by their checks are left out, unless all are.
         let well = all.iter().copied();
@@ -183,6 +199,7 @@ struct Stage<'a> {
     targets: &'a [Target],
     is_home: bool,
     network: NetworkId,
+    netns: NetnsId,
     published: &'a Published,
     /// By position: `Ok(None)` for addresses.
     names: Vec<Result<Option<Rc<Name>>, Unresolved>>,
@@ -231,6 +248,7 @@ impl<'a> Stage<'a> {
             targets,
             is_home: scope.is_some_and(|scope| pools.names.is_home(scope.namespace)),
             network,
+            netns,
             published,
             names,
         }
@@ -303,11 +321,36 @@ impl<'a> Stage<'a> {
         found.collect()
     }
 
+    /// Whether a client may choose an address.
+    fn judge(&self, address: SocketAddr) -> Found {
+        let (ip, port) = (address.ip().to_canonical(), address.port());
+        if !led::may_be_used(ip, self.is_home) {
+            return Found::Not(Unresolved::Forbidden);
+        }
+        // The kernel is only asked whose an address is where that decides.
+        if self.bound().all(|bound| bound.address.port() != port) {
+            return Found::Address;
+        }
+        let Some(netns) = self.published.namespaces.get(&self.netns) else {
+            // Nothing is dialed without it.
+            return Found::Address;
+        };
+        match self.may_be(&[registration(ip, netns, self.is_home)], port) {
+            Found::Places(_) => Found::Address,
+            found @ (Found::Not(_) | Found::Address | Found::Pending) => found,
+        }
+    }
+
+    /// Where the gateway listens.
+    fn bound(&self) -> impl Iterator<Item = &Bound> {
+        let reserved = self.worker.shared.reserved.iter();
+        self.published.bound.values().chain(reserved)
+    }
+
     /// Those of a name's places that are no listener of the gateway.
     fn may_be(&self, places: &[Registration], port: u16) -> Found {
         let to = (self.network, self.is_home);
-        let bound = || self.published.bound.values();
-        let is_listener = |place: &&Registration| led::is_listener(**place, port, to, bound());
+        let is_listener = |place: &&Registration| led::is_listener(**place, port, to, self.bound());
         let places = places.iter().filter(|place| !is_listener(place));
         let places: Vec<IpAddr> = places.map(|place| place.ip).collect();
         match places.is_empty() {
@@ -419,20 +462,21 @@ async fn look_up(worker: &WorkerContext, pools: &Pools, name: &Name) -> Looked {
 fn led_to(addresses: &[IpAddr], (netns, is_home): (&Netns, bool), ttl: Duration) -> Looked {
     let addresses = addresses.iter().map(IpAddr::to_canonical);
     let may_be = addresses.filter(|ip| led::may_be_used(*ip, is_home));
-    let places: Vec<Registration> = may_be
-        .map(|ip| {
-            let is_here = has(netns, ip);
-            let is_elsewhere = || led::is_global(ip) && socket::is_own(ip).unwrap_or(false);
-            Registration {
-                ip,
-                is_at_home: if is_home { is_here } else { is_elsewhere() },
-                is_here,
-            }
-        })
-        .collect();
+    let places: Vec<Registration> = may_be.map(|ip| registration(ip, netns, is_home)).collect();
     match places.is_empty() {
         true => Looked::Nothing(Unresolved::Forbidden, ttl),
         false => Looked::Found(places, ttl),
+    }
+}
+
+/// Whose an address is that is dialed from a namespace, and whether that is the gateway's own.
+fn registration(ip: IpAddr, netns: &Netns, is_home: bool) -> Registration {
+    let is_here = has(netns, ip);
+    let is_elsewhere = || led::is_global(ip) && socket::is_own(ip).unwrap_or(false);
+    Registration {
+        ip,
+        is_at_home: if is_home { is_here } else { is_elsewhere() },
+        is_here,
     }
 }
 

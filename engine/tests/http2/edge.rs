@@ -96,6 +96,7 @@ impl Edge {
             requests: None,
             challenges: engine::Challenges::default(),
             strangers: None,
+            reserved: Vec::new(),
         };
         let bind = Bind {
             address: "127.0.0.1:0".parse().unwrap(),

@@ -310,6 +310,7 @@ impl Setup {
             requests: None,
             challenges: engine::Challenges::default(),
             strangers: None,
+            reserved: Vec::new(),
         };
         let bind = Bind {
             address: "127.0.0.1:0".parse().unwrap(),

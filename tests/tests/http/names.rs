@@ -1,6 +1,13 @@
 //! Targets that are names: a tenant's own name server, bind9's named, behind the tenant's link.
 
-use std::{ffi::OsStr, fs, net::TcpListener, path::PathBuf, time::Duration};
+use std::{
+    ffi::OsStr,
+    fs,
+    io::Read as _,
+    net::{TcpListener, TcpStream},
+    path::PathBuf,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use ipnet::IpNet;
@@ -8,7 +15,7 @@ use serde_json::{Value, json};
 use tests::{
     gateway::Gateway,
     http::{self, Upstream},
-    lab::{self, Lab, MACHINE, Tenant},
+    lab::{self, GATEWAY, Lab, MACHINE, Tenant},
     links,
     program::Program,
     runner::Test,
@@ -21,6 +28,8 @@ use crate::NAME;
 pub(crate) const TESTS: &[Test] = tests![
     a_name_is_followed_and_its_last_address_outlives_its_server,
     a_name_that_is_unknown_or_forbidden_is_503_and_in_the_status,
+    a_listener_of_the_boot_file_leads_to_a_name,
+    a_name_does_not_lead_to_the_api,
 ];
 
 /// The zone's file, and what is in front of its records.
@@ -191,4 +200,44 @@ fn a_name_that_is_unknown_or_forbidden_is_503_and_in_the_status(lab: &mut Lab) -
     eventually("nothing is degraded", || {
         degraded()?.is_none().then_some(())
     })
+}
+
+fn a_listener_of_the_boot_file_leads_to_a_name(lab: &mut Lab) -> Result<()> {
+    let tenant = lab.tenant(51_820)?;
+    let _upstream = at(&tenant, "10.0.0.2")?;
+    let _server = NameServer::start(lab, &tenant, "web IN A 10.0.0.2\n")?;
+    let mut network = tenant.network(json!({}));
+    network["dns"] = json!([MACHINE.to_string()]);
+    let state = json!({ tenant.port.to_string(): network });
+    let to = |name: &str| format!("network-{}/{name}.tenant.test:80", tenant.port);
+    let boot = lab::http(json!({ "default": to("web") }));
+    let gateway = lab.gateway(boot, state)?;
+    ensure!(answer()? == "10.0.0.2", "{}", answer()?);
+    let text = fs::read_to_string(gateway.directory().join("ringway.yaml"))?;
+    let mut boot: Value = serde_json::from_str(&text)?;
+    boot["listeners"][0]["default"] = json!(to("none"));
+    gateway.reload(&boot)?;
+    answers("a name that is none is no target", "503")?;
+    eventually("the status says why", || {
+        let status = gateway.api().get("/api/v1/status").ok()?;
+        let mut degraded = status["degraded"].as_array()?.iter();
+        let found = degraded.find(|it| it["reason"] == "targets_down")?;
+        let why = found["why"].as_str()?;
+        why.contains("none.tenant.test:80 (name_unknown)")
+            .then_some(())
+    })
+}
+
+fn a_name_does_not_lead_to_the_api(lab: &mut Lab) -> Result<()> {
+    let mut boot = lab::tcp("host/localhost:8080", json!({}));
+    boot["api"] = json!({ "listen": "127.0.0.1:8080" });
+    let gateway = lab.gateway(boot, json!({}))?;
+    let mut client = TcpStream::connect(GATEWAY)?;
+    let mut got = Vec::new();
+    client.read_to_end(&mut got)?;
+    ensure!(got.is_empty(), "{got:?}");
+    let record = gateway.wait_for_records(1)?.remove(0);
+    ensure!(record["reason"] == "name_forbidden", "{record}");
+    ensure!(record["network"] == "host", "{record}");
+    Ok(())
 }

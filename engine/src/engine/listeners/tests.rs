@@ -41,6 +41,7 @@ fn config() -> Config {
         requests: None,
         challenges: crate::Challenges::default(),
         strangers: None,
+        reserved: Vec::new(),
     }
 }
 

@@ -3,7 +3,10 @@
 use std::{cell::Cell, pin::pin, rc::Rc, time::Instant};
 
 use bytes::Bytes;
-use engine_core::outcome::{Fault, Outcome};
+use engine_core::{
+    destination::Destination,
+    outcome::{Fault, Outcome},
+};
 use engine_http::{refusal::Refusal, request::Request};
 use h2::{Reason, RecvStream, server::SendResponse};
 
@@ -168,7 +171,7 @@ impl Passing<'_> {
         };
         let pages = plan.policy.pages.as_deref();
         let resolved = dispatch.resolve(connection).await;
-        let permit = match admit_request(connection, route) {
+        let permit = match admit_request(connection, Destination::Route(route)) {
             Ok(permit) => permit,
             Err(outcome) => {
                 trace.routed(worker.ledger.route(route));

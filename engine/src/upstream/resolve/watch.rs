@@ -2,6 +2,8 @@
 
 use std::{rc::Rc, time::Duration};
 
+use engine_core::destination::Destination;
+
 use crate::{
     context::WorkerContext,
     rt,
@@ -24,7 +26,7 @@ pub(crate) async fn watch(worker: Rc<WorkerContext>, pools: Rc<Pools>) {
         let named = current.0.named.values();
         let own = named.filter(|(owner, _)| *owner == worker.id);
         for (_, route) in own.take(WATCHED_MAX) {
-            let at = (&*current.0, &**route);
+            let at = (&*current.0, Destination::Route(route));
             let resolved = Box::pin(resolve(&worker, &pools, at, PATIENCE)).await;
             resolved.note(route);
             let is_over = !Rc::ptr_eq(&current, &worker.current());

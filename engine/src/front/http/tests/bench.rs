@@ -78,6 +78,19 @@ impl Gateway {
     }
 
     pub(crate) fn with_listener(site: Site, queue: usize, listener: Listener) -> Self {
+        Self::with_config(site, (queue, Vec::new()), listener)
+    }
+
+    /// One whose process listens at further addresses.
+    pub(crate) fn reserving(site: Site, reserved: Vec<SocketAddr>) -> Self {
+        Self::with_config(site, (1024, reserved), listener())
+    }
+
+    fn with_config(
+        site: Site,
+        (queue, reserved): (usize, Vec<SocketAddr>),
+        listener: Listener,
+    ) -> Self {
         let (sender, requests) = bounded(queue);
         let (ended, connections) = bounded(queue);
         let config = Config {
@@ -88,6 +101,7 @@ impl Gateway {
             requests: Some(sender),
             challenges: crate::Challenges::default(),
             strangers: None,
+            reserved,
         };
         let bind = Bind {
             address: "127.0.0.1:0".parse().unwrap(),

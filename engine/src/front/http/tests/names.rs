@@ -45,8 +45,8 @@ enum Manner {
     Fails,
 }
 
-struct NameServer {
-    address: SocketAddr,
+pub(crate) struct NameServer {
+    pub(crate) address: SocketAddr,
     state: Arc<State>,
 }
 
@@ -59,7 +59,7 @@ struct State {
 }
 
 impl NameServer {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let stream = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = stream.local_addr().unwrap();
         let socket = UdpSocket::bind(address).unwrap();
@@ -80,7 +80,7 @@ impl NameServer {
         Self { address, state }
     }
 
-    fn says(&self, name: &'static str, addresses: &[[u8; 4]], ttl: u32) {
+    pub(crate) fn says(&self, name: &'static str, addresses: &[[u8; 4]], ttl: u32) {
         let addresses = addresses.iter().copied().map(Ipv4Addr::from).collect();
         let mut names = self.state.addresses.lock().unwrap();
         names.insert(name, (addresses, ttl));
@@ -323,6 +323,25 @@ fn a_name_that_leads_to_the_gateway_itself_is_refused() {
     assert_eq!(shown["reason"], "name_forbidden", "{shown}");
     let itself = gateway.address.to_string();
     assert_ne!(shown["upstream_addr"], itself, "{shown}");
+}
+
+#[test]
+fn a_name_that_leads_to_where_the_process_listens_otherwise_is_refused() {
+    let server = NameServer::start();
+    let itself = Upstream::named("the API");
+    let other = Upstream::named("other");
+    server.says("web.example", &[[127, 0, 0, 1]], 60);
+    let site = |port: u16| {
+        let target = format!("web.example:{port}");
+        site(&server, &[&target], Policy::default())
+    };
+    let (forbidden, allowed) = (itself.address.port(), other.address.port());
+    let mut gateway = Gateway::reserving(site(forbidden), vec![itself.address]);
+    assert_eq!(status(&gateway.get("/", "")), 503);
+    let shown = line(&gateway);
+    assert_eq!(shown["reason"], "name_forbidden", "{shown}");
+    gateway.publish(site(allowed));
+    assert_eq!(body(&gateway.get("/", "")), "other");
 }
 
 #[test]
