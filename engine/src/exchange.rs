@@ -248,7 +248,7 @@ impl AttemptContext<'_> {
                     flow: &moved.flow,
                 };
                 let attempt = Attempt::new(work, &wire, moved, (patience, progress), opened.id);
-                attempt.run(&head.http1(), ahead).await
+                attempt.run(head.http1(), ahead).await
             }
             (far, from) => {
                 let attempt = http2::Attempt {

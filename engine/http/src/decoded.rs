@@ -175,6 +175,23 @@ pub fn response<'a>(
     })
 }
 
+/// What success says to an extended CONNECT, as HTTP/1 says it: the connection goes on with the protocol
+/// that `fields` name in Upgrade (RFC 8441 section 5).
+pub fn switched(fields: Fields<'_>) -> Response<'_> {
+    Response {
+        status: 101,
+        reason: "Switching Protocols",
+        version: Version::Http2,
+        fields,
+        framing: response::Framing::None,
+        length: None,
+        connection: Connection::default(),
+        keep_alive: false,
+        rests_for: None,
+        head_len: 0,
+    }
+}
+
 /// Where the content ends. A length must be right: what is passed on says it again.
 fn framing(facts: &Facts<'_>, is_end: bool) -> Result<Framing, Refusal> {
     match (facts.length()?, is_end) {

@@ -108,12 +108,13 @@ impl<'a> Attempt<'a> {
 
     pub(crate) async fn run(
         &self,
-        head: &[u8],
+        head: Vec<u8>,
         ahead: &mut ReadAhead,
     ) -> Result<Answered, Failure> {
-        let sent = send_all(self.wire.upstream, head).await;
+        let sent = send_all(self.wire.upstream, &head).await;
         sent.map_err(|_| Failure::from(Outcome::UpstreamReset))?;
         self.count_head(Direction::In, head.len());
+        drop(head);
         let mut gave = ReadAhead::default();
         let (answer, all_sent) = self.both_ways(ahead, &mut gave).await?;
         let answered_at = |done: bool| done.then(Instant::now);

@@ -30,7 +30,7 @@ use crate::{
         answer::{LocalReply, Responder},
         client_info::ClientInfo,
         connection::Connection,
-        head::UnwrittenHead,
+        head::RequestHead,
         open::Dispatch,
         trace::RequestTrace,
     },
@@ -46,7 +46,7 @@ pub(crate) enum Decision<'a, 'r> {
     Pass {
         plan: Plan<'a>,
         /// Its head, which the upstream is to get.
-        head: UnwrittenHead<'r>,
+        head: RequestHead<'r>,
         /// The route that leads there. The trace has its counters once it is admitted.
         route: &'a Arc<Route>,
         dispatch: Dispatch<'a>,
@@ -292,7 +292,7 @@ fn pass<'a: 'r, 'r>(
             policy,
             scheme: client_info.scheme,
         },
-        head: UnwrittenHead {
+        head: RequestHead {
             request,
             client_info,
             real: origin.client,

@@ -1,7 +1,5 @@
 //! The head of a request on its way to an upstream, which may speak HTTP/1 or HTTP/2.
 
-use std::borrow::Cow;
-
 use engine_http::{
     forward::{Client, Forwarding, Outgoing, write_request},
     method::{Method, Version},
@@ -16,63 +14,6 @@ use crate::exchange::{client_info::ClientInfo, http2::heads, websocket};
 /// Room for what the gateway adds to a head.
 const HEAD_GROWTH: usize = 512;
 
-/// A head that can be sent to an upstream.
-pub(crate) enum RequestHead<'h> {
-    /// Written as HTTP/1: the bytes that it was read from are gone.
-    Written(Vec<u8>),
-    /// Written when it is known what the upstream speaks.
-    Unwritten(UnwrittenHead<'h>),
-}
-
-impl RequestHead<'_> {
-    /// As an upstream of HTTP/1 gets it.
-    pub(crate) fn http1(&self) -> Cow<'_, [u8]> {
-        match self {
-            Self::Written(head) => Cow::Borrowed(head),
-            Self::Unwritten(head) => Cow::Owned(head.write()),
-        }
-    }
-
-    /// As an upstream of HTTP/2 gets it. `None` where it cannot be written so.
-    ///
-    /// An upgrade becomes an extended CONNECT where `connects` says so (RFC 8441 section 4). Else it is
-    /// left out, as every upgrade may be (RFC 9110 section 7.8).
-    pub(crate) fn http2(&self, is_tls: bool, connects: bool) -> Option<Http2Head> {
-        let mut head = match self {
-            Self::Written(head) => heads::outgoing(head, is_tls)?,
-            Self::Unwritten(head) => head.with(|forwarding, outgoing| {
-                heads::forwarded(head.request, forwarding, outgoing, is_tls)
-            })?,
-        };
-        if connects {
-            heads::connect(&mut head.request);
-        }
-        Some(head)
-    }
-
-    /// Whether it opens a WebSocket, which only GET does (RFC 6455 section 4.1).
-    pub(crate) fn opens_websocket(&self) -> bool {
-        let opens = |request: &Request<'_>| {
-            request.method == Method::Get && request.upgrade.is_some_and(Upgrade::is_websocket)
-        };
-        match self {
-            Self::Written(head) => heads::read_written(head).is_some_and(|read| opens(&read)),
-            Self::Unwritten(head) => opens(head.request),
-        }
-    }
-
-    /// What shows a client of HTTP/1 that its WebSocket is open. Nothing does where the gateway's own
-    /// key is sent, or none.
-    pub(crate) fn accept_websocket(&self) -> String {
-        let Self::Written(head) = self else {
-            return String::new();
-        };
-        let read = heads::read_written(head);
-        let key = read.and_then(|read| read.fields.first("sec-websocket-key"));
-        websocket::accept(key.unwrap_or_default())
-    }
-}
-
 /// A head as an upstream of HTTP/2 gets it.
 pub(crate) struct Http2Head {
     pub(crate) request: http::Request<()>,
@@ -80,8 +21,8 @@ pub(crate) struct Http2Head {
     pub(crate) size: usize,
 }
 
-/// What a head is written from.
-pub(crate) struct UnwrittenHead<'h> {
+/// A head on its way: written once it is known what its upstream speaks, and again for every attempt.
+pub(crate) struct RequestHead<'h> {
     pub(crate) request: &'h Request<'h>,
     pub(crate) client_info: &'h ClientInfo,
     /// Whose request it is, behind proxies that are trusted.
@@ -96,14 +37,44 @@ pub(crate) struct UnwrittenHead<'h> {
     pub(crate) matched: usize,
 }
 
-impl UnwrittenHead<'_> {
-    /// Writes it as HTTP/1.
-    pub(crate) fn write(&self) -> Vec<u8> {
+impl RequestHead<'_> {
+    /// As an upstream of HTTP/1 gets it.
+    pub(crate) fn http1(&self) -> Vec<u8> {
         let mut head = Vec::with_capacity(self.request.head_len + HEAD_GROWTH);
         self.with(|forwarding, outgoing| {
             write_request(self.request, forwarding, outgoing, &mut head);
         });
         head
+    }
+
+    /// As an upstream of HTTP/2 gets it. `None` where it cannot be written so.
+    ///
+    /// An upgrade becomes an extended CONNECT where `connects` says so (RFC 8441 section 4). Else it is
+    /// left out, as every upgrade may be (RFC 9110 section 7.8).
+    pub(crate) fn http2(&self, is_tls: bool, connects: bool) -> Option<Http2Head> {
+        let mut head = self.with(|forwarding, outgoing| {
+            heads::forwarded(self.request, forwarding, outgoing, is_tls)
+        })?;
+        if connects {
+            heads::connect(&mut head.request);
+        }
+        Some(head)
+    }
+
+    /// Whether it opens a WebSocket, which only GET does (RFC 6455 section 4.1).
+    pub(crate) fn opens_websocket(&self) -> bool {
+        let upgrade = self.request.upgrade;
+        self.request.method == Method::Get && upgrade.is_some_and(Upgrade::is_websocket)
+    }
+
+    /// What shows a client of HTTP/1 that its WebSocket is open. Nothing does where its key is the
+    /// gateway's own.
+    pub(crate) fn accept_websocket(&self) -> String {
+        if self.request.version == Version::Http2 {
+            return String::new();
+        }
+        let key = self.request.fields.first("sec-websocket-key");
+        websocket::accept(key.unwrap_or_default())
     }
 
     fn with<T>(&self, write: impl FnOnce(&Forwarding<'_>, &Outgoing<'_>) -> T) -> T {
@@ -159,6 +130,9 @@ mod tests {
         decoded::{self, FieldLines, RequestHead as Decoded},
         limits::Limits,
         method::Scheme,
+        reading::Reading,
+        request,
+        scan::Scan,
     };
 
     use super::*;
@@ -167,7 +141,7 @@ mod tests {
     type Fields<'a> = &'a [(&'a str, &'a str)];
 
     /// Fields, path, and whether content follows.
-    const HEADS: [(Fields<'_>, &str, bool); 5] = [
+    const HEADS: [(Fields<'_>, &str, bool); 6] = [
         (&[], "/", false),
         (
             &[("accept", "*/*"), ("cookie", "a=1"), ("cookie", "b=2")],
@@ -185,6 +159,11 @@ mod tests {
             true,
         ),
         (
+            &[("content-length", "12"), ("expect", "100-continue")],
+            "/upload",
+            true,
+        ),
+        (
             &[(
                 "traceparent",
                 "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
@@ -194,8 +173,18 @@ mod tests {
         ),
     ];
 
-    #[test]
-    fn a_head_is_the_same_whichever_way_it_is_written() {
+    /// Fields that say of a connection of HTTP/1 what HTTP/2 says otherwise.
+    const OF_HTTP1: [&str; 4] = ["host", "connection", "transfer-encoding", "upgrade"];
+
+    fn read(head: &[u8]) -> Request<'_> {
+        match request::read(head, &Limits::default(), &mut Scan::default()) {
+            Reading::Head(read) => read,
+            refused @ (Reading::Refused(_) | Reading::NeedMore) => panic!("{refused:?}"),
+        }
+    }
+
+    /// Compares what upstreams of both versions get.
+    fn compare(request: &Request<'_>) {
         let address = "192.0.2.1:1234".parse().unwrap();
         let client_info = ClientInfo {
             client: Client::new(address),
@@ -208,8 +197,56 @@ mod tests {
             is_trusted: false,
             tls_info: None,
         };
-        let (policy, limits) = (Policy::default(), Limits::default());
+        let head = RequestHead {
+            request,
+            client_info: &client_info,
+            real: Client::new(address),
+            policy: &Policy::default(),
+            request_id: "id-1",
+            begun: None,
+            path: Path::read(request.target.path).unwrap(),
+            matched: 0,
+        };
+        let text = head.http1();
+        let written = read(&text);
+        let http2 = head.http2(true, false).unwrap();
+        let (size, http2) = (http2.size, http2.request);
+        assert_eq!(written.method.as_str(), http2.method().as_str());
+        assert_eq!(
+            written.host.unwrap().as_str(),
+            http2.uri().authority().unwrap()
+        );
+        let path = http2.uri().path_and_query().unwrap().as_str();
+        let query = written.target.query.map(|query| format!("?{query}"));
+        assert_eq!(
+            format!("{}{}", written.target.path, query.unwrap_or_default()),
+            path
+        );
+        let mut of_text: Vec<_> = written
+            .fields
+            .into_iter()
+            .map(|field| {
+                let name = std::str::from_utf8(field.name).unwrap();
+                (name.to_ascii_lowercase(), field.value.to_vec())
+            })
+            .filter(|(name, _)| !OF_HTTP1.contains(&&**name))
+            .collect();
+        let fields = http2.headers().iter();
+        let mut of_http2: Vec<_> = fields
+            .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
+            .collect();
+        of_text.sort();
+        of_http2.sort();
+        assert_eq!(of_text, of_http2);
+        let text_size = text.len();
+        assert!(text_size.abs_diff(size) <= 64, "{path}: {text_size} {size}");
+    }
+
+    #[test]
+    fn a_head_is_the_same_whichever_way_it_is_written() {
+        let limits = Limits::default();
         for (fields, path, has_content) in HEADS {
+            let method = if path == "*" { "OPTIONS" } else { "POST" };
             let mut lines = FieldLines::default();
             for (name, value) in fields {
                 lines
@@ -217,35 +254,36 @@ mod tests {
                     .unwrap();
             }
             let decoded = Decoded {
-                method: if path == "*" { "OPTIONS" } else { "POST" },
+                method,
                 authority: Some("h.example:8443"),
                 path,
                 protocol: None,
                 fields: lines.fields(),
                 is_end: !has_content,
             };
-            let request = decoded::request(&decoded, &limits).unwrap();
-            let unwritten = UnwrittenHead {
-                request: &request,
-                client_info: &client_info,
-                real: Client::new(address),
-                policy: &policy,
-                request_id: "id-1",
-                begun: None,
-                path: Path::read(request.target.path).unwrap(),
-                matched: 0,
-            };
-            let written = RequestHead::Written(unwritten.write());
-            let text = written.http2(true, false).unwrap();
-            let unwritten = RequestHead::Unwritten(unwritten);
-            let fields = unwritten.http2(true, false).unwrap();
-            let (text_size, size) = (text.size, fields.size);
-            let (text, fields) = (text.request, fields.request);
-            assert_eq!(text.method(), fields.method());
-            assert_eq!(text.uri(), fields.uri());
-            assert_eq!(text.headers(), fields.headers());
-            // But for what HTTP/1 says of its connection and its framing.
-            assert!(text_size.abs_diff(size) <= 64, "{path}: {text_size} {size}");
+            compare(&decoded::request(&decoded, &limits).unwrap());
         }
+        for (fields, path, has_content) in HEADS {
+            let method = if path == "*" { "OPTIONS" } else { "POST" };
+            let mut head = format!("{method} {path} HTTP/1.1\r\nHost: h.example:8443\r\n");
+            for (name, value) in fields {
+                head += &format!("{name}: {value}\r\n");
+            }
+            if fields.iter().any(|(name, _)| *name == "te") {
+                head += "Connection: TE\r\n";
+            }
+            if has_content && fields.iter().all(|(name, _)| *name != "content-length") {
+                head += "Transfer-Encoding: chunked\r\n";
+            }
+            head += "\r\n";
+            compare(&read(head.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn an_upgrade_is_left_out_where_no_protocol_is_switched() {
+        let head = b"GET /chat HTTP/1.1\r\nHost: h.example\r\nUpgrade: websocket\r\n\
+            Connection: Upgrade, X-Hop\r\nX-Hop: 1\r\nSec-WebSocket-Key: a2V5\r\n\r\n";
+        compare(&read(head));
     }
 }

@@ -170,7 +170,7 @@ impl Attempt<'_> {
                     exchange: &exchange,
                     transport,
                 };
-                over.run(&head.http1(), content).await?
+                over.run(head.http1(), content).await?
             }
             Far::Stream(lease) => {
                 let over = OverStream {

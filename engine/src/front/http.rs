@@ -249,26 +249,30 @@ async fn serve_request(
         responder: &responder,
         trace: &trace,
     };
-    let (plan, head, route, dispatch) = match decide(input, &request) {
+    match decide(input, &request) {
         Decision::Pass {
             plan,
             head,
             route,
             dispatch,
-        } => (plan, RequestHead::Written(head.write()), route, dispatch),
+        } => {
+            // The head is written from these bytes, once for each attempt.
+            let mut following = ahead.behind(head_len);
+            let passing = Passing {
+                trace: &trace,
+                responder: &responder,
+                plan: &plan,
+                head: &head,
+            };
+            let next = pass_on(connection, passing, (route, dispatch), &mut following).await;
+            *ahead = following;
+            next
+        }
         Decision::Answer { own, outcome } => {
             ahead.consume(head_len);
-            return answer(connection, &trace, &own, outcome).await;
+            answer(connection, &trace, &own, outcome).await
         }
-    };
-    ahead.consume(head_len);
-    let passing = Passing {
-        trace: &trace,
-        responder: &responder,
-        plan: &plan,
-        head: &head,
-    };
-    pass_on(connection, passing, (route, dispatch), ahead).await
+    }
 }
 
 /// A request that is passed on.

@@ -41,6 +41,13 @@ impl ReadAhead {
         }
     }
 
+    /// What follows the first `count` bytes, while those are still in use. Holds no memory where nothing
+    /// does.
+    pub(crate) fn behind(&self, count: usize) -> Self {
+        let following = self.unused().get(count..).unwrap_or_default();
+        Self::new(following.to_vec(), 0)
+    }
+
     /// Uses up to `count_max` bytes, as something to be sent behind a head.
     pub(crate) fn take_behind(&mut self, head: Vec<u8>, count_max: u64) -> Unsent {
         let unused = self.unused();

@@ -55,6 +55,15 @@ pub struct Outgoing<'a> {
     pub websocket_key: Option<&'a str>,
 }
 
+impl Outgoing<'_> {
+    /// Whether the upstream is asked for its `100` first. Without content there is nothing to wait for
+    /// (RFC 9110 section 10.1.1).
+    pub fn asks_first(&self, request: &Request<'_>) -> bool {
+        let has_content = !matches!(self.framing, Framing::None | Framing::Length(0));
+        self.expect && request.expects_continue && has_content
+    }
+}
+
 /// Appends a request head as HTTP/1.1.
 pub fn write_request(
     request: &Request<'_>,
@@ -74,9 +83,7 @@ pub fn write_request(
         Framing::Length(length) => write_content_length(length, out),
         Framing::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
     }
-    // Without content there is nothing to wait for (RFC 9110 section 10.1.1).
-    let has_content = !matches!(outgoing.framing, Framing::None | Framing::Length(0));
-    if outgoing.expect && request.expects_continue && has_content {
+    if outgoing.asks_first(request) {
         out.extend_from_slice(b"Expect: 100-continue\r\n");
     }
     write_connection(request, outgoing, out);

@@ -7,12 +7,10 @@ use engine_http::{
     facts,
     field::{Fields, Known},
     forward::{self, Forwarding, Outgoing, ResponseForwarding, Sink as _},
-    limits::{FIELDS_MAX, Limits},
-    reading::Reading,
+    limits::Limits,
     refusal::Refusal,
-    request::{self, Request},
+    request::Request,
     response::{Framing, Response},
-    scan::Scan,
 };
 use h2::ext::Protocol;
 use http::{
@@ -78,47 +76,12 @@ pub(crate) fn forwarded(
     if let facts::Framing::Length(length) = outgoing.framing {
         sink.field(b"content-length", length.to_string().as_bytes());
     }
+    if outgoing.asks_first(request) {
+        sink.field(b"expect", b"100-continue");
+    }
     let size = line + host + sink.size + "\r\n".len();
     let uri = uri(is_tls, authority, path)?;
     let request = with_line(method, uri, map)?;
-    Some(Http2Head { request, size })
-}
-
-/// Reads a head that was written as in HTTP/1.
-pub(crate) fn read_written(head: &[u8]) -> Option<Request<'_>> {
-    let limits = Limits {
-        head_bytes_max: usize::MAX,
-        target_bytes_max: head.len(),
-        fields_max: FIELDS_MAX,
-    };
-    match request::read(head, &limits, &mut Scan::default()) {
-        Reading::Head(read) => Some(read),
-        Reading::NeedMore | Reading::Refused(_) => None,
-    }
-}
-
-/// The head of a request, which is written as in HTTP/1, as an upstream of HTTP/2 gets it, without its
-/// upgrade. `None` where it cannot be written so.
-pub(crate) fn outgoing(head: &[u8], is_tls: bool) -> Option<Http2Head> {
-    let read = read_written(head)?;
-    let mut map = HeaderMap::with_capacity(32);
-    copy_fields(read.fields, &mut map);
-    map.remove(header::HOST);
-    if read.takes_trailers {
-        map.insert(header::TE, HeaderValue::from_static("trailers"));
-    }
-    if let facts::Framing::Length(length) = read.framing {
-        map.insert(header::CONTENT_LENGTH, length.into());
-    }
-    let mut path = read.target.path.to_owned();
-    if let Some(query) = read.target.query {
-        path.push('?');
-        path.push_str(query);
-    }
-    let authority = read.host?.as_str().to_owned();
-    let uri = uri(is_tls, authority.into_bytes(), path.into_bytes())?;
-    let request = with_line(read.method.as_str(), uri, map)?;
-    let size = head.len();
     Some(Http2Head { request, size })
 }
 
@@ -133,17 +96,20 @@ pub(crate) fn connect(request: &mut http::Request<()>) {
     fields.remove(header::CONTENT_LENGTH);
 }
 
-/// The head of HTTP/1 that says what a response to an extended CONNECT says: the protocol is switched
-/// (RFC 8441 section 5).
+/// The fields of a response to an extended CONNECT that opened a WebSocket, as HTTP/1 has them (RFC 8441
+/// section 5). `accept` shows the client that its key was understood; empty says nothing.
 ///
 /// # Errors
 /// Says which rule a field breaks.
-pub(crate) fn switched(map: &HeaderMap, accept: &str, limits: &Limits) -> Result<Vec<u8>, Refusal> {
-    let mut head = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n".to_vec();
-    let mut sink = FieldLines::default();
-    sink.push(b"upgrade", b"websocket", limits)?;
+pub(crate) fn switched(
+    map: &HeaderMap,
+    accept: &str,
+    limits: &Limits,
+) -> Result<FieldLines, Refusal> {
+    let mut lines = FieldLines::default();
+    lines.push(b"upgrade", b"websocket", limits)?;
     if !accept.is_empty() {
-        sink.push(b"sec-websocket-accept", accept.as_bytes(), limits)?;
+        lines.push(b"sec-websocket-accept", accept.as_bytes(), limits)?;
     }
     for (name, value) in map {
         let is_own = [
@@ -152,12 +118,10 @@ pub(crate) fn switched(map: &HeaderMap, accept: &str, limits: &Limits) -> Result
             header::CONTENT_LENGTH,
         ];
         if !is_own.contains(name) {
-            sink.push(name.as_str().as_bytes(), value.as_bytes(), limits)?;
+            lines.push(name.as_str().as_bytes(), value.as_bytes(), limits)?;
         }
     }
-    head.extend_from_slice(sink.fields().lines());
-    head.extend_from_slice(b"\r\n");
-    Ok(head)
+    Ok(lines)
 }
 
 fn uri(is_tls: bool, authority: Vec<u8>, path: Vec<u8>) -> Option<http::Uri> {

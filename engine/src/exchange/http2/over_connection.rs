@@ -47,12 +47,13 @@ impl OverConnection<'_> {
     /// Why it ended early.
     pub(crate) async fn run(
         &self,
-        head: &[u8],
+        head: Vec<u8>,
         content: &mut Source<'_>,
     ) -> Result<Passed, Failure> {
-        let sent = send_all(self.transport, head).await;
+        let sent = send_all(self.transport, &head).await;
         sent.map_err(|_| Failure::from(Outcome::UpstreamReset))?;
         self.exchange.count_head(Direction::In, head.len());
+        drop(head);
         let mut gave = ReadAhead::default();
         let begun = {
             let sink = Sink::Http1 {

@@ -8,13 +8,7 @@ use std::{
 };
 
 use engine_core::outcome::Outcome;
-use engine_http::{
-    decoded,
-    method::Version,
-    reading::Reading,
-    response::{self, Framing},
-    scan::Scan,
-};
+use engine_http::{decoded, method::Version, response::Framing};
 use h2::{Reason, RecvStream, client::ResponseFuture};
 use http::HeaderMap;
 
@@ -201,17 +195,13 @@ impl OverStream<'_> {
 
     /// Tells the client that the protocol is switched.
     async fn switch(&self, fields: &HeaderMap, accept: &str) -> Result<(), Failure> {
-        let plan = self.exchange.plan();
         let limits = &self.exchange.connection().worker.shared.limits.http_head;
-        let head = heads::switched(fields, accept, limits);
-        let head = head.map_err(|refusal| bad_response(Some(refusal)))?;
-        let read = match response::read(&head, plan.asked, limits, &mut Scan::default()) {
-            Reading::Head(read) => read,
-            Reading::Refused(refusal) => return Err(bad_response(Some(refusal))),
-            Reading::NeedMore => return Err(bad_response(None)),
-        };
+        let lines = heads::switched(fields, accept, limits);
+        let lines = lines.map_err(|refusal| bad_response(Some(refusal)))?;
+        let read = decoded::switched(lines.fields());
         self.exchange.progress.is_heard.set(true);
-        self.exchange.count_head(Direction::Out, head.len());
+        let wire_size = lines.fields().lines().len();
+        self.exchange.count_head(Direction::Out, wire_size);
         let mut cookie = Vec::new();
         let told = self.exchange.head(false, &mut cookie);
         let told = self.exchange.downstream.respond(&read, &told).await;

@@ -19,7 +19,6 @@ use crate::{
         connection::Connection,
         decide::{DecideInput, Decision, decide},
         exchange,
-        head::RequestHead,
         http2::{
             body_copy::{Http2Source, Source},
             downstream::{Ending, Http2Downstream},
@@ -190,7 +189,6 @@ impl Passing<'_> {
             trace,
         };
         let mut from = Arrival::Stream(downstream, Source::Http2(content));
-        let head = RequestHead::Unwritten(head);
         let exchanged = exchange(&work, &head, &mut from).await;
         let outcome = exchanged.outcome;
         if let Some(refusal) = exchanged.refusal {
