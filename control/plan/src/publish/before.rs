@@ -109,13 +109,11 @@ impl Before {
     }
 }
 
-/// Whether a listener of the boot file leads to a network.
-fn is_led_to(listeners: &[Listener], key: NetworkKey) -> bool {
-    let places = listeners
-        .iter()
-        .flat_map(|it| it.to.iter().chain(&it.default));
-    let mut networks = places.map(|place| &place.network);
-    networks.any(|network| *network == NetworkName::Port(key))
+/// Where in a network listeners of the boot file lead.
+fn places_in(listeners: &[Listener], key: NetworkKey) -> impl Iterator<Item = &Place> {
+    let listeners = listeners.iter();
+    let places = listeners.flat_map(|it| it.to.iter().chain(&it.default));
+    places.filter(move |place| place.network == NetworkName::Port(key))
 }
 
 fn extent(before: &Network, after: &Network) -> Extent {

@@ -316,8 +316,10 @@ impl Session {
             session: Rc::clone(self),
             has_content,
         };
+        // Apart, because the runtime moves a task five times, from its making to its end.
+        let served = Box::pin(stream::serve(Rc::clone(&guard.session), request, respond));
         rt::spawn(async move {
-            stream::serve(Rc::clone(&guard.session), request, respond).await;
+            served.await;
             drop(guard);
         });
     }
