@@ -49,12 +49,12 @@ impl<'a> Destination<'a> {
 
 impl Chosen {
     /// `to`, dialed in the network's namespace, because the policy lets it out.
-    pub fn new(network: &Network, policy: &Policy, to: Endpoint) -> Self {
+    pub fn new(network: &Arc<Network>, policy: &Policy, to: Endpoint) -> Self {
         Self {
             route: Route {
                 id: policy.id,
                 label: Arc::clone(&policy.label),
-                network: network.clone(),
+                network: Arc::clone(network),
                 targets: vec![Target::new(to)],
                 balance: Balance::default(),
             },
@@ -72,12 +72,12 @@ mod tests {
 
     #[test]
     fn a_chosen_destination_is_one_target_of_its_network_counted_by_its_policy() {
-        let network = Network {
+        let network = Arc::new(Network {
             id: NetworkId(7),
             name: "network-7".into(),
             netns: NetnsId(3),
             live: Load::default(),
-        };
+        });
         let policy = Policy {
             id: RouteId(9),
             label: "egress".into(),

@@ -76,7 +76,9 @@ impl World {
             acme: boot.acme.clone(),
             look_interval: Duration::from_secs(60),
             folder: folder.path().to_owned(),
-            store: Store::open(&folder.path().join("db")).unwrap(),
+            store: control_store::Store::open(&folder.path().join("db"))
+                .unwrap()
+                .certificates(),
             certificates: Certificates::default(),
             challenges: Challenges::default(),
             happenings,

@@ -51,7 +51,7 @@ struct World {
     worker: Rc<WorkerContext>,
     pools: Rc<Pools>,
     tenant: Arc<Netns>,
-    networks: HashMap<NetworkId, Network>,
+    networks: HashMap<NetworkId, Arc<Network>>,
     records: Receiver<Record>,
 }
 
@@ -103,11 +103,13 @@ impl World {
             strangers: None,
             reserved: reserved.collect(),
         };
-        let network = |id: NetworkId, netns| Network {
-            id,
-            name: format!("network-{id}").into(),
-            netns: NetnsId(netns),
-            live: Load::default(),
+        let network = |id: NetworkId, netns| {
+            Arc::new(Network {
+                id,
+                name: format!("network-{id}").into(),
+                netns: NetnsId(netns),
+                live: Load::default(),
+            })
         };
         let networks = HashMap::from([(HOST, network(HOST, 0)), (TENANT, network(TENANT, 1))]);
         let listeners = [(own, Some(TENANT)), (of_host, None)];
@@ -127,12 +129,18 @@ impl World {
             snapshot: SnapshotBuilder::new(Generation(1)).build(None).unwrap(),
             http: engine_http::rules::Table::default(),
             tls: Tls::default(),
-            namespaces: HashMap::from([(NetnsId(0), here), (NetnsId(1), Arc::clone(&tenant))]),
-            name_servers: HashMap::from([(TENANT, setup.name_servers.into())]),
-            listeners: declared.chain([listener()]).collect(),
+            namespaces: [(NetnsId(0), here), (NetnsId(1), Arc::clone(&tenant))]
+                .into_iter()
+                .collect(),
+            name_servers: [(TENANT, setup.name_servers.into())].into_iter().collect(),
+            listeners: declared
+                .chain([listener()])
+                .map(|it| (it.id, Arc::new(it)))
+                .collect(),
             sockets: HashMap::new(),
         };
-        let published = Published::after(None, publication, &sockets, 1);
+        let nothing = Published::default();
+        let (published, _) = nothing.after(publication, &sockets, |_| Load::default(), 1);
         let pools = Rc::new(Pools::new(&shared.limits));
         let worker = WorkerContext::new(WorkerId(0), Arc::new(shared), Arc::new(published));
         Self {
@@ -146,7 +154,8 @@ impl World {
 
     /// Takes a connection of a client to a destination, and accounts it.
     async fn serve(&self, client: Readiness, destination: Destination<'_>) {
-        let listening = self.worker.current().0.listeners[&ListenerId(0)].clone();
+        let current = self.worker.current();
+        let listening = current.0.listeners.get(&ListenerId(0)).unwrap().clone();
         let now = Instant::now();
         let peer = SocketAddr::from(([192, 0, 2, 1], 9));
         let mut open = Open {
@@ -403,7 +412,8 @@ fn routes_and_chosen_destinations_share_the_cap_of_their_network() {
         (Destination::Chosen(&chosen), Destination::Route(&route)),
     ] {
         let place = world.worker.live.enter();
-        let listening = world.worker.current().0.listeners[&ListenerId(0)].clone();
+        let current = world.worker.current();
+        let listening = current.0.listeners.get(&ListenerId(0)).unwrap().clone();
         let listening = Rc::new(listening);
         let flow = FlowContext {
             worker: &world.worker,
