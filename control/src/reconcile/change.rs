@@ -10,7 +10,10 @@ use control_api::{
     answer::{Applied, AppliedStep, Degradation, Happening, Reason, RefusedProblem},
     boot::Boot,
     place::NetworkKey,
-    state::{self, Change, Desired, EditError, OWNERS_MAX, Owner, Whose, changed_owners, edit},
+    state::{
+        self, Change, Desired, Difference, EditError, OWNERS_MAX, Owner, Whose, changed_owners,
+        edit,
+    },
 };
 use control_http::{ChangeRefused, ChangeRequest};
 use control_plan::{
@@ -262,8 +265,17 @@ impl Reconciler {
         request: &ChangeRequest,
         accepted: &Accepted,
     ) -> Result<u64, ChangeRefused> {
-        let document = accepted.desired.render_with_secrets();
-        let document = LeftOut::write_all(&accepted.left_out, document);
+        // What is left out is in the document alone.
+        let is_whole =
+            self.generation == 0 || !self.left_out.is_empty() || !accepted.left_out.is_empty();
+        let document = is_whole.then(|| {
+            let document = accepted.desired.render_with_secrets();
+            LeftOut::write_all(&accepted.left_out, document).to_string()
+        });
+        let difference = match is_whole {
+            true => String::new(),
+            false => Difference::between(&self.desired, &accepted.desired).to_text(),
+        };
         let mut changed = changed_owners(&self.desired, &accepted.desired);
         if let Whose::One(owner) = &request.scope.whose {
             changed.insert(owner.clone());
@@ -279,8 +291,8 @@ impl Reconciler {
             time: unix_now().as_secs(),
             actor: request.actor.name.to_string(),
             note: request.change.to_string(),
-            difference: String::new(),
-            document: Some(document.to_string()),
+            difference,
+            document,
         };
         let committed = self.networks.store.desired().commit(new).wait();
         match committed {

@@ -11,6 +11,8 @@ use serde_json::{Map, Value};
 
 use super::PublicKey;
 
+mod between;
+
 const ROUTES: &str = "routes";
 const PEERS: &str = "peers";
 const LISTENERS: &str = "listeners";

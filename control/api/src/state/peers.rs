@@ -278,7 +278,7 @@ pub(super) fn write_listed(peers: &PeerMap, secrets: Secrets) -> Value {
     list.collect()
 }
 
-fn write(peer: &Peer, secrets: Secrets) -> Value {
+pub(super) fn write(peer: &Peer, secrets: Secrets) -> Value {
     let allowed = peer.allowed_ips.iter().map(ToString::to_string);
     let mut written = json!({
         "preshared_key": peer.preshared_key.as_ref().map(|key| secrets.write(key)),

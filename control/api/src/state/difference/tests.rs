@@ -168,6 +168,27 @@ proptest! {
         }
         prop_assert_eq!(composition.finish(), document);
     }
+
+    /// One after the other, and from the first to the last.
+    #[test]
+    fn what_is_between_two_states_leads_from_one_document_to_the_other(steps in steps()) {
+        let scope = Scope { whose: Whose::All, cascade: true };
+        let first = start();
+        let mut desired = first.clone();
+        let mut document = desired.render_with_secrets();
+        for step in &steps {
+            let Ok(edited) = edit(&desired, &change(step), &scope) else {
+                continue;
+            };
+            let difference = Difference::between(&desired, &edited.value);
+            apply(&mut document, &difference).unwrap();
+            desired = edited.value;
+            prop_assert_eq!(&document, &desired.render_with_secrets(), "{:?}", step);
+        }
+        let mut document = first.render_with_secrets();
+        apply(&mut document, &Difference::between(&first, &desired)).unwrap();
+        prop_assert_eq!(document, desired.render_with_secrets());
+    }
 }
 
 fn route(network: &str, id: &str, value: Option<Value>) -> Difference {
@@ -225,4 +246,31 @@ fn a_difference_of_another_document_is_refused() {
 fn no_debug_output_shows_what_an_object_is() {
     let shown = format!("{:?}", route("1", "a", Some(json!({ "id": "secret" }))));
     assert_eq!(shown, r#"[put Route("a") of 1]"#);
+}
+
+#[test]
+fn a_state_that_differs_in_one_object_is_told_by_that_object() {
+    let scope = Scope {
+        whose: Whose::All,
+        cascade: true,
+    };
+    let mut desired = start();
+    let steps = [
+        Step::Route(1, 3, Some(0)),
+        Step::Route(1, 4, Some(0)),
+        Step::Route(1, 3, Some(3)),
+        Step::Route(1, 4, None),
+        Step::Peer(1, 5, Some(0)),
+        Step::Peer(1, 5, None),
+        Step::Listener(1, 1, Some(0)),
+        Step::Listener(1, 1, None),
+    ];
+    for step in &steps {
+        let edited = edit(&desired, &change(step), &scope).unwrap().value;
+        let difference = Difference::between(&desired, &edited);
+        let objects: Vec<_> = difference.iter().map(|it| it.object.clone()).collect();
+        assert_eq!(objects.len(), 1, "{step:?}: {objects:?}");
+        assert_ne!(objects, [Object::Network], "{step:?}");
+        desired = edited;
+    }
 }
