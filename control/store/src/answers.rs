@@ -11,6 +11,9 @@
 //! not the one that is taken for it, that poller's question comes again: so the last of the followed
 //! ones are kept until it had time to.
 //!
+//! Between the last time in an answer and the one up to which it is complete there is nothing that it was
+//! asked for, so that a poller may go on from either, and rows are kept apart at the first.
+//!
 //! Questions that nobody follows up are remembered like others, and memory is bounded: first to go
 //! are the oldest of those that did not follow up an answer themselves. Who comes back to a
 //! forgotten time may miss, or get twice, what rows merged across it tell: of a row interval, or of
@@ -18,7 +21,10 @@
 
 use rusqlite::{OptionalExtension as _, Transaction};
 
-use crate::{ledger::Answers, number::amount};
+use crate::{
+    ledger::{Answers, Told},
+    number::amount,
+};
 
 /// More than anyone polls with; the times of each may cost two more rows for each peer.
 const ANSWERS_MAX: i64 = 4096;
@@ -31,9 +37,9 @@ const COPIES_MAX: u32 = 4;
 
 /// Remembers answers.
 pub(crate) fn note(transaction: &Transaction<'_>, answers: &Answers) -> rusqlite::Result<()> {
-    for (&(since, stop), &times) in answers {
+    for (told, &times) in answers {
         for _ in 0..times.min(COPIES_MAX) {
-            note_one(transaction, amount(since), amount(stop))?;
+            note_one(transaction, *told)?;
         }
     }
     if !answers.is_empty() {
@@ -48,9 +54,12 @@ pub(crate) fn note(transaction: &Transaction<'_>, answers: &Answers) -> rusqlite
     Ok(())
 }
 
-fn note_one(transaction: &Transaction<'_>, since: i64, stop: i64) -> rusqlite::Result<()> {
-    // Of two pollers that stopped at the same time, one went on.
-    let sql = "SELECT id FROM answers WHERE stop = ? AND followed = 0 ORDER BY id LIMIT 1";
+fn note_one(transaction: &Transaction<'_>, told: Told) -> rusqlite::Result<()> {
+    let Told { since, stop, next } = told;
+    let since = amount(since);
+    // Of two pollers that stopped at the same time, one went on. It may go by either end.
+    let sql = "SELECT id FROM answers WHERE (stop = ?1 OR next = ?1) AND followed = 0
+        ORDER BY id LIMIT 1";
     let followed: Option<i64> = transaction
         .prepare_cached(sql)?
         .query_row([since], |row| row.get(0))
@@ -64,8 +73,8 @@ fn note_one(transaction: &Transaction<'_>, since: i64, stop: i64) -> rusqlite::R
     // The first question of a poller asks for everything.
     let proven = followed.is_some() || since == 0;
     transaction
-        .prepare_cached("INSERT INTO answers (since, stop, proven) VALUES (?, ?, ?)")?
-        .execute((since, stop, proven))?;
+        .prepare_cached("INSERT INTO answers (since, stop, next, proven) VALUES (?, ?, ?, ?)")?
+        .execute((since, amount(stop), amount(next), proven))?;
     Ok(())
 }
 

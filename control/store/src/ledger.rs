@@ -94,8 +94,19 @@ pub(crate) struct RelayChange {
     pub(crate) connections: u64,
 }
 
-/// How often each answer was given: from `since` to `stop`.
-pub(crate) type Answers = BTreeMap<(u64, u64), u32>;
+/// An answer about traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Told {
+    /// It tells what came after this time.
+    pub(crate) since: u64,
+    /// The last time in it; `since` where there is none.
+    pub(crate) stop: u64,
+    /// Up to here it tells everything.
+    pub(crate) next: u64,
+}
+
+/// How often each answer was given.
+pub(crate) type Answers = BTreeMap<Told, u32>;
 
 /// Samples in a row, merged.
 #[derive(Debug, Default)]
@@ -104,7 +115,7 @@ pub(crate) struct Batch {
     pub(crate) time: u64,
     pub(crate) peers: HashMap<PeerId, PeerChange>,
     pub(crate) relays: HashMap<RelayId, RelayChange>,
-    /// Answers that were given, from `since` to `stop`, and how often.
+    /// Answers that were given, and how often.
     pub(crate) answers: Answers,
 }
 
@@ -145,10 +156,10 @@ impl Ledger {
         )
     }
 
-    pub(crate) fn note_answer(&self, since: u64, stop: u64) {
-        // An empty answer leaves its poller where it was.
-        if since != stop {
-            self.lock().batch.add_answer((since, stop), 1);
+    pub(crate) fn note_answer(&self, answer: Told) {
+        // One that tells nothing leaves its poller where it was.
+        if answer.since != answer.next {
+            self.lock().batch.add_answer(answer, 1);
         }
     }
 
@@ -253,7 +264,7 @@ impl Batch {
         }
     }
 
-    fn add_answer(&mut self, answer: (u64, u64), times: u32) {
+    fn add_answer(&mut self, answer: Told, times: u32) {
         if self.answers.len() < ANSWERS_WAITING_MAX || self.answers.contains_key(&answer) {
             let sum = self.answers.entry(answer).or_default();
             *sum = sum.saturating_add(times);

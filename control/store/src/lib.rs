@@ -16,6 +16,7 @@
 //! - While the disk takes nothing, counters are kept in memory, merged, and [`Accounts::health`] says
 //!   so. Nothing else depends on it.
 //! - What was counted is told once: going on from an answer's `stop_time` gets what came later.
+//! - Questions write nothing: what was counted since the last row is told as the row that it becomes.
 //! - There is no clock in here: times are unix seconds and come with what they are about.
 //!
 //! May depend on: control-api and control-plan for their types.
@@ -30,6 +31,7 @@ mod desired;
 mod error;
 mod file;
 mod forget;
+mod frontier;
 mod generations;
 mod health;
 #[cfg(test)]

@@ -10,7 +10,7 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(crate) const APPLICATION: u32 = 0x5249_4e47;
 
 /// Every migration, in order; the first makes version 1.
-pub(crate) const MIGRATIONS: [&str; 8] = [
+pub(crate) const MIGRATIONS: [&str; 9] = [
     include_str!("migrations/0001_desired.sql"),
     include_str!("migrations/0002_accounts.sql"),
     include_str!("migrations/0003_journal.sql"),
@@ -19,6 +19,7 @@ pub(crate) const MIGRATIONS: [&str; 8] = [
     include_str!("migrations/0006_answers.sql"),
     include_str!("migrations/0007_owners.sql"),
     include_str!("migrations/0008_differences.sql"),
+    include_str!("migrations/0009_next.sql"),
 ];
 
 /// Why a file could not be brought to this version's form. It is as it was.

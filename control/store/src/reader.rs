@@ -6,15 +6,19 @@ use crossbeam_channel::Receiver;
 use rusqlite::{Connection, Transaction};
 
 use crate::{
-    ReadError,
-    ledger::Ledger,
+    ReadError, Refused, TrafficQuery,
+    frontier::{Frontier, Reach},
+    ledger::{Ledger, Told},
     request::{Requests, Work},
-    writer::Writer,
+    writer::{Writer, clock_of},
 };
 
-/// How long a question about traffic waits for the youngest bytes to be put into rows. A writer
+/// How long a question about traffic waits until what was counted before it is in the file. A writer
 /// that takes longer has a slow or locked disk; those bytes then come with the next question.
-const CUT_PATIENCE: Duration = Duration::from_millis(500);
+const SETTLE_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How often a question looks at a file that goes on at the same moment, until it ends with the rows.
+const LOOKS_MAX: u32 = 4;
 
 /// Answers until nobody can ask any more.
 pub(crate) fn serve(mut reader: Reader, requests: Receiver<Work<Reader>>) {
@@ -27,6 +31,7 @@ pub(crate) struct Reader {
     connection: Connection,
     writes: Requests<Writer>,
     ledger: Arc<Ledger>,
+    frontier: Arc<Frontier>,
 }
 
 impl Reader {
@@ -34,11 +39,13 @@ impl Reader {
         connection: Connection,
         writes: Requests<Writer>,
         ledger: Arc<Ledger>,
+        frontier: Arc<Frontier>,
     ) -> Self {
         Self {
             connection,
             writes,
             ledger,
+            frontier,
         }
     }
 
@@ -53,21 +60,48 @@ impl Reader {
         consistent().map_err(|source| ReadError::Sqlite { doing, source })
     }
 
-    /// Has what was counted up to now put into rows, as far as it can be had before long.
-    pub(crate) fn cut(&self, until: Option<u64>) {
-        let (done, cut) = crossbeam_channel::bounded(1);
+    /// Reads a question about traffic: everything from the same state of the file, and with how far the
+    /// answer reaches.
+    pub(crate) fn read_traffic<T>(
+        &mut self,
+        doing: &'static str,
+        query: &TrafficQuery,
+        read: impl Fn(&Transaction<'_>, Reach) -> rusqlite::Result<T>,
+    ) -> Result<T, ReadError> {
+        self.settle(query.until);
+        let span = (query.since, query.until.unwrap_or(u64::MAX));
+        let frontier = Arc::clone(&self.frontier);
+        let mut look = |is_last| {
+            self.read(doing, |transaction| {
+                let reach = frontier.reach(clock_of(transaction)?, span, is_last);
+                reach.map(|reach| read(transaction, reach)).transpose()
+            })
+        };
+        for _ in 1..LOOKS_MAX {
+            if let Some(found) = look(false)? {
+                return Ok(found);
+            }
+        }
+        let found = look(true)?;
+        found.ok_or(ReadError::Refused(Refused::Busy))
+    }
+
+    /// Waits until what was counted before is in the file, as far as it can be had before long. It would
+    /// be written within a second, and is written now.
+    fn settle(&self, until: Option<u64>) {
+        let (done, settled) = crossbeam_channel::bounded(1);
         let work: Work<Writer> = Box::new(move |writer| {
             // Its own account of a failure is the store's health.
-            drop(writer.cut(until));
+            drop(writer.settle(until));
             let _ = done.send(());
         });
         if self.writes.post(work).is_ok() {
-            let _ = cut.recv_timeout(CUT_PATIENCE);
+            let _ = settled.recv_timeout(SETTLE_PATIENCE);
         }
     }
 
-    /// Notes that a poller got everything after `since` up to `stop`, and will ask from there.
-    pub(crate) fn note_answer(&self, since: u64, stop: u64) {
-        self.ledger.note_answer(since, stop);
+    /// Notes an answer: its poller will ask from its end.
+    pub(crate) fn note_answer(&self, answer: Told) {
+        self.ledger.note_answer(answer);
     }
 }

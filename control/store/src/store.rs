@@ -56,6 +56,7 @@ impl Store {
         let writer = Writer::new(path, retention, Arc::clone(&ledger), pulse.clone())?;
         let last_stamp = writer.last_stamp();
         let documents = writer.documents();
+        let frontier = writer.frontier();
         let writer = start("store-writer", move || {
             writer::serve(writer, &write_requests, &woken);
         })?;
@@ -71,7 +72,12 @@ impl Store {
             documents,
         };
         for _ in 0..READERS {
-            let reader = Reader::new(open::reading(path)?, writes.clone(), Arc::clone(&ledger));
+            let reader = Reader::new(
+                open::reading(path)?,
+                writes.clone(),
+                Arc::clone(&ledger),
+                Arc::clone(&frontier),
+            );
             let requests = read_requests.clone();
             let reader = start("store-reader", move || reader::serve(reader, requests))?;
             threads.readers.push(reader);

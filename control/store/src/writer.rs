@@ -17,6 +17,7 @@ use crate::{
     chain::{Documents, SinceDocument},
     file::Place,
     forget::Forgotten,
+    frontier::Frontier,
     health::Pulse,
     ledger::{Batch, Ledger},
     number::amount,
@@ -29,6 +30,7 @@ mod merge;
 mod save;
 
 use cut::Clock;
+pub(crate) use cut::clock_of;
 use merge::Merges;
 
 /// How long counters wait for a lock that another process holds: they can be written later.
@@ -86,6 +88,7 @@ pub(crate) struct Writer {
     chain: SinceDocument,
     forgotten: Forgotten,
     documents: Arc<Documents>,
+    frontier: Arc<Frontier>,
 }
 
 /// Does what is asked for until nobody can ask any more.
@@ -126,6 +129,7 @@ impl Writer {
         let forgotten = Forgotten::of(&connection).map_err(database)?;
         let documents = Arc::new(Documents::default());
         documents.tell(chain);
+        let frontier = Arc::new(Frontier::new(clock.sampled, clock.cut));
         Ok(Self {
             connection,
             place,
@@ -138,7 +142,13 @@ impl Writer {
             chain,
             forgotten,
             documents,
+            frontier,
         })
+    }
+
+    /// Where it says how far answers may tell what is no row yet.
+    pub(crate) fn frontier(&self) -> Arc<Frontier> {
+        Arc::clone(&self.frontier)
     }
 
     /// Where it says whether a full document is due.
@@ -188,55 +198,49 @@ impl Writer {
             .map_err(|error| error.because(doing))
     }
 
-    /// Writes what was counted.
+    /// Writes what was counted and is not written yet, for a question about everything up to `until`.
+    pub(crate) fn settle(&mut self, until: Option<u64>) -> Result<(), WriteError> {
+        self.backlog.append(self.ledger.take());
+        // What is new is of no use to a question about earlier times.
+        let is_earlier = until.is_some_and(|until| until < self.backlog.time);
+        match self.backlog.counts() && !is_earlier {
+            true => self.save(),
+            false => Ok(()),
+        }
+    }
+
+    /// Writes what was counted, and the answers that were given.
     pub(crate) fn save(&mut self) -> Result<(), WriteError> {
-        self.save_up_to(None)
-    }
-
-    /// Writes what was counted, and puts it into rows for a question about everything up to `until`.
-    pub(crate) fn cut(&mut self, until: Option<u64>) -> Result<(), WriteError> {
-        self.save_up_to(Some(until.unwrap_or(u64::MAX)))
-    }
-
-    fn save_up_to(&mut self, asked: Option<u64>) -> Result<(), WriteError> {
         self.backlog.append(self.ledger.take());
         let (backlog, clock) = (&self.backlog, self.clock);
         self.merges.wind(backlog.time, &self.retention);
         let row_interval = self.retention.row_interval.as_secs().max(1);
-        let due = clock.is_due(backlog.time, row_interval);
-        let wanted = asked.is_some_and(|until| clock.is_wanted(until));
-        let idle = match asked {
-            None => backlog.is_empty(),
-            // Questions alone write nothing: answers can wait for the next counters. And what is
-            // new is of no use to a question about earlier times.
-            Some(until) => !backlog.counts() || until < backlog.time,
-        };
+        let is_due = clock.is_due(backlog.time, row_interval);
         // While it is not well, it is tried even with nothing to write, to learn when it is again.
-        if idle && !due && !wanted && self.pulse.is_well() {
+        if backlog.is_empty() && !is_due && self.pulse.is_well() {
             return match self.place.check() {
                 Ok(()) => Ok(()),
                 Err(moved) => self.saved(Err(moved.into())),
             };
         }
-        let patience = COUNTERS_PATIENCE;
+        // What is open by now is older than what comes: it does not get its time.
+        let cuts = self.frontier.begin(backlog.counts(), is_due);
         let saved = transact(
             &mut self.connection,
             &mut self.place,
             Durability::Process,
-            patience,
+            COUNTERS_PATIENCE,
             |transaction| {
                 let mut clock = clock;
-                // What is open by now is older than what comes: it does not get its time.
-                if due {
+                if cuts {
                     clock.cut(transaction)?;
                 }
                 save::save(transaction, backlog, &mut clock)?;
-                if asked.is_some_and(|until| clock.is_wanted(until)) {
-                    clock.cut(transaction)?;
-                }
                 Ok(clock)
             },
         );
+        let written = saved.as_ref().ok();
+        self.frontier.end(written.map(|clock| clock.times()));
         self.saved(saved)
     }
 

@@ -26,13 +26,17 @@ impl Traffic {
 }
 
 /// What peers received and sent in a span of time: strictly after `start_time`, up to and with
-/// `stop_time`. Asking again from `stop_time` on counts every byte once.
+/// `stop_time`. Asking again from `next`, or from `stop_time`, counts every byte once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TrafficInfo {
     /// As asked for.
     pub start_time: u64,
     /// The newest time that was counted; `start_time` when there is none.
     pub stop_time: u64,
+    /// Where to go on: everything up to this time is in the answer. At least `stop_time`, and later
+    /// where nothing that was asked for was counted since.
+    #[serde(default)]
+    pub next: u64,
     /// Present and true when the answer was too long: the rest is after `stop_time`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub more: bool,
@@ -95,6 +99,10 @@ pub struct RoutesTraffic {
     pub start_time: u64,
     /// The newest time that was counted; `start_time` when there is none.
     pub stop_time: u64,
+    /// Where to go on: everything up to this time is in the answer. At least `stop_time`, and later
+    /// where nothing that was asked for was counted since.
+    #[serde(default)]
+    pub next: u64,
     /// Present and true when the answer was too long: the rest is after `stop_time`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub more: bool,

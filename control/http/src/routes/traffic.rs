@@ -75,8 +75,8 @@ fn wrong(key: &str, error: &dyn std::fmt::Display) -> Refusal {
     path = "/api/v1/traffic",
     tag = "accounts",
     summary = "Traffic of peers",
-    description = "Strictly after `since`: asking again with the answer's `stop_time` counts every \
-        byte once. Also at `/api/v1/traffic.json`.",
+    description = "Strictly after `since`: asking again with the answer's `next`, or with its \
+        `stop_time`, counts every byte once. Also at `/api/v1/traffic.json`.",
     params(Span),
     responses(
         (status = 200, description = "By network and peer", body = TrafficInfo),

@@ -3,10 +3,15 @@ use rusqlite::Connection;
 use super::*;
 use crate::lab::Lab;
 
+fn told(since: u64, stop: u64) -> Told {
+    let next = stop;
+    Told { since, stop, next }
+}
+
 /// Remembers one answer.
 fn answer(connection: &mut Connection, since: u64, stop: u64) {
     let transaction = connection.transaction().unwrap();
-    note(&transaction, &Answers::from([((since, stop), 1)])).unwrap();
+    note(&transaction, &Answers::from([(told(since, stop), 1)])).unwrap();
     transaction.commit().unwrap();
 }
 
@@ -66,9 +71,26 @@ fn questions_that_nobody_follows_up_do_not_push_out_a_poller() {
     for look in 0..looks {
         // None of them begins where another one stopped.
         let stop = 10_000 + 2 * look;
-        note(&transaction, &Answers::from([((stop - 61, stop), 1)])).unwrap();
+        note(&transaction, &Answers::from([(told(stop - 61, stop), 1)])).unwrap();
     }
     transaction.commit().unwrap();
     assert_eq!(times(&mut connection)[..2], [100, 160]);
     assert_eq!(lab.count("answers"), ANSWERS_MAX);
+}
+
+#[test]
+fn a_poller_goes_on_from_the_last_time_or_from_the_next_one() {
+    let lab = Lab::new();
+    let mut connection = lab.connection();
+    let mut note_one = |since, stop, next| {
+        let transaction = connection.transaction().unwrap();
+        let told = Told { since, stop, next };
+        note(&transaction, &Answers::from([(told, 1)])).unwrap();
+        transaction.commit().unwrap();
+    };
+    note_one(0, 100, 150);
+    note_one(150, 160, 200);
+    note_one(160, 160, 300);
+    assert_eq!(lab.count("answers WHERE followed > 0"), 2);
+    assert_eq!(lab.count("answers WHERE proven = 1"), 3);
 }

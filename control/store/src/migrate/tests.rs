@@ -98,7 +98,7 @@ fn a_store_of_a_later_version_is_refused_and_left_as_it_is() {
     let refused = open(&path).unwrap_err();
     assert_eq!(
         refused.to_string(),
-        "its form is 99, and this version of Ringway knows forms up to 8 only"
+        "its form is 99, and this version of Ringway knows forms up to 9 only"
     );
     assert_eq!(fs::read(&path).unwrap(), before);
 }

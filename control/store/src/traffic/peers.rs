@@ -11,6 +11,8 @@ use super::{
 };
 use crate::{
     Accounts, Answer, ReadError,
+    frontier::Reach,
+    ledger::Told,
     names::{key_text, network_label},
     number::from_amount,
 };
@@ -21,28 +23,39 @@ const PEERS: Kind = Kind {
     by_owner: "peer_rows_by_peer",
     owners: "peers",
     peer_key: "public_key",
+    open: "o.id, o.total_rx - o.rowed_rx, o.total_tx - o.rowed_tx",
+    is_open: "o.total_rx <> o.rowed_rx OR o.total_tx <> o.rowed_tx",
 };
 
 impl Accounts {
     /// What WireGuard counted, strictly after `since`. What is answered once never changes, and
-    /// going on from `stop_time` gets everything else, once.
+    /// going on from `stop_time` or `next` gets everything else, once.
     pub fn traffic(&self, query: TrafficQuery) -> Answer<TrafficInfo, ReadError> {
         self.threads.read(move |reader| {
-            reader.cut(query.until);
-            let info = reader.read("reading the traffic", |transaction| {
-                read(transaction, &query)
+            let doing = "reading the traffic";
+            let info = reader.read_traffic(doing, &query, |transaction, reach| {
+                read(transaction, &query, reach)
             })?;
-            reader.note_answer(info.start_time, info.stop_time);
+            reader.note_answer(Told {
+                since: info.start_time,
+                stop: info.stop_time,
+                next: info.next,
+            });
             Ok(info)
         })
     }
 }
 
-fn read(transaction: &Transaction<'_>, query: &TrafficQuery) -> rusqlite::Result<TrafficInfo> {
-    let selection = Selection::new(transaction, query, PEERS)?;
+fn read(
+    transaction: &Transaction<'_>,
+    query: &TrafficQuery,
+    reach: Reach,
+) -> rusqlite::Result<TrafficInfo> {
+    let selection = Selection::new(transaction, query, reach, PEERS)?;
     let mut info = TrafficInfo {
         start_time: query.since,
         stop_time: query.since,
+        next: selection.next,
         more: selection.more,
         ..TrafficInfo::default()
     };
@@ -59,6 +72,20 @@ fn read(transaction: &Transaction<'_>, query: &TrafficQuery) -> rusqlite::Result
         };
         let device = devices.entry(row.get(0)?).or_default();
         device.add(Group::start(query.group, time), traffic);
+    }
+    if let Some(time) = selection.open {
+        let sql = selection.open_sql(PEERS);
+        let mut statement = transaction.prepare_cached(&sql)?;
+        let mut rows = statement.query(selection.open_values().as_slice())?;
+        while let Some(row) = rows.next()? {
+            info.stop_time = time;
+            let traffic = Traffic {
+                rx: from_amount(row.get(1)?),
+                tx: from_amount(row.get(2)?),
+            };
+            let device = devices.entry(row.get(0)?).or_default();
+            device.add(Group::start(query.group, time), traffic);
+        }
     }
     for (peer, device) in devices {
         insert(&mut info, transaction, peer, device)?;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use control_api::answer::{Relayed, RoutesTraffic};
-use rusqlite::Transaction;
+use rusqlite::{Row, Transaction};
 
 use super::{
     Group, TrafficQuery,
@@ -11,6 +11,8 @@ use super::{
 };
 use crate::{
     Accounts, Answer, ReadError,
+    frontier::Reach,
+    ledger::Told,
     names::{client_text, network_label, peer_text},
     number::from_amount,
 };
@@ -21,6 +23,10 @@ const RELAYS: Kind = Kind {
     by_owner: "relay_rows_by_relay",
     owners: "relays",
     peer_key: "peer",
+    open: "o.id, o.total_in - o.rowed_in, o.total_out - o.rowed_out,
+        o.total_connections - o.rowed_connections",
+    is_open: "o.total_in <> o.rowed_in OR o.total_out <> o.rowed_out
+        OR o.total_connections <> o.rowed_connections",
 };
 
 /// What one client relayed over one route to one peer.
@@ -35,21 +41,30 @@ impl Accounts {
     /// in the same steps of time.
     pub fn routes_traffic(&self, query: TrafficQuery) -> Answer<RoutesTraffic, ReadError> {
         self.threads.read(move |reader| {
-            reader.cut(query.until);
-            let answer = reader.read("reading what was relayed", |transaction| {
-                read(transaction, &query)
+            let doing = "reading what was relayed";
+            let answer = reader.read_traffic(doing, &query, |transaction, reach| {
+                read(transaction, &query, reach)
             })?;
-            reader.note_answer(answer.start_time, answer.stop_time);
+            reader.note_answer(Told {
+                since: answer.start_time,
+                stop: answer.stop_time,
+                next: answer.next,
+            });
             Ok(answer)
         })
     }
 }
 
-fn read(transaction: &Transaction<'_>, query: &TrafficQuery) -> rusqlite::Result<RoutesTraffic> {
-    let selection = Selection::new(transaction, query, RELAYS)?;
+fn read(
+    transaction: &Transaction<'_>,
+    query: &TrafficQuery,
+    reach: Reach,
+) -> rusqlite::Result<RoutesTraffic> {
+    let selection = Selection::new(transaction, query, reach, RELAYS)?;
     let mut answer = RoutesTraffic {
         start_time: query.since,
         stop_time: query.since,
+        next: selection.next,
         more: selection.more,
         ..RoutesTraffic::default()
     };
@@ -61,20 +76,37 @@ fn read(transaction: &Transaction<'_>, query: &TrafficQuery) -> rusqlite::Result
     while let Some(row) = rows.next()? {
         let time = from_amount(row.get(1)?);
         answer.stop_time = answer.stop_time.max(time);
-        let traffic = Relayed {
-            bytes_in: from_amount(row.get(2)?),
-            bytes_out: from_amount(row.get(3)?),
-            connections: from_amount(row.get(4)?),
-        };
+        let traffic = relayed(row, 2)?;
         let relay = relays.entry(row.get(0)?).or_default();
         relay.traffic.add(traffic);
         let shown = relay.times.entry(Group::start(query.group, time));
         shown.or_default().add(traffic);
     }
+    if let Some(time) = selection.open {
+        let sql = selection.open_sql(RELAYS);
+        let mut statement = transaction.prepare_cached(&sql)?;
+        let mut rows = statement.query(selection.open_values().as_slice())?;
+        while let Some(row) = rows.next()? {
+            answer.stop_time = time;
+            let traffic = relayed(row, 1)?;
+            let relay = relays.entry(row.get(0)?).or_default();
+            relay.traffic.add(traffic);
+            let shown = relay.times.entry(Group::start(query.group, time));
+            shown.or_default().add(traffic);
+        }
+    }
     for (id, relay) in relays {
         insert(&mut answer, transaction, id, relay)?;
     }
     Ok(answer)
+}
+
+fn relayed(row: &Row<'_>, first: usize) -> rusqlite::Result<Relayed> {
+    Ok(Relayed {
+        bytes_in: from_amount(row.get(first)?),
+        bytes_out: from_amount(row.get(first + 1)?),
+        connections: from_amount(row.get(first + 2)?),
+    })
 }
 
 fn insert(

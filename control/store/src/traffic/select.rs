@@ -3,12 +3,19 @@
 use rusqlite::{ToSql, Transaction, types::ToSqlOutput};
 
 use super::{ANSWER_ROWS_MAX, NetworkFilter, TrafficQuery};
-use crate::number::amount;
+use crate::{
+    frontier::Reach,
+    number::{amount, from_amount},
+};
 
 /// The rows between two times, of some peers or relays.
 pub(super) struct Selection {
     pub(super) since: i64,
     pub(super) until: i64,
+    /// The time at which what is no row yet is told, if it is.
+    pub(super) open: Option<u64>,
+    /// Everything up to this time is in the answer.
+    pub(super) next: u64,
     /// True if the rows reach further than one answer does.
     pub(super) more: bool,
     filter: Filter,
@@ -27,6 +34,10 @@ pub(super) struct Kind {
     pub(super) owners: &'static str,
     /// The owners' column for the peer's key.
     pub(super) peer_key: &'static str,
+    /// What of an owner `o` is no row yet, as columns: its id, and what a row has after its time.
+    pub(super) open: &'static str,
+    /// Whether there is any of that.
+    pub(super) is_open: &'static str,
 }
 
 /// Whose rows.
@@ -79,11 +90,14 @@ impl Selection {
     pub(super) fn new(
         transaction: &Transaction<'_>,
         query: &TrafficQuery,
+        reach: Reach,
         kind: Kind,
     ) -> rusqlite::Result<Self> {
         let mut selection = Self {
             since: amount(query.since),
             until: amount(query.until.unwrap_or(u64::MAX)),
+            open: reach.open,
+            next: reach.complete,
             more: false,
             filter: Filter::new(query, kind),
         };
@@ -92,6 +106,30 @@ impl Selection {
             selection.shorten(transaction, kind)?;
         }
         Ok(selection)
+    }
+
+    /// A `SELECT` of what is no row yet.
+    pub(super) fn open_sql(&self, kind: Kind) -> String {
+        let Kind {
+            owners,
+            open,
+            is_open,
+            ..
+        } = kind;
+        let Filter { condition, .. } = &self.filter;
+        if condition.is_empty() {
+            return format!("SELECT {open} FROM {owners} AS o WHERE ({is_open})");
+        }
+        format!(
+            "SELECT {open} FROM {owners} AS o JOIN networks AS n ON n.id = o.network
+            WHERE ({is_open}) AND {condition}"
+        )
+    }
+
+    /// The values of the question marks in [`Self::open_sql`].
+    pub(super) fn open_values(&self) -> Vec<&dyn ToSql> {
+        let filter = self.filter.values.iter();
+        filter.map(|value| value as &dyn ToSql).collect()
     }
 
     /// A `SELECT` of columns of the rows, called `r`.
@@ -131,12 +169,35 @@ impl Selection {
     fn shorten(&mut self, transaction: &Transaction<'_>, kind: Kind) -> rusqlite::Result<()> {
         let rest = format!("ORDER BY r.time LIMIT 1 OFFSET {ANSWER_ROWS_MAX}");
         let Some(beyond) = self.first_time(transaction, kind, &rest)? else {
-            return Ok(());
+            return self.shorten_open(transaction, kind);
         };
         let first = self.first_time(transaction, kind, "ORDER BY r.time LIMIT 1")?;
         let last = beyond.saturating_sub(1).max(first.unwrap_or(beyond));
         self.more = self.until > last;
         self.until = last;
+        if self.more {
+            self.open = None;
+            self.next = from_amount(last);
+        }
+        Ok(())
+    }
+
+    /// Leaves what is no row yet to the next answer where it would make this one too long.
+    fn shorten_open(&mut self, transaction: &Transaction<'_>, kind: Kind) -> rusqlite::Result<()> {
+        let Some(open) = self.open else {
+            return Ok(());
+        };
+        let sql = format!("SELECT count(*) FROM ({})", self.open_sql(kind));
+        let count: u32 = transaction
+            .prepare_cached(&sql)?
+            .query_row(self.open_values().as_slice(), |row| row.get(0))?;
+        let room = ANSWER_ROWS_MAX.saturating_sub(count);
+        let rest = format!("ORDER BY r.time LIMIT 1 OFFSET {room}");
+        if count > 0 && self.first_time(transaction, kind, &rest)?.is_some() {
+            self.more = true;
+            self.open = None;
+            self.next = open.saturating_sub(1);
+        }
         Ok(())
     }
 

@@ -18,6 +18,7 @@ fn traffic_is_told_by_network_peer_and_time_in_the_form_of_the_contract() {
     let expected = serde_json::json!({
         "start_time": 0,
         "stop_time": 100,
+        "next": 100,
         "traffic": {"rx": 11, "tx": 20},
         "networks": {
             network_key().to_string(): {
@@ -190,6 +191,80 @@ fn questions_alone_write_nothing() {
 }
 
 #[test]
+fn what_is_no_row_yet_is_told_as_the_row_that_it_becomes() {
+    let lab = Lab::new();
+    let sample = |time, rx, bytes_in| {
+        let mut sample = peers(time, &[peer(1, raw(1, rx, 0))]);
+        sample.relays.push(relay("a", "192.0.2.1", bytes_in, 0));
+        lab.store.accounts().record_sample(&sample);
+    };
+    sample(100, 10, 1);
+    let ask = |since| {
+        let query = TrafficQuery {
+            since,
+            ..TrafficQuery::default()
+        };
+        let relayed = lab.store.accounts().routes_traffic(query).wait().unwrap();
+        let counted = lab.traffic_since(since);
+        assert_eq!(relayed.stop_time, counted.stop_time);
+        let bytes = (counted.traffic.rx, relayed.traffic.bytes_in);
+        (counted.stop_time, counted.next, bytes)
+    };
+    assert_eq!(ask(0), (100, 100, (10, 1)));
+    assert_eq!(times(&lab), [0_i64; 0], "a question makes no row");
+    sample(107, 12, 1);
+    assert_eq!(ask(100), (107, 107, (2, 1)));
+    assert_eq!(times(&lab), [100], "the next sample does");
+    assert_eq!(ask(0), (107, 107, (12, 2)));
+}
+
+#[test]
+fn what_was_told_before_a_restart_becomes_the_row_that_it_was_told_as() {
+    let lab = Lab::new();
+    lab.store
+        .accounts()
+        .record_sample(&peers(30, &[peer(1, raw(1, 10, 0))]));
+    assert_eq!(lab.traffic_since(0).next, 30);
+    let lab = lab.restart();
+    assert_eq!(times(&lab), [0_i64; 0]);
+    lab.store
+        .accounts()
+        .record_sample(&peers(40, &[peer(1, raw(1, 13, 0))]));
+    let next = lab.traffic_since(30);
+    assert_eq!((next.next, next.traffic.rx), (40, 3));
+    assert_eq!(times(&lab), [30]);
+}
+
+#[test]
+fn a_poller_of_a_quiet_peer_goes_on_with_the_others() {
+    let lab = Lab::new();
+    lab.store
+        .accounts()
+        .record_sample(&peers(100, &[peer(1, raw(1, 1, 0)), peer(2, raw(1, 1, 0))]));
+    let ask = |since, until| {
+        let query = TrafficQuery {
+            since,
+            until,
+            peer: Some(key(2)),
+            ..TrafficQuery::default()
+        };
+        let info = lab.store.accounts().traffic(query).wait().unwrap();
+        (info.stop_time, info.next, info.traffic.rx)
+    };
+    assert_eq!(ask(0, None), (100, 100, 1));
+    lab.store
+        .accounts()
+        .record_sample(&peers(200, &[peer(1, raw(1, 2, 0))]));
+    assert_eq!(ask(100, None), (100, 200, 0));
+    assert_eq!(ask(100, Some(150)), (100, 150, 0));
+    lab.store
+        .accounts()
+        .record_sample(&peers(300, &[peer(2, raw(1, 5, 0))]));
+    assert_eq!(ask(100, None), (300, 300, 4), "from its last time");
+    assert_eq!(ask(200, None), (300, 300, 4), "from where it is complete");
+}
+
+#[test]
 fn an_hour_includes_its_end_and_a_day_is_made_of_such_hours() {
     let lab = Lab::new();
     for (index, time) in [7_199, 7_200, 7_201, 86_400, 86_401]
@@ -286,6 +361,10 @@ fn an_answer_that_would_be_too_long_ends_early_and_says_so() {
     assert_eq!(lab.traffic_since(0).stop_time, 1);
     let rows = i64::from(ANSWER_ROWS_MAX);
     let connection = lab.connection();
+    // As if it had become a row.
+    let cut = "UPDATE peers SET rowed_rx = total_rx, rowed_tx = total_tx;
+        UPDATE clock SET cut = sampled";
+    connection.execute_batch(cut).unwrap();
     // Two rows short of the bound, then three at one time: they do not fit, and go together.
     let fill = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < ?1)
         INSERT INTO peer_rows SELECT 1000 + n, 1, 1, 1, 0, 0 FROM n";

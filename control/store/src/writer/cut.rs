@@ -3,7 +3,8 @@
 //! A row is stamped with the time of the last sample that counted any of it, and everything that
 //! is counted after it gets a later time. So the rows up to a time never change once there are
 //! rows of that time, and who asks for everything after the last time that was answered misses
-//! nothing and gets nothing twice.
+//! nothing and gets nothing twice. Open bytes are told as the row that they become, and become it before
+//! anything is added to them ([`crate::frontier`]).
 
 use rusqlite::{Connection, Transaction};
 
@@ -50,10 +51,9 @@ impl Clock {
         self.has_open_bytes() && now.saturating_sub(self.cut) > row_interval
     }
 
-    /// Whether a question about everything up to `until` is about all open bytes. If it is only
-    /// about some of them, it comes too early for them: their row will have a later time.
-    pub(super) fn is_wanted(self, until: u64) -> bool {
-        self.has_open_bytes() && until >= self.sampled
+    /// The times of the last sample and of the youngest rows.
+    pub(super) fn times(self) -> (u64, u64) {
+        (self.sampled, self.cut)
     }
 
     /// Makes rows of all open bytes.
@@ -72,6 +72,11 @@ impl Clock {
     fn has_open_bytes(self) -> bool {
         self.sampled > self.cut
     }
+}
+
+/// The times of the last sample and of the youngest rows in a file.
+pub(crate) fn clock_of(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
+    Clock::read(connection).map(Clock::times)
 }
 
 const PEER_ROWS: &str = "INSERT INTO peer_rows (time, peer, rx, tx, raw_rx, raw_tx)

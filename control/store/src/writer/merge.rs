@@ -3,7 +3,7 @@
 //! Rows from the start of an hour, which is not in it, to its end, which is, become one row: with
 //! their sum and the time of the last of them, so never on the other side of a time that somebody
 //! was answered up to. Hours become days, and days months. The first level takes back what
-//! questions cut finer than the row interval.
+//! is cut finer after questions than the row interval.
 //!
 //! The work is done in small steps, each a transaction that leaves the accounts right, so that
 //! commits need not wait for the end of it. An hour of 10,000 busy peers takes 0.7 s in all; of its
@@ -22,7 +22,7 @@ const HOUR_SECONDS: u64 = 3600;
 const DAY_SECONDS: u64 = 24 * HOUR_SECONDS;
 const MONTH_SECONDS: u64 = 30 * DAY_SECONDS;
 
-/// For how many row intervals rows stay as finely as questions cut them.
+/// For how many row intervals rows stay as finely as they were told.
 const FRESH_INTERVALS: u64 = 10;
 
 /// Peers that are merged in one step: of 60 rows an hour each, some milliseconds.

@@ -141,7 +141,11 @@ impl World {
         let peers = self.lab.store.accounts().traffic(ask(after.since.0));
         let relays = self.lab.store.accounts().routes_traffic(ask(after.since.1));
         let (peers, relays) = (peers.wait().unwrap(), relays.wait().unwrap());
-        after.since = (peers.stop_time, relays.stop_time);
+        // Some go on from the last time, some from where the answer is complete.
+        after.since = match poller {
+            0 => (peers.stop_time, relays.stop_time),
+            _ => (peers.next, relays.next),
+        };
         after.peers.0 += peers.traffic.rx;
         after.peers.1 += peers.traffic.tx;
         after.relayed.0 += relays.traffic.bytes_in;

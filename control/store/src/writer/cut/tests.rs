@@ -7,12 +7,10 @@ fn a_second_that_was_answered_ends_in_the_next_one() {
         sampled: 100,
         cut: 100,
     };
-    assert!(!clock.is_wanted(u64::MAX));
     clock.sample(100);
     assert_eq!(clock.sampled, 101);
     clock.sample(7);
     assert_eq!(clock.sampled, 101);
-    assert!(clock.is_wanted(101) && !clock.is_wanted(100));
     clock.sample(200);
     assert_eq!(clock.sampled, 200);
     assert!(clock.is_due(161, 60) && !clock.is_due(160, 60));
