@@ -11,8 +11,8 @@ use control_api::{
     boot::Boot,
     place::NetworkKey,
     state::{
-        self, Change, Desired, Difference, EditError, OWNERS_MAX, Owner, Whose, changed_owners,
-        edit,
+        self, Change, Desired, EditError, OWNERS_MAX, Owner, Whose, changed_owners,
+        difference::Difference, edit,
     },
 };
 use control_http::{ChangeRefused, ChangeRequest};
