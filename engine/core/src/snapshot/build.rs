@@ -1,7 +1,7 @@
 //! Snapshots are put together here, and what contradicts itself is refused.
 
 use std::{
-    collections::{HashMap, HashSet, hash_map},
+    collections::{BTreeMap, HashMap, HashSet, btree_map},
     sync::Arc,
 };
 
@@ -21,7 +21,8 @@ pub struct SnapshotBuilder {
     snapshot: Snapshot,
     /// What it began with.
     base: Snapshot,
-    routes: HashMap<RouteId, Route>,
+    /// By their ids, so that the same edits come to the same order.
+    routes: BTreeMap<RouteId, Route>,
     removed: HashSet<RouteId>,
     /// Names that were given a route by this builder.
     named: HashSet<HostPattern>,
@@ -44,7 +45,7 @@ impl SnapshotBuilder {
                 ..base.clone()
             },
             base: base.clone(),
-            routes: HashMap::new(),
+            routes: BTreeMap::new(),
             removed: HashSet::new(),
             named: HashSet::new(),
             led: HashMap::new(),
@@ -90,10 +91,10 @@ impl SnapshotBuilder {
             });
         }
         match self.routes.entry(route.id) {
-            hash_map::Entry::Occupied(_) => self.errors.push(SnapshotError::DuplicateRoute {
+            btree_map::Entry::Occupied(_) => self.errors.push(SnapshotError::DuplicateRoute {
                 route: route.label.clone(),
             }),
-            hash_map::Entry::Vacant(free) => {
+            btree_map::Entry::Vacant(free) => {
                 free.insert(route);
             }
         }

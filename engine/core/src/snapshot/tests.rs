@@ -114,13 +114,21 @@ fn contradictions_are_all_reported() {
 #[test]
 fn a_target_keeps_its_load_over_snapshots() {
     let before = snapshot(&["a.example"]);
-    let held = before.routes().next().unwrap().targets[0].load.occupy();
+    let held = before.route_of(RouteId(0)).unwrap().targets[0]
+        .load
+        .occupy();
     let mut builder = SnapshotBuilder::new(Generation(2));
     builder.route(route(0, "a.example"));
     let after = builder.build(Some(&before)).unwrap();
-    assert_eq!(after.routes().next().unwrap().targets[0].load.live(), 1);
+    assert_eq!(
+        after.route_of(RouteId(0)).unwrap().targets[0].load.live(),
+        1
+    );
     drop(held);
-    assert_eq!(after.routes().next().unwrap().targets[0].load.live(), 0);
+    assert_eq!(
+        after.route_of(RouteId(0)).unwrap().targets[0].load.live(),
+        0
+    );
 }
 
 /// What a snapshot is to come to, for edits at random.
