@@ -148,13 +148,13 @@ mod tests {
         let composed = compose(None, &[put.clone(), listener.clone()]);
         let expected = r#"{"1":{"listeners":{"a":{}},"netns":null}}"#;
         assert_eq!(composed.as_deref(), Ok(expected));
-        let full = Some(r#"{"1":{},"2":{}}"#.to_owned());
-        let composed = compose(full.clone(), &[listener]);
+        let full = r#"{"1":{},"2":{}}"#.to_owned();
+        let composed = compose(Some(full.clone()), &[listener]);
         assert_eq!(
             composed.as_deref(),
             Ok(r#"{"1":{"listeners":{"a":{}}},"2":{}}"#)
         );
-        assert_eq!(compose(full.clone(), &[]), Ok(full.unwrap_or_default()));
+        assert_eq!(compose(Some(full.clone()), &[]), Ok(full));
         let wrong = compose(Some("[]".to_owned()), &[put]);
         assert_eq!(wrong, Err(DifferenceError::NoDocument));
     }

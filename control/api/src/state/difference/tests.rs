@@ -125,12 +125,12 @@ fn difference(step: &Step, after: &Value) -> Difference {
             rules.find(|rule| rule[ID].as_str() == Some(id)).cloned()
         }
         Object::Listener(name) => network[LISTENERS].get(name).cloned(),
-        Object::Peer(peer) => match &network[PEERS] {
-            Value::Array(peers) => {
+        Object::Peer(peer) => match network[PEERS].as_array() {
+            Some(peers) => {
                 let mut peers = peers.iter();
                 peers.find(|it| it[PUBLIC_KEY] == **peer).cloned()
             }
-            peers => peers.get(peer).cloned(),
+            None => network[PEERS].get(peer).cloned(),
         },
     };
     let network = at.to_string();
