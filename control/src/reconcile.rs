@@ -43,7 +43,7 @@ use std::{
 use anyhow::Context as _;
 use control_api::{
     Problems,
-    answer::{CertificatesView, Event, Status},
+    answer::{CertificatesView, Degradation, Event, Status},
     boot::{Boot, WireGuardBackend},
     place::NetworkKey,
     state::{Desired, Owner},
@@ -106,6 +106,8 @@ pub(crate) struct Reconciler {
     in_force: Certificates,
     standing: Standing,
     boot_state: BootState,
+    /// Routes all of whose targets fail, as of a second ago at most.
+    down: Vec<Degradation>,
     degradations: Degradations,
     answers: Answers,
     /// Present from the first order to drain on.
@@ -252,6 +254,7 @@ impl Reconciler {
             in_force: certificates,
             standing,
             boot_state: BootState::left_out(&unbound),
+            down: Vec::new(),
             degradations: Degradations::default(),
             answers: Answers::start().context("starting the thread of answers")?,
             draining: None,

@@ -325,7 +325,7 @@ impl Reconciler {
         self.left_out = left_out;
         self.standing
             .take_up(&self.desired, &scope, &self.boot.listeners);
-        self.show();
+        self.show_change(&scope);
         self.shorten();
         Begun {
             before,
@@ -395,7 +395,7 @@ impl Reconciler {
         self.networks.news.tell(vec![applied]);
         // The others have their turn at the next tick, which also tells what somebody else changed.
         self.networks.sample_networks(&scope);
-        self.show();
+        self.show_change(&scope);
     }
 
     /// Takes up what of a boot file a running gateway can change.

@@ -15,7 +15,7 @@ use engine_core::{
     snapshot::{Route, Snapshot, Target},
 };
 
-use super::{LeftOut, Reconciler, clock::unix_now, tls::Failed};
+use super::{LeftOut, Reconciler, tls::Failed};
 use crate::ports::Unbound;
 
 /// What only changes with the desired state and the boot file.
@@ -147,8 +147,8 @@ impl Reconciler {
             is_covered: &|host| self.is_covered(host),
             tls_failures: self.publisher.tls_failures(),
             snapshot: self.engine.snapshot(),
+            down: &self.down,
             store: self.networks.store.accounts().health(),
-            now: unix_now().as_secs(),
         };
         scene.unserved()
     }
@@ -202,9 +202,9 @@ struct Scene<'a> {
     is_covered: &'a dyn Fn(Option<&HostPattern>) -> bool,
     tls_failures: &'a BTreeMap<Failed, String>,
     snapshot: &'a Snapshot,
+    /// Routes all of whose targets fail.
+    down: &'a [Degradation],
     store: StoreHealth,
-    /// In seconds since the Unix epoch.
-    now: u64,
 }
 
 impl Scene<'_> {
@@ -218,7 +218,7 @@ impl Scene<'_> {
         found.extend(self.unbound.iter().map(without_port));
         found.extend(self.without_certificate());
         found.extend(self.without_tls());
-        found.extend(self.without_target());
+        found.extend_from_slice(self.down);
         found.extend(self.of_the_store());
         if self.running != self.generation {
             let why = format!("not every worker runs generation {}", self.generation);
@@ -310,14 +310,12 @@ impl Scene<'_> {
         };
         self.tls_failures.iter().map(degradation).collect()
     }
+}
 
-    /// Routes all of whose targets fail, as checks or requests show.
-    fn without_target(&self) -> Vec<Degradation> {
-        let routes = self.snapshot.routes();
-        routes
-            .filter_map(|route| all_down(route, self.now))
-            .collect()
-    }
+/// Routes all of whose targets fail at `now`, as checks or requests show.
+pub(super) fn targets_down(snapshot: &Snapshot, now: u64) -> Vec<Degradation> {
+    let routes = snapshot.routes();
+    routes.filter_map(|route| all_down(route, now)).collect()
 }
 
 /// Targets of a route that are named.

@@ -25,7 +25,9 @@ use engine::{Counters, Failure, RouteCounters};
 use engine_core::snapshot::{self, Snapshot};
 use rpds::RedBlackTreeMapSync;
 
-use super::{Reconciler, clock::unix_now, owners::PublicKeys, peers::SeenPeers};
+use super::{
+    Reconciler, clock::unix_now, owners::PublicKeys, peers::SeenPeers, unserved::targets_down,
+};
 
 /// Routes of a network beyond which those that were never used are left out of its status.
 const UNUSED_ROUTES_SHOWN_MAX: usize = 100;
@@ -35,6 +37,24 @@ const FAILING_SHOWN_MAX: usize = 16;
 impl Reconciler {
     /// Shows everything as it is now, with what was counted when the workers were asked last.
     pub(super) fn show(&mut self) {
+        self.down = targets_down(self.engine.snapshot(), unix_now().as_secs());
+        self.show_but_targets();
+    }
+
+    /// The same after a change of some networks. All targets are looked at once a second: a change would
+    /// cost what there are of them.
+    pub(super) fn show_change(&mut self, networks: &BTreeSet<NetworkKey>) {
+        let concerns = |down: &Degradation| {
+            let network = down.network.and_then(NetworkKey::new);
+            network.is_some_and(|network| networks.contains(&network))
+        };
+        match self.down.iter().any(concerns) {
+            true => self.show(),
+            false => self.show_but_targets(),
+        }
+    }
+
+    fn show_but_targets(&mut self) {
         let unserved = self.find_unserved();
         self.degradations.take(unserved, unix_now().as_secs());
         // While the store takes nothing, its own events wait with all others.

@@ -85,7 +85,7 @@ impl World {
             tls_failures: &self.tls_failures,
             snapshot: &self.snapshot,
             store: self.store.clone(),
-            now: self.now,
+            down: &targets_down(&self.snapshot, self.now),
         };
         scene.unserved()
     }
