@@ -40,7 +40,7 @@ struct Read {
 #[derive(Debug)]
 enum Content {
     Boot(Box<Boot>),
-    State(Desired),
+    State(Box<Desired>),
     /// It cannot be read, or has errors by itself.
     Nothing,
 }
@@ -101,7 +101,7 @@ fn take(file: &Path, read: &mut Vec<Read>) {
         FileKind::Boot => take_boot(file, text, read),
         FileKind::State => {
             let (content, problems) = match state::parse(&text) {
-                Ok(valid) => (Content::State(valid.value), valid.warnings),
+                Ok(valid) => (Content::State(Box::new(valid.value)), valid.warnings),
                 Err(problems) => (Content::Nothing, problems),
             };
             read.push(Read {

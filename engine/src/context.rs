@@ -8,6 +8,7 @@ pub(crate) mod admit;
 pub(crate) mod challenge;
 pub(crate) mod checked;
 pub(crate) mod config;
+pub(crate) mod difference;
 pub(crate) mod failure;
 pub(crate) mod http2_limits;
 pub(crate) mod listener;

@@ -400,7 +400,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::context::snapshot::Difference;
+    use crate::context::difference::Difference;
 
     fn published(before: &Published, networks: &[u32], generation: u64) -> (Published, Difference) {
         let mut snapshot = SnapshotBuilder::new(Generation(generation));

@@ -20,11 +20,8 @@ use nix::sys::eventfd::EventFd;
 use crate::{
     accept::Acceptors,
     context::{
-        Shared, WorkerContext,
-        account::Report,
-        checked::Checked,
-        live::Dialed,
-        snapshot::{Difference, Published},
+        Shared, WorkerContext, account::Report, checked::Checked, difference::Difference,
+        live::Dialed, snapshot::Published,
     },
     rt::{self, Readiness},
     upstream::{Pools, health, resolve},

@@ -160,7 +160,7 @@ impl Publisher {
         }
         let mut publication = match planned.gone {
             Some(_) => running,
-            None => self.from_nothing(),
+            None => self.begin_from_nothing(),
         };
         publication.snapshot = planned.snapshot;
         publication.http = planned.http;
@@ -194,7 +194,7 @@ impl Publisher {
     }
 
     /// A publication that nothing is in. What was said of namespaces that are missing is remembered.
-    fn from_nothing(&mut self) -> Publication {
+    fn begin_from_nothing(&mut self) -> Publication {
         self.held.clear();
         self.sources.clear();
         self.by_host.clear();

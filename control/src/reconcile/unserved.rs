@@ -83,7 +83,10 @@ impl OfNetwork {
         let everywhere = listeners.iter().any(|it| terminates(it.protocol));
         let mut own = network.listeners.values();
         let is_reached = everywhere || own.any(|it| terminates(it.protocol));
-        let unsourced = is_reached.then(|| unsourced(network)).unwrap_or_default();
+        let unsourced = match is_reached {
+            true => unsourced(network),
+            false => Vec::new(),
+        };
         let unserved = unserved(network, listeners);
         let is_something = !unserved.is_empty() || !unsourced.is_empty();
         is_something.then_some(Self {

@@ -180,7 +180,7 @@ impl Picture {
             // As of the request, the API knows.
             uptime_seconds: 0,
             ready: self.ready,
-            generation: self.generation.clone(),
+            generation: self.generation,
             networks: self.networks(),
             wireguard: self.wireguard,
             listeners: self.listeners,

@@ -3,7 +3,7 @@
 use std::{
     net::IpAddr,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
 };
@@ -19,7 +19,7 @@ struct State {
     is_down: AtomicBool,
     /// Of a target that is a name: its addresses that are down, where the first says that there are any.
     has_places_down: AtomicBool,
-    places_down: RwLock<Vec<IpAddr>>,
+    places_down: OnceLock<Box<RwLock<Vec<IpAddr>>>>,
     /// The time of the last failure in seconds since the Unix epoch, above the bits of its code; 0
     /// before the first.
     last_failure: AtomicU64,
@@ -47,17 +47,21 @@ impl Health {
 
     /// Whether one address of a target that is a name is down.
     pub fn is_down_at(&self, ip: IpAddr) -> bool {
-        self.0.has_places_down.load(Relaxed) && {
-            let down = self.0.places_down.read();
-            down.unwrap_or_else(PoisonError::into_inner).contains(&ip)
-        }
+        self.0.has_places_down.load(Relaxed)
+            && self.0.places_down.get().is_some_and(|down| {
+                let down = down.read();
+                down.unwrap_or_else(PoisonError::into_inner).contains(&ip)
+            })
     }
 
     /// Says which of its addresses are down from now on; the target is down where `all` are.
     pub fn set_down_at(&self, down: Vec<IpAddr>, all: bool) {
         let has_down = !down.is_empty();
-        let places = self.0.places_down.write();
-        *places.unwrap_or_else(PoisonError::into_inner) = down;
+        // Most targets are an address, and never have one of several that is down.
+        if has_down || self.0.places_down.get().is_some() {
+            let places = self.0.places_down.get_or_init(Box::default).write();
+            *places.unwrap_or_else(PoisonError::into_inner) = down;
+        }
         self.0.has_places_down.store(has_down, Relaxed);
         self.set_down(all);
     }

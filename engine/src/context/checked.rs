@@ -212,3 +212,6 @@ impl Checked {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -197,6 +197,19 @@ async fn is_http2(connection: &Connection<'_>, ahead: &mut ReadAhead) -> Result<
     }
 }
 
+/// Counts a head that is none, and has its record say why.
+fn count_refused(
+    connection: &Connection<'_>,
+    trace: &RequestTrace<'_>,
+    refusal: engine_http::refusal::Refusal,
+) {
+    let ledger = &connection.worker.ledger;
+    ledger.count_listener(connection.listener.id, |tally| {
+        tally.refusals[refusal.index()] += 1;
+    });
+    trace.reason.set(Some(refusal.label()));
+}
+
 async fn serve_request(
     connection: &Connection<'_>,
     client_info: &ClientInfo,
@@ -210,12 +223,7 @@ async fn serve_request(
         let refused = match request::read(ahead.unused(), limits(connection), &mut scan) {
             Reading::Head(request) => break request,
             Reading::Refused(refusal) => {
-                worker
-                    .ledger
-                    .count_listener(connection.listener.id, |tally| {
-                        tally.refusals[refusal.index()] += 1;
-                    });
-                trace.reason.set(Some(refusal.label()));
+                count_refused(connection, &trace, refusal);
                 Some((Outcome::BadRequest, Some(refusal)))
             }
             Reading::NeedMore => match receive_head(connection, ahead, began).await {

@@ -6,7 +6,7 @@ use ahash::RandomState;
 use engine_sys::netns::Identity;
 
 use crate::context::{
-    snapshot::Difference,
+    difference::Difference,
     tls::{Tls, origin::Origin},
 };
 

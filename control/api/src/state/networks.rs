@@ -149,21 +149,16 @@ fn sharing(mut network: Network, before: &Arc<Network>) -> Arc<Network> {
 impl PartialEq for Networks {
     /// The rest follows from the networks.
     fn eq(&self, other: &Self) -> bool {
-        self.len() == other.len() && self.by_key.iter().zip(&other.by_key).all(are_equal)
+        let alike = |(key, network): (&NetworkKey, &Arc<Network>)| {
+            let same = other.by_key.get(key);
+            // The same network is not compared with itself.
+            same.is_some_and(|same| Arc::ptr_eq(network, same) || network == same)
+        };
+        self.len() == other.len() && self.by_key.iter().all(alike)
     }
 }
 
 impl Eq for Networks {}
-
-/// The same network is not compared with itself.
-fn are_equal(
-    ((key, network), (other_key, other)): (
-        (&NetworkKey, &Arc<Network>),
-        (&NetworkKey, &Arc<Network>),
-    ),
-) -> bool {
-    key == other_key && (Arc::ptr_eq(network, other) || network == other)
-}
 
 impl Index<&NetworkKey> for Networks {
     type Output = Network;

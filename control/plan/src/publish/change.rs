@@ -21,7 +21,7 @@ use super::{
     before::{Before, Extent, HostPiece, Piece},
     contradictions,
     draft::{Draft, OfHost, Tenant},
-    rules,
+    rules, source_of,
 };
 use crate::ids::{FIRST_NAMED, HOST, Ids, NextIds, RouteKey};
 
@@ -217,7 +217,7 @@ impl Change<'_> {
         let gone_too = before.networks.differing(&after.networks);
         let gone_too = gone_too.iter().filter_map(|key| before.networks.get(key));
         for network in gone_too {
-            if let NamespaceSource::Existing(name) = crate::plan::place_of(network) {
+            if let NamespaceSource::Existing(name) = source_of(&network.namespace, network.port) {
                 let id = draft.ids.namespace(&name);
                 if id.0 >= FIRST_NAMED && is_left(&id) {
                     draft.ids.forget_namespace(&name);

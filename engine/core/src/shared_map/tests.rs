@@ -95,7 +95,7 @@ fn a_change_copies_what_is_above_it_and_shares_the_rest() {
     changed.sort_unstable();
     assert_eq!(changed, [7, 8, 50_000]);
     assert!(compared.get() <= 3 * LEAF_MAX, "{}", compared.get());
-    let is_shared = |key: &u32| Arc::ptr_eq(&map.get(key).unwrap(), next.get(key).unwrap());
+    let is_shared = |key: &u32| Arc::ptr_eq(map.get(key).unwrap(), next.get(key).unwrap());
     assert!((100..50_000).all(|key| is_shared(&key)));
 }
 

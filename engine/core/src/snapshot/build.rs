@@ -91,9 +91,9 @@ impl SnapshotBuilder {
             });
         }
         match self.routes.entry(route.id) {
-            btree_map::Entry::Occupied(_) => self.errors.push(SnapshotError::DuplicateRoute {
-                route: route.label.clone(),
-            }),
+            btree_map::Entry::Occupied(_) => self
+                .errors
+                .push(SnapshotError::DuplicateRoute { route: route.label }),
             btree_map::Entry::Vacant(free) => {
                 free.insert(route);
             }

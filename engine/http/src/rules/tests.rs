@@ -1,4 +1,5 @@
 use std::{
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     time::{Duration, Instant},
 };
@@ -9,6 +10,7 @@ use engine_core::{
     ids::{NetnsId, NetworkId},
     snapshot::{Network, Target},
 };
+use proptest::prelude::*;
 
 use super::*;
 use crate::health::{Check, Probe};
@@ -431,4 +433,104 @@ fn a_full_host_is_still_looked_up_in_no_time() {
         "{:?}",
         started.elapsed()
     );
+}
+
+const HOSTS: [&str; 6] = ["a", "b.a", "*.a", "*.b.a", "c", ""];
+const PATHS: [&str; 4] = ["/", "/x", "/x/", "/y"];
+
+/// The id of a rule, and what it is called.
+fn numbered(host: usize, path: usize, version: u32) -> (u32, String) {
+    let id = u32::try_from(host * PATHS.len() + path).unwrap();
+    (id, format!("{}{} {version}", HOSTS[host], PATHS[path]))
+}
+
+fn add(builder: &mut TableBuilder, host: usize, (paths, version): &(BTreeSet<usize>, u32)) {
+    for path in paths {
+        let (id, label) = numbered(host, *path, *version);
+        builder.rule(by(HOSTS[host], PATHS[*path]), rule(id, &label));
+    }
+}
+
+/// All that can be found in a table.
+fn found(table: &Table) -> Vec<String> {
+    let hosts = ["a", "b.a", "x.a", "x.b.a", "c", "d"];
+    let all = hosts.iter().flat_map(|host| {
+        let paths = ["/", "/x", "/x/z", "/y", "/z"];
+        paths.map(|path| find(table, host, path, Method::Get, ""))
+    });
+    let mut rules: Vec<String> = table
+        .placed()
+        .map(|placed| format!("{:?} {}", placed.place, placed.rule.route.label))
+        .collect();
+    rules.sort_unstable();
+    all.chain(rules).collect()
+}
+
+proptest! {
+    #[test]
+    fn changes_of_changes_come_to_what_is_built_from_nothing(
+        steps in prop::collection::vec(
+            prop::collection::btree_map(
+                0..HOSTS.len(),
+                (prop::collection::btree_set(0..PATHS.len(), 0..4), any::<u32>()),
+                1..4,
+            ),
+            1..12,
+        )
+    ) {
+        let (mut model, mut now) = (BTreeMap::new(), Table::default());
+        for edits in steps {
+            let before = now.clone();
+            let mut builder = TableBuilder::after(&before);
+            for (host, rules) in &edits {
+                let pattern = by(HOSTS[*host], "/").host;
+                builder.clear(pattern.as_ref());
+                add(&mut builder, *host, rules);
+            }
+            let had: BTreeSet<usize> = model.keys().copied().collect();
+            model.extend(edits.clone());
+            model.retain(|_, (paths, _): &mut (BTreeSet<usize>, u32)| !paths.is_empty());
+            now = builder.build().unwrap();
+            let mut whole = TableBuilder::new();
+            for (host, rules) in &model {
+                add(&mut whole, *host, rules);
+            }
+            prop_assert_eq!(found(&now), found(&whole.build().unwrap()));
+            // Nothing but the hosts of the change is looked at.
+            let changed = edits.keys().filter(|host| had.contains(host) || model.contains_key(host));
+            prop_assert_eq!(before.changed_hosts(&now).len(), changed.count());
+            for (host, (paths, _)) in model.iter().filter(|(host, _)| !edits.contains_key(host)) {
+                for path in paths {
+                    let id = RouteId(numbered(*host, *path, 0).0);
+                    let of = |table: &Table| table.rules().find(|rule| rule.id == id).cloned();
+                    prop_assert!(of(&before).zip(of(&now)).is_some_and(|(a, b)| Arc::ptr_eq(&a, &b)));
+                }
+            }
+            for (host, path) in (0..HOSTS.len()).flat_map(|host| (0..PATHS.len()).map(move |path| (host, path))) {
+                let is_there = model.get(&host).is_some_and(|(paths, _)| paths.contains(&path));
+                prop_assert_eq!(now.has_rule(RouteId(numbered(host, path, 0).0)), is_there);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_rule_may_move_to_another_host_and_be_in_one_place_alone() {
+    let before = table(&[by("a", "/"), by("b", "/")]);
+    let mut builder = TableBuilder::after(&before);
+    builder.rule(by("c", "/"), rule(0, "moved"));
+    let errors = builder.build().unwrap_err();
+    assert!(
+        matches!(&errors[..], [TableError::DuplicateId { .. }]),
+        "{errors:?}"
+    );
+    let mut builder = TableBuilder::after(&before);
+    builder.rule(by("c", "/"), rule(0, "moved"));
+    builder.clear(by("a", "/").host.as_ref());
+    let after = builder.build().unwrap();
+    assert_eq!(find(&after, "c", "/", Method::Get, ""), "moved");
+    assert!(before.removed_rules(&after).is_empty());
+    let mut builder = TableBuilder::after(&after);
+    builder.clear(by("c", "/").host.as_ref());
+    assert_eq!(after.removed_rules(&builder.build().unwrap()), [RouteId(0)]);
 }

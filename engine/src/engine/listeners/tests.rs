@@ -253,3 +253,23 @@ fn whoever_drains_listens_no_more() {
     assert!(TcpStream::connect(bench.address(2)).is_err());
     assert!(is_served(&mut client));
 }
+
+#[test]
+fn a_listener_that_comes_back_still_counts_the_connections_that_it_had() {
+    let mut bench = Bench::start();
+    let capped = [Listener {
+        connections_max: NonZeroU32::new(1),
+        ..listener(1)
+    }];
+    bench.publish(&capped, vec![(1, sockets())]);
+    let mut client = connect(bench.address(1));
+    assert!(is_served(&mut client));
+    bench.publish(&[], vec![]);
+    bench.publish(&capped, vec![(1, sockets())]);
+    assert!(is_served(&mut client));
+    assert!(!is_served(&mut connect(bench.address(1))));
+    drop(client);
+    eventually("there is room again", || {
+        is_served(&mut connect(bench.address(1)))
+    });
+}
