@@ -116,7 +116,12 @@ impl Publisher {
     ) -> Result<Prepared, Problems> {
         let generation = Generation(self.count + 1);
         let held: Vec<Held> = left_out.iter().map(LeftOut::held).collect();
-        let (planned, next) = self.planner.plan(Input {
+        let mut planner = self.planner.clone();
+        if !self.tls.failures().is_empty() {
+            // What could not be made may be made now.
+            planner.forget();
+        }
+        let (planned, next) = planner.plan(Input {
             desired,
             held: &held,
             listeners,

@@ -93,6 +93,11 @@ impl Documents {
         self.0.store(NOT_DUE, Relaxed);
     }
 
+    /// The one that was asked for did not get as far as to be brought: another one is to be asked for.
+    pub(crate) fn are_due(&self) {
+        let _ = self.0.compare_exchange(ASKED_FOR, DUE, Relaxed, Relaxed);
+    }
+
     /// Whether one is due; once until it is brought.
     pub(crate) fn ask(&self) -> bool {
         let asked = self.0.compare_exchange(DUE, ASKED_FOR, Relaxed, Relaxed);
@@ -139,6 +144,19 @@ mod tests {
         assert_eq!(after(document(100_000)), Some(101));
         assert_eq!(after(document(10_000_000)), Some(1000));
         assert_eq!(after(SinceDocument::default()), Some(66));
+    }
+
+    #[test]
+    fn a_document_that_could_not_be_handed_over_is_asked_for_again() {
+        let documents = Documents::default();
+        documents.tell(SinceDocument::default().with(None, &"x".repeat(100_000)));
+        assert!(documents.ask());
+        assert!(!documents.ask(), "one is on its way");
+        documents.are_due();
+        assert!(documents.ask());
+        documents.have_come();
+        documents.are_due();
+        assert!(!documents.ask());
     }
 
     #[test]

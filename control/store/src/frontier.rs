@@ -20,7 +20,13 @@ struct State {
     is_told: bool,
     /// Whether a write that may be in the file at any moment adds to what is open.
     is_growing: bool,
+    /// How often a write began or ended.
+    turns: u64,
 }
+
+/// A moment between two writes, or in one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Turn(u64);
 
 /// How far an answer reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +45,7 @@ impl Frontier {
             cut,
             is_told: true,
             is_growing: false,
+            turns: 0,
         }))
     }
 
@@ -46,6 +53,7 @@ impl Frontier {
     /// `is_due` has it do so anyway.
     pub(crate) fn begin(&self, adds: bool, is_due: bool) -> bool {
         let mut state = self.lock();
+        state.turns += 1;
         let is_open = state.sampled > state.cut;
         let cuts = is_open && (is_due || adds && state.is_told);
         state.is_growing = adds && is_open && !cuts;
@@ -55,6 +63,7 @@ impl Frontier {
     /// Ends the write: the file has these times, or is as it was.
     pub(crate) fn end(&self, written: Option<(u64, u64)>) {
         let mut state = self.lock();
+        state.turns += 1;
         state.is_growing = false;
         let Some((sampled, cut)) = written else {
             return;
@@ -66,18 +75,25 @@ impl Frontier {
         (state.sampled, state.cut) = (sampled, cut);
     }
 
-    /// How far an answer about what was counted after `since` and up to `until` reaches in a file with
-    /// these times. `None` where the file goes on at this very moment: it is to be looked at again,
-    /// unless `is_last` has the answer end with the rows.
+    /// To be asked for before a look at the file: a write that begins or ends after it may have what is
+    /// open be something else than what is seen, at the same times.
+    pub(crate) fn turn(&self) -> Turn {
+        Turn(self.lock().turns)
+    }
+
+    /// How far an answer about what was counted after `since` and up to `until` reaches in a file that had
+    /// these times when it was looked at, at that turn. `None` where the file went on meanwhile: it is to be
+    /// looked at again, unless `is_last` has the answer end with the rows.
     pub(crate) fn reach(
         &self,
+        turn: Turn,
         (sampled, cut): (u64, u64),
         (since, until): (u64, u64),
         is_last: bool,
     ) -> Option<Reach> {
         let is_asked_for = sampled > cut && since < sampled && sampled <= until;
         let (open, complete) = match is_asked_for {
-            true if self.tell(sampled) => (Some(sampled), sampled),
+            true if self.tell(turn, sampled) => (Some(sampled), sampled),
             true if is_last => (None, cut),
             true => return None,
             // Rows to come are of that time at the earliest.
@@ -89,13 +105,10 @@ impl Frontier {
     }
 
     /// Whether what is open can be told as the row of a time.
-    fn tell(&self, time: u64) -> bool {
+    fn tell(&self, turn: Turn, time: u64) -> bool {
         let mut state = self.lock();
-        // A look at the file from before it became a row.
-        if time <= state.cut {
-            return true;
-        }
-        let can_be_told = time == state.sampled && !state.is_growing;
+        let is_as_seen = Turn(state.turns) == turn && time == state.sampled;
+        let can_be_told = is_as_seen && !state.is_growing;
         state.is_told |= can_be_told;
         can_be_told
     }
@@ -110,6 +123,16 @@ mod tests {
     use super::*;
 
     const ALL: (u64, u64) = (0, u64::MAX);
+
+    /// That of a look at this very moment.
+    fn reach(
+        frontier: &Frontier,
+        times: (u64, u64),
+        span: (u64, u64),
+        is_last: bool,
+    ) -> Option<Reach> {
+        frontier.reach(frontier.turn(), times, span, is_last)
+    }
 
     fn told(sampled: u64) -> Option<Reach> {
         Some(Reach {
@@ -129,13 +152,14 @@ mod tests {
     #[test]
     fn what_was_told_becomes_a_row_before_anything_is_added() {
         let frontier = open();
-        assert_eq!(frontier.reach((100, 80), ALL, false), told(100));
+        assert_eq!(reach(&frontier, (100, 80), ALL, false), told(100));
         assert!(frontier.begin(true, false));
-        // From before that write is in the file, and from after.
-        assert_eq!(frontier.reach((100, 80), ALL, false), told(100));
+        // The file as it is before that write is in it.
+        let before = frontier.turn();
+        assert_eq!(reach(&frontier, (100, 80), ALL, false), told(100));
         frontier.end(Some((110, 100)));
-        assert_eq!(frontier.reach((100, 80), ALL, false), told(100));
-        assert_eq!(frontier.reach((110, 100), ALL, false), told(110));
+        assert_eq!(frontier.reach(before, (100, 80), ALL, false), None);
+        assert_eq!(reach(&frontier, (110, 100), ALL, false), told(110));
         assert!(frontier.begin(true, false));
     }
 
@@ -143,23 +167,23 @@ mod tests {
     fn nothing_is_told_that_a_write_is_adding_to() {
         let frontier = open();
         assert!(!frontier.begin(true, false));
-        assert_eq!(frontier.reach((100, 80), ALL, false), None);
+        assert_eq!(reach(&frontier, (100, 80), ALL, false), None);
         let rows = Reach {
             open: None,
             complete: 80,
         };
-        assert_eq!(frontier.reach((100, 80), ALL, true), Some(rows));
+        assert_eq!(reach(&frontier, (100, 80), ALL, true), Some(rows));
         // In the file, and not said yet.
-        assert_eq!(frontier.reach((110, 80), ALL, false), None);
+        assert_eq!(reach(&frontier, (110, 80), ALL, false), None);
         frontier.end(Some((110, 80)));
-        assert_eq!(frontier.reach((100, 80), ALL, false), None, "it grew");
-        assert_eq!(frontier.reach((110, 80), ALL, false), told(110));
+        assert_eq!(reach(&frontier, (100, 80), ALL, false), None, "it grew");
+        assert_eq!(reach(&frontier, (110, 80), ALL, false), told(110));
     }
 
     #[test]
     fn what_could_not_be_written_leaves_it_told() {
         let frontier = open();
-        assert_eq!(frontier.reach((100, 80), ALL, false), told(100));
+        assert_eq!(reach(&frontier, (100, 80), ALL, false), told(100));
         assert!(frontier.begin(true, false));
         frontier.end(None);
         assert!(frontier.begin(true, false));
@@ -182,7 +206,7 @@ mod tests {
     fn an_answer_is_complete_up_to_where_it_was_asked_or_the_last_sample() {
         let frontier = open();
         let complete = |since, until| {
-            let reach = frontier.reach((100, 80), (since, until), false);
+            let reach = reach(&frontier, (100, 80), (since, until), false);
             reach.map(|reach| (reach.open.is_some(), reach.complete))
         };
         assert_eq!(complete(0, 99), Some((false, 99)));
@@ -190,11 +214,31 @@ mod tests {
         assert_eq!(complete(100, u64::MAX), Some((false, 100)));
         assert_eq!(complete(105, u64::MAX), Some((false, 105)));
         let frontier = Frontier::new(80, 80);
-        let reach = frontier.reach((80, 80), ALL, false);
+        let reach = reach(&frontier, (80, 80), ALL, false);
         let complete = Reach {
             open: None,
             complete: 80,
         };
         assert_eq!(reach, Some(complete));
+    }
+
+    #[test]
+    fn a_look_from_before_a_write_tells_nothing_that_is_open_whatever_the_times() {
+        let frontier = open();
+        let look = frontier.turn();
+        // More in the same second, which nobody was told of: it is part of the row to come.
+        assert!(!frontier.begin(true, false));
+        assert_eq!(frontier.reach(look, (100, 80), ALL, false), None);
+        frontier.end(Some((100, 80)));
+        assert_eq!(frontier.reach(look, (100, 80), ALL, false), None);
+        assert_eq!(reach(&frontier, (100, 80), ALL, false), told(100));
+        // Two writes later the row has another time than was seen.
+        let frontier = open();
+        let look = frontier.turn();
+        assert!(!frontier.begin(true, false));
+        frontier.end(Some((110, 80)));
+        assert!(frontier.begin(false, true));
+        frontier.end(Some((110, 110)));
+        assert_eq!(frontier.reach(look, (100, 80), ALL, false), None);
     }
 }

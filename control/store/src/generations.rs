@@ -55,7 +55,7 @@ impl DesiredStore for SqliteDesired {
     }
 
     fn compact(&self, generation: u64, document: String) -> Answer<(), WriteError> {
-        self.threads.write(move |writer| {
+        let answer = self.threads.write(move |writer| {
             let doing = "storing a full document";
             // What it replaces says the same, and is there if this is lost.
             let stored = writer.write(doing, Durability::Process, |transaction| {
@@ -67,7 +67,11 @@ impl DesiredStore for SqliteDesired {
             });
             writer.note_document(generation, stored.as_ref().ok().copied());
             stored.map(drop)
-        })
+        });
+        if answer.is_refused() {
+            self.threads.documents.are_due();
+        }
+        answer
     }
 
     fn current(&self) -> Answer<Option<Generation>, ReadError> {

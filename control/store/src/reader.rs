@@ -72,8 +72,9 @@ impl Reader {
         let span = (query.since, query.until.unwrap_or(u64::MAX));
         let frontier = Arc::clone(&self.frontier);
         let mut look = |is_last| {
+            let turn = frontier.turn();
             self.read(doing, |transaction| {
-                let reach = frontier.reach(clock_of(transaction)?, span, is_last);
+                let reach = frontier.reach(turn, clock_of(transaction)?, span, is_last);
                 reach.map(|reach| read(transaction, reach)).transpose()
             })
         };

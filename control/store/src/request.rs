@@ -46,6 +46,11 @@ impl<T, E> Answer<T, E> {
         Self(State::Waiting(receiver))
     }
 
+    /// Whether the question was not taken.
+    pub(crate) fn is_refused(&self) -> bool {
+        matches!(self.0, State::Refused(_))
+    }
+
     /// Nobody will answer.
     pub(crate) fn closed() -> Self {
         Self(State::Refused(Refused::Closed))

@@ -66,7 +66,10 @@ pub(crate) async fn metrics(
     _: Reader,
     headers: HeaderMap,
 ) -> Result<([(HeaderName, &'static str); 1], String), Refusal> {
-    let Rendered { content_type, text } = metrics::render(&shared, &headers)
-        .map_err(|_| Refusal::unavailable("the metrics could not be written"))?;
+    // They are as many as there are networks: not on the thread that all requests share.
+    let rendered = tokio::task::spawn_blocking(move || metrics::render(&shared, &headers)).await;
+    let Ok(Ok(Rendered { content_type, text })) = rendered else {
+        return Err(Refusal::unavailable("the metrics could not be written"));
+    };
     Ok(([(header::CONTENT_TYPE, content_type)], text))
 }

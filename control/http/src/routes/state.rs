@@ -242,7 +242,10 @@ pub(crate) async fn status(
     Asked(Part { network }): Asked<Part>,
 ) -> Result<Json<Status>, Refusal> {
     let view = Arc::clone(&shared.front.view.borrow());
-    let mut status = Status::clone(&view.status);
+    // It may be made now, of all networks: not on the thread that all requests share.
+    let status = tokio::task::spawn_blocking(move || Status::clone(&view.status)).await;
+    let made = status.map_err(|_| Refusal::unavailable("the status could not be made"));
+    let mut status = made?;
     if let Some(port) = network {
         status.networks.retain(|known, _| *known == port);
         if status.networks.is_empty() {

@@ -56,7 +56,9 @@ impl SnapshotBuilder {
     /// Declares a network, whether or not any route leads there: its live connections stay. Those of
     /// routes are declared with them, and are there for as long as a route is.
     pub fn network(&mut self, network: &Network) -> &mut Self {
-        let mut tenant = self.snapshot.tenant(network.id, || network.live.clone());
+        let live = || self.live_at_first(network.id);
+        let live = || live().unwrap_or_else(|| network.live.clone());
+        let mut tenant = self.snapshot.tenant(network.id, live);
         tenant.is_declared = true;
         tenant.take_up(network);
         self.snapshot.hold(network.id, tenant);
@@ -66,10 +68,18 @@ impl SnapshotBuilder {
     /// Declares a network that a snapshot before had, by its id: nothing leads there any more, and its live
     /// connections stay.
     pub fn keep_network(&mut self, id: NetworkId) -> &mut Self {
-        let mut tenant = self.snapshot.tenant(id, Load::default);
+        let live = || self.live_at_first(id).unwrap_or_default();
+        let mut tenant = self.snapshot.tenant(id, live);
         tenant.is_declared = true;
         self.snapshot.hold(id, tenant);
         self
+    }
+
+    /// The live connections of a network that was there at the beginning: they go on, also where it was
+    /// taken out in between.
+    fn live_at_first(&self, id: NetworkId) -> Option<Load> {
+        let network = self.base.networks.get(&id);
+        network.map(|tenant| tenant.live.clone())
     }
 
     /// Takes the declaration of a network back: without a route it is gone.

@@ -64,6 +64,26 @@ fn a_network_keeps_its_count_over_snapshots_with_routes_and_without() {
 }
 
 #[test]
+fn a_network_without_routes_keeps_its_count_where_it_is_taken_out_and_put_in_again() {
+    let mut first = SnapshotBuilder::new(Generation(1));
+    first.route(route(1, "a")).network(&route(1, "a").network);
+    let first = first.build(None).unwrap();
+    let held = first.routes().next().unwrap().network.live.occupy();
+    let mut second = SnapshotBuilder::after(&first, Generation(2));
+    second.remove_route(RouteId(1));
+    let second = second.build(None).unwrap();
+    let mut third = SnapshotBuilder::after(&second, Generation(3));
+    let again = route(2, "b");
+    third.remove_network(NetworkId(1)).network(&again.network);
+    third.route(again);
+    let third = third.build(None).unwrap();
+    let live = |snapshot: &Snapshot| snapshot.routes().next().unwrap().network.live.live();
+    assert_eq!(live(&third), 1);
+    drop(held);
+    assert_eq!(live(&third), 0);
+}
+
+#[test]
 fn exact_wins_then_the_longest_wildcard_then_the_default() {
     let snapshot = snapshot(&["a.b.example", "*.example", "*.b.example"]);
     for (name, expected) in [
