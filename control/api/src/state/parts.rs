@@ -1,6 +1,9 @@
 //! Whose part of the desired state a change is about.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{Desired, Network, Owner, Peer, PublicKey, Route};
 
@@ -25,11 +28,12 @@ fn compare(before: &Network, after: &Network, changed: &mut BTreeSet<Owner>) {
     }
     let (rules, later) = (rules_of(before), rules_of(after));
     let (peers, later_peers) = (peers_of(before), peers_of(after));
-    let owners = before.owners().chain(after.owners());
-    let differing = owners.filter(|owner| {
+    // Each once: all that an owner has is compared.
+    let owners: BTreeSet<&Owner> = before.owners().chain(after.owners()).collect();
+    let differing = owners.into_iter().filter(|owner| {
         rules.get(owner) != later.get(owner) || peers.get(owner) != later_peers.get(owner)
     });
-    changed.extend(differing.collect::<BTreeSet<_>>().into_iter().cloned());
+    changed.extend(differing.cloned());
 }
 
 /// What belongs to the network's owner alone.
@@ -37,8 +41,8 @@ fn bare(network: &Network) -> Network {
     network.split(|_| false).0
 }
 
-fn rules_of(network: &Network) -> BTreeMap<&Owner, Vec<&Route>> {
-    let mut rules: BTreeMap<&Owner, Vec<&Route>> = BTreeMap::new();
+fn rules_of(network: &Network) -> BTreeMap<&Owner, Vec<&Arc<Route>>> {
+    let mut rules: BTreeMap<&Owner, Vec<&Arc<Route>>> = BTreeMap::new();
     for route in &network.routes {
         rules.entry(&route.owner).or_default().push(route);
     }
