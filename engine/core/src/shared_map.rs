@@ -2,8 +2,8 @@
 //!
 //! A copy costs nothing, a change of it copies the few nodes above the entry, and what is different of two
 //! versions is found by going down only where they are not the same node: all in proportion to the change,
-//! whatever the map holds. It is a trie of the keys' hashes: [`FANOUT`] ways at each level, and at the end of
-//! a way up to [`LEAF_MAX`] entries beside each other.
+//! whatever the map holds. It is a trie of the keys' hashes: `FANOUT` ways at each level, and at the end of
+//! a way up to `LEAF_MAX` entries beside each other.
 
 use std::{
     borrow::Borrow,
