@@ -49,6 +49,9 @@ pub fn connect_from(source: IpAddr, to: SocketAddr) -> Result<TcpStream> {
     connect_socket(socket.as_raw_fd(), &SockaddrStorage::from(to))
         .with_context(|| format!("connecting to {to}"))?;
     let stream = TcpStream::from(socket);
+    // A socket that happens to be at the port that it connects to is answered by itself (RFC 9293
+    // section 3.5, simultaneous open), and would keep the port from whoever is to listen there.
+    ensure!(stream.local_addr()? != to, "nobody listens at {to}");
     patient(&stream)?;
     Ok(stream)
 }
