@@ -7,6 +7,8 @@ use control_api::{
     state::{Desired, Network},
 };
 
+use crate::publish::frame;
+
 /// Which networks differ, and how far that goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changed {
@@ -35,17 +37,7 @@ pub fn changed(before: &Desired, after: &Desired) -> Changed {
 
 /// What the workers learn of a network.
 fn routing(network: &Network) -> impl PartialEq + '_ {
-    let Network {
-        namespace,
-        dns,
-        proxy,
-        routes,
-        listeners,
-        tls,
-        error_pages,
-        ..
-    } = network;
-    (namespace, dns, proxy, routes, listeners, tls, error_pages)
+    (frame(network), &network.routes)
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ mod rules;
 mod whole;
 
 use before::Before;
+pub(crate) use before::frame;
 pub use reach::{Unserved, unserved};
 
 /// A snapshot, and what it needs.
@@ -248,10 +249,10 @@ fn undeclared(network: &NetworkName, listener: usize, key: &str) -> Problem {
 }
 
 /// The problems of what contradicts itself: a valid state document and distinct ids leave nothing.
-fn contradictions(errors: impl IntoIterator<Item = String>) -> Problems {
+fn contradictions(errors: Vec<impl ToString>) -> Problems {
     let mut problems = Problems::default();
     for error in errors {
-        problems.push(Problem::whole(Severity::Error, error));
+        problems.push(Problem::whole(Severity::Error, error.to_string()));
     }
     problems
 }

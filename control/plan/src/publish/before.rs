@@ -134,8 +134,8 @@ fn extent(before: &Network, after: &Network) -> Extent {
     Extent::Hosts(hosts)
 }
 
-/// All that concerns every host of a network.
-fn frame(network: &Network) -> impl PartialEq + '_ {
+/// All that concerns every host of a network: what the workers learn of it but for its rules.
+pub(crate) fn frame(network: &Network) -> impl PartialEq + '_ {
     let Network {
         namespace,
         dns,

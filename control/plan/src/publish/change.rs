@@ -196,9 +196,7 @@ impl Change<'_> {
             left,
             after,
         } = self;
-        let snapshot = draft.builder.build(None);
-        let snapshot =
-            snapshot.map_err(|errors| contradictions(errors.iter().map(ToString::to_string)))?;
+        let snapshot = draft.builder.build(None).map_err(contradictions)?;
         let http = rules::table(table, draft.rules, &snapshot);
         for (id, key) in forgotten {
             if !kept.contains(&id) {

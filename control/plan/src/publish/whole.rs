@@ -105,9 +105,7 @@ fn finish(
     for id in networks.filter(|id| !is_declared(*id)) {
         draft.builder.keep_network(id);
     }
-    let snapshot = draft.builder.build(previous);
-    let snapshot =
-        snapshot.map_err(|errors| contradictions(errors.iter().map(ToString::to_string)))?;
+    let snapshot = draft.builder.build(previous).map_err(contradictions)?;
     let http = rules::table(TableBuilder::new(), draft.rules, &snapshot);
     let planned = Planned {
         http: http.map_err(contradictions)?,
